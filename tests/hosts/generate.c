@@ -1,0 +1,301 @@
+/* A llama.cpp program as users write them: generates exactly N tokens greedily from a fixed prompt (end-of-text
+ * does not stop it) and prints their ids on stdout, one a line. Options make it use what a tracer must not break:
+ * its own eval and abort callbacks, fork, pauses.
+ *
+ *   generate MODEL N [options]
+ *     --seed-prompt TEXT          the prompt
+ *     --threads T  --ctx N  --n-gpu-layers N  --no-mmap  --flash-attn on|off|auto
+ *     --backends DIR              load a GGML_BACKEND_DL build's backends from DIR
+ *     --repeat R                  R rounds in the same context, its memory cleared between them
+ *     --delay-ms D                sleep after every token
+ *     --pause-file PATH           after every token, wait while PATH exists
+ *     --eval-callback GLOB FILE   append every tensor whose name matches to FILE (format: see dump_tensor)
+ *     --abort-after K             count the abort callback's calls on stderr; K > 0: abort at the K-th
+ *     --fork                      fork in mid-run a child that only sleeps and exits
+ *     --fork-generate FILE        fork before the first llama call; the child's ids go to FILE
+ *
+ * Exit code: 0; 1 after a failure; 2 for wrong arguments; 3 when llama_decode was aborted. */
+#include "greedy.h"
+
+#include <fnmatch.h>
+#include <stdbool.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct options {
+    const char * model;
+    int n_predict;
+    const char * prompt;
+    int threads;
+    int ctx;
+    int n_gpu_layers;
+    bool mmap;
+    enum llama_flash_attn_type flash_attn;
+    const char * backends;
+    int repeat;
+    int delay_ms;
+    const char * pause_file;
+    const char * dump_glob;
+    const char * dump_file;
+    long abort_after; /* -1: no abort callback */
+    bool fork_in_mid_run;
+    const char * fork_generate;
+};
+
+static const char * value(int argc, char ** argv, int * i) {
+    if (*i + 1 >= argc) {
+        fprintf(stderr, "generate: %s needs a value\n", argv[*i]);
+        exit(2);
+    }
+    return argv[++*i];
+}
+
+static struct options parse(int argc, char ** argv) {
+    if (argc < 3) {
+        fprintf(stderr, "usage: generate MODEL N [options]\n");
+        exit(2);
+    }
+    struct options o = {
+        .model = argv[1], .n_predict = atoi(argv[2]), .prompt = DEFAULT_PROMPT, .threads = 2, .ctx = 512,
+        .n_gpu_layers = 0, .mmap = true, .flash_attn = LLAMA_FLASH_ATTN_TYPE_AUTO, .repeat = 1, .abort_after = -1,
+    };
+    for (int i = 3; i < argc; i++) {
+        const char * name = argv[i];
+        if (!strcmp(name, "--seed-prompt")) {
+            o.prompt = value(argc, argv, &i);
+        } else if (!strcmp(name, "--threads")) {
+            o.threads = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--ctx")) {
+            o.ctx = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--n-gpu-layers")) {
+            o.n_gpu_layers = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--no-mmap")) {
+            o.mmap = false;
+        } else if (!strcmp(name, "--flash-attn")) {
+            const char * v = value(argc, argv, &i);
+            o.flash_attn = !strcmp(v, "on")  ? LLAMA_FLASH_ATTN_TYPE_ENABLED
+                         : !strcmp(v, "off") ? LLAMA_FLASH_ATTN_TYPE_DISABLED
+                                             : LLAMA_FLASH_ATTN_TYPE_AUTO;
+        } else if (!strcmp(name, "--backends")) {
+            o.backends = value(argc, argv, &i);
+        } else if (!strcmp(name, "--repeat")) {
+            o.repeat = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--delay-ms")) {
+            o.delay_ms = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--pause-file")) {
+            o.pause_file = value(argc, argv, &i);
+        } else if (!strcmp(name, "--eval-callback")) {
+            o.dump_glob = value(argc, argv, &i);
+            o.dump_file = value(argc, argv, &i);
+        } else if (!strcmp(name, "--abort-after")) {
+            o.abort_after = atol(value(argc, argv, &i));
+        } else if (!strcmp(name, "--fork")) {
+            o.fork_in_mid_run = true;
+        } else if (!strcmp(name, "--fork-generate")) {
+            o.fork_generate = value(argc, argv, &i);
+        } else {
+            fprintf(stderr, "generate: unknown option %s\n", name);
+            exit(2);
+        }
+    }
+    return o;
+}
+
+/* ---- the program's own eval callback ---- */
+
+struct dump {
+    const char * glob;
+    FILE * file;
+};
+
+/* The bytes of `t` in row order, whatever its strides; the caller frees them. */
+static char * read_tensor(const struct ggml_tensor * t, uint64_t n_bytes) {
+    char * bytes = malloc(n_bytes ? n_bytes : 1);
+    if (!bytes) {
+        die("out of memory for", t->name);
+    }
+    if (ggml_is_contiguous(t)) {
+        ggml_backend_tensor_get(t, bytes, 0, n_bytes);
+        return bytes;
+    }
+    const bool whole_rows = t->nb[0] == ggml_type_size(t->type);
+    if (!whole_rows && ggml_blck_size(t->type) != 1) {
+        die("cannot read rows of blocks with gaps", t->name);
+    }
+    const size_t piece = whole_rows ? ggml_row_size(t->type, t->ne[0]) : ggml_type_size(t->type);
+    const int64_t pieces_a_row = whole_rows ? 1 : t->ne[0];
+    char * to = bytes;
+    for (int64_t i3 = 0; i3 < t->ne[3]; i3++) {
+        for (int64_t i2 = 0; i2 < t->ne[2]; i2++) {
+            for (int64_t i1 = 0; i1 < t->ne[1]; i1++) {
+                for (int64_t i0 = 0; i0 < pieces_a_row; i0++, to += piece) {
+                    ggml_backend_tensor_get(t, to, i0*t->nb[0] + i1*t->nb[1] + i2*t->nb[2] + i3*t->nb[3], piece);
+                }
+            }
+        }
+    }
+    return bytes;
+}
+
+/* u32 length of the name, the name, u32 ggml_type, 4 x i64 ne, u64 number of bytes, the bytes in row order. */
+static void dump_tensor(FILE * file, const struct ggml_tensor * t) {
+    const uint32_t name_length = (uint32_t) strlen(t->name);
+    const uint32_t type = (uint32_t) t->type;
+    const uint64_t n_bytes = (uint64_t) ggml_row_size(t->type, t->ne[0]) * (uint64_t) ggml_nrows(t);
+    char * bytes = read_tensor(t, n_bytes);
+    fwrite(&name_length, sizeof name_length, 1, file);
+    fwrite(t->name, 1, name_length, file);
+    fwrite(&type, sizeof type, 1, file);
+    fwrite(t->ne, sizeof t->ne[0], 4, file);
+    fwrite(&n_bytes, sizeof n_bytes, 1, file);
+    fwrite(bytes, 1, n_bytes, file);
+    free(bytes);
+}
+
+static bool on_eval(struct ggml_tensor * t, bool ask, void * user_data) {
+    const struct dump * dump = user_data;
+    if (ask) {
+        return fnmatch(dump->glob, t->name, 0) == 0;
+    }
+    dump_tensor(dump->file, t);
+    return true;
+}
+
+/* ---- the program's own abort callback ---- */
+
+struct abort_counter {
+    long calls;
+    long abort_at; /* 0: never */
+};
+
+static bool on_abort_check(void * user_data) {
+    struct abort_counter * counter = user_data;
+    counter->calls++;
+    return counter->abort_at > 0 && counter->calls >= counter->abort_at;
+}
+
+/* ---- generating ---- */
+
+static void after_token(const struct options * o) {
+    if (o->delay_ms > 0) {
+        usleep((useconds_t) o->delay_ms * 1000);
+    }
+    while (o->pause_file && access(o->pause_file, F_OK) == 0) {
+        usleep(5000);
+    }
+}
+
+static pid_t fork_sleeper(void) {
+    const pid_t pid = fork();
+    if (pid < 0) {
+        die("cannot fork", "--fork");
+    }
+    if (pid == 0) {
+        usleep(200 * 1000);
+        _exit(0);
+    }
+    return pid;
+}
+
+static int wait_for(pid_t pid) {
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) {
+        return 1;
+    }
+    return WEXITSTATUS(status);
+}
+
+/* One round: the prompt, then n_predict tokens. Returns false when llama_decode was aborted. */
+static bool generate_round(const struct options * o, struct llama_model * model, struct llama_context * ctx) {
+    static llama_token tokens[MAX_PROMPT_TOKENS];
+    struct llama_batch batch = llama_batch_get_one(tokens, tokenize(model, o->prompt, tokens));
+    pid_t sleeper = 0;
+    for (int i = 0; i < o->n_predict; i++) {
+        if (o->fork_in_mid_run && i == o->n_predict / 2) {
+            sleeper = fork_sleeper();
+        }
+        const int status = llama_decode(ctx, batch);
+        if (status == 2) {
+            fprintf(stderr, "aborted\n");
+            return false;
+        }
+        if (status != 0) {
+            die("llama_decode failed", o->model);
+        }
+        tokens[0] = most_likely(ctx, model);
+        printf("%d\n", tokens[0]);
+        fflush(stdout);
+        batch = llama_batch_get_one(tokens, 1);
+        after_token(o);
+    }
+    if (sleeper && wait_for(sleeper) != 0) {
+        die("the forked child failed", "--fork");
+    }
+    return true;
+}
+
+static int generate(const struct options * o) {
+    struct llama_model_params model_params = llama_model_default_params();
+    model_params.n_gpu_layers = o->n_gpu_layers;
+    model_params.load_mode = o->mmap ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
+    struct llama_model * model = load_model(o->model, o->backends, model_params);
+
+    struct dump dump = { o->dump_glob, NULL };
+    struct llama_context_params params = llama_context_default_params();
+    params.n_ctx = (uint32_t) o->ctx;
+    params.n_threads = o->threads;
+    params.n_threads_batch = o->threads;
+    params.flash_attn_type = o->flash_attn;
+    if (o->dump_glob) {
+        dump.file = fopen(o->dump_file, "ab");
+        if (!dump.file) {
+            die("cannot open for appending", o->dump_file);
+        }
+        params.cb_eval = on_eval;
+        params.cb_eval_user_data = &dump;
+    }
+    struct llama_context * ctx = llama_init_from_model(model, params);
+    if (!ctx) {
+        die("cannot create a context for", o->model);
+    }
+    struct abort_counter counter = { 0, o->abort_after };
+    if (o->abort_after >= 0) {
+        llama_set_abort_callback(ctx, on_abort_check, &counter);
+    }
+
+    bool finished = true;
+    for (int round = 0; round < o->repeat && finished; round++) {
+        llama_memory_clear(llama_get_memory(ctx), true);
+        finished = generate_round(o, model, ctx);
+    }
+
+    llama_free(ctx);
+    llama_model_free(model);
+    if (dump.file && fclose(dump.file) != 0) {
+        die("cannot write", o->dump_file);
+    }
+    if (o->abort_after >= 0) {
+        fprintf(stderr, "abort calls: %ld\n", counter.calls);
+    }
+    return finished ? 0 : 3;
+}
+
+int main(int argc, char ** argv) {
+    const struct options o = parse(argc, argv);
+    if (!o.fork_generate) {
+        return generate(&o);
+    }
+    const pid_t child = fork();
+    if (child < 0) {
+        die("cannot fork", "--fork-generate");
+    }
+    if (child == 0) {
+        if (!freopen(o.fork_generate, "w", stdout)) {
+            die("cannot write", o.fork_generate);
+        }
+        return generate(&o);
+    }
+    const int parent_code = generate(&o);
+    const int child_code = wait_for(child);
+    return parent_code ? parent_code : child_code;
+}
