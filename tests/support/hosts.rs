@@ -1,0 +1,151 @@
+//! Compiles the host programs of `tests/hosts/` on demand into `target/tests-hosts/`. The name holds a hash of
+//! everything that goes into the program, and a finished program is renamed into place: test processes that run at
+//! the same time share one result without a lock.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::vendored;
+
+/// Linked with libllama: `generate MODEL N [options]`; the options are listed in its source.
+pub fn generate() -> PathBuf {
+    linked_with_llama("generate")
+}
+
+/// Linked with libllama: `two_contexts MODEL N [THREADS_PER_CONTEXT]`.
+pub fn two_contexts() -> PathBuf {
+    linked_with_llama("two_contexts")
+}
+
+/// Linked with nothing of llama.cpp: `dlopen_local LIBLLAMA MODEL N [THREADS] [BACKENDS_DIR]`.
+pub fn dlopen_local() -> PathBuf {
+    let mut parts = Vec::new();
+    include_folders(&mut parts);
+    let dir = build("dlopen_local", &sources("", &["dlopen_local.c"]), |out| {
+        cc(out.join("dlopen_local"), &[source("dlopen_local.c")], &parts);
+    });
+    dir.join("dlopen_local")
+}
+
+/// A statically linked program that has nothing to do with llama.cpp.
+pub fn static_hello() -> PathBuf {
+    let dir = build("static_hello", &sources("", &["static_hello.c"]), |out| {
+        cc(out.join("static_hello"), &[source("static_hello.c")], &["-static"]);
+    });
+    dir.join("static_hello")
+}
+
+/// A program on a `libggml-base.so` with a foreign tensor layout; prints `fake host ran` and exits with 7.
+pub fn wrong_abi() -> PathBuf {
+    let names = ["fake_ggml.c", "fake_host.c"];
+    let dir = build("wrong_abi", &sources("wrong_abi", &names), |out| {
+        cc(
+            out.join("libggml-base.so"),
+            &[source("wrong_abi/fake_ggml.c")],
+            &["-shared", "-fPIC", "-Wl,-soname,libggml-base.so"],
+        );
+        let library_folder = format!("-L{}", out.display());
+        cc(
+            out.join("fake_host"),
+            &[source("wrong_abi/fake_host.c")],
+            &[&library_folder, "-lggml-base", "-Wl,-rpath,$ORIGIN"],
+        );
+    });
+    dir.join("fake_host")
+}
+
+fn linked_with_llama(name: &str) -> PathBuf {
+    let bin = vendored::bin();
+    let mut flags = Vec::new();
+    include_folders(&mut flags);
+    flags.push(format!("-L{}", bin.display()));
+    flags.push(format!("-Wl,-rpath,{}", bin.display()));
+    // RUNPATH, not RPATH: LD_LIBRARY_PATH can then put another build of llama.cpp under the same program.
+    flags.push("-Wl,--enable-new-dtags".into());
+    flags.extend(["-lllama", "-lggml", "-lggml-base", "-lpthread"].map(String::from));
+
+    let file = format!("{name}.c");
+    let inputs = sources("", &[&file, "greedy.h"]);
+    build(name, &inputs, |out| cc(out.join(name), &[source(&file)], &flags)).join(name)
+}
+
+fn include_folders(flags: &mut Vec<String>) {
+    let tree = vendored::llama_cpp();
+    flags.push(format!("-I{}", tree.join("include").display()));
+    flags.push(format!("-I{}", tree.join("ggml/include").display()));
+}
+
+fn source(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts").join(file)
+}
+
+fn sources(folder: &str, files: &[&str]) -> Vec<PathBuf> {
+    files.iter().map(|file| source(&Path::new(folder).join(file).to_string_lossy())).collect()
+}
+
+/// Returns the folder that holds what `compile` writes, calling it only when no earlier call with the same inputs did.
+fn build(name: &str, inputs: &[PathBuf], compile: impl FnOnce(&Path)) -> PathBuf {
+    let root = hosts_folder();
+    let finished = root.join(format!("{name}-{:016x}", fingerprint(inputs)));
+    if finished.exists() {
+        return finished;
+    }
+    let unfinished = root.join(format!("{name}-{}", unique()));
+    fs::create_dir_all(&unfinished).unwrap_or_else(|e| panic!("cannot create {}: {e}", unfinished.display()));
+    compile(&unfinished);
+    if let Err(error) = fs::rename(&unfinished, &finished) {
+        // Another test process was faster: its result is as good as ours.
+        assert!(finished.exists(), "cannot rename {} to {}: {error}", unfinished.display(), finished.display());
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    finished
+}
+
+/// `target/tests-hosts`, wherever cargo's target folder is.
+fn hosts_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("cargo's tmp folder lies inside its target folder")
+        .join("tests-hosts")
+}
+
+/// Changes with the sources, with how they are compiled (this file) and with the llama.cpp they are compiled against.
+fn fingerprint(inputs: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    include_str!("hosts.rs").hash(&mut hasher);
+    let llama_h = vendored::llama_cpp().join("include/llama.h");
+    for path in inputs.iter().chain([&llama_h]) {
+        read(path).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn unique() -> String {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let thread = std::thread::current().id();
+    format!("unfinished-{}-{thread:?}-{nanos}", std::process::id())
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()))
+}
+
+fn cc(output: PathBuf, inputs: &[PathBuf], flags: &[impl AsRef<OsStr>]) {
+    let mut command = Command::new("cc");
+    command.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra"]);
+    command.arg("-o").arg(&output).args(inputs).args(flags);
+    let result = command
+        .output()
+        .unwrap_or_else(|e: io::Error| panic!("cannot run cc: {e}; install a C compiler (Debian: build-essential)"));
+    assert!(
+        result.status.success(),
+        "cc could not build {}:\n{}",
+        output.display(),
+        String::from_utf8_lossy(&result.stderr)
+    );
+}
