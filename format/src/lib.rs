@@ -1,0 +1,18 @@
+//! The records of ggscope: the only thing that the shim and the collector both know.
+//!
+//! One definition serves the shared-memory ring ([`ring`], [`segment`]), the handshake on the Unix socket
+//! ([`session`]) and the trace file ([`chunk`], [`columns`]). This crate encodes, decodes and validates; it opens
+//! no file, no socket and no segment: policy is its callers' business.
+
+pub mod chunk;
+pub mod columns;
+pub mod ids;
+pub mod record;
+pub mod ring;
+pub mod segment;
+pub mod session;
+
+pub use ids::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
+
+/// The version of the ring records, the handshake and the trace file. A reader refuses every other one.
+pub const FORMAT_VERSION: u32 = 1;
