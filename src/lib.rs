@@ -1,1 +1,33 @@
-//! The shim.
+//! The shim: what runs inside somebody else's process.
+//!
+//! It stands between a program and ggml (`LD_PRELOAD`, or linked before ggml), watches graphs being computed and
+//! writes what it sees to shared memory. It never changes what the program computes, never waits for the collector
+//! and never ends the program: every hook falls back to the plain call when anything is not as expected.
+//!
+//! [`interpose`] names every symbol that is touched; [`host`] finds the real ones; [`abi`] proves the layout of
+//! ggml's tensors; [`evaluation`] follows one run of a graph.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ggscope works on Linux only: it needs LD_PRELOAD, /proc and POSIX shared memory as Linux has them");
+
+pub mod abi;
+pub mod buffers;
+pub mod capture;
+pub mod clock;
+pub mod evaluation;
+pub mod fork;
+pub mod graph;
+pub mod host;
+pub mod interpose;
+pub mod linked;
+pub mod maps;
+pub mod op_clock;
+pub mod registry;
+pub mod session;
+pub mod stderr;
+
+/// Types and functions of the vendored ggml headers. Used at compile time only: to check our declarations.
+#[allow(missing_docs, non_camel_case_types, non_upper_case_globals, non_snake_case, dead_code, clippy::all)]
+mod ggml {
+    include!(concat!(env!("OUT_DIR"), "/ggml.rs"));
+}

@@ -60,6 +60,11 @@ struct Columns {
     expert_ids: Vec<i32>,
 }
 
+/// Tokens in one chunk, so that a few bytes cannot ask for all memory; a writer begins another chunk earlier.
+pub const MAX_TOKENS: u64 = 1 << 26;
+/// Durations in one chunk, for the same reason.
+pub const MAX_DURATIONS: u64 = 1 << 23;
+
 const TOKENS: u8 = 1;
 const POSITIONS: u8 = 2;
 const SEQUENCES: u8 = 4;
@@ -204,6 +209,7 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
     let (mut last_eval, mut last_start, mut next_token) = (0_u64, 0_u64, 0_u64);
     let (mut phase, mut stretch) = (false, phases.next()?);
     let mut last_position = -1_i32;
+    let mut all_tokens = 0_u64;
     let mut rows = Vec::with_capacity(n);
     for _ in 0..n {
         last_eval = last_eval.wrapping_add(eval.next()?);
@@ -264,8 +270,9 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
                 }
             }
             let step = left.min(stretch);
-            if step as usize > bytes.len().saturating_mul(8) {
-                return Err(RecordError::Invalid(format!("{row_tokens} tokens in {} bytes", bytes.len())));
+            all_tokens += u64::from(step);
+            if all_tokens > MAX_TOKENS {
+                return Err(RecordError::Invalid(format!("more than {MAX_TOKENS} tokens in one chunk")));
             }
             generated.resize(generated.len() + step as usize, phase);
             (left, stretch) = (left - step, stretch - step);
@@ -368,6 +375,10 @@ fn encode_matrix(rows: &[Row], of: &[usize]) -> Matrix {
 pub fn decode_durations(bytes: &[u8], rows: &mut [Row]) -> Result<(), RecordError> {
     let bad = |what: String| RecordError::Invalid(format!("durations: {what}"));
     let encoded: Vec<Matrix> = decode(bytes)?;
+    let cells: u64 = rows.iter().flat_map(|row| &row.evaluation.runs).map(|r| u64::from(r.n_calls)).sum();
+    if cells > MAX_DURATIONS {
+        return Err(bad(format!("{cells} in one chunk")));
+    }
     let matrices = matrices(rows);
     if encoded.len() != matrices.len() {
         return Err(bad(format!("{} matrices for {} layouts", encoded.len(), matrices.len())));
@@ -470,6 +481,38 @@ mod tests {
                 let _ = decode_durations(&durations, &mut back);
             }
         }
+    }
+
+    #[test]
+    fn a_long_prompt_without_ids_and_positions_comes_back() {
+        let evaluation = Evaluation { n_tokens: 4096, ..Default::default() };
+        let rows = vec![Row { evaluation, generated: vec![false; 4096], first_token: 0 }];
+        assert_eq!(decode_evaluations(&encode_evaluations(&rows)).unwrap(), rows);
+    }
+
+    #[test]
+    fn few_bytes_cannot_ask_for_all_memory() {
+        let huge = Columns {
+            eval: vec![0; 64],
+            graph: vec![0; 64],
+            context: vec![0; 64],
+            thread: vec![0; 64],
+            status: vec![0; 64],
+            start: vec![0; 64],
+            length: vec![0; 64],
+            minor_faults: vec![0; 64],
+            major_faults: vec![0; 64],
+            n_tokens: vec![u32::MAX / 2; 64],
+            first_token: vec![0; 64],
+            present: vec![0; 64],
+            phases: vec![u32::MAX; 64],
+            n_runs: vec![0; 64],
+            n_experts: vec![0; 64],
+            ..Default::default()
+        };
+        let mut bytes = vec![];
+        encode(&huge, &mut bytes);
+        assert!(decode_evaluations(&bytes).unwrap_err().to_string().contains("tokens in one chunk"));
     }
 
     #[test]

@@ -326,6 +326,7 @@ pub struct Value {
     /// Size of the whole tensor in bytes.
     pub total: Bytes,
     /// The piece.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 

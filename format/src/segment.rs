@@ -18,7 +18,7 @@ pub const HEADER_BYTES: usize = 4096;
 /// Rings in a segment: how many evaluations can be recorded at one moment.
 pub const DEFAULT_RINGS: u32 = 8;
 /// Data bytes of a ring if the user does not say.
-pub const DEFAULT_RING_BYTES: u64 = 4 << 20;
+pub const DEFAULT_RING_BYTES: u64 = 2 << 20;
 /// Least and most data bytes of a ring.
 pub const RING_BYTES_RANGE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// Most rings that a reader accepts.

@@ -1,0 +1,125 @@
+//! Which tensors' values are wanted, how they are kept alive, and how they are read after the evaluation.
+//!
+//! A wanted node is pinned: flagged as an output of the graph before the allocator sees it, so that its memory is not
+//! used again. Nothing is cut and nothing is computed differently.
+
+use crate::abi::{Layout, TensorRef};
+use crate::host::{CGraph, Host, Tensor};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::ffi::c_void;
+
+/// Globs over tensor names.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(GlobSet);
+
+impl Wanted {
+    /// Compiles the globs; the second part names those that are not globs.
+    pub fn new(patterns: &[String]) -> (Wanted, Vec<String>) {
+        let mut set = GlobSetBuilder::new();
+        let mut bad = vec![];
+        for pattern in patterns {
+            match GlobBuilder::new(pattern).literal_separator(false).build() {
+                Ok(glob) => drop(set.add(glob)),
+                Err(e) => bad.push(e.to_string()),
+            }
+        }
+        (Wanted(set.build().unwrap_or_default()), bad)
+    }
+
+    /// Whether no tensor is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the tensor of this name is wanted.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| self.0.is_match(name))
+    }
+}
+
+/// `GGML_OP_MUL_MAT_ID`'s name: the operator whose source 2 says which experts were chosen.
+pub const MUL_MAT_ID: &str = "MUL_MAT_ID";
+
+/// Pins the wanted nodes of a graph and the expert ids of its `MUL_MAT_ID`s.
+///
+/// # Safety
+/// The graph is a live graph of the host that `layout` was proven on, and its allocation is still to come.
+pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wanted) {
+    // SAFETY: the graph is live, and the index below its number of nodes.
+    unsafe {
+        for i in 0..(host.ggml_graph_n_nodes)(graph) {
+            let node = TensorRef::new((host.ggml_graph_node)(graph, i), layout);
+            if !wanted.is_empty() && wanted.matches(node.name()) {
+                pin_one(host, layout, node);
+            }
+            if is_expert_product(host, node) && !node.src(2).is_null() {
+                pin_one(host, layout, TensorRef::new(node.src(2), layout));
+            }
+        }
+    }
+}
+
+/// Whether the node multiplies with chosen experts.
+///
+/// # Safety
+/// The node is live.
+pub unsafe fn is_expert_product(host: &Host, node: TensorRef<'_>) -> bool {
+    // A product with expert ids has exactly three sources; asking for the name costs more.
+    let three = !node.src(1).is_null() && !node.src(2).is_null();
+    // SAFETY: the node is live; the name is a constant of the host.
+    three && unsafe { std::ffi::CStr::from_ptr((host.ggml_op_desc)(node.ptr())) }.to_bytes() == MUL_MAT_ID.as_bytes()
+}
+
+unsafe fn pin_one(host: &Host, layout: &Layout, tensor: TensorRef<'_>) {
+    tensor.set_output(host);
+    let root = tensor.view_src();
+    if !root.is_null() {
+        // SAFETY: a view keeps its source alive.
+        let root = unsafe { TensorRef::new(root, layout) };
+        if root.buffer().is_null() && root.data().is_null() {
+            root.set_output(host);
+        }
+    }
+}
+
+/// Copies `out.len()` bytes of a tensor from `offset` on, from wherever its buffer is.
+///
+/// # Safety
+/// The tensor is live and allocated, its computation has ended, and it has that many bytes.
+pub unsafe fn read(host: &Host, layout: &Layout, tensor: *mut Tensor, offset: usize, out: &mut [u8]) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let tensor = TensorRef::new(tensor, layout);
+        if tensor.data().is_null() || tensor.buffer().is_null() {
+            return false;
+        }
+        if (host.ggml_backend_buffer_is_host)(tensor.buffer()) {
+            let from = tensor.data().cast::<u8>().add(offset);
+            std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len());
+        } else {
+            (host.ggml_backend_tensor_get)(tensor.ptr(), out.as_mut_ptr().cast::<c_void>(), offset, out.len());
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_choose_names() {
+        let (wanted, bad) = Wanted::new(&["l_out-*".into(), "Qcur-[0-3]".into()]);
+        assert!(bad.is_empty());
+        let chosen = ["l_out-0", "l_out-29", "Qcur-2"].iter().all(|n| wanted.matches(n.as_bytes()));
+        let others = ["l_out", "Qcur-4", "Kcur-0", ""].iter().any(|n| wanted.matches(n.as_bytes()));
+        assert!(chosen && !others);
+    }
+
+    #[test]
+    fn what_is_not_a_glob_is_named_and_the_rest_works() {
+        let (wanted, bad) = Wanted::new(&["a[".into(), "b*".into()]);
+        assert_eq!(bad.len(), 1);
+        assert!(wanted.matches(b"bee") && !wanted.matches(b"a["));
+    }
+}

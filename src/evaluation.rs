@@ -1,0 +1,524 @@
+//! One evaluation, from the moment the program asks for it to the record on the ring.
+//!
+//! What happens in between is kept on the thread that asked, in memory that is used again for the next evaluation.
+
+use crate::capture;
+use crate::clock::{self, Ticks};
+use crate::graph::{self, GraphInfo, GraphRef, Inputs};
+use crate::host::{Backend, CGraph, Sched, Tensor};
+use crate::op_clock::OpClock;
+use crate::registry::{self, BackendInfo, LastGraph};
+use crate::session::{self, Session};
+use ggscope_format::record::{Evaluation, Experts, Graph, Record, Run, RunEnd, Value};
+use ggscope_format::session::Level;
+use ggscope_format::{Bytes, EvalId, TensorId};
+use parking_lot::Mutex;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Values travel in pieces of at most this many bytes.
+const PIECE: usize = 256 << 10;
+/// More tokens than this in one evaluation are not believed.
+const MAX_TOKENS: i64 = 1 << 22;
+
+/// Who was asked to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A scheduler.
+    Sched(Sched),
+    /// A backend, without a scheduler.
+    Backend(Backend),
+}
+
+impl Target {
+    fn key(self) -> usize {
+        match self {
+            Target::Sched(p) | Target::Backend(p) => p as usize,
+        }
+    }
+}
+
+struct Active {
+    session: Arc<Session>,
+    generation: u64,
+    target: Target,
+    graph: *mut CGraph,
+    info: Arc<GraphInfo>,
+    backends: Arc<Vec<BackendInfo>>,
+    definition: Option<Graph>,
+    begin: Ticks,
+    faults: (i64, i64),
+    /// Begin and end of each run, and where its ticks end in `ticks`.
+    runs: Vec<(Ticks, Ticks, usize)>,
+    /// All clock calls of all runs.
+    ticks: Vec<Ticks>,
+    record: Evaluation,
+}
+
+/// Memory that is kept from one evaluation to the next.
+#[derive(Default)]
+struct Memory {
+    record: Evaluation,
+    runs: Vec<(Ticks, Ticks, usize)>,
+    ticks: Vec<Ticks>,
+    encoded: Vec<u8>,
+    value: Vec<u8>,
+}
+
+thread_local! {
+    static ACTIVE: RefCell<Option<Active>> = const { RefCell::new(None) };
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+/// Whether the thread is inside an evaluation.
+pub fn is_active() -> bool {
+    ACTIVE.with_borrow(Option::is_some)
+}
+
+/// The program asks for an evaluation. Returns whether one begins that [`end`] has to end.
+///
+/// # Safety
+/// `graph` and `target` are live, and stay so until [`end`].
+pub unsafe fn begin(target: Target, graph: *mut CGraph) -> bool {
+    if is_active() {
+        return false;
+    }
+    let Some(session) = session::current() else { return false };
+    // SAFETY: promised by the caller.
+    let active = unsafe { prepare(session, target, graph) };
+    ACTIVE.set(active);
+    is_active()
+}
+
+unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> Option<Active> {
+    let host = session.host;
+    // SAFETY: the graph is live.
+    let graph = unsafe { GraphRef::new(host, session.layout, graph) };
+    if graph.n_nodes <= 0 {
+        return None;
+    }
+    let describe_backend = || match target {
+        // SAFETY: the backend is live.
+        Target::Backend(backend) => unsafe { registry::describe(host, &[backend]) },
+        Target::Sched(_) => vec![],
+    };
+    let described = registry::with(|r| !r.is_known(target.key())).then(describe_backend).unwrap_or_default();
+    let (context, backends, inputs, last, epoch) = registry::with(|r| {
+        let epoch = r.buffers.epoch();
+        let scheduler = r.scheduler(target.key(), || described);
+        (scheduler.context, scheduler.backends.clone(), scheduler.inputs, scheduler.last, epoch)
+    });
+    if session.level >= Level::Ops {
+        // SAFETY: the backends belong to the live target, which has not begun to compute.
+        unsafe { registry::install_clocks(host, &backends) };
+    }
+    let places = graph.places();
+    let same = LastGraph {
+        graph: graph.ptr() as usize,
+        places,
+        n_nodes: graph.n_nodes,
+        id: last.map_or_else(Default::default, |l| l.id),
+        session: session.number,
+    };
+    let known = if last == Some(same) { session.known_graph(same.id) } else { None };
+    let (info, definition) = match known {
+        Some(info) => (info, None),
+        None => session.graph(graph.identity(epoch ^ u64::from(context) << 32), |id| {
+            graph::describe(graph, id, context, &backends, &session.wanted)
+        }),
+    };
+    let inputs = if inputs == Inputs::default() { graph.inputs() } else { inputs };
+    registry::with(|r| {
+        if let Some(scheduler) = r.known(target.key()) {
+            scheduler.inputs = inputs;
+            scheduler.last = Some(LastGraph { id: info.id, ..same });
+        }
+    });
+    let Memory { mut record, mut runs, mut ticks, .. } = MEMORY.take_parts();
+    record.clear();
+    runs.clear();
+    ticks.clear();
+    record.eval = EvalId(session.next_eval());
+    record.graph = info.id;
+    record.context = context;
+    record.thread = thread_id();
+    // SAFETY: the inputs were found in this graph, whose tensors live.
+    unsafe { read_tokens(&session, inputs, &mut record) };
+    for clock in backends.iter().filter_map(|b| registry::with(|r| r.clock(b.backend))) {
+        // SAFETY: the clock lives as long as its backend; the backend has not begun to compute.
+        unsafe { &*clock }.arm(graph.n_nodes as usize);
+    }
+    Some(Active {
+        generation: crate::fork::generation(),
+        target,
+        graph: graph.ptr(),
+        info,
+        backends,
+        definition,
+        faults: page_faults(),
+        runs,
+        ticks,
+        record,
+        begin: clock::now(),
+        session,
+    })
+}
+
+/// # Safety
+/// The inputs are live tensors.
+unsafe fn read_tokens(session: &Session, inputs: Inputs, record: &mut Evaluation) {
+    let tensor = |addr: usize| {
+        // SAFETY: promised by the caller.
+        (addr != 0).then(|| unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, session.layout) })
+    };
+    let n_tokens = match (tensor(inputs.tokens), tensor(inputs.embeddings), tensor(inputs.positions)) {
+        (Some(tokens), ..) => tokens.ne()[0],
+        (_, Some(embeddings), _) => embeddings.ne()[1],
+        (_, _, Some(positions)) => positions.ne()[0],
+        _ => 0,
+    };
+    if !(0..=MAX_TOKENS).contains(&n_tokens) {
+        return;
+    }
+    record.n_tokens = n_tokens as u32;
+    let read = |addr: usize, n: usize, out: &mut Vec<i32>| {
+        let Some(input) = tensor(addr) else { return false };
+        let n = n.min(input.ne()[0].max(0) as usize);
+        out.resize(n, 0);
+        // SAFETY: a vector of `i32` is as many bytes; the input is `i32` and has at least `n` elements.
+        let there = unsafe {
+            let bytes = std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), n * 4);
+            capture::read(session.host, session.layout, input.ptr(), 0, bytes)
+        };
+        if !there {
+            out.clear();
+        }
+        there
+    };
+    let n = n_tokens as usize;
+    if session.tokens {
+        read(inputs.tokens, n, &mut record.tokens);
+    }
+    read(inputs.positions, n, &mut record.positions);
+    if record.positions.len() != n {
+        record.positions.clear();
+    }
+    let mut outputs = vec![];
+    if read(inputs.outputs, n, &mut outputs) {
+        outputs.retain(|&i| i >= 0 && (i as usize) < n);
+        record.outputs = Some(outputs);
+    }
+}
+
+/// A backend is about to compute a part of the graph.
+pub struct RunToken {
+    first: u32,
+    n_nodes: u32,
+    device: u16,
+    clock: Option<*const OpClock>,
+    begin: Ticks,
+}
+
+/// Begins a run, if the thread is inside an evaluation and the nodes belong to its graph.
+///
+/// # Safety
+/// `backend` and `part` are live.
+pub unsafe fn begin_run(backend: Backend, part: *mut CGraph) -> Option<RunToken> {
+    ACTIVE.with_borrow(|active| {
+        let active = active.as_ref()?;
+        // SAFETY: the graph is live.
+        let part = unsafe { GraphRef::new(active.session.host, active.session.layout, part) };
+        if part.n_nodes <= 0 {
+            return None;
+        }
+        let first = *active.info.index.get(&(part.node(0).ptr() as usize))?;
+        let last = *active.info.index.get(&(part.node(part.n_nodes - 1).ptr() as usize))?;
+        if last.checked_sub(first)? + 1 != part.n_nodes as u32 {
+            return None;
+        }
+        let device = active.backends.iter().position(|b| b.backend == backend as usize)? as u16;
+        let clock = registry::with(|r| r.clock(backend as usize)).filter(|_| active.session.level >= Level::Ops);
+        if let Some(clock) = clock {
+            // SAFETY: the clock lives as long as its backend, which has not begun to compute.
+            unsafe { &*clock }.arm(part.n_nodes as usize);
+        }
+        Some(RunToken { first, n_nodes: part.n_nodes as u32, device, clock, begin: clock::now() })
+    })
+}
+
+/// The backend has returned.
+///
+/// # Safety
+/// `token` comes from [`begin_run`] for a backend that is still live.
+pub unsafe fn end_run(token: RunToken) {
+    let end = clock::now();
+    ACTIVE.with_borrow_mut(|active| {
+        let Some(active) = active else { return };
+        let calls = active.ticks.len();
+        // SAFETY: the clock lives as long as its backend.
+        let noted = token.clock.and_then(|clock| unsafe { &*clock }.times().map(|t| active.ticks.extend(t)));
+        let n_calls = (active.ticks.len() - calls) as u32;
+        active.runs.push((token.begin, end, active.ticks.len()));
+        active.record.runs.push(Run {
+            first: TensorId(token.first),
+            n_nodes: token.n_nodes,
+            device: token.device,
+            clocked: noted.is_some() && n_calls > 0,
+            n_calls,
+            ..Run::default()
+        });
+        if !active.backends[usize::from(token.device)].cpu {
+            let run = active.record.runs.len() as u32 - 1;
+            let backend = active.backends[usize::from(token.device)].backend;
+            pending_add(Pending { backend, session: active.session.clone(), eval: active.record.eval, run });
+        }
+    });
+}
+
+/// The evaluation has ended, successfully or not: writes it.
+///
+/// # Safety
+/// What was given to [`begin`] is still live.
+pub unsafe fn end(status: i32) {
+    let end = clock::now();
+    let Some(mut active) = ACTIVE.take() else { return };
+    if active.generation != crate::fork::generation() {
+        // A fork lies between: the session, and this evaluation, are the parent's.
+        std::mem::forget(active);
+        return;
+    }
+    if active.record.runs.is_empty() {
+        // SAFETY: promised by the caller.
+        unsafe { whole_run(&mut active, end) };
+    }
+    let rate = active.session.conversion.rate();
+    let record = &mut active.record;
+    record.status = status;
+    record.start = rate.at(active.begin);
+    record.end = rate.at(end).max(record.start);
+    let faults = page_faults();
+    record.minor_faults = (faults.0 - active.faults.0).clamp(0, u32::MAX.into()) as u32;
+    record.major_faults = (faults.1 - active.faults.1).clamp(0, u32::MAX.into()) as u32;
+    let mut from = 0;
+    for (run, &(begin, end, to)) in record.runs.iter_mut().zip(&active.runs) {
+        run.start = rate.between(active.begin, begin);
+        run.duration = rate.between(begin, end);
+        let mut last = begin;
+        for &tick in &active.ticks[from..to] {
+            record.durations.push(rate.between(last, tick));
+            last = tick;
+        }
+        from = to;
+    }
+    if status == 0 {
+        // SAFETY: promised by the caller; the computation of host tensors has ended.
+        unsafe { read_experts(&mut active) };
+    }
+    // SAFETY: as above.
+    unsafe { write(active, status == 0) };
+}
+
+/// In a linker-wrapped build the scheduler's calls of backends are not seen. If it had one split and one CPU backend
+/// kept time, that was the run.
+unsafe fn whole_run(active: &mut Active, end: Ticks) {
+    let Target::Sched(sched) = active.target else { return };
+    // SAFETY: the scheduler is live.
+    if unsafe { (active.session.host.ggml_backend_sched_get_n_splits)(sched) } != 1 {
+        return;
+    }
+    let clock_of = |b: &BackendInfo| registry::with(|r| r.clock(b.backend));
+    let timed = active.backends.iter().enumerate().filter_map(|(i, b)| Some((i, clock_of(b)?))).find_map(|(i, c)| {
+        // SAFETY: the clock lives as long as its backend.
+        let times: Vec<Ticks> = unsafe { &*c }.times()?.collect();
+        (!times.is_empty()).then_some((i, times))
+    });
+    let Some((device, times)) = timed else { return };
+    active.record.runs.push(Run {
+        first: TensorId(0),
+        n_nodes: active.info.index.len() as u32,
+        device: device as u16,
+        clocked: true,
+        n_calls: times.len() as u32,
+        ..Run::default()
+    });
+    active.ticks.extend(times);
+    active.runs.push((active.begin, end, active.ticks.len()));
+}
+
+unsafe fn read_experts(active: &mut Active) {
+    let Session { host, layout, .. } = *active.session;
+    for &(id, addr) in &active.info.experts {
+        // SAFETY: a tensor of the live graph.
+        let ids = unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, layout) };
+        let ([n_used, n_tokens, ..], [_, row, ..]) = (ids.ne(), ids.nb());
+        // SAFETY: the buffer of a live tensor.
+        let in_reach = !ids.buffer().is_null() && unsafe { (host.ggml_backend_buffer_is_host)(ids.buffer()) };
+        if !in_reach || n_used <= 0 || !(0..=MAX_TOKENS).contains(&n_tokens) {
+            continue;
+        }
+        let mut experts = Experts { tensor: id, n_used: n_used as u32, ids: vec![0; (n_used * n_tokens) as usize] };
+        for (t, row_ids) in experts.ids.chunks_mut(n_used as usize).enumerate() {
+            // SAFETY: the row lies in the tensor, which is `i32 [n_used, n_tokens]`; so many `i32`s are so many bytes.
+            unsafe {
+                let bytes = std::slice::from_raw_parts_mut(row_ids.as_mut_ptr().cast::<u8>(), size_of_val(row_ids));
+                capture::read(host, layout, ids.ptr(), t * row as usize, bytes);
+            }
+        }
+        active.record.experts.push(experts);
+    }
+}
+
+unsafe fn write(mut active: Active, with_values: bool) {
+    let session = active.session.clone();
+    let Some((ring, mut lease)) = session.lease() else { return };
+    MEMORY.with_borrow_mut(|memory| {
+        let encoded = &mut memory.encoded;
+        if !session.is_defined(active.info.id, ring) {
+            let graph = active.definition.take().unwrap_or_else(|| {
+                // SAFETY: the graph is still live.
+                let graph = unsafe { GraphRef::new(session.host, session.layout, active.graph) };
+                let (id, context) = (active.info.id, active.record.context);
+                graph::describe(graph, id, context, &active.backends, &session.wanted).0
+            });
+            encoded.clear();
+            Record::Graph(graph).encode(encoded);
+            if lease.producer.push(encoded) {
+                session.define(active.info.id, ring);
+            }
+            // Definitions are large and rare: do not keep their memory.
+            encoded.clear();
+            encoded.shrink_to(64 << 10);
+        }
+        let eval = active.record.eval;
+        let record = Record::Evaluation(std::mem::take(&mut active.record));
+        encoded.clear();
+        record.encode(encoded);
+        lease.producer.push(encoded);
+        if with_values && !active.info.captured.is_empty() {
+            // SAFETY: the graph and its scheduler are still live.
+            unsafe { write_values(&active, eval, &mut lease, encoded, &mut memory.value) };
+        }
+        if let Record::Evaluation(record) = record {
+            (memory.record, memory.runs, memory.ticks) = (record, active.runs, active.ticks);
+        }
+    });
+}
+
+unsafe fn write_values(
+    active: &Active,
+    eval: EvalId,
+    lease: &mut ggscope_format::ring::Lease,
+    encoded: &mut Vec<u8>,
+    piece: &mut Vec<u8>,
+) {
+    let host = active.session.host;
+    if let (Target::Sched(sched), true) = (active.target, active.backends.iter().any(|b| !b.cpu)) {
+        // SAFETY: the scheduler is live; values of an asynchronous backend are there only when it has finished.
+        unsafe { (host.ggml_backend_sched_synchronize)(sched) };
+    }
+    for &(tensor, addr) in &active.info.captured {
+        // SAFETY: a node of the live graph.
+        let total = unsafe { (host.ggml_nbytes)(addr as *const Tensor) };
+        for offset in (0..total).step_by(PIECE) {
+            piece.clear();
+            piece.resize(PIECE.min(total - offset), 0);
+            // SAFETY: the piece ends before the tensor does.
+            if !unsafe { capture::read(host, active.session.layout, addr as *mut Tensor, offset, piece) } {
+                break;
+            }
+            let record = Record::Value(Value {
+                eval,
+                graph: active.info.id,
+                tensor,
+                offset: offset as u64,
+                total: Bytes(total as u64),
+                bytes: std::mem::take(piece),
+            });
+            encoded.clear();
+            record.encode(encoded);
+            lease.producer.push(encoded);
+            if let Record::Value(value) = record {
+                *piece = value.bytes;
+            }
+        }
+    }
+}
+
+/// A run of an asynchronous backend whose end nobody has seen yet.
+struct Pending {
+    backend: usize,
+    session: Arc<Session>,
+    eval: EvalId,
+    run: u32,
+}
+
+static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
+static N_PENDING: AtomicUsize = AtomicUsize::new(0);
+/// A program that never synchronises must not fill the memory.
+const MAX_PENDING: usize = 1024;
+
+fn pending_add(pending: Pending) {
+    let mut list = PENDING.lock();
+    if list.len() < MAX_PENDING {
+        list.push(pending);
+    }
+    N_PENDING.store(list.len(), Ordering::Relaxed);
+}
+
+/// The program has waited for a backend: its runs have ended.
+pub fn synchronized(backend: Backend) {
+    if N_PENDING.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let ended: Vec<Pending> = {
+        let mut list = PENDING.lock();
+        let ended = list.extract_if(.., |p| p.backend == backend as usize).collect();
+        N_PENDING.store(list.len(), Ordering::Relaxed);
+        ended
+    };
+    let now = clock::now();
+    for Pending { session, eval, run, .. } in ended {
+        let end = session.conversion.rate().at(now);
+        session.push(&Record::RunEnd(RunEnd { eval, run, end }));
+    }
+}
+
+/// Minor and major page faults of the process so far.
+fn page_faults() -> (i64, i64) {
+    // SAFETY: all-zero is a valid `rusage`, and the pointer is valid for writing.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        (usage.ru_minflt, usage.ru_majflt)
+    }
+}
+
+/// The kernel's id of this thread.
+fn thread_id() -> u32 {
+    thread_local!(static ID: std::cell::Cell<(u64, u32)> = const { std::cell::Cell::new((u64::MAX, 0)) });
+    let (generation, id) = ID.get();
+    if generation == crate::fork::generation() {
+        return id;
+    }
+    // SAFETY: no preconditions.
+    let id = unsafe { libc::gettid() } as u32;
+    ID.set((crate::fork::generation(), id));
+    id
+}
+
+trait TakeParts {
+    fn take_parts(&'static self) -> Memory;
+}
+
+impl TakeParts for std::thread::LocalKey<RefCell<Memory>> {
+    /// The parts that an evaluation fills; what is used only while writing stays.
+    fn take_parts(&'static self) -> Memory {
+        self.with_borrow_mut(|m| Memory {
+            record: std::mem::take(&mut m.record),
+            runs: std::mem::take(&mut m.runs),
+            ticks: std::mem::take(&mut m.ticks),
+            ..Memory::default()
+        })
+    }
+}

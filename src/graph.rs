@@ -1,0 +1,342 @@
+//! From the host's `cgraph` to our record of it, once; and, every time, whether it still is the same graph.
+
+use crate::abi::{FLAG_COMPUTE, FLAG_INPUT, FLAG_OUTPUT, Layout, TensorRef};
+use crate::buffers;
+use crate::capture::{self, Wanted};
+use crate::host::{CGraph, Host, Tensor};
+use crate::maps::Maps;
+use crate::registry::{self, BackendInfo};
+use ggscope_format::record::{Graph, MappedFile, Tensor as TensorRecord, TensorFlags, TensorType};
+use ggscope_format::{Bytes, GraphId, TensorId};
+use std::collections::HashMap;
+
+/// Operators that do no work: the backends skip them.
+const EMPTY_OPS: [&str; 5] = ["NONE", "VIEW", "RESHAPE", "PERMUTE", "TRANSPOSE"];
+
+/// The graph's inputs that say which tokens it computes, as the program named them before the scheduler put copies in
+/// their place. Addresses of tensors, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// `inp_tokens`: ids, `i32 [n_tokens]`.
+    pub tokens: usize,
+    /// `inp_embd`, when the program passes embeddings instead of ids: `f32 [n_embd, n_tokens]`.
+    pub embeddings: usize,
+    /// `inp_pos`: positions, `i32 [n_tokens * n_pos_per_token]`.
+    pub positions: usize,
+    /// `out_ids`: which tokens have output rows, `i32 [n_outputs]`.
+    pub outputs: usize,
+}
+
+/// A graph of the host, to be read.
+#[derive(Clone, Copy)]
+pub struct GraphRef<'a> {
+    host: &'a Host,
+    layout: &'a Layout,
+    graph: *mut CGraph,
+    /// Number of nodes.
+    pub n_nodes: i32,
+}
+
+impl<'a> GraphRef<'a> {
+    /// # Safety
+    /// `graph` is live for as long as the value is used, and `layout` was proven on its host.
+    pub unsafe fn new(host: &'a Host, layout: &'a Layout, graph: *mut CGraph) -> Self {
+        // SAFETY: the graph is live.
+        let n_nodes = unsafe { (host.ggml_graph_n_nodes)(graph) };
+        GraphRef { host, layout, graph, n_nodes }
+    }
+
+    /// The host's pointer.
+    pub fn ptr(self) -> *mut CGraph {
+        self.graph
+    }
+
+    /// Node `i`.
+    pub fn node(self, i: i32) -> TensorRef<'a> {
+        debug_assert!((0..self.n_nodes).contains(&i));
+        // SAFETY: the graph is live (promise of `new`) and has the node.
+        unsafe { self.tensor((self.host.ggml_graph_node)(self.graph, i)) }
+    }
+
+    /// # Safety
+    /// The tensor belongs to the graph.
+    unsafe fn tensor(self, tensor: *mut Tensor) -> TensorRef<'a> {
+        // SAFETY: promised by the caller.
+        unsafe { TensorRef::new(tensor, self.layout) }
+    }
+
+    /// Finds the inputs. To be called before the scheduler replaces sources by copies.
+    pub fn inputs(self) -> Inputs {
+        let mut inputs = Inputs::default();
+        for i in 0..self.n_nodes {
+            for src in self.node(i).sources().filter(|s| !s.is_null()) {
+                // SAFETY: a source of a node of the graph.
+                let leaf = unsafe { self.tensor(src) };
+                if leaf.flags() & FLAG_INPUT == 0 {
+                    continue;
+                }
+                let place = match leaf.name() {
+                    b"inp_tokens" => &mut inputs.tokens,
+                    b"inp_embd" => &mut inputs.embeddings,
+                    b"inp_pos" => &mut inputs.positions,
+                    b"out_ids" | b"inp_out_ids" => &mut inputs.outputs,
+                    _ => continue,
+                };
+                *place = src as usize;
+            }
+        }
+        inputs
+    }
+
+    /// Where the nodes lie: changes when the graph is built anew or moved, at the cost of one word a node.
+    pub fn places(self) -> u64 {
+        let mut hash = Hash::new();
+        for i in 0..self.n_nodes {
+            let node = self.node(i);
+            hash.word(node.data() as u64);
+            hash.word(node.op() as u64 ^ (node.ne()[1] as u64) << 16);
+        }
+        hash.0
+    }
+
+    /// Everything that makes the graph what it is in this process: operators, shapes, sources, addresses.
+    pub fn identity(self, epoch: u64) -> u64 {
+        let mut hash = Hash::new();
+        hash.word(epoch);
+        for i in 0..self.n_nodes {
+            let node = self.node(i);
+            hash.word(node.ptr() as u64);
+            hash.word(node.op() as u64 | (node.dtype() as u64) << 32);
+            hash.word(node.flags() as u64);
+            node.ne().iter().for_each(|&n| hash.word(n as u64));
+            node.nb().iter().for_each(|&n| hash.word(n));
+            hash.word(node.data() as u64);
+            hash.word(node.view_offs() as u64);
+            node.sources().for_each(|s| hash.word(s as u64));
+            let name = node.name();
+            let mut start = [0; 8];
+            start[..name.len().min(8)].copy_from_slice(&name[..name.len().min(8)]);
+            hash.word(u64::from_le_bytes(start) ^ name.len() as u64);
+        }
+        hash.0
+    }
+
+    /// Whether all nodes that need memory have it.
+    pub fn is_allocated(self) -> bool {
+        (0..self.n_nodes).all(|i| !self.node(i).data().is_null())
+    }
+}
+
+struct Hash(u64);
+
+impl Hash {
+    fn new() -> Hash {
+        Hash(0x9e37_79b9_7f4a_7c15)
+    }
+
+    #[inline]
+    fn word(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * 0xd6e8_feb8_6659_fd93_9e37_79b9_7f4a_7c15_u128 as u64 as u128;
+        self.0 = (product as u64) ^ (product >> 64) as u64 ^ word.rotate_left(32);
+    }
+}
+
+/// What an evaluation needs to know of its graph.
+pub struct GraphInfo {
+    /// Name within the session.
+    pub id: GraphId,
+    /// Number of the node that a tensor is.
+    pub index: HashMap<usize, u32>,
+    /// Tensors whose values are wanted.
+    pub captured: Vec<(TensorId, usize)>,
+    /// Tensors that hold chosen expert ids.
+    pub experts: Vec<(TensorId, usize)>,
+}
+
+/// Reads the whole graph.
+pub fn describe(
+    graph: GraphRef<'_>,
+    id: GraphId,
+    context: u32,
+    backends: &[BackendInfo],
+    wanted: &Wanted,
+) -> (Graph, GraphInfo) {
+    let mut d = Description::new(graph);
+    for i in 0..graph.n_nodes {
+        d.add(graph.node(i).ptr());
+    }
+    let mut done = 0;
+    while done < d.tensors.len() {
+        // SAFETY: nodes, and what they lead to, belong to the graph.
+        let tensor = unsafe { graph.tensor(d.tensors[done]) };
+        let others: Vec<_> = tensor.sources().chain([tensor.view_src()]).filter(|t| !t.is_null()).collect();
+        others.into_iter().for_each(|t| d.add(t));
+        done += 1;
+    }
+    let maps = Maps::of_self();
+    let tensors = (0..d.tensors.len()).map(|i| d.record(i, &maps, wanted)).collect();
+    let mut info = GraphInfo { id, index: HashMap::new(), captured: vec![], experts: vec![] };
+    for i in 0..graph.n_nodes {
+        let node = graph.node(i);
+        info.index.insert(node.ptr() as usize, i as u32);
+        if !wanted.is_empty() && wanted.matches(node.name()) {
+            info.captured.push((TensorId(i as u32), node.ptr() as usize));
+        }
+        // SAFETY: a node of the graph.
+        if unsafe { capture::is_expert_product(graph.host, node) } {
+            let ids = node.src(2) as usize;
+            if let Some(&id) = d.ids.get(&ids).filter(|id| !info.experts.iter().any(|(t, _)| t.0 == **id)) {
+                info.experts.push((TensorId(id), ids));
+            }
+        }
+    }
+    let record = Graph {
+        graph: id,
+        context,
+        n_nodes: graph.n_nodes as u32,
+        tensors,
+        ops: d.ops,
+        types: d.types,
+        buffers: d.buffers,
+        files: d.files,
+        devices: backends.iter().map(|b| b.name.clone()).collect(),
+    };
+    (record, info)
+}
+
+struct Description<'a> {
+    graph: GraphRef<'a>,
+    tensors: Vec<*mut Tensor>,
+    ids: HashMap<usize, u32>,
+    ops: Vec<String>,
+    types: Vec<TensorType>,
+    type_ids: HashMap<i32, u16>,
+    buffers: Vec<ggscope_format::record::Buffer>,
+    buffer_ids: HashMap<usize, u16>,
+    files: Vec<MappedFile>,
+}
+
+impl<'a> Description<'a> {
+    fn new(graph: GraphRef<'a>) -> Self {
+        Description {
+            graph,
+            tensors: vec![],
+            ids: HashMap::new(),
+            ops: vec![],
+            types: vec![],
+            type_ids: HashMap::new(),
+            buffers: vec![],
+            buffer_ids: HashMap::new(),
+            files: vec![],
+        }
+    }
+
+    fn add(&mut self, tensor: *mut Tensor) {
+        let n = self.tensors.len() as u32;
+        if *self.ids.entry(tensor as usize).or_insert(n) == n {
+            self.tensors.push(tensor);
+        }
+    }
+
+    fn id(&self, tensor: *mut Tensor) -> Option<TensorId> {
+        (!tensor.is_null()).then(|| TensorId(self.ids[&(tensor as usize)]))
+    }
+
+    fn record(&mut self, i: usize, maps: &Maps, wanted: &Wanted) -> TensorRecord {
+        let GraphRef { host, layout, .. } = self.graph;
+        // SAFETY: the tensor belongs to the graph.
+        let t = unsafe { self.graph.tensor(self.tensors[i]) };
+        // SAFETY: the tensor is live; ggml's own accessors.
+        let (op, bytes, contiguous) = unsafe {
+            let op = crate::host::text((host.ggml_op_desc)(t.ptr()));
+            (op, (host.ggml_nbytes)(t.ptr()) as u64, (host.ggml_is_contiguous)(t.ptr()))
+        };
+        let is_node = i < self.graph.n_nodes as usize;
+        let skipped = layout.marks_computed && t.flags() & FLAG_COMPUTE == 0;
+        let computed = is_node && !skipped && !EMPTY_OPS.contains(&op.as_str());
+        let pinned = is_node && !wanted.is_empty() && wanted.matches(t.name());
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(t.flags() & FLAG_INPUT != 0, TensorFlags::INPUT)
+            | flag(t.flags() & FLAG_OUTPUT != 0, TensorFlags::OUTPUT)
+            | flag(computed, TensorFlags::COMPUTED)
+            | flag(pinned, TensorFlags::PINNED)
+            | flag(contiguous, TensorFlags::CONTIGUOUS);
+        let view = (!t.view_src().is_null()).then(|| self.root_of_view(t)).flatten();
+        let addr = t.data() as u64;
+        let mapped = maps.find(addr).map(|(mapping, offset)| (mapping.path.clone(), offset));
+        let mapped = mapped.map(|(path, offset)| (position(&mut self.files, MappedFile { path }), offset));
+        let n_params = (0..layout.n_op_params).rev().find(|&p| t.op_param(p) != 0).map_or(0, |p| p + 1);
+        TensorRecord {
+            name: String::from_utf8_lossy(t.name()).into_owned(),
+            op: position(&mut self.ops, op),
+            dtype: self.dtype(t.dtype()),
+            flags: TensorFlags(flags),
+            ne: t.ne(),
+            nb: t.nb(),
+            bytes: Bytes(bytes),
+            src: t.sources().map(|s| self.id(s)).collect(),
+            view,
+            addr,
+            buffer: self.buffer(t),
+            mapped,
+            op_params: (0..n_params).map(|p| t.op_param(p)).collect(),
+        }
+    }
+
+    /// ggml makes views of views point at the first source; should a host not, the offsets are added up here.
+    fn root_of_view(&self, t: TensorRef<'_>) -> Option<(TensorId, u64)> {
+        let (mut root, mut offset) = (t.view_src(), t.view_offs() as u64);
+        for _ in 0..16 {
+            // SAFETY: the source of a view belongs to the graph.
+            let next = unsafe { self.graph.tensor(root) };
+            if next.view_src().is_null() {
+                return Some((self.id(root)?, offset));
+            }
+            (root, offset) = (next.view_src(), offset + next.view_offs() as u64);
+        }
+        None
+    }
+
+    fn dtype(&mut self, dtype: i32) -> u16 {
+        let host = self.graph.host;
+        let types = &mut self.types;
+        *self.type_ids.entry(dtype).or_insert_with(|| {
+            // SAFETY: the number is a tensor's type, so the host knows it.
+            let ty = unsafe {
+                TensorType {
+                    name: crate::host::text((host.ggml_type_name)(dtype)),
+                    block_size: (host.ggml_blck_size)(dtype) as u32,
+                    type_size: (host.ggml_type_size)(dtype) as u32,
+                }
+            };
+            types.push(ty);
+            types.len() as u16 - 1
+        })
+    }
+
+    fn buffer(&mut self, t: TensorRef<'_>) -> Option<u16> {
+        let mut buffer = t.buffer();
+        if buffer.is_null() && !t.view_src().is_null() {
+            // SAFETY: the source of a view belongs to the graph.
+            buffer = unsafe { self.graph.tensor(t.view_src()) }.buffer();
+        }
+        if buffer.is_null() {
+            return None;
+        }
+        let (host, buffers) = (self.graph.host, &mut self.buffers);
+        Some(*self.buffer_ids.entry(buffer as usize).or_insert_with(|| {
+            let id = registry::with(|r| r.buffers.id(buffer));
+            // SAFETY: the buffer of a live tensor.
+            buffers.push(unsafe { buffers::describe(host, buffer, id) });
+            buffers.len() as u16 - 1
+        }))
+    }
+}
+
+fn position<T: PartialEq>(list: &mut Vec<T>, item: T) -> u16 {
+    let found = list.iter().position(|x| *x == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    });
+    found as u16
+}

@@ -1,0 +1,200 @@
+//! What the shim knows of the host's schedulers, backends and buffers, whether a collector is there or not.
+//!
+//! One lock holds it all. It is never held while the host's code runs, and fork handlers take it, so a child process
+//! finds it in order.
+
+use crate::buffers::Buffers;
+use crate::graph::Inputs;
+use crate::host::{AbortCallback, Backend, Host, Reg, SetAbortCallback};
+use crate::op_clock::{OpClock, op_clock};
+use ggscope_format::GraphId;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// `GGML_BACKEND_DEVICE_TYPE_CPU`.
+const DEVICE_CPU: i32 = 0;
+
+/// A backend that a scheduler uses.
+#[derive(Clone)]
+pub struct BackendInfo {
+    /// The host's pointer.
+    pub backend: usize,
+    /// `ggml_backend_name`.
+    pub name: String,
+    /// Whether it computes before it returns, and calls the clock.
+    pub cpu: bool,
+}
+
+/// A scheduler: for llama.cpp, one context.
+pub struct Scheduler {
+    /// Number in the order of creation.
+    pub context: u32,
+    /// Its backends; a run's device is an index into this list.
+    pub backends: Arc<Vec<BackendInfo>>,
+    /// Inputs of the graph that was last allocated.
+    pub inputs: Inputs,
+    /// The graph that was last evaluated, if it was not allocated anew since.
+    pub last: Option<LastGraph>,
+}
+
+/// What identifies the graph of the evaluation before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LastGraph {
+    /// The host's pointer.
+    pub graph: usize,
+    /// Its nodes' places in memory, hashed.
+    pub places: u64,
+    /// Number of nodes.
+    pub n_nodes: i32,
+    /// What it is called in the session.
+    pub id: GraphId,
+    /// The session.
+    pub session: u64,
+}
+
+#[derive(Default)]
+struct BackendState {
+    clock: Option<Box<OpClock>>,
+    /// The program's abort callback and its data's address.
+    program: (AbortCallback, usize),
+}
+
+/// All of it.
+#[derive(Default)]
+pub struct Registry {
+    schedulers: HashMap<usize, Scheduler>,
+    backends: HashMap<usize, BackendState>,
+    /// Backend buffers.
+    pub buffers: Buffers,
+    n_contexts: u32,
+}
+
+/// The one registry of the process.
+pub static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
+
+/// Runs `f` with the registry. Never call the host from inside.
+pub fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
+    f(REGISTRY.lock().get_or_insert_default())
+}
+
+impl Registry {
+    /// The scheduler, with its number and its backends, made on first sight.
+    pub fn scheduler(&mut self, key: usize, backends: impl FnOnce() -> Vec<BackendInfo>) -> &mut Scheduler {
+        let n_contexts = &mut self.n_contexts;
+        self.schedulers.entry(key).or_insert_with(|| {
+            *n_contexts += 1;
+            Scheduler {
+                context: *n_contexts - 1,
+                backends: Arc::new(backends()),
+                inputs: Inputs::default(),
+                last: None,
+            }
+        })
+    }
+
+    /// The scheduler, if it is known.
+    pub fn known(&mut self, key: usize) -> Option<&mut Scheduler> {
+        self.schedulers.get_mut(&key)
+    }
+
+    /// Whether the scheduler is known.
+    pub fn is_known(&self, key: usize) -> bool {
+        self.schedulers.contains_key(&key)
+    }
+
+    /// A scheduler or a backend that was used like one is gone.
+    pub fn forget_scheduler(&mut self, key: usize) {
+        self.schedulers.remove(&key);
+    }
+
+    /// A backend is gone, and its clock with it.
+    pub fn forget_backend(&mut self, backend: Backend) {
+        self.backends.remove(&(backend as usize));
+        self.forget_scheduler(backend as usize);
+    }
+
+    /// The clock of a backend, if one is installed. It stays valid until the backend is freed.
+    pub fn clock(&self, backend: usize) -> Option<*const OpClock> {
+        self.backends.get(&backend)?.clock.as_deref().map(std::ptr::from_ref)
+    }
+
+    /// The program sets its abort callback. Returns what the backend is to be given.
+    pub fn program_sets_abort_callback(
+        &mut self,
+        backend: Backend,
+        callback: AbortCallback,
+        data: *mut c_void,
+    ) -> (AbortCallback, *mut c_void) {
+        let state = self.backends.entry(backend as usize).or_default();
+        state.program = (callback, data as usize);
+        match &state.clock {
+            None => (callback, data),
+            Some(clock) => {
+                clock.set_program_callback(callback, data);
+                (Some(op_clock), std::ptr::from_ref(&**clock).cast_mut().cast())
+            }
+        }
+    }
+
+    /// Makes the clock of a backend that has none. Returns what the backend is to be given.
+    fn make_clock(&mut self, backend: usize) -> Option<*mut c_void> {
+        let state = self.backends.entry(backend).or_default();
+        if state.clock.is_some() {
+            return None;
+        }
+        let (callback, data) = state.program;
+        let clock = state.clock.insert(OpClock::new(callback, data as *mut c_void));
+        Some(std::ptr::from_ref(&**clock).cast_mut().cast())
+    }
+}
+
+/// Asks the host about backends.
+///
+/// # Safety
+/// The backends are live.
+pub unsafe fn describe(host: &Host, backends: &[Backend]) -> Vec<BackendInfo> {
+    let describe = |&backend: &Backend| {
+        // SAFETY: the backend is live.
+        unsafe {
+            let device = (host.ggml_backend_get_device)(backend);
+            BackendInfo {
+                backend: backend as usize,
+                name: crate::host::text((host.ggml_backend_name)(backend)),
+                cpu: !device.is_null() && (host.ggml_backend_dev_type)(device) == DEVICE_CPU,
+            }
+        }
+    };
+    backends.iter().map(describe).collect()
+}
+
+/// Installs the operator clock on the CPU backends that have none yet.
+///
+/// # Safety
+/// The backends are live and none of them is computing.
+pub unsafe fn install_clocks(host: &Host, backends: &[BackendInfo]) {
+    for info in backends.iter().filter(|b| b.cpu) {
+        // SAFETY: the backend is live.
+        let Some(set) = (unsafe { real_setter(host, info.backend as Backend) }) else { continue };
+        if let Some(clock) = with(|r| r.make_clock(info.backend)) {
+            // SAFETY: the setter is the backend's own; the clock is dropped only when the backend is freed.
+            unsafe { set(info.backend as Backend, Some(op_clock), clock) };
+        }
+    }
+}
+
+/// The backend's own function to set its abort callback.
+///
+/// # Safety
+/// The backend is live.
+pub unsafe fn real_setter(host: &Host, backend: Backend) -> Option<SetAbortCallback> {
+    // SAFETY: the backend is live; its device and registration live as long as the process.
+    unsafe {
+        let device = (host.ggml_backend_get_device)(backend);
+        let reg: Reg = if device.is_null() { return None } else { (host.ggml_backend_dev_backend_reg)(device) };
+        let found = (host.ggml_backend_reg_get_proc_address)(reg, c"ggml_backend_set_abort_callback".as_ptr());
+        // SAFETY: ggml documents the function under this name to have this type.
+        (!found.is_null()).then(|| std::mem::transmute::<*mut c_void, SetAbortCallback>(found))
+    }
+}

@@ -1,0 +1,371 @@
+//! The connection to a collector: looked for once a second while there is none, given up when it is gone.
+//!
+//! Nothing here waits longer than [`PATIENCE`], and that only once, when a collector has just accepted us.
+
+use crate::abi::{self, Layout};
+use crate::capture::Wanted;
+use crate::clock::{self, Conversion};
+use crate::graph::GraphInfo;
+use crate::host::Host;
+use crate::stderr::say;
+use ggscope_format::record::Record;
+use ggscope_format::ring::Lease;
+use ggscope_format::segment::{self, Segment};
+use ggscope_format::session::{self as protocol, Announce, Attached, Hello, Level, Welcome};
+use ggscope_format::{FORMAT_VERSION, GraphId};
+use parking_lot::Mutex;
+use shared_memory::{Shmem, ShmemConf, ShmemError};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(1);
+/// More graphs than this are forgotten and, when they come again, recorded again: a bound on the host's memory.
+const MAX_GRAPHS: usize = 128;
+
+/// An attached collector.
+pub struct Session {
+    /// Number within the process.
+    pub number: u64,
+    /// What it wants.
+    pub level: Level,
+    /// Whether token ids may be recorded.
+    pub tokens: bool,
+    /// Tensors whose values it wants.
+    pub wanted: Wanted,
+    /// From ticks to time.
+    pub conversion: Conversion,
+    /// The host's ggml.
+    pub host: &'static Host,
+    /// How its tensors are laid out.
+    pub layout: &'static Layout,
+    graphs: Mutex<Graphs>,
+    next_eval: AtomicU64,
+    segment: Segment,
+    socket: UnixStream,
+    _memory: Mapping,
+}
+
+#[derive(Default)]
+struct Graphs {
+    next: u32,
+    known: HashMap<u64, Arc<GraphInfo>>,
+    /// For each graph, on which rings it was defined.
+    defined: HashMap<GraphId, u64>,
+}
+
+struct Mapping(#[allow(dead_code)] Shmem);
+
+// SAFETY: only the mapping's lifetime is used; what is in it is reached through `Segment`.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+/// Whether and since when there is a collector.
+#[derive(Default)]
+pub struct Slot {
+    session: Option<Arc<Session>>,
+    look_again: Option<Instant>,
+    refused: bool,
+    sessions: u64,
+}
+
+/// The one slot of the process.
+pub static SLOT: Mutex<Option<Slot>> = Mutex::new(None);
+
+/// The session, looked for if there is none.
+pub fn current() -> Option<Arc<Session>> {
+    let mut guard = SLOT.lock();
+    let slot = guard.get_or_insert_default();
+    if slot.refused {
+        return None;
+    }
+    if slot.session.as_ref().is_some_and(|s| s.segment.is_closed()) {
+        slot.session = None;
+    }
+    crate::fork::watch();
+    let due = slot.look_again.is_none_or(|at| Instant::now() >= at);
+    if due {
+        slot.look_again = Some(Instant::now() + RETRY);
+        match &slot.session {
+            Some(session) if session.is_gone() => slot.session = None,
+            Some(_) => {}
+            None => match attach(slot.sessions) {
+                Ok(session) => {
+                    slot.sessions += u64::from(session.is_some());
+                    slot.session = session.map(Arc::new);
+                }
+                Err(reason) => {
+                    slot.refused = true;
+                    say(&format!("this process is not traced: {reason}"));
+                }
+            },
+        }
+    }
+    slot.session.clone()
+}
+
+/// Whether there is a session now.
+pub fn attached() -> bool {
+    SLOT.lock().as_ref().is_some_and(|slot| slot.session.is_some())
+}
+
+/// Never trace this process again.
+pub fn refuse(reason: &str) {
+    let mut guard = SLOT.lock();
+    let slot = guard.get_or_insert_default();
+    if !slot.refused {
+        (slot.refused, slot.session) = (true, None);
+        say(&format!("this process is traced no longer: {reason}"));
+    }
+}
+
+impl Slot {
+    /// In a forked child: the session is the parent's. Its memory stays mapped, its connection is closed.
+    pub fn leave_to_parent(&mut self) {
+        if let Some(session) = self.session.take() {
+            // SAFETY: this closes the child's copy of the descriptor; the session is never dropped here.
+            unsafe { libc::close(session.socket.as_raw_fd()) };
+            std::mem::forget(session);
+        }
+        self.look_again = None;
+    }
+}
+
+/// `Ok(None)`: nobody is there. `Err`: the host cannot be traced.
+fn attach(number: u64) -> Result<Option<Session>, String> {
+    // SAFETY: no preconditions.
+    let uid = unsafe { libc::getuid() };
+    let Ok(socket) = UnixStream::connect(protocol::socket_path(uid)) else { return Ok(None) };
+    if peer_uid(&socket) != Some(uid) {
+        return Err("the collector belongs to another user".into());
+    }
+    static LAYOUT: OnceLock<Result<Layout, String>> = OnceLock::new();
+    let host = Host::get()?;
+    let layout = LAYOUT.get_or_init(|| abi::prove(host)).as_ref();
+    let layout = layout.map_err(|e| format!("the tensors of {} have an unknown layout: {e}", host.library))?;
+    Ok(greet(socket, number, host, layout))
+}
+
+/// `None` when the collector goes away or does not keep to the protocol: it is looked for again later.
+fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static Layout) -> Option<Session> {
+    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    socket.set_write_timeout(Some(PATIENCE)).ok()?;
+    let conversion = Conversion::begin();
+    send(&socket, &hello(host))?;
+    let welcome: Welcome = receive(&socket)?;
+    if welcome.version != FORMAT_VERSION {
+        say(&format!("the collector speaks format {}, this shim {FORMAT_VERSION}: not traced", welcome.version));
+        return None;
+    }
+    let (memory, segment, name) = match make_segment(&welcome) {
+        Ok(made) => made,
+        Err(reason) => {
+            say(&format!("not traced: {reason}"));
+            return None;
+        }
+    };
+    send(&socket, &Announce { segment: name, bytes: memory.len() as u64 })?;
+    receive::<Attached>(&socket)?;
+    let (wanted, bad) = Wanted::new(&welcome.capture);
+    bad.iter().for_each(|b| say(&format!("ignoring a pattern of tensor names: {b}")));
+    Some(Session {
+        number,
+        level: welcome.level,
+        tokens: welcome.tokens,
+        wanted: if welcome.level >= Level::Tensors { wanted } else { Wanted::default() },
+        conversion,
+        host,
+        layout,
+        graphs: Mutex::default(),
+        next_eval: AtomicU64::new(0),
+        segment,
+        socket,
+        _memory: Mapping(memory),
+    })
+}
+
+fn hello(host: &Host) -> Hello {
+    let lossy = |p: std::io::Result<std::path::PathBuf>| p.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+    let argv = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let argv = argv.strip_suffix(&[0]).unwrap_or(&argv);
+    Hello {
+        version: FORMAT_VERSION,
+        pid: std::process::id(),
+        exe: lossy(std::fs::read_link("/proc/self/exe")),
+        argv: argv.split(|&b| b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect(),
+        cwd: lossy(std::env::current_dir()),
+        realtime_ns: clock::realtime().0,
+        monotonic_ns: clock::monotonic().0,
+        clock: clock::name().into(),
+        ggml: host.library.into(),
+    }
+}
+
+fn make_segment(welcome: &Welcome) -> Result<(Shmem, Segment, String), String> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let (n_rings, ring_bytes) = (welcome.n_rings, welcome.ring_bytes);
+    let sound = (1..=segment::MAX_RINGS).contains(&n_rings)
+        && segment::RING_BYTES_RANGE.contains(&ring_bytes)
+        && ring_bytes.is_power_of_two();
+    if !sound {
+        return Err(format!("the collector asks for {n_rings} rings of {ring_bytes} bytes"));
+    }
+    let size = segment::segment_bytes(n_rings, ring_bytes);
+    loop {
+        let name = format!("/ggscope-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        match ShmemConf::new().size(size).os_id(&name).create() {
+            Ok(memory) => {
+                reserve(&name, size)?;
+                // SAFETY: the mapping is new, zeroed, page-aligned, of this size, and kept in the session.
+                let segment = unsafe { Segment::create(memory.as_ptr(), n_rings, ring_bytes) };
+                return Ok((memory, segment, name));
+            }
+            // Left over by a process of the same number.
+            Err(ShmemError::MappingIdExists) => continue,
+            Err(e) => return Err(format!("cannot create shared memory of {size} bytes: {e}")),
+        }
+    }
+}
+
+/// Makes sure that the memory is really there: touching a page that the file system has no room for would end the host.
+fn reserve(name: &str, size: usize) -> Result<(), String> {
+    let path = CString::new(name).expect("the name is made of letters and digits");
+    // SAFETY: opens, sizes and closes an object of this process's own.
+    let result = unsafe {
+        let fd = libc::shm_open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC, 0);
+        if fd < 0 {
+            return Err(format!("cannot open shared memory {name} again"));
+        }
+        let result = libc::posix_fallocate(fd, 0, size as libc::off_t);
+        libc::close(fd);
+        result
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let why = std::io::Error::from_raw_os_error(result);
+    Err(format!("no room for {size} bytes of shared memory in /dev/shm ({why}); try a smaller --ring-size"))
+}
+
+fn peer_uid(socket: &UnixStream) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: `peer` and `len` are valid for writing and fit each other.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut len,
+        )
+    };
+    (result == 0).then_some(peer.uid)
+}
+
+fn send<T: serde::Serialize>(socket: &UnixStream, message: &T) -> Option<()> {
+    let mut bytes = &protocol::frame(message)[..];
+    while !bytes.is_empty() {
+        // SAFETY: initialised bytes; NOSIGNAL: a collector that is gone must not end the host with SIGPIPE.
+        let sent =
+            unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+        bytes = &bytes[usize::try_from(sent).ok().filter(|&n| n > 0)?..];
+    }
+    Some(())
+}
+
+fn receive<T: serde::de::DeserializeOwned>(mut socket: &UnixStream) -> Option<T> {
+    use std::io::Read;
+    let mut len = [0; 4];
+    socket.read_exact(&mut len).ok()?;
+    let len = u32::from_le_bytes(len);
+    if len > protocol::MAX_MESSAGE_BYTES {
+        return None;
+    }
+    let mut bytes = vec![0; len as usize];
+    socket.read_exact(&mut bytes).ok()?;
+    ggscope_format::record::decode(&bytes).ok()
+}
+
+impl Session {
+    /// The number of the next evaluation.
+    pub fn next_eval(&self) -> u64 {
+        self.next_eval.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The graph of this identity, described by `describe` if the session does not know it yet.
+    pub fn graph<R>(
+        &self,
+        identity: u64,
+        describe: impl FnOnce(GraphId) -> (R, GraphInfo),
+    ) -> (Arc<GraphInfo>, Option<R>) {
+        let id = {
+            let mut graphs = self.graphs.lock();
+            if let Some(info) = graphs.known.get(&identity) {
+                return (info.clone(), None);
+            }
+            graphs.next += 1;
+            GraphId(graphs.next - 1)
+        };
+        let (record, info) = describe(id);
+        let info = Arc::new(info);
+        let mut graphs = self.graphs.lock();
+        if graphs.known.len() >= MAX_GRAPHS {
+            graphs.known.clear();
+            graphs.defined.clear();
+        }
+        graphs.known.insert(identity, info.clone());
+        (info, Some(record))
+    }
+
+    /// The graph that the session calls `id`, if it still knows it.
+    pub fn known_graph(&self, id: GraphId) -> Option<Arc<GraphInfo>> {
+        self.graphs.lock().known.values().find(|info| info.id == id).cloned()
+    }
+
+    /// Whether the graph was defined on the ring.
+    pub fn is_defined(&self, id: GraphId, ring: u32) -> bool {
+        self.graphs.lock().defined.get(&id).is_some_and(|rings| rings >> ring & 1 == 1)
+    }
+
+    /// The graph was defined on the ring.
+    pub fn define(&self, id: GraphId, ring: u32) {
+        *self.graphs.lock().defined.entry(id).or_default() |= 1 << ring;
+    }
+
+    /// A ring to write to, and its number. `None` if all are being written to: what would have been written is counted
+    /// as lost.
+    pub fn lease(&self) -> Option<(u32, Lease)> {
+        let leased = (0..self.segment.n_rings()).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
+        if leased.is_none() {
+            self.segment.ring(0).count_lost(1, 0);
+        }
+        leased
+    }
+
+    /// Writes a record that needs no other before it.
+    pub fn push(&self, record: &Record) {
+        if let Some((_, mut lease)) = self.lease() {
+            let mut bytes = vec![];
+            record.encode(&mut bytes);
+            lease.producer.push(&bytes);
+        }
+    }
+
+    /// Whether the collector has closed its end, as it does when it is killed.
+    fn is_gone(&self) -> bool {
+        let mut byte = 0_u8;
+        // SAFETY: `byte` is valid for writing one byte; nothing waits.
+        let n = unsafe {
+            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+            libc::recv(self.socket.as_raw_fd(), (&raw mut byte).cast(), 1, flags)
+        };
+        n == 0 || (n < 0 && std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock)
+    }
+}
