@@ -1,0 +1,222 @@
+//! Which layer each tensor of a graph belongs to, and what part of the model it is. llama.cpp says so in most names
+//! (`Qcur-7`, `blk.7.attn_q.weight`, `cache_k_l7 (view)`); a node without a name of its own belongs to the
+//! computation that it is part of.
+
+use ggscope_format::TensorId;
+use ggscope_format::record::{Graph, Tensor, TensorFlags};
+use serde::{Deserialize, Serialize};
+
+/// What part of the model a tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeType {
+    /// Of one layer.
+    Layer,
+    /// Masks, positions, and what else serves all layers.
+    Infrastructure,
+    /// From token ids to the first layer.
+    Embedding,
+    /// From the last layer to the logits.
+    Output,
+}
+
+impl NodeType {
+    /// The name in JSON and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            NodeType::Layer => "layer",
+            NodeType::Infrastructure => "infrastructure",
+            NodeType::Embedding => "embedding",
+            NodeType::Output => "output",
+        }
+    }
+}
+
+/// What a name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// It names a layer.
+    Layer(u32),
+    /// It is a name, but of no layer.
+    Other,
+    /// ggml made it up, or it is empty.
+    Nothing,
+}
+
+/// The name of the tensor at the bottom of views and copies: `cache_k_l0` for `cache_k_l0 (view) (permuted)` and for
+/// `CUDA0#cache_k_l0 (view)#0`, the scheduler's copy.
+pub fn base_name(name: &str) -> &str {
+    let mut base = name;
+    if let Some((device_and_name, copy)) = name.rsplit_once('#') {
+        if let (Some((_, inner)), true) = (device_and_name.split_once('#'), copy.parse::<u32>().is_ok()) {
+            base = inner;
+        }
+    }
+    base.split_once(" (").map_or(base, |(base, _)| base)
+}
+
+fn number(digits: &str) -> Option<u32> {
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// Layer and kind (`k`, `v`, `r`, `s`, …) of a cache by its name (`cache_k_l7`).
+pub fn cache(base: &str) -> Option<(&str, u32)> {
+    let (kind, layer) = base.strip_prefix("cache_")?.rsplit_once("_l")?;
+    Some((kind.rsplit('_').next().unwrap_or(kind), number(layer)?))
+}
+
+/// What a tensor's name says.
+pub fn named(name: &str) -> Named {
+    let base = base_name(name);
+    let made_up = |prefix: &str| base.strip_prefix(prefix).and_then(number).is_some();
+    if base.is_empty() || made_up("leaf_") || made_up("node_") {
+        return Named::Nothing;
+    }
+    let block = base.find("blk.").filter(|&at| at == 0 || base.as_bytes()[at - 1] == b'.');
+    let of_block = block.and_then(|at| base[at + 4..].split('.').next()).and_then(number);
+    let of_cache = || cache(base).map(|(_, layer)| layer);
+    let of_state = || base.strip_prefix("dsv4_").and_then(|s| number(s.rsplit_once("_l")?.1));
+    let of_suffix = || number(base.rsplit_once('-')?.1);
+    of_block.or_else(of_cache).or_else(of_state).or_else(of_suffix).map_or(Named::Other, Named::Layer)
+}
+
+/// Layer and part of every tensor of one graph.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    of: Vec<Option<u32>>,
+    types: Vec<Option<NodeType>>,
+}
+
+fn sources(tensor: &Tensor) -> impl Iterator<Item = usize> {
+    tensor.src.iter().flatten().copied().chain(tensor.view.map(|(v, _)| v)).map(TensorId::index)
+}
+
+/// An operator that only looks at its source's bytes in another way.
+fn is_look(graph: &Graph, tensor: &Tensor) -> bool {
+    matches!(graph.op(tensor), "VIEW" | "RESHAPE" | "PERMUTE" | "TRANSPOSE")
+}
+
+impl Layers {
+    /// Works out the layers of `graph`, which has to be valid.
+    pub fn of(graph: &Graph) -> Layers {
+        Builder::new(graph).build()
+    }
+
+    /// The layer of a tensor.
+    pub fn layer(&self, id: TensorId) -> Option<u32> {
+        self.of.get(id.index()).copied().flatten()
+    }
+
+    /// What part of the model a tensor is.
+    pub fn node_type(&self, id: TensorId) -> NodeType {
+        self.types.get(id.index()).copied().flatten().unwrap_or(NodeType::Infrastructure)
+    }
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    names: Vec<Named>,
+    /// Tensors that have it as source or are views of it.
+    consumers: Vec<Vec<u32>>,
+    layers: Layers,
+}
+
+impl Builder<'_> {
+    fn new(graph: &Graph) -> Builder<'_> {
+        let names: Vec<Named> = graph.tensors.iter().map(|t| named(&t.name)).collect();
+        let mut consumers = vec![vec![]; names.len()];
+        for (id, tensor) in graph.nodes() {
+            for source in sources(tensor) {
+                if consumers[source].last() != Some(&id.0) {
+                    consumers[source].push(id.0);
+                }
+            }
+        }
+        let by_name = |name: &Named| if let Named::Layer(layer) = name { Some(*layer) } else { None };
+        let of = names.iter().map(by_name).collect();
+        let types = vec![None; names.len()];
+        Builder { graph, names, consumers, layers: Layers { of, types } }
+    }
+
+    fn is_unnamed(&self, i: usize) -> bool {
+        self.names[i] == Named::Nothing
+    }
+
+    fn build(mut self) -> Layers {
+        let n_nodes = self.graph.n_nodes as usize;
+        let from_layers = self.reached_from(|b, i| i < n_nodes && matches!(b.names[i], Named::Layer(_)));
+        for i in (0..n_nodes).rev().filter(|&i| self.is_unnamed(i)).collect::<Vec<_>>() {
+            self.ask_consumers(i, &from_layers);
+        }
+        for i in (0..n_nodes).filter(|&i| self.is_unnamed(i)).collect::<Vec<_>>() {
+            self.ask_sources(i);
+        }
+        let from_tokens = self.reached_from(|b, i| {
+            let base = base_name(&b.graph.tensors[i].name);
+            base.starts_with("token_embd") || base.starts_with("inp_tokens") || base.starts_with("inp_embd")
+        });
+        let to_layers = self.reaching_layers();
+        for i in 0..self.names.len() {
+            let part = match (self.layers.of[i], self.layers.types[i]) {
+                (Some(_), _) => NodeType::Layer,
+                (None, Some(known)) => known,
+                (None, None) if i >= n_nodes => NodeType::Infrastructure,
+                (None, None) if from_layers[i] => NodeType::Output,
+                (None, None) if from_tokens[i] && to_layers[i] => NodeType::Embedding,
+                (None, None) => NodeType::Infrastructure,
+            };
+            self.layers.types[i] = Some(part);
+        }
+        self.layers
+    }
+
+    /// An unnamed node belongs to the lowest layer that uses it; if only outputs use it, it is output.
+    fn ask_consumers(&mut self, i: usize, from_layers: &[bool]) {
+        let consumers = &self.consumers[i];
+        let lowest = consumers.iter().filter_map(|&c| self.layers.of[c as usize]).min();
+        let is_output = |c: usize| {
+            let named_output = self.names[c] == Named::Other && from_layers[c];
+            named_output || self.layers.types[c] == Some(NodeType::Output)
+        };
+        if lowest.is_some() {
+            self.layers.of[i] = lowest;
+        } else if !consumers.is_empty() && consumers.iter().all(|&c| is_output(c as usize)) {
+            self.layers.types[i] = Some(NodeType::Output);
+        }
+    }
+
+    /// An unnamed node that tells nothing by its use belongs to the highest layer that it is made of. A look at an
+    /// unnamed node belongs where that node belongs.
+    fn ask_sources(&mut self, i: usize) {
+        let tensor = &self.graph.tensors[i];
+        let looked_at = tensor.src.first().copied().flatten().map(TensorId::index);
+        if let Some(source) = looked_at.filter(|&s| is_look(self.graph, tensor) && s < i && self.is_unnamed(s)) {
+            self.layers.of[i] = self.layers.of[source];
+            self.layers.types[i] = self.layers.types[source];
+        } else if self.layers.of[i].is_none() && self.layers.types[i].is_none() {
+            self.layers.of[i] = sources(tensor).filter_map(|s| self.layers.of[s]).max();
+        }
+    }
+
+    /// What depends on a tensor that `is_start`, or is one.
+    fn reached_from(&self, is_start: impl Fn(&Self, usize) -> bool) -> Vec<bool> {
+        let mut reached: Vec<bool> = (0..self.names.len()).map(|i| is_start(self, i)).collect();
+        for (id, tensor) in self.graph.nodes() {
+            let i = id.index();
+            reached[i] = reached[i] || sources(tensor).any(|s| reached[s]);
+        }
+        reached
+    }
+
+    /// What a computed node of a layer depends on.
+    fn reaching_layers(&self) -> Vec<bool> {
+        let mut reaching = vec![false; self.names.len()];
+        for (id, tensor) in self.graph.nodes().collect::<Vec<_>>().into_iter().rev() {
+            let of_layer = self.layers.layer(id).is_some() && tensor.flags.has(TensorFlags::COMPUTED);
+            if of_layer || reaching[id.index()] {
+                sources(tensor).for_each(|s| reaching[s] = true);
+            }
+        }
+        reaching
+    }
+}

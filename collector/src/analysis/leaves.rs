@@ -1,0 +1,172 @@
+//! What the leaves of a graph are for, told from their use: the operator that takes one, and as which source. Views,
+//! copies and casts are looked through. A leaf that no known use explains is named after its name in llama.cpp.
+
+use super::layers::{base_name, cache};
+use crate::trace::StoredGraph;
+use ggscope_format::TensorId;
+use ggscope_format::record::{BufferUsage, Graph, Tensor};
+use std::collections::{BTreeSet, HashMap};
+
+/// One use of a leaf by a node that is more than another look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The node.
+    pub node: TensorId,
+    /// As which source.
+    pub source: usize,
+}
+
+fn source(tensor: &Tensor, i: usize) -> Option<TensorId> {
+    tensor.src.get(i).copied().flatten()
+}
+
+fn is_passed_on(op: &str) -> bool {
+    matches!(op, "VIEW" | "RESHAPE" | "PERMUTE" | "TRANSPOSE" | "CONT" | "CPY" | "CAST" | "DUP")
+}
+
+/// All uses of leaves, looking through views, copies and casts.
+pub fn uses(graph: &Graph) -> HashMap<TensorId, Vec<Use>> {
+    // The leaf that a tensor's bytes are another form of.
+    let mut leaf_of: Vec<Option<TensorId>> = vec![None; graph.tensors.len()];
+    for (id, _) in graph.leaves() {
+        leaf_of[id.index()] = Some(id);
+    }
+    let mut uses: HashMap<TensorId, Vec<Use>> = HashMap::new();
+    for (id, tensor) in graph.nodes() {
+        let passed_on = is_passed_on(graph.op(tensor));
+        if passed_on {
+            leaf_of[id.index()] = source(tensor, 0).and_then(|s| leaf_of[s.index()]);
+        }
+        for (i, from) in tensor.src.iter().enumerate() {
+            let Some(leaf) = from.and_then(|s| leaf_of[s.index()]) else { continue };
+            if !(passed_on && i == 0) {
+                uses.entry(leaf).or_default().push(Use { node: id, source: i });
+            }
+        }
+    }
+    uses
+}
+
+/// What a leaf is for.
+pub fn meaning(stored: &StoredGraph, leaf: TensorId, uses: &[Use]) -> String {
+    let graph = &stored.graph;
+    let Some(tensor) = graph.tensor(leaf) else { return "unknown".into() };
+    let base = base_name(&tensor.name);
+    if let Some((kind, _)) = cache(base) {
+        return match kind {
+            "k" => "K cache".into(),
+            "v" => "V cache".into(),
+            "r" | "s" => "recurrent state".into(),
+            other => format!("cache ({other})"),
+        };
+    }
+    let usage = tensor.buffer.and_then(|b| graph.buffers.get(usize::from(b))).map(|b| b.usage);
+    if stored.origin(leaf).is_some() || usage == Some(BufferUsage::Weights) {
+        return if base.starts_with("rope_freqs") || base.starts_with("rope_factors") {
+            "weight (RoPE frequencies)".into()
+        } else {
+            "weight".into()
+        };
+    }
+    let by_use: BTreeSet<String> = uses.iter().filter_map(|&u| by_use(graph, u)).collect();
+    if !by_use.is_empty() {
+        return by_use.into_iter().collect::<Vec<_>>().join(", ");
+    }
+    by_name(base).unwrap_or("unknown").into()
+}
+
+fn by_use(graph: &Graph, Use { node, source: i }: Use) -> Option<String> {
+    let tensor = graph.tensor(node)?;
+    let op = graph.op(tensor);
+    let first = source(tensor, 0);
+    let is_leaf = |id: TensorId| id.0 >= graph.n_nodes;
+    let meaning = match (op, i) {
+        ("GET_ROWS", 1) => {
+            let rows = first?;
+            let rows_of = base_name(&graph.tensor(root(graph, rows)).map_or("", |t| &t.name)).to_owned();
+            if rows_of.starts_with("token_embd") || rows_of.starts_with("per_layer_token_embd") {
+                "token ids"
+            } else if rows_of.starts_with("position_embd") {
+                "positions"
+            } else if rows_of.starts_with("token_types") {
+                "token types"
+            } else if rows_of.contains("attn_rel_b") {
+                "relative position buckets"
+            } else if matches!(cache(&rows_of), Some(("r" | "s", _))) {
+                "which recurrent state each sequence continues"
+            } else if cache(&rows_of).is_some() {
+                "which cache rows are read"
+            } else if !is_leaf(rows) {
+                "output rows"
+            } else {
+                "row numbers"
+            }
+        }
+        ("ROPE", 1) => "positions for RoPE",
+        ("ROPE", 2) => "RoPE frequencies",
+        ("SET_ROWS", 1) => match root_cache(graph, node) {
+            Some("k") => "KV write positions (K)",
+            Some("v") => "KV write positions (V)",
+            Some(_) => "cache write positions",
+            None => "write positions",
+        },
+        ("SOFT_MAX", 1) | ("FLASH_ATTN_EXT", 3) => "attention mask",
+        ("SOFT_MAX", 2) | ("FLASH_ATTN_EXT", 4) => "attention sinks",
+        ("SSM_SCAN", 6) => "which recurrent state each sequence continues",
+        ("MUL_MAT_ID", 2) => "expert ids",
+        _ => return by_name(base_name(&graph.tensor(leaf_under(graph, tensor, i)?)?.name)).map(str::to_owned),
+    };
+    Some(meaning.to_owned())
+}
+
+fn leaf_under(graph: &Graph, tensor: &Tensor, i: usize) -> Option<TensorId> {
+    let mut id = source(tensor, i)?;
+    // Nodes only look back, so this ends.
+    while id.0 < graph.n_nodes {
+        let next = source(graph.tensor(id)?, 0)?;
+        if next.0 >= id.0 && next.0 < graph.n_nodes {
+            return None;
+        }
+        id = next;
+    }
+    Some(id)
+}
+
+/// The tensor at the bottom of views.
+fn root(graph: &Graph, id: TensorId) -> TensorId {
+    graph.tensor(id).and_then(|t| t.view).map_or(id, |(root, _)| root)
+}
+
+fn root_cache(graph: &Graph, id: TensorId) -> Option<&str> {
+    cache(base_name(&graph.tensor(root(graph, id))?.name)).map(|(kind, _)| kind)
+}
+
+/// The inputs that llama.cpp names and that operators of many kinds take.
+fn by_name(base: &str) -> Option<&'static str> {
+    Some(match base {
+        "inp_tokens" | "inp_mixed_tokens" => "token ids",
+        "inp_embd" | "inp_mixed_embd" => "input embeddings",
+        "inp_mixed_slots" => "which tokens come as ids",
+        "inp_scale_rows" => "embedding scale of each token",
+        "inp_pos" => "positions",
+        "inp_attn_scale" => "attention temperature of each token",
+        "out_ids" => "output rows",
+        "mean" => "mean pooling weights",
+        "cls" => "pooled rows",
+        "cross_embd" => "encoder output",
+        "pos_bucket_enc" | "pos_bucket_dec" => "relative position buckets",
+        "rs_s_copy" => "which recurrent state each sequence continues",
+        "attn_inp_k_idxs" => "KV write positions (K)",
+        "attn_inp_v_idxs" => "KV write positions (V)",
+        "attn_inp_k_rot" | "attn_inp_v_rot" => "cache rotation",
+        "logit_bias" => "logit bias",
+        "logit_idxs" => "which logits are biased",
+        "penalties_token_ids" => "token ids with penalties",
+        "penalties_counts" => "counts for penalties",
+        name if name.contains("kq_mask") => "attention mask",
+        name if name.starts_with("uniform_") => "random numbers for sampling",
+        name if name.ends_with("mtp_h_input") => "hidden state for the next-token head",
+        name if name.contains(".lora_") => "LoRA weight",
+        _ => return None,
+    })
+}

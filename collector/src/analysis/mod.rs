@@ -1,0 +1,7 @@
+//! What follows from a graph and its evaluations: layers, what leaves are for, which time belongs to which operator,
+//! and which tokens are answers. Nothing here reads a file or guesses: what cannot be told is `None`.
+
+pub mod layers;
+pub mod leaves;
+pub mod phase;
+pub mod timing;

@@ -1,0 +1,133 @@
+//! What the index chunk at the end of a trace says: totals, and where every chunk is and what it covers. A summary
+//! reads it instead of the evaluations; a trace without one is scanned, with the same types as the result.
+
+use crate::analysis::timing::Plan;
+use ggscope_format::chunk::ChunkKind;
+use ggscope_format::columns::Row;
+use serde::{Deserialize, Serialize};
+
+/// Sums over a trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Graphs.
+    pub graphs: u64,
+    /// Evaluations.
+    pub evaluations: u64,
+    /// Operators that were executed.
+    pub operators: u64,
+    /// How many of them have a time of their own.
+    pub timed_operators: u64,
+    /// Tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of answers.
+    pub generated_tokens: u64,
+    /// Begin of the first evaluation, nanoseconds.
+    pub first_ns: u64,
+    /// End of the last evaluation, nanoseconds.
+    pub last_ns: u64,
+    /// Sum of the lengths of all evaluations, nanoseconds.
+    pub compute_ns: u64,
+    /// Part of it that went to prompts; a mixed evaluation is divided by its tokens.
+    pub prompt_ns: u64,
+    /// Part of it that went to answers.
+    pub generate_ns: u64,
+    /// Page faults during evaluations that needed no read.
+    pub minor_faults: u64,
+    /// Page faults during evaluations that read from disk.
+    pub major_faults: u64,
+    /// Captured values.
+    pub value_bytes: u64,
+    /// Records that were lost on the rings or contradicted themselves.
+    pub dropped_records: u64,
+    /// Bytes of those that were lost on the rings.
+    pub dropped_bytes: u64,
+    /// Size of the file so far, in bytes.
+    pub file_bytes: u64,
+}
+
+impl Totals {
+    /// Counts one evaluation in.
+    pub fn add(&mut self, row: &Row, plan: &Plan) {
+        let e = &row.evaluation;
+        let generated = row.generated.iter().filter(|&&g| g).count() as u64;
+        let (tokens, length) = (row.generated.len() as u64, e.end.0.saturating_sub(e.start.0));
+        self.first_ns = if self.evaluations == 0 { e.start.0 } else { self.first_ns.min(e.start.0) };
+        self.last_ns = self.last_ns.max(e.end.0);
+        self.evaluations += 1;
+        self.operators += plan.executed();
+        self.timed_operators += plan.timed();
+        self.prompt_tokens += tokens - generated;
+        self.generated_tokens += generated;
+        let to_answer = if tokens == 0 { 0 } else { (u128::from(length) * u128::from(generated) / u128::from(tokens)) as u64 };
+        self.compute_ns = self.compute_ns.saturating_add(length);
+        self.generate_ns = self.generate_ns.saturating_add(to_answer);
+        self.prompt_ns = self.prompt_ns.saturating_add(length - to_answer);
+        self.minor_faults += u64::from(e.minor_faults);
+        self.major_faults += u64::from(e.major_faults);
+    }
+}
+
+/// All executions of one kind of operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorTotal {
+    /// Name of the operator, as in ggml.
+    pub op: String,
+    /// Executions.
+    pub count: u64,
+    /// Sum of the attributed times, nanoseconds.
+    pub ns: u64,
+}
+
+/// A chunk of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexEntry {
+    /// Where it begins.
+    pub offset: u64,
+    /// What it holds.
+    pub kind: ChunkKind,
+    /// Lowest evaluation in it; of a Graph chunk, the graph.
+    pub first: u64,
+    /// Highest evaluation in it; of a Graph chunk, the graph. Below `first` if the chunk has no evaluations.
+    pub last: u64,
+    /// Evaluations, values, events, … in it.
+    pub items: u64,
+    /// Number of its first token within the session.
+    pub first_token: u64,
+    /// Tokens in it.
+    pub n_tokens: u64,
+}
+
+impl IndexEntry {
+    /// An entry for a chunk that holds neither evaluations nor values.
+    pub fn new(offset: u64, kind: ChunkKind, items: usize) -> IndexEntry {
+        IndexEntry { offset, kind, first: 1, last: 0, items: items as u64, first_token: 0, n_tokens: 0 }
+    }
+
+    /// An entry for evaluations.
+    pub fn of_rows(offset: u64, kind: ChunkKind, rows: &[Row]) -> IndexEntry {
+        let mut entry = IndexEntry::new(offset, kind, rows.len());
+        entry.cover(rows.iter().map(|r| r.evaluation.eval.0));
+        let first = rows.iter().map(|r| r.first_token).min().unwrap_or(0);
+        let end = rows.iter().map(|r| r.first_token.saturating_add(r.generated.len() as u64)).max().unwrap_or(0);
+        (entry.first_token, entry.n_tokens) = (first, end.saturating_sub(first));
+        entry
+    }
+
+    /// Sets the range of evaluations.
+    pub fn cover(&mut self, evals: impl Iterator<Item = u64>) {
+        for (i, eval) in evals.enumerate() {
+            (self.first, self.last) = if i == 0 { (eval, eval) } else { (self.first.min(eval), self.last.max(eval)) };
+        }
+    }
+}
+
+/// Content of the Index chunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Sums.
+    pub totals: Totals,
+    /// Times by kind of operator, longest first.
+    pub operators: Vec<OperatorTotal>,
+    /// Chunks in the order of the file, the index itself not among them.
+    pub chunks: Vec<IndexEntry>,
+}

@@ -1,0 +1,185 @@
+//! The trace file (`.ggtrace`): what goes in, how it is written and how it is read back. `docs/trace-format.md` says
+//! the same for other readers. The frame of a chunk and the columns of evaluations are in `ggscope_format`; here is
+//! what the collector adds: who was recorded, the model, graphs as columns, the index, and the policy of both sides.
+
+mod graph_columns;
+mod index;
+mod reader;
+mod scan;
+#[doc(hidden)]
+pub mod testing;
+mod writer;
+
+pub use index::{IndexEntry, OperatorTotal, Totals};
+pub use reader::{Select, Trace};
+pub use writer::TraceWriter;
+
+use ggscope_format::record::{BufferEvent, Graph, RecordError, RunEnd, Value};
+use ggscope_format::session::{Hello, Level};
+use ggscope_format::{TensorId, chunk::ChunkError};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// No chunk of a trace unpacks to more bytes than this: a writer splits earlier, a reader refuses.
+pub const MAX_CHUNK_BYTES: usize = 64 << 20;
+
+/// Who is recorded, and how much: the Session chunk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    /// What the shim said of its process.
+    pub hello: Hello,
+    /// How much is recorded.
+    pub level: Level,
+    /// Globs of the tensors whose values are recorded.
+    pub capture: Vec<String>,
+    /// Whether token ids may be in the file.
+    pub tokens: bool,
+    /// Version of the ggscope that wrote the file.
+    pub ggscope: String,
+}
+
+/// A model that the process uses: the Model chunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Path of the GGUF file.
+    pub path: String,
+    /// `general.name`.
+    pub name: String,
+    /// `general.architecture`.
+    pub arch: String,
+    /// `<arch>.block_count`.
+    pub n_layer: u32,
+    /// Size of the file in bytes.
+    pub file_bytes: u64,
+}
+
+/// A graph, and where in GGUF files the bytes of tensors came from that are not mapped (repacked, offloaded, read
+/// with `--no-mmap`): the Graph chunk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Tensor, index into [`Graph::files`], offset in the file in bytes; ascending by tensor.
+    pub origins: Vec<(TensorId, u16, u64)>,
+}
+
+impl StoredGraph {
+    /// The place in a file that a tensor's bytes came from, mapped or not: index into [`Graph::files`], offset.
+    /// A view of a tensor comes from where that tensor comes from.
+    pub fn origin(&self, id: TensorId) -> Option<(u16, u64)> {
+        let own = |id: TensorId| {
+            let tensor = self.graph.tensor(id)?;
+            tensor.mapped.or_else(|| {
+                let at = self.origins.binary_search_by_key(&id, |o| o.0).ok()?;
+                Some((self.origins[at].1, self.origins[at].2))
+            })
+        };
+        own(id).or_else(|| {
+            let (root, offset) = self.graph.tensor(id)?.view?;
+            let (file, base) = own(root)?;
+            Some((file, base.checked_add(offset)?))
+        })
+    }
+
+    /// Checks the graph and that every origin points into it.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn validate(&self) -> Result<(), RecordError> {
+        self.graph.validate()?;
+        let (tensors, files) = (self.graph.tensors.len(), self.graph.files.len());
+        if self.origins.iter().any(|&(t, f, _)| t.index() >= tensors || usize::from(f) >= files)
+            || !self.origins.is_sorted_by(|a, b| a.0 < b.0)
+        {
+            return Err(RecordError::Invalid(format!("graph {}: an origin does not fit", self.graph.graph)));
+        }
+        Ok(())
+    }
+}
+
+/// One entry of a Notes chunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Remark {
+    /// Something the user should know of, in one line.
+    Note(String),
+    /// Asynchronous work has ended.
+    RunEnd(RunEnd),
+    /// What was lost on the rings up to here, in all.
+    Dropped {
+        /// Records.
+        records: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+}
+
+/// Contents of a Values, a Texts, a Buffers and a Notes chunk.
+type Values = Vec<Value>;
+type Texts = Vec<(i32, Vec<u8>)>;
+type Buffers = Vec<BufferEvent>;
+type Remarks = Vec<Remark>;
+
+/// Why a trace cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The output file is there already.
+    #[error("{} exists already: choose another name with -o, or replace it with --force", .0.display())]
+    Exists(PathBuf),
+    /// The file cannot be created or opened.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Open {
+        /// `create`, `open` or `map`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The disk does not take it.
+    #[error("cannot write {} at byte {offset}: {source}; what was written before opens as it is: free some space or \
+             choose another place with -o, then record again", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An earlier write failed.
+    #[error("{}: nothing more is written after the failure at byte {offset}", path.display())]
+    Stopped {
+        /// The file.
+        path: PathBuf,
+        /// Where the write failed.
+        offset: u64,
+    },
+    /// What the caller wants to write contradicts itself.
+    #[error("cannot write to {}: {source}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: RecordError,
+    },
+    /// The file is not a trace.
+    #[error("{}: byte {offset}: {source}", path.display())]
+    Frame {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// Why.
+        source: ChunkError,
+    },
+    /// The file is a trace, but not of use.
+    #[error("{}: byte {offset}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// Why, and what to do.
+        reason: String,
+    },
+}

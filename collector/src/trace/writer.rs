@@ -1,0 +1,467 @@
+//! Writes a trace: collects what the ingest hands over, and puts it down in chunks that each stand alone, so that a
+//! file that ends anywhere loses only what follows its last whole chunk. Graphs go down when they come; evaluations
+//! wait until they are many, because many alike compress well, or until the caller flushes.
+
+use super::index::{Index, IndexEntry, OperatorTotal, Totals};
+use super::{
+    Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
+};
+use crate::analysis::phase::Phases;
+use crate::analysis::timing::{Plan, Plans};
+use ggscope_format::chunk::{self, ChunkKind};
+use ggscope_format::columns::{Row, encode_durations, encode_evaluations};
+use ggscope_format::record::{BufferEvent, Evaluation, Graph, RecordError, RunEnd, Value, encode};
+use ggscope_format::GraphId;
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+type Result<T> = std::result::Result<T, TraceError>;
+
+/// zstd level of all chunks but graphs.
+const LEVEL: i32 = 3;
+/// Evaluations in a chunk, at most.
+const CHUNK_EVALUATIONS: usize = 256;
+/// Bytes of evaluations that wait, about; and the size of the largest that is taken.
+const PENDING_EVALUATION_BYTES: usize = 16 << 20;
+const MAX_EVALUATION_BYTES: usize = MAX_CHUNK_BYTES / 2;
+/// Bytes of values that wait; and the largest piece of one.
+const PENDING_VALUE_BYTES: usize = 1 << 20;
+const VALUE_PIECE_BYTES: usize = 8 << 20;
+/// Events, remarks or texts that wait.
+const PENDING_ITEMS: usize = 4096;
+/// Remarks on records that contradict themselves; further ones are only counted.
+const MAX_REFUSALS: u64 = 20;
+/// Longest remark and token text.
+const MAX_NOTE_BYTES: usize = 4096;
+/// Graphs whose columns are kept as dictionaries for later ones.
+const MAX_BASES: usize = 8;
+
+/// An open trace file.
+pub struct TraceWriter {
+    path: PathBuf,
+    file: File,
+    offset: u64,
+    failed_at: Option<u64>,
+    deferred: Option<TraceError>,
+    index: Index,
+    operators: HashMap<String, (u64, u64)>,
+    graphs: HashMap<GraphId, Arc<Graph>>,
+    bases: Vec<(GraphId, usize, Vec<u8>)>,
+    plans: Plans,
+    phases: Phases,
+    next_token: u64,
+    rows: Vec<Row>,
+    row_bytes: usize,
+    values: Values,
+    value_bytes: usize,
+    texts: Texts,
+    known_texts: HashSet<i32>,
+    buffers: Buffers,
+    remarks: Remarks,
+    /// What the rings lost, and what was refused here.
+    ring_dropped: (u64, u64),
+    refused: u64,
+    pending_since: Option<Instant>,
+}
+
+/// About how many bytes an evaluation takes in memory.
+fn evaluation_bytes(e: &Evaluation) -> usize {
+    let words = e.tokens.len() + e.positions.len() + e.sequences.len() + e.outputs.as_ref().map_or(0, Vec::len);
+    let experts: usize = e.experts.iter().map(|x| x.ids.len() + 8).sum();
+    200 + e.n_tokens as usize + 4 * (words + experts) + 8 * e.durations.len() + 40 * e.runs.len()
+}
+
+impl TraceWriter {
+    /// Creates the file and writes who is recorded. Replaces an existing file only with `force`.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be written.
+    pub fn create(path: &Path, force: bool, recording: &Recording) -> Result<TraceWriter> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if force { options.create(true).truncate(true) } else { options.create_new(true) };
+        let file = options.open(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AlreadyExists => TraceError::Exists(path.to_owned()),
+            _ => TraceError::Open { doing: "create", path: path.to_owned(), source },
+        })?;
+        let mut writer = TraceWriter {
+            path: path.to_owned(),
+            file,
+            offset: 0,
+            failed_at: None,
+            deferred: None,
+            index: Index::default(),
+            operators: HashMap::new(),
+            graphs: HashMap::new(),
+            bases: vec![],
+            plans: Plans::default(),
+            phases: Phases::default(),
+            next_token: 0,
+            rows: vec![],
+            row_bytes: 0,
+            values: vec![],
+            value_bytes: 0,
+            texts: vec![],
+            known_texts: HashSet::new(),
+            buffers: vec![],
+            remarks: vec![],
+            ring_dropped: (0, 0),
+            refused: 0,
+            pending_since: None,
+        };
+        writer.put(&chunk::file_header())?;
+        writer.encoded(ChunkKind::Session, recording, 1)?;
+        Ok(writer)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a graph. It has to come before the evaluations that name it.
+    ///
+    /// # Errors
+    /// When it contradicts itself, its number is taken, or the file cannot be written.
+    pub fn graph(&mut self, stored: StoredGraph) -> Result<()> {
+        let id = stored.graph.graph;
+        let refused = |source| TraceError::Refused { path: self.path.clone(), source };
+        stored.validate().map_err(refused)?;
+        if self.graphs.contains_key(&id) {
+            let what = format!("graph {id} was written before");
+            return Err(refused(RecordError::Invalid(what)));
+        }
+        let columns = graph_columns::encode_graph(&stored);
+        if columns.len() > MAX_CHUNK_BYTES {
+            let what = format!("graph {id} takes {} bytes", columns.len());
+            return Err(refused(RecordError::Invalid(what)));
+        }
+        let n = stored.graph.tensors.len();
+        let alike = |other: usize| other.abs_diff(n) <= n / 8;
+        let base = self.bases.iter().filter(|b| alike(b.1)).min_by_key(|b| b.1.abs_diff(n));
+        let content = base
+            .and_then(|(base, _, base_columns)| graph_columns::pack(id, &columns, Some((*base, base_columns))).ok())
+            .map_or_else(|| graph_columns::pack(id, &columns, None), Ok)
+            .map_err(|source| TraceError::Write { path: self.path.clone(), offset: self.offset, source })?;
+        let stands_alone = matches!(graph_columns::base_of(&content), Ok(None));
+        let mut entry = IndexEntry::new(self.offset, ChunkKind::Graph, n);
+        entry.cover([u64::from(id.0)].into_iter());
+        self.chunk(entry, &content)?;
+        if stands_alone {
+            self.bases.push((id, n, columns));
+            if self.bases.len() > MAX_BASES {
+                self.bases.remove(0);
+            }
+        }
+        self.graphs.insert(id, Arc::new(stored.graph));
+        self.index.totals.graphs += 1;
+        Ok(())
+    }
+
+    /// Writes a model.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn model(&mut self, model: Model) -> Result<()> {
+        self.encoded(ChunkKind::Model, &model, 1)
+    }
+
+    /// Takes an evaluation. One that contradicts itself or its graph is counted as lost, with a remark.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn evaluation(&mut self, evaluation: Evaluation) -> Result<()> {
+        self.refuse_after_failure()?;
+        let Some(graph) = self.graphs.get(&evaluation.graph).cloned() else {
+            self.refuse(format!(
+                "evaluation {} is left out: its graph {} was not recorded",
+                evaluation.eval, evaluation.graph
+            ));
+            return Ok(());
+        };
+        if let Err(error) = evaluation.validate(&graph) {
+            self.refuse(format!("an evaluation is left out: {error}"));
+            return Ok(());
+        }
+        let bytes = evaluation_bytes(&evaluation);
+        if bytes > MAX_EVALUATION_BYTES {
+            self.refuse(format!("evaluation {} is left out: it takes {bytes} bytes", evaluation.eval));
+            return Ok(());
+        }
+        let plan = self.plans.of(&graph, &evaluation);
+        let generated = self.phases.next(&evaluation);
+        let row = Row { first_token: self.next_token, generated, evaluation };
+        self.next_token += u64::from(row.evaluation.n_tokens);
+        self.index.totals.add(&row, &plan);
+        self.add_operators(&graph, &plan, &row.evaluation);
+        self.row_bytes += bytes;
+        self.rows.push(row);
+        self.pending();
+        if self.rows.len() >= CHUNK_EVALUATIONS || self.row_bytes >= PENDING_EVALUATION_BYTES {
+            self.flush_evaluations()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a piece of a captured tensor.
+    pub fn value(&mut self, value: Value) {
+        self.index.totals.value_bytes += value.bytes.len() as u64;
+        if value.bytes.len() <= VALUE_PIECE_BYTES {
+            return self.value_piece(value);
+        }
+        let Value { eval, graph, tensor, total, .. } = value;
+        for (i, piece) in value.bytes.chunks(VALUE_PIECE_BYTES).enumerate() {
+            let offset = value.offset.saturating_add((i * VALUE_PIECE_BYTES) as u64);
+            self.value_piece(Value { eval, graph, tensor, offset, total, bytes: piece.to_vec() });
+        }
+    }
+
+    fn value_piece(&mut self, value: Value) {
+        self.value_bytes += value.bytes.len() + 64;
+        self.values.push(value);
+        self.pending();
+        if self.value_bytes >= PENDING_VALUE_BYTES {
+            let done = self.flush_values();
+            self.defer(done);
+        }
+    }
+
+    /// Takes an event of a buffer.
+    pub fn buffer(&mut self, event: BufferEvent) {
+        self.buffers.push(event);
+        self.pending();
+        if self.buffers.len() >= PENDING_ITEMS {
+            let done = self.flush_buffers();
+            self.defer(done);
+        }
+    }
+
+    /// Takes the end of an asynchronous run.
+    pub fn run_end(&mut self, end: RunEnd) {
+        self.remark(Remark::RunEnd(end));
+    }
+
+    /// Takes a line that the user should know of.
+    pub fn note(&mut self, mut text: String) {
+        if text.len() > MAX_NOTE_BYTES {
+            let end = (0..=MAX_NOTE_BYTES).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+            text.truncate(end);
+            text.push('…');
+        }
+        self.remark(Remark::Note(text));
+    }
+
+    fn remark(&mut self, remark: Remark) {
+        self.remarks.push(remark);
+        self.pending();
+        if self.remarks.len() >= PENDING_ITEMS {
+            let done = self.flush_remarks();
+            self.defer(done);
+        }
+    }
+
+    /// Keeps an error for the next call that can return it.
+    fn defer(&mut self, done: Result<()>) {
+        if let (Err(error), None) = (done, &self.deferred) {
+            self.deferred = Some(error);
+        }
+    }
+
+    /// Takes texts of token ids; an id that has its text already is passed over, and so is a text of
+    /// more than 4 KiB.
+    pub fn texts(&mut self, texts: Vec<(i32, Vec<u8>)>) {
+        for (id, text) in texts.into_iter().filter(|t| t.1.len() <= MAX_NOTE_BYTES) {
+            if self.known_texts.insert(id) {
+                self.texts.push((id, text));
+                self.pending();
+            }
+        }
+        if self.texts.len() >= PENDING_ITEMS {
+            let done = self.flush_texts();
+            self.defer(done);
+        }
+    }
+
+    /// Takes how many records and bytes the rings have lost so far, in all.
+    pub fn dropped(&mut self, records: u64, bytes: u64) {
+        if self.ring_dropped != (records, bytes) {
+            self.ring_dropped = (records, bytes);
+            self.count_dropped();
+        }
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.refused += 1;
+        match self.refused {
+            1..MAX_REFUSALS => self.remarks.push(Remark::Note(why)),
+            MAX_REFUSALS => self.remarks.push(Remark::Note(format!("{why}; further ones are only counted"))),
+            _ => {}
+        }
+        self.count_dropped();
+    }
+
+    fn count_dropped(&mut self) {
+        let (records, bytes) = (self.ring_dropped.0 + self.refused, self.ring_dropped.1);
+        (self.index.totals.dropped_records, self.index.totals.dropped_bytes) = (records, bytes);
+        if let Some(Remark::Dropped { .. }) = self.remarks.last() {
+            self.remarks.pop();
+        }
+        self.remarks.push(Remark::Dropped { records, bytes });
+        self.pending();
+    }
+
+    /// Since when something waits to be written.
+    pub fn pending_since(&self) -> Option<Instant> {
+        self.pending_since
+    }
+
+    /// What is in the file and waits to be.
+    pub fn totals(&self) -> &Totals {
+        &self.index.totals
+    }
+
+    /// Writes all that waits.
+    ///
+    /// # Errors
+    /// When the file cannot be written, now or since the last call.
+    pub fn flush(&mut self) -> Result<()> {
+        self.refuse_after_failure()?;
+        self.flush_evaluations()?;
+        self.flush_values()?;
+        self.flush_texts()?;
+        self.flush_buffers()?;
+        self.flush_remarks()?;
+        self.pending_since = None;
+        Ok(())
+    }
+
+    /// Writes all that waits, the index and the trailer.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(mut self) -> Result<Totals> {
+        self.flush()?;
+        let total = |(op, (count, ns)): (String, (u64, u64))| OperatorTotal { op, count, ns };
+        self.index.operators = self.operators.drain().map(total).collect();
+        self.index.operators.sort_by(|a, b| (b.ns, b.count, &a.op).cmp(&(a.ns, a.count, &b.op)));
+        let mut content = vec![];
+        encode(&self.index, &mut content);
+        let index_offset = self.offset;
+        let packed = self.pack(ChunkKind::Index, &content)?;
+        self.put(&packed)?;
+        self.put(&chunk::trailer(index_offset))?;
+        Ok(self.index.totals)
+    }
+
+    fn add_operators(&mut self, graph: &Graph, plan: &Plan, e: &Evaluation) {
+        let mut add = |op: &str, count: u64, ns: u64| match self.operators.get_mut(op) {
+            Some(total) => *total = (total.0 + count, total.1.saturating_add(ns)),
+            None => drop(self.operators.insert(op.to_owned(), (count, ns))),
+        };
+        let mut of_op = vec![(0_u64, 0_u64); graph.ops.len()];
+        for id in plan.executed_nodes() {
+            of_op[usize::from(graph.tensors[id.index()].op)].0 += 1;
+        }
+        for (&ns, owner) in e.durations.iter().zip(plan.slots()) {
+            if let Some(id) = owner {
+                let total = &mut of_op[usize::from(graph.tensors[id.index()].op)].1;
+                *total = total.saturating_add(ns);
+            }
+        }
+        for (op, &(count, ns)) in graph.ops.iter().zip(&of_op).filter(|(_, total)| total.0 > 0) {
+            add(op, count, ns);
+        }
+    }
+
+    fn pending(&mut self) {
+        self.pending_since.get_or_insert_with(Instant::now);
+    }
+
+    fn flush_evaluations(&mut self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.rows);
+        self.row_bytes = 0;
+        self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Evaluations, &rows), &encode_evaluations(&rows))?;
+        if rows.iter().any(|r| !r.evaluation.durations.is_empty()) {
+            self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Durations, &rows), &encode_durations(&rows))?;
+        }
+        Ok(())
+    }
+
+    fn flush_values(&mut self) -> Result<()> {
+        if self.values.is_empty() {
+            return Ok(());
+        }
+        let values = std::mem::take(&mut self.values);
+        self.value_bytes = 0;
+        let mut entry = IndexEntry::new(self.offset, ChunkKind::Values, values.len());
+        entry.cover(values.iter().map(|v| v.eval.0));
+        let mut content = vec![];
+        encode(&values, &mut content);
+        self.chunk(entry, &content)
+    }
+
+    fn flush_texts(&mut self) -> Result<()> {
+        let texts = std::mem::take(&mut self.texts);
+        if texts.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Texts, &texts, texts.len()) }
+    }
+
+    fn flush_buffers(&mut self) -> Result<()> {
+        let buffers = std::mem::take(&mut self.buffers);
+        if buffers.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Buffers, &buffers, buffers.len()) }
+    }
+
+    fn flush_remarks(&mut self) -> Result<()> {
+        let remarks = std::mem::take(&mut self.remarks);
+        if remarks.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Notes, &remarks, remarks.len()) }
+    }
+
+    fn encoded<T: serde::Serialize>(&mut self, kind: ChunkKind, content: &T, items: usize) -> Result<()> {
+        let mut bytes = vec![];
+        encode(content, &mut bytes);
+        self.chunk(IndexEntry::new(self.offset, kind, items), &bytes)
+    }
+
+    fn chunk(&mut self, entry: IndexEntry, content: &[u8]) -> Result<()> {
+        if content.len() > MAX_CHUNK_BYTES {
+            self.refuse(format!("a {:?} chunk is left out: it has {} bytes", entry.kind, content.len()));
+            return Ok(());
+        }
+        let packed = self.pack(entry.kind, content)?;
+        self.put(&packed)?;
+        self.index.chunks.push(entry);
+        Ok(())
+    }
+
+    fn pack(&self, kind: ChunkKind, content: &[u8]) -> Result<Vec<u8>> {
+        let write_error = |source| TraceError::Write { path: self.path.clone(), offset: self.offset, source };
+        chunk::pack(kind, content, LEVEL).map_err(write_error)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.refuse_after_failure()?;
+        if let Err(source) = self.file.write_all(bytes) {
+            self.failed_at = Some(self.offset);
+            return Err(TraceError::Write { path: self.path.clone(), offset: self.offset, source });
+        }
+        self.offset += bytes.len() as u64;
+        self.index.totals.file_bytes = self.offset;
+        Ok(())
+    }
+
+    fn refuse_after_failure(&mut self) -> Result<()> {
+        if let Some(error) = self.deferred.take() {
+            return Err(error);
+        }
+        match self.failed_at {
+            Some(offset) => Err(TraceError::Stopped { path: self.path.clone(), offset }),
+            None => Ok(()),
+        }
+    }
+}
