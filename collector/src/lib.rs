@@ -1,1 +1,12 @@
-//! The collector.
+//! The collector: takes what shims say, writes it to trace files, and answers questions about those.
+//!
+//! Data flows one way: [`live`] (sockets, programs) → [`ingest`] (rings, decoding) → [`trace`] (files) → [`analysis`] →
+//! [`cli`]. [`gguf`] and [`model`] say what the model's file knows.
+
+pub mod analysis;
+pub mod cli;
+pub mod gguf;
+pub mod ingest;
+pub mod live;
+pub mod model;
+pub mod trace;

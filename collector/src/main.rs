@@ -1,1 +1,7 @@
-fn main() {}
+//! The `ggscope` program; what it does is in [`ggscope_collector::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ggscope_collector::cli::main()
+}

@@ -1,0 +1,29 @@
+//! Puts the shim into the collector, so that one installed file is enough: `GGSCOPE_EMBED_SHIM` names the
+//! `libggscope.so` to carry. Without it the collector looks for the shim beside itself.
+
+use std::path::PathBuf;
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=GGSCOPE_EMBED_SHIM");
+    println!("cargo::rerun-if-changed=build.rs");
+    let shim = std::env::var_os("GGSCOPE_EMBED_SHIM").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut content = None;
+    if let Some(path) = &shim {
+        println!("cargo::rerun-if-changed={}", path.display());
+        match std::fs::read(path) {
+            Ok(bytes) => content = Some(bytes),
+            Err(error) => println!("cargo::warning=no shim is carried inside: {}: {error}", path.display()),
+        }
+    }
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let hash = xxhash_rust::xxh3::xxh3_64(content.as_deref().unwrap_or_default());
+    let code = match &content {
+        Some(_) => format!("Some((include_bytes!(concat!(env!(\"OUT_DIR\"), \"/shim.so\")), {hash:#x}))"),
+        None => "None".to_owned(),
+    };
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(out.join(name), bytes).unwrap_or_else(|error| panic!("cannot write {name} to OUT_DIR: {error}"));
+    };
+    write("shim.so", content.as_deref().unwrap_or_default());
+    write("shim.rs", code.as_bytes());
+}

@@ -1,0 +1,68 @@
+//! The command line: one file a command, which holds its options, its help and what it does.
+
+mod daemon;
+mod options;
+mod record;
+mod say;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  # Record a server until it stops or Ctrl-C, then look at what it did
+  ggscope record -o run.ggtrace -- llama-server -m model.gguf --port 8080
+  ggscope info run.ggtrace
+  ggscope dump run.ggtrace --token 12 --layer 5 --op MUL_MAT
+
+  # Record whatever attaches by itself
+  ggscope daemon -d traces
+  LD_PRELOAD=/usr/local/lib/libggscope.so llama-cli -m model.gguf -p Hello
+";
+
+/// See what a llama.cpp process really does: every operator of every token.
+#[derive(Debug, Parser)]
+#[command(name = "ggscope", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a program and record what it computes
+    Record(record::Args),
+    /// Record all programs that attach by themselves
+    Daemon(daemon::Args),
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Record(args) => record::run(args),
+        Command::Daemon(args) => daemon::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
+        say::line(format_args!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Whoever reads our output has seen enough (`ggscope dump … | head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,258 @@
+//! `ggscope record`: runs a program and records it, as strace runs and traces one. The program's output, exit code and
+//! signals are its own; what ggscope has to say goes to stderr, in whole lines.
+
+use super::options::Capture;
+use super::say;
+use crate::ingest::Progress;
+use crate::live::{
+    Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, carries_ggml, default_name, die_by,
+    find_program, find_shim, spawn, why_untraceable,
+};
+use anyhow::{Context, bail};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  # A server, until it stops or Ctrl-C
+  ggscope record -o run.ggtrace -- llama-server -m model.gguf --port 8080
+
+  # A benchmark; the file is named after program and time
+  ggscope record -- llama-bench -m model.gguf -p 64 -n 64
+
+  # With the hidden state after every layer
+  ggscope record --capture 'l_out-*' -- llama-cli -m model.gguf -p Hello
+
+The exit code is the program's. Programs that it starts are recorded too, each to a file of its own.
+";
+
+/// How often the progress line is drawn.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked whether sessions that outlive the program are over.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// After this long a session that outlives the program is worth a line.
+const WAIT_QUIETLY: Duration = Duration::from_secs(1);
+
+/// Options of `ggscope record`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Where the trace goes [default: <PROGRAM>-<time>.ggtrace]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file if it is there already
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    capture: Capture,
+    /// Say nothing but what is wrong
+    #[arg(short, long)]
+    quiet: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    command: Vec<OsString>,
+}
+
+/// Runs the program and records it. The exit code is the program's; if a signal ended it, this does not return.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let wanted = args.capture.wanted()?;
+    let (name, arguments) = args.command.split_first().context("no program was given")?;
+    let program = match find_program(name) {
+        Ok(program) => program,
+        Err(error) => return Ok(refused(&error)),
+    };
+    let output = output(&args, &program)?;
+    let private = PrivateDir::create().context("cannot create a temporary directory for the socket")?;
+    let shim = match find_shim(&private) {
+        Ok(shim) => shim,
+        Err(error) => return Ok(refused(&error.into())),
+    };
+    let untraceable = why_untraceable(&program);
+    if let Some(why) = untraceable {
+        say::line(format_args!("{} {why}; it runs untraced", program.display()));
+    }
+    // Before any thread is started, so that all of them leave signals to this one.
+    let signals = Blocked::block().context("cannot block signals")?;
+    let listener = Listener::bind(&private.path().join("sock"))?;
+    let socket = listener.path().to_owned();
+    let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
+    let reporter = {
+        let reporter = Reporter::new(collector.events().clone(), args.quiet);
+        std::thread::Builder::new()
+            .name("report".into())
+            .spawn(move || reporter.run())
+            .context("cannot start a thread")?
+    };
+    let mut launched = match spawn(&program, name, arguments, &shim, &socket, signals) {
+        Ok(launched) => launched,
+        Err(error) => return Ok(refused(&error)),
+    };
+    let status = launched.wait(&signals).with_context(|| format!("cannot wait for {}", program.display()))?;
+    await_sessions(&mut collector, &signals, args.quiet);
+    drop(collector);
+    let sessions = reporter.join().unwrap_or_default();
+    conclude(&sessions, &program, untraceable.is_some(), args.quiet);
+    // Whoever dies by a signal drops nothing.
+    drop(private);
+    Ok(exit_like(status))
+}
+
+fn refused(error: &LaunchError) -> ExitCode {
+    say::line(format_args!("{error}"));
+    ExitCode::from(error.exit_code())
+}
+
+/// The trace file, checked before anything runs: it would be a pity to notice afterwards.
+fn output(args: &Args, program: &Path) -> anyhow::Result<Output> {
+    let path = match &args.output {
+        Some(path) => path.clone(),
+        None => default_name(&program.to_string_lossy()).into(),
+    };
+    let path = std::path::absolute(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if path.is_dir() {
+        bail!("cannot write {}: it is a directory", path.display());
+    }
+    let there = path.symlink_metadata().is_ok();
+    if there && !args.force && args.output.is_some() {
+        bail!("{} exists already: choose another name with -o, or replace it with --force", path.display());
+    }
+    let must_be_writable = if there { path.as_path() } else { path.parent().unwrap_or(Path::new("/")) };
+    writable(must_be_writable).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Output::file(path, args.force))
+}
+
+fn writable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a valid C string.
+    let status = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) };
+    if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Waits for sessions that go on after the program's end, those of programs that it started, until they end or a
+/// signal says that it is enough.
+fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) {
+    let begin = Instant::now();
+    let mut said = quiet;
+    loop {
+        if collector.open_sessions() == 0 {
+            // Whoever has connected in this moment is still let in.
+            collector.stop_accepting();
+            if collector.open_sessions() == 0 {
+                return;
+            }
+        }
+        if !said && begin.elapsed() > WAIT_QUIETLY {
+            said = true;
+            let n = collector.open_sessions();
+            say::line(format_args!("the program has ended; {n} that it started run on (Ctrl-C ends the recording)"));
+        }
+        if signals.next(LOOK_EVERY).is_some_and(|s| s.number != libc::SIGCHLD) {
+            collector.stop_sessions();
+        }
+    }
+}
+
+/// Says what was recorded, or why nothing was.
+fn conclude(sessions: &[Ended], program: &Path, untraceable: bool, quiet: bool) {
+    for ended in sessions.iter().filter(|ended| !quiet || ended.outcome.cut.is_some()) {
+        say::summary(ended);
+    }
+    if sessions.is_empty() && !quiet {
+        let hint = if !untraceable && carries_ggml(program) {
+            " (it has ggml inside rather than in a library: docs/linking.md says how to link ggscope in)"
+        } else {
+            ""
+        };
+        let name = program.display();
+        say::line(format_args!("{name} made no ggml call that ggscope can see; nothing was recorded{hint}"));
+    }
+}
+
+fn exit_like(status: ExitStatus) -> ExitCode {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitCode::from(code as u8),
+        (None, Some(signal)) => die_by(signal),
+        (None, None) => ExitCode::FAILURE,
+    }
+}
+
+/// Says what happens while the program runs, and draws the progress line.
+struct Reporter {
+    events: Receiver<Event>,
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    sessions: Vec<Arc<Progress>>,
+}
+
+impl Reporter {
+    fn new(events: Receiver<Event>, quiet: bool) -> Reporter {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(2));
+            bar.set_style(ProgressStyle::with_template("ggscope: {elapsed} {msg}").expect("a valid template"));
+            bar
+        });
+        Reporter { events, quiet, bar, sessions: vec![] }
+    }
+
+    /// Returns the sessions that were recorded, when all are over.
+    fn run(mut self) -> Vec<Ended> {
+        let mut ended = vec![];
+        loop {
+            let event = match &self.bar {
+                Some(_) => self.events.recv_timeout(PROGRESS_EVERY),
+                None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match event {
+                Ok(Event::Ended(session)) => ended.push(*session),
+                Ok(event) => self.say(event),
+                Err(RecvTimeoutError::Timeout) => self.draw(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        ended
+    }
+
+    fn say(&mut self, event: Event) {
+        let say = || match &event {
+            Event::Attached { hello, path, .. } if !self.sessions.is_empty() && !self.quiet => {
+                say::line(format_args!("{} (pid {}) is recorded to {}", hello.exe, hello.pid, path.display()));
+            }
+            Event::Refused(error) => say::line(format_args!("a program is not recorded: {error}")),
+            Event::Trouble { path, trouble } => say::trouble(path, trouble),
+            Event::Attached { .. } | Event::Ended(_) => {}
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
+        if let Event::Attached { progress, .. } = event {
+            self.sessions.push(progress);
+        }
+    }
+
+    fn draw(&self) {
+        let sum = |count: fn(&Progress) -> &AtomicU64| -> u64 {
+            self.sessions.iter().map(|session| count(session).load(Ordering::Relaxed)).sum()
+        };
+        if let (Some(bar), false) = (&self.bar, self.sessions.is_empty()) {
+            bar.set_message(format!(
+                "{} tokens, {} evaluations, {}",
+                say::thousands(sum(|p| &p.tokens)),
+                say::thousands(sum(|p| &p.evaluations)),
+                say::bytes(sum(|p| &p.file_bytes))
+            ));
+        }
+    }
+}

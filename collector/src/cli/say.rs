@@ -1,0 +1,85 @@
+//! What `record` and `daemon` say on stderr: one line a fact, each with our name in front, because the traced program
+//! speaks there too.
+
+use crate::ingest::{Outcome, Trouble};
+use crate::live::Ended;
+use std::fmt::{Arguments, Display};
+use std::io::Write;
+use std::path::Path;
+
+/// Says one line. That stderr is gone is no reason to stop.
+pub(super) fn line(text: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "ggscope: {text}");
+}
+
+/// Says what is wrong with a session.
+pub(super) fn trouble(path: &Path, trouble: &Trouble) {
+    match trouble {
+        Trouble::Warning(text) => line(format_args!("{}: {text}", path.display())),
+        Trouble::Cut(text) => line(format_args!("{text}; the trace ends here, the program runs on")),
+    }
+}
+
+/// Says what was recorded.
+pub(super) fn summary(ended: &Ended) {
+    let Ended { path, outcome: Outcome { totals, cut }, .. } = ended;
+    let what = format!(
+        "{}, {}, {}",
+        counted(totals.prompt_tokens + totals.generated_tokens, "token"),
+        counted(totals.evaluations, "evaluation"),
+        counted(totals.operators, "operator")
+    );
+    let cut = if cut.is_some() { ", cut: not all of it could be written" } else { "" };
+    line(format_args!("{what} → {} ({}{cut})", path.display(), bytes(totals.file_bytes)));
+    if totals.dropped_records > 0 {
+        line(format_args!(
+            "{} lost on the way ({}); --ring-size makes room for more",
+            counted(totals.dropped_records, "record"),
+            bytes(totals.dropped_bytes)
+        ));
+    }
+}
+
+fn counted(n: u64, noun: &str) -> impl Display {
+    format!("{} {noun}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// `76032` is `76,032`.
+pub(super) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `123904` is `121 KiB`.
+pub(super) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut size = n as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1000.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if size < 10.0 { format!("{size:.1} {}", UNITS[unit]) } else { format!("{size:.0} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, 76_032, 1_234_567].map(thousands), ["0", "999", "1,000", "76,032", "1,234,567"]);
+        assert_eq!([0, 1023, 1024, 123_904, 5 << 20].map(bytes), ["0 B", "1023 B", "1.0 KiB", "121 KiB", "5.0 MiB"]);
+        assert_eq!(counted(1, "token").to_string(), "1 token");
+    }
+}

@@ -1,0 +1,263 @@
+//! Reads what a GGUF file says about itself: metadata, the place of every tensor, the texts of tokens. It never reads
+//! weights, and believes nothing: every length is checked against the file before anything is allocated for it.
+//!
+//! A model may be split over files `…-00001-of-00003.gguf`; [`Gguf::open`] opens all of them.
+
+mod header;
+mod value;
+mod vocab;
+
+pub use header::{Header, Malformed, TensorInfo};
+pub use value::Value;
+pub use vocab::Vocab;
+
+use memmap2::Mmap;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// First bytes of a GGUF file.
+pub const MAGIC: [u8; 4] = *b"GGUF";
+
+/// Why a model cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GgufError {
+    /// The file cannot be opened or mapped.
+    #[error("cannot open the model {path}: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not a GGUF file, or a damaged one.
+    #[error("cannot read the model {path}: at byte {at}: {what}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Offset in the file in bytes.
+        at: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// A part of a split model has a name that does not lead to the others.
+    #[error("the model {path} is one of {count} files, but its name does not end in -00001-of-{count:05}.gguf")]
+    SplitName {
+        /// The file.
+        path: PathBuf,
+        /// How many files there should be.
+        count: u64,
+    },
+}
+
+/// One mapped GGUF file and its header.
+#[derive(Debug)]
+pub struct GgufFile {
+    path: PathBuf,
+    map: Mmap,
+    header: Header,
+}
+
+impl GgufFile {
+    fn open(path: &Path) -> Result<GgufFile, GgufError> {
+        let unopened = |source| GgufError::Open { path: path.to_owned(), source };
+        let file = open_regular(path).map_err(unopened)?;
+        // SAFETY: the mapping is only read. Whoever cuts the file while it is mapped ends this process with SIGBUS; the
+        // traced program, which maps the same file, ends the same way.
+        let map = unsafe { Mmap::map(&file) }.map_err(unopened)?;
+        let header = Header::parse(&map).map_err(|Malformed { at, what }| GgufError::Malformed {
+            path: path.to_owned(),
+            at,
+            what,
+        })?;
+        Ok(GgufFile { path: path.to_owned(), map, header })
+    }
+
+    /// Path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of the file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// What its header says.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Content of an array of strings of the metadata, in bytes.
+    fn strings(&self, key: &str) -> Option<Vec<std::ops::Range<usize>>> {
+        match self.header.get(key)? {
+            Value::Strings { at, count } => header::string_ranges(&self.map, *at, *count).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// A model: one GGUF file, or the files that it was split into.
+#[derive(Debug)]
+pub struct Gguf {
+    files: Vec<Arc<GgufFile>>,
+}
+
+impl Gguf {
+    /// Opens the model that `path` belongs to.
+    ///
+    /// # Errors
+    /// When a file is missing, is not GGUF or contradicts itself.
+    pub fn open(path: &Path) -> Result<Gguf, GgufError> {
+        let file = GgufFile::open(path)?;
+        let count = file.header.get("split.count").and_then(Value::integer).unwrap_or(1);
+        if count <= 1 {
+            return Ok(Gguf { files: vec![Arc::new(file)] });
+        }
+        let names = split_names(path, count).ok_or_else(|| GgufError::SplitName { path: path.to_owned(), count })?;
+        let files = names.iter().map(|name| GgufFile::open(name).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Gguf { files })
+    }
+
+    /// The files, in order; never empty.
+    pub fn files(&self) -> &[Arc<GgufFile>] {
+        &self.files
+    }
+
+    /// The first file, the one that has the metadata.
+    pub fn first(&self) -> &GgufFile {
+        &self.files[0]
+    }
+
+    /// Size of all files in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes()).sum()
+    }
+
+    /// `general.architecture`, empty if the file does not say.
+    pub fn architecture(&self) -> &str {
+        self.text("general.architecture")
+    }
+
+    /// `general.name`, empty if the file does not say.
+    pub fn name(&self) -> &str {
+        self.text("general.name")
+    }
+
+    /// `<architecture>.block_count`: how many layers the model has, 0 if the file does not say.
+    pub fn block_count(&self) -> u32 {
+        let key = format!("{}.block_count", self.architecture());
+        let count = self.first().header.get(&key).and_then(Value::integer);
+        count.and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+    }
+
+    /// Every tensor, with the file that it lies in.
+    pub fn tensors(&self) -> impl Iterator<Item = (&GgufFile, &TensorInfo)> {
+        self.files.iter().flat_map(|file| file.header.tensors.iter().map(move |t| (&**file, t)))
+    }
+
+    /// The texts of its tokens, if it has any.
+    pub fn vocab(&self) -> Option<Vocab> {
+        Vocab::of(&self.files[0])
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.first().header.get(key).and_then(Value::text).unwrap_or_default()
+    }
+}
+
+/// Whether a regular file with GGUF's magic number is there.
+pub fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    open_regular(path).is_ok_and(|mut file| std::io::Read::read_exact(&mut file, &mut magic).is_ok()) && magic == MAGIC
+}
+
+/// Opens a file, but no pipe and no device: paths come from the traced program, and reading those could wait for ever.
+fn open_regular(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Paths of all `count` files of a split model, from the path of one.
+fn split_names(path: &Path, count: u64) -> Option<Vec<PathBuf>> {
+    let name = path.file_name()?.to_str()?;
+    let stem = name.strip_suffix(&format!("-of-{count:05}.gguf"))?;
+    let (stem, number) = stem.rsplit_once('-')?;
+    if number.len() != 5 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((1..=count).map(|i| path.with_file_name(format!("{stem}-{i:05}-of-{count:05}.gguf"))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo_model() -> PathBuf {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+        assert!(Path::new(path).exists(), "{path} is missing: run `make vendor`");
+        path.into()
+    }
+
+    #[test]
+    fn the_demo_model_says_what_it_is() {
+        let model = Gguf::open(&demo_model()).unwrap();
+        assert_eq!((model.architecture(), model.block_count()), ("llama", 30));
+        assert!(model.name().to_lowercase().contains("smol"), "{}", model.name());
+        assert_eq!(model.tensors().count(), 272);
+        let (file, q) = model.tensors().find(|(_, t)| t.name == "blk.5.attn_q.weight").unwrap();
+        assert_eq!((q.ne, q.type_name()), ([576, 576, 1, 1], Some("q4_1")));
+        // 576 rows of 18 blocks of 20 bytes, inside the file.
+        assert!(q.offset > 0 && q.offset + 576 * 18 * 20 <= file.bytes());
+    }
+
+    #[test]
+    fn tokens_of_the_demo_model_read_as_text() {
+        let model = Gguf::open(&demo_model()).unwrap();
+        let vocab = model.vocab().unwrap();
+        assert_eq!(vocab.len(), 49_152);
+        let text = |id| String::from_utf8_lossy(&vocab.text(id).unwrap()).into_owned();
+        assert_eq!(text(1), "<|im_start|>");
+        let words: Vec<String> = (0..49_152).map(text).collect();
+        assert!(words.iter().any(|w| w == " the") && words.iter().any(|w| w == "\n"));
+        assert!(!words.iter().any(|w| w.contains('Ġ')));
+        assert_eq!(vocab.text(-1), None);
+        assert_eq!(vocab.text(49_152), None);
+    }
+
+    #[test]
+    fn a_model_cut_anywhere_in_its_header_is_an_error() {
+        let bytes = std::fs::read(demo_model()).unwrap();
+        let header = Header::parse(&bytes).unwrap();
+        let data = header.tensors.iter().map(|t| t.offset).min().unwrap() as usize;
+        // Near the ends every length, in the long middle (the vocabulary) one in some hundreds.
+        let lengths = (0..4096).chain((4096..data - 30_000).step_by(499)).chain(data - 30_000..data);
+        for len in lengths {
+            assert!(Header::parse(&bytes[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_model_is_refused_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        std::fs::write(&path, "GGML, an older format").unwrap();
+        let error = Gguf::open(&path).unwrap_err().to_string();
+        assert!(error.contains("model.gguf") && error.contains("byte 0"), "{error}");
+        assert!(!is_gguf(&path) && !is_gguf(dir.path()) && is_gguf(&demo_model()));
+    }
+
+    #[test]
+    fn parts_of_a_split_model_are_found_from_any_of_them() {
+        let path = Path::new("/m/big model-00002-of-00003.gguf");
+        let names = split_names(path, 3).unwrap();
+        assert_eq!(names[0], Path::new("/m/big model-00001-of-00003.gguf"));
+        assert_eq!((names.len(), names[1].as_path()), (3, path));
+        assert_eq!(split_names(path, 4), None);
+        assert_eq!(split_names(Path::new("/m/x-2-of-00003.gguf"), 3), None);
+    }
+}

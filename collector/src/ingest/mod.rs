@@ -1,0 +1,171 @@
+//! From the rings of one session into its trace file: `poll → decode → write`, two threads joined by bounded channels.
+//!
+//! The host spins on every core while it computes, so polling sleeps as long as the rings allow and runs at low
+//! priority. Whatever goes wrong here (nonsense on a ring, a full disk), the rings are emptied until the host ends.
+
+mod poll;
+mod store;
+
+use crate::trace::{Totals, TraceWriter};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded};
+use ggscope_format::segment::Segment;
+use ggscope_format::session::Hello;
+use poll::{Batch, Poller};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use store::Store;
+
+/// Batches on their way to the second stage. With what a ring holds, all that waits in memory.
+const BATCHES: usize = 4;
+/// The host takes a collector that does not beat for a second for dead; this often is safe.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+/// How long the rings are read after the end, should somebody still write.
+const LAST_DRAIN: Duration = Duration::from_secs(5);
+/// Niceness of both threads.
+const NICE: i32 = 10;
+
+/// How far a session is, for whoever shows it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Tokens that went in.
+    pub tokens: AtomicU64,
+    /// Evaluations.
+    pub evaluations: AtomicU64,
+    /// Bytes of the file.
+    pub file_bytes: AtomicU64,
+}
+
+/// What the user should know while a session runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Something that was received is not as it should be.
+    Warning(String),
+    /// Nothing more is written.
+    Cut(String),
+}
+
+/// What became of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is in the file.
+    pub totals: Totals,
+    /// Why the file ends before the session did, if it does.
+    pub cut: Option<String>,
+}
+
+/// Where a session's records go, and who hears of them.
+pub struct Sink<'a> {
+    /// The trace file.
+    pub writer: TraceWriter,
+    /// Whose records they are.
+    pub hello: &'a Hello,
+    /// Whether token ids and texts may be written.
+    pub tokens: bool,
+    /// Counts what was written.
+    pub progress: &'a Progress,
+    /// Hears of trouble at once.
+    pub report: &'a (dyn Fn(Trouble) + Sync),
+}
+
+/// Reads the rings of `segment` until the session is over, and finishes the file.
+///
+/// `wait` sleeps for at most the given time and returns whether the session is over.
+pub fn run(segment: &Segment, sink: Sink<'_>, wait: impl FnMut(Duration) -> bool) -> Outcome {
+    let (batches, received) = bounded::<Batch>(BATCHES);
+    let (give_back, free) = unbounded();
+    std::thread::scope(|scope| {
+        let store = scope.spawn(move || {
+            lower_priority();
+            let mut store = Store::new(sink);
+            store.run(&received, &give_back);
+            store.finish()
+        });
+        lower_priority();
+        poll_until_over(segment, &batches, &free, wait);
+        drop(batches);
+        store.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn poll_until_over(
+    segment: &Segment,
+    batches: &Sender<Batch>,
+    free: &Receiver<Batch>,
+    mut wait: impl FnMut(Duration) -> bool,
+) {
+    let mut poller = Poller::new(segment);
+    let mut pause = SHORTEST_PAUSE;
+    let mut over_since: Option<Instant> = None;
+    loop {
+        segment.beat();
+        let mut batch = free.try_recv().unwrap_or_default();
+        let fill = poller.poll(&mut batch);
+        let quiet = batch.is_empty();
+        if !quiet {
+            send(segment, batches, batch);
+        }
+        match over_since {
+            // Everything was written before the end was seen, so an empty pass after it is the last.
+            Some(since) if quiet || since.elapsed() > LAST_DRAIN => return,
+            Some(_) => {}
+            None => {
+                pause = next_pause(pause, fill);
+                if wait(pause) {
+                    segment.close();
+                    over_since = Some(Instant::now());
+                }
+            }
+        }
+    }
+}
+
+/// Hands a batch on, and shows the host that we live while the second stage is busy.
+fn send(segment: &Segment, batches: &Sender<Batch>, mut batch: Batch) {
+    while let Err(SendTimeoutError::Timeout(returned)) = batches.send_timeout(batch, Duration::from_millis(100)) {
+        segment.beat();
+        batch = returned;
+    }
+}
+
+/// `fill`: what part of the fullest ring was taken by the last pass.
+fn next_pause(pause: Duration, fill: f64) -> Duration {
+    if fill > 0.5 {
+        Duration::ZERO
+    } else if fill > 0.125 {
+        SHORTEST_PAUSE
+    } else {
+        (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    }
+}
+
+/// Best effort: whoever may not, polls at normal priority.
+fn lower_priority() {
+    // SAFETY: plain numbers. On Linux, process 0 is the calling thread alone.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
+impl Progress {
+    fn set(&self, totals: &Totals) {
+        self.tokens.store(totals.prompt_tokens + totals.generated_tokens, Ordering::Relaxed);
+        self.evaluations.store(totals.evaluations, Ordering::Relaxed);
+        self.file_bytes.store(totals.file_bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polling_slows_down_when_it_is_quiet_and_hurries_when_it_is_not() {
+        let mut pause = next_pause(SHORTEST_PAUSE, 0.2);
+        assert_eq!(pause, SHORTEST_PAUSE);
+        for _ in 0..10 {
+            pause = next_pause(pause, 0.0);
+        }
+        assert_eq!(pause, LONGEST_PAUSE);
+        assert_eq!(next_pause(pause, 0.9), Duration::ZERO);
+        assert_eq!(next_pause(Duration::ZERO, 0.0), SHORTEST_PAUSE);
+    }
+}

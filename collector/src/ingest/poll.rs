@@ -1,0 +1,108 @@
+//! The first stage: moves records from the rings into batches, whatever they are.
+
+use ggscope_format::ring::{Consumer, RingMemory, ShmRing};
+use ggscope_format::segment::Segment;
+
+/// A batch that has this many bytes goes on.
+const BATCH_BYTES: usize = 1 << 20;
+/// A batch that has grown beyond this (one record can be half a ring) is not kept for the next.
+const KEEP_BYTES: usize = 8 << 20;
+/// What was counted as lost is never more than this.
+const MAX_COUNT: u64 = 1 << 62;
+
+/// Records as they lay on the rings, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    /// What was wrong with the rings.
+    pub(super) corrupt: Vec<String>,
+    /// Records and bytes that the rings had no room for, in all so far.
+    pub(super) dropped: (u64, u64),
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty() && self.corrupt.is_empty()
+    }
+
+    /// The records in order.
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+
+    /// Empties it and keeps its memory, within reason.
+    pub(super) fn clear(&mut self) {
+        if self.bytes.capacity() > KEEP_BYTES {
+            *self = Batch::default();
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        self.corrupt.clear();
+    }
+}
+
+/// The reading ends of all rings of a segment.
+pub(super) struct Poller {
+    rings: Vec<(ShmRing, Consumer<ShmRing>)>,
+    /// Where the next pass begins, so that a busy ring does not starve the others.
+    next: usize,
+    record: Vec<u8>,
+    dropped: (u64, u64),
+}
+
+impl Poller {
+    pub(super) fn new(segment: &Segment) -> Poller {
+        let rings = (0..segment.n_rings()).map(|i| segment.ring(i));
+        // SAFETY: the segment's name is gone and its session has one poller, so there is no other consumer.
+        let rings = rings.map(|ring| (ring, unsafe { Consumer::new(ring) })).collect();
+        Poller { rings, next: 0, record: vec![], dropped: (0, 0) }
+    }
+
+    /// Moves what is there into `batch`, up to about a megabyte. Returns what part of the fullest ring it was.
+    pub(super) fn poll(&mut self, batch: &mut Batch) -> f64 {
+        batch.clear();
+        let mut fill = 0_f64;
+        let n = self.rings.len();
+        let begin = self.next;
+        for i in 0..n {
+            let index = (begin + i) % n;
+            let (ring, consumer) = &mut self.rings[index];
+            let before = batch.bytes.len();
+            while batch.bytes.len() < BATCH_BYTES {
+                match consumer.pop(&mut self.record) {
+                    Ok(true) => {
+                        batch.bytes.extend_from_slice(&self.record);
+                        batch.ends.push(batch.bytes.len());
+                    }
+                    Ok(false) => break,
+                    Err(corrupt) => {
+                        batch.corrupt.push(format!("{corrupt} (ring {index}); what it held is lost"));
+                        break;
+                    }
+                }
+            }
+            fill = fill.max((batch.bytes.len() - before) as f64 / ring.capacity() as f64);
+            if batch.bytes.len() >= BATCH_BYTES {
+                self.next = (index + 1) % n;
+                // More may be waiting: as urgent as a full ring.
+                fill = 1.0;
+                break;
+            }
+        }
+        self.count_dropped(batch);
+        fill
+    }
+
+    /// The counters lie in shared memory, so they can hold anything: here they never run backwards nor overflow.
+    fn count_dropped(&mut self, batch: &mut Batch) {
+        let sum = self.rings.iter().fold((0_u64, 0_u64), |sum, (ring, _)| {
+            let (records, bytes) = ring.dropped();
+            (sum.0.saturating_add(records), sum.1.saturating_add(bytes))
+        });
+        let sane = |count: u64| count.min(MAX_COUNT);
+        self.dropped = (self.dropped.0.max(sane(sum.0)), self.dropped.1.max(sane(sum.1)));
+        batch.dropped = self.dropped;
+    }
+}

@@ -1,0 +1,188 @@
+//! The second stage: decodes records, completes them with what the model's file knows, and drives the trace writer.
+//! A record that makes no sense is counted and forgotten; a write that fails ends the file but not the session.
+
+use super::poll::Batch;
+use super::{Outcome, Sink, Trouble};
+use crate::model::Models;
+use crate::trace::TraceError;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use ggscope_format::GraphId;
+use ggscope_format::record::{Evaluation, Graph, Record};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// What was received is on disk after this time at the latest.
+const FLUSH_AFTER: Duration = Duration::from_secs(5);
+/// A session keeps no more remarks than this about what it received.
+const MAX_REMARKS: u32 = 64;
+
+pub(super) struct Store<'a> {
+    sink: Sink<'a>,
+    models: Models,
+    graphs: HashSet<GraphId>,
+    /// Records that did not decode.
+    senseless: u64,
+    /// As the rings say.
+    dropped: (u64, u64),
+    /// `senseless` and `dropped` as the file has them.
+    written: (u64, u64),
+    remarks: u32,
+    cut: Option<String>,
+}
+
+impl<'a> Store<'a> {
+    pub(super) fn new(sink: Sink<'a>) -> Store<'a> {
+        let models = Models::new(sink.hello);
+        Store {
+            sink,
+            models,
+            graphs: HashSet::new(),
+            senseless: 0,
+            dropped: (0, 0),
+            written: (0, 0),
+            remarks: 0,
+            cut: None,
+        }
+    }
+
+    /// Takes batches until no more can come.
+    pub(super) fn run(&mut self, received: &Receiver<Batch>, give_back: &Sender<Batch>) {
+        loop {
+            let due = self.sink.writer.pending_since().filter(|_| self.cut.is_none()).map(|since| since + FLUSH_AFTER);
+            let batch = match due {
+                Some(due) => received.recv_deadline(due),
+                None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match batch {
+                Ok(mut batch) => {
+                    self.take(&batch);
+                    batch.clear();
+                    // The poller may be gone already; then nobody needs the memory.
+                    let _ = give_back.send(batch);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if due.is_some_and(|due| due <= Instant::now()) {
+                let flushed = self.sink.writer.flush();
+                self.check(flushed);
+            }
+            self.sink.progress.set(self.sink.writer.totals());
+        }
+    }
+
+    /// Ends the file.
+    pub(super) fn finish(mut self) -> Outcome {
+        if let Some(model) = self.models.finish() {
+            let wrote = self.sink.writer.model(model);
+            self.check(wrote);
+        }
+        let mut totals = self.sink.writer.totals().clone();
+        if self.cut.is_none() {
+            match self.sink.writer.finish() {
+                Ok(finished) => totals = finished,
+                Err(error) => {
+                    (self.sink.report)(Trouble::Cut(error.to_string()));
+                    self.cut = Some(error.to_string());
+                }
+            }
+        }
+        self.sink.progress.set(&totals);
+        Outcome { totals, cut: self.cut }
+    }
+
+    fn take(&mut self, batch: &Batch) {
+        for corrupt in &batch.corrupt {
+            self.remark(corrupt.clone());
+        }
+        self.dropped = batch.dropped;
+        for bytes in batch.records() {
+            if self.cut.is_some() {
+                return;
+            }
+            match Record::decode(bytes) {
+                Ok(record) => self.record(record),
+                Err(error) => {
+                    self.senseless += 1;
+                    self.remark(format!("a record was lost: {error}"));
+                }
+            }
+        }
+        let lost = (self.dropped.0.saturating_add(self.senseless), self.dropped.1);
+        if lost != self.written && self.cut.is_none() {
+            self.written = lost;
+            self.sink.writer.dropped(lost.0, lost.1);
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        let wrote = match record {
+            Record::Graph(graph) => self.graph(graph),
+            Record::Evaluation(evaluation) => self.evaluation(evaluation),
+            Record::Value(value) => self.sink.writer.value(value),
+            Record::Buffer(event) => self.sink.writer.buffer(event),
+            Record::RunEnd(end) => self.sink.writer.run_end(end),
+            Record::Note(note) => self.sink.writer.note(note),
+        };
+        self.check(wrote);
+    }
+
+    /// A graph comes once on every ring that names it; the file has it once.
+    fn graph(&mut self, graph: Graph) -> Result<(), TraceError> {
+        if !self.graphs.insert(graph.graph) {
+            return Ok(());
+        }
+        let completed = self.models.complete(graph);
+        for note in completed.notes {
+            self.remark(note);
+        }
+        if let Some(model) = completed.model {
+            self.sink.writer.model(model)?;
+        }
+        self.sink.writer.graph(completed.stored)
+    }
+
+    fn evaluation(&mut self, mut evaluation: Evaluation) -> Result<(), TraceError> {
+        if self.sink.tokens {
+            let texts = self.models.texts(&evaluation.tokens);
+            if !texts.is_empty() {
+                self.sink.writer.texts(texts)?;
+            }
+        } else {
+            // The shim was told not to send them; what is not to be in the file does not depend on it.
+            evaluation.tokens.clear();
+        }
+        self.sink.writer.evaluation(evaluation)
+    }
+
+    /// Tells the user, and whoever reads the file later.
+    fn remark(&mut self, text: String) {
+        self.remarks += 1;
+        if self.remarks > MAX_REMARKS {
+            return;
+        }
+        (self.sink.report)(Trouble::Warning(text.clone()));
+        if self.cut.is_none() {
+            let wrote = self.sink.writer.note(text);
+            self.check(wrote);
+        }
+    }
+
+    fn check(&mut self, wrote: Result<(), TraceError>) {
+        match wrote {
+            Ok(()) => {}
+            Err(error @ TraceError::Refused { .. }) => {
+                self.remarks += 1;
+                if self.remarks <= MAX_REMARKS {
+                    (self.sink.report)(Trouble::Warning(error.to_string()));
+                }
+            }
+            Err(error) => {
+                if self.cut.is_none() {
+                    (self.sink.report)(Trouble::Cut(error.to_string()));
+                    self.cut = Some(error.to_string());
+                }
+            }
+        }
+    }
+}
