@@ -220,3 +220,84 @@ impl Builder<'_> {
         reaching
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testing::{Builder, Shape, llama};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_demo_models_decode_graph_is_sorted_into_its_layers() {
+        let graph = llama(0, Shape::default()).graph;
+        assert_eq!(graph.n_nodes, 939);
+        let layers = Layers::of(&graph);
+        let mut of_layer: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut of_type: BTreeMap<&str, usize> = BTreeMap::new();
+        for (id, _) in graph.nodes().filter(|(_, t)| t.flags.has(TensorFlags::COMPUTED)) {
+            *of_type.entry(layers.node_type(id).name()).or_default() += 1;
+            if let Some(layer) = layers.layer(id) {
+                *of_layer.entry(layer).or_default() += 1;
+            }
+        }
+        let expected: BTreeMap<u32, usize> = (0..30).map(|l| (l, if l == 29 { 21 } else { 19 })).collect();
+        assert_eq!(of_layer, expected);
+        assert_eq!(of_type, BTreeMap::from([("embedding", 1), ("layer", 572), ("output", 3)]));
+    }
+
+    #[test]
+    fn an_unnamed_attention_belongs_to_the_layer_that_uses_it() {
+        let graph = llama(0, Shape::default()).graph;
+        let layers = Layers::of(&graph);
+        let attention: Vec<_> = graph.nodes().filter(|(_, t)| graph.op(t) == "FLASH_ATTN_EXT").collect();
+        assert_eq!(attention[7].1.name, "node_241");
+        assert_eq!(layers.layer(attention[7].0), Some(7));
+    }
+
+    #[test]
+    fn names_say_their_layer_through_views_and_copies() {
+        let layer = |name| match named(name) {
+            Named::Layer(layer) => Some(layer),
+            _ => None,
+        };
+        for name in [
+            "Qcur-7",
+            "Qcur-7 (reshaped)",
+            "blk.7.attn_q.weight",
+            "cache_k_l7",
+            "cache_v_l7 (view) (permuted)",
+            "cache_k_l7 (copy of Kcur-7)",
+            "cache_r_l7",
+            "CUDA0#Qcur-7 (view)#0",
+            "dec.blk.7.cross_attn_q.weight",
+            "ffn_sqr(relu)-7",
+        ] {
+            assert_eq!(layer(name), Some(7), "{name}");
+        }
+        for name in ["leaf_7", "node_7", "node_7 (view)", "", " (view)", "#", "##", "a#b#c"] {
+            assert_eq!(layer(name), None, "{name}");
+        }
+        for name in ["result_norm", "token_embd.weight", "inp_pos", "x-", "blk.x.y", "cache_k_l", "-99999999999"] {
+            assert_eq!(named(name), Named::Other, "{name}");
+        }
+        assert_eq!(named("node_7 (view)"), Named::Nothing);
+    }
+
+    #[test]
+    fn an_unnamed_node_before_the_logits_is_output_and_a_dead_end_stays_with_its_sources() {
+        let mut b = Builder::default();
+        let weight = b.weight("blk.3.w.weight", true, &[64, 64]);
+        let input = b.input("inp_pos", None, &[64]);
+        let layer = b.node("l_out-3", "MUL_MAT", &[64], &[weight, input]);
+        let before = b.node("node_1", "GET_ROWS", &[64], &[layer, input]);
+        let look = b.look(" (view)", "RESHAPE", &[64], before);
+        b.node("result_norm", "RMS_NORM", &[64], &[look]);
+        b.node("node_4", "SQR", &[64], &[layer]);
+        b.node("attn_inp_kq_mask (copy)", "CPY", &[64], &[input]);
+        let graph = b.finish(0, "m.gguf").graph;
+        let layers = Layers::of(&graph);
+        let found: Vec<_> = graph.nodes().map(|(id, _)| (layers.layer(id), layers.node_type(id).name())).collect();
+        let (layer, output) = ((Some(3), "layer"), (None, "output"));
+        assert_eq!(found, [layer, output, output, output, layer, (None, "infrastructure")]);
+    }
+}

@@ -170,3 +170,55 @@ fn by_name(base: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testing::{Builder, Shape, llama};
+
+    fn meanings(stored: &StoredGraph) -> HashMap<String, String> {
+        let uses = uses(&stored.graph);
+        let of = |id| uses.get(&id).map_or(&[][..], Vec::as_slice);
+        stored.graph.leaves().map(|(id, t)| (t.name.clone(), meaning(stored, id, of(id)))).collect()
+    }
+
+    #[test]
+    fn the_demo_models_leaves_are_told_from_their_use() {
+        let mut stored = llama(0, Shape::default());
+        // Names do not help: the shim of another release may see none.
+        for tensor in stored.graph.tensors.iter_mut().filter(|t| t.name.contains("inp_") || t.name == "out_ids") {
+            tensor.name = tensor.name.replace("inp_", "x_").replace("out_", "y_");
+        }
+        let meanings = meanings(&stored);
+        for (name, meaning) in [
+            ("x_tokens", "token ids"),
+            ("x_pos", "positions for RoPE"),
+            ("attn_x_k_idxs", "KV write positions (K)"),
+            ("attn_x_v_idxs", "KV write positions (V)"),
+            ("attn_x_kq_mask", "attention mask"),
+            ("y_ids", "output rows"),
+            ("token_embd.weight", "weight"),
+            ("blk.3.attn_q.weight", "weight"),
+            ("cache_k_l3", "K cache"),
+            ("cache_v_l3", "V cache"),
+        ] {
+            assert_eq!(meanings[name], meaning, "{name}");
+        }
+        assert_eq!(stored.graph.leaves().count(), meanings.len());
+    }
+
+    #[test]
+    fn a_leaf_is_followed_through_views_and_copies() {
+        let mut b = Builder::default();
+        let mask = b.input("m", None, &[64]);
+        let q = b.input("q", None, &[64]);
+        let factors = b.input("leaf_3", None, &[64]);
+        let copied = b.node("m (copy)", "CPY", &[64], &[mask]);
+        let view = b.look("m (copy) (view)", "VIEW", &[64], copied);
+        b.node("s", "SOFT_MAX", &[64], &[q, view]);
+        b.node("r", "ROPE", &[64], &[q, q, factors]);
+        let meanings = meanings(&b.finish(0, "m.gguf"));
+        assert_eq!(meanings["m"], "attention mask");
+        assert_eq!(meanings["leaf_3"], "RoPE frequencies");
+    }
+}

@@ -49,7 +49,8 @@ impl Phases {
             let expected = |i: usize| e.positions[i] > 0 && context.expected.contains_key(&place(i));
             // Without sequences, neighbours in the batch may be the answers of several slots that happen to be at
             // neighbouring positions.
-            let slots = e.sequences.is_empty() && stretch.len() <= MAX_SLOTS && has_output[stretch.clone()].iter().all(|&o| o);
+            let slots =
+                e.sequences.is_empty() && stretch.len() <= MAX_SLOTS && has_output[stretch.clone()].iter().all(|&o| o);
             if (stretch.len() == 1 || slots) && stretch.clone().all(expected) {
                 for i in stretch {
                     generated[i] = true;

@@ -136,8 +136,7 @@ impl Plan {
         slot: u64,
     ) {
         let computed: Vec<usize> = nodes.clone().filter(|&i| is_computed(&graph.tensors[i])).collect();
-        let fusable: Vec<bool> =
-            computed.iter().map(|&i| i + 1 < nodes.end && is_fusable(graph, uses, i)).collect();
+        let fusable: Vec<bool> = computed.iter().map(|&i| i + 1 < nodes.end && is_fusable(graph, uses, i)).collect();
         let pairs = fusable.iter().filter(|&&f| f).count();
         let calls = run.n_calls as usize;
         let number = |k: usize| Execution::Timed((slot + k as u64) as u32);
@@ -264,5 +263,134 @@ impl Plans {
         let plan = Arc::new(Plan::new(graph, e));
         self.0.insert(key, plan.clone());
         plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testing::{Random, Shape, evaluation, llama};
+
+    const SMALL: Shape = Shape { n_layer: 1, n_tokens: 1, n_outputs: 1, n_kv: 32 };
+
+    fn node(graph: &Graph, name: &str) -> TensorId {
+        let found = graph.nodes().find(|(_, t)| t.name == name && is_computed(t));
+        found.map(|(id, _)| id).unwrap()
+    }
+
+    #[test]
+    fn the_demo_model_calls_the_clock_515_times_for_576_operators() {
+        let stored = llama(0, Shape::default());
+        let e = evaluation(&stored, 0, 0, &mut Random(1));
+        assert_eq!(e.durations.len(), 515);
+        let plan = Plan::new(&stored.graph, &e);
+        assert_eq!((plan.executed(), plan.timed()), (576, 515));
+        let spans = plan.spans(&e);
+        let sum: u64 = spans.iter().flatten().filter_map(|s| s.duration).sum();
+        assert_eq!(sum, e.durations.iter().sum::<u64>(), "every nanosecond belongs to one operator");
+    }
+
+    #[test]
+    fn a_fused_pairs_time_belongs_to_the_mul() {
+        let stored = llama(0, SMALL);
+        let e = evaluation(&stored, 0, 0, &mut Random(1));
+        let plan = Plan::new(&stored.graph, &e);
+        let (norm, mul) = (node(&stored.graph, "norm-0"), node(&stored.graph, "attn_norm-0"));
+        assert_eq!(plan.node(norm), Execution::Fused(mul));
+        assert_eq!(plan.node(mul), Execution::Timed(1));
+        let spans = plan.spans(&e);
+        let start = e.runs[0].start + e.durations[0];
+        assert_eq!(spans[norm.index()], Some(Span { start, duration: None }));
+        assert_eq!(spans[mul.index()], Some(Span { start, duration: Some(e.durations[1]) }));
+    }
+
+    #[test]
+    fn one_call_for_each_operator_is_one_time_for_each() {
+        let stored = llama(0, SMALL);
+        let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+        e.durations = (0..25).collect();
+        e.runs[0].n_calls = 25;
+        let plan = Plan::new(&stored.graph, &e);
+        assert_eq!((plan.executed(), plan.timed()), (25, 25));
+    }
+
+    #[test]
+    fn any_other_number_of_calls_is_nobodys_time() {
+        let stored = llama(0, SMALL);
+        for calls in (0..40).filter(|&n| n != 25 && n != 22) {
+            let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+            e.durations = vec![5; calls];
+            e.runs[0].n_calls = calls as u32;
+            let plan = Plan::new(&stored.graph, &e);
+            assert_eq!((plan.executed(), plan.timed()), (25, 0), "{calls} calls");
+            assert!(plan.spans(&e).iter().flatten().all(|s| s.duration.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_pinned_or_reused_norm_is_not_fused() {
+        let stored = llama(0, SMALL);
+        let e = evaluation(&stored, 0, 0, &mut Random(1));
+        let norm = node(&stored.graph, "norm-0");
+        let mut pinned = stored.graph.clone();
+        pinned.tensors[norm.index()].flags.0 |= TensorFlags::PINNED;
+        let mut reused = stored.graph.clone();
+        let other = node(&reused, "l_out-0");
+        reused.tensors[other.index()].src.push(Some(norm));
+        let mut wide = stored.graph.clone();
+        wide.tensors[norm.index()].ne[1] = 2;
+        for graph in [pinned, reused, wide] {
+            assert_eq!(Plan::new(&graph, &e).timed(), 0, "22 calls fit no longer");
+            let mut e = e.clone();
+            e.durations.push(1);
+            e.runs[0].n_calls += 1;
+            assert_eq!(Plan::new(&graph, &e).timed(), 23);
+        }
+    }
+
+    #[test]
+    fn an_aborted_evaluation_has_times_up_to_where_it_is_certain() {
+        let stored = llama(0, SMALL);
+        let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+        e.status = 1;
+        let cut = |calls: usize| {
+            let mut e = e.clone();
+            e.durations.truncate(calls);
+            e.runs[0].n_calls = calls as u32;
+            let plan = Plan::new(&stored.graph, &e);
+            (plan.executed(), plan.timed())
+        };
+        assert_eq!(cut(1), (1, 1), "only the embedding ran");
+        assert_eq!(cut(2), (25, 0), "the second call may be of RMS_NORM or of the pair");
+    }
+
+    #[test]
+    fn runs_on_other_devices_and_levels_without_times_are_executed_and_untimed() {
+        let stored = llama(0, SMALL);
+        let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+        e.runs[0].clocked = false;
+        (e.runs[0].n_calls, e.durations) = (0, vec![]);
+        let untimed = |e: &Evaluation| {
+            let plan = Plan::new(&stored.graph, e);
+            (plan.executed(), plan.timed())
+        };
+        assert_eq!(untimed(&e), (25, 0));
+        e.runs.clear();
+        assert_eq!(untimed(&e), (25, 0));
+        e.status = -1;
+        assert_eq!(untimed(&e), (0, 0));
+    }
+
+    #[test]
+    fn numbers_from_a_hostile_file_do_no_harm() {
+        let stored = llama(0, SMALL);
+        let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+        e.runs[0].first = TensorId(u32::MAX);
+        e.runs[0].n_nodes = u32::MAX;
+        e.runs[0].n_calls = u32::MAX;
+        e.runs.push(e.runs[0].clone());
+        let plan = Plan::new(&stored.graph, &e);
+        assert_eq!(plan.timed(), 0);
+        plan.spans(&e);
     }
 }

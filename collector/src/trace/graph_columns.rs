@@ -328,8 +328,10 @@ pub fn decode_graph(bytes: &[u8]) -> Result<StoredGraph, RecordError> {
             flags: TensorFlags(c.flags[i]),
             ne,
             nb,
-            bytes: Bytes(if ne.iter().any(|&e| e < 0) { 0 } else { spanned_bytes(dtype, &ne, &nb) }
-                .wrapping_add(c.bytes[i] as u64)),
+            bytes: Bytes(
+                if ne.iter().any(|&e| e < 0) { 0 } else { spanned_bytes(dtype, &ne, &nb) }
+                    .wrapping_add(c.bytes[i] as u64),
+            ),
             src: sources,
             view,
             addr: 0,

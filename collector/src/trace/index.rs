@@ -58,7 +58,8 @@ impl Totals {
         self.timed_operators += plan.timed();
         self.prompt_tokens += tokens - generated;
         self.generated_tokens += generated;
-        let to_answer = if tokens == 0 { 0 } else { (u128::from(length) * u128::from(generated) / u128::from(tokens)) as u64 };
+        let to_answer =
+            if tokens == 0 { 0 } else { (u128::from(length) * u128::from(generated) / u128::from(tokens)) as u64 };
         self.compute_ns = self.compute_ns.saturating_add(length);
         self.generate_ns = self.generate_ns.saturating_add(to_answer);
         self.prompt_ns = self.prompt_ns.saturating_add(length - to_answer);

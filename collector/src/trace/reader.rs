@@ -401,3 +401,7 @@ impl Trace {
         TraceError::Content { path: self.path.clone(), offset, reason }
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::{Plan, Plans};
+use ggscope_format::GraphId;
 use ggscope_format::chunk::{self, ChunkKind};
 use ggscope_format::columns::{Row, encode_durations, encode_evaluations};
 use ggscope_format::record::{BufferEvent, Evaluation, Graph, RecordError, RunEnd, Value, encode};
-use ggscope_format::GraphId;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -46,7 +46,6 @@ pub struct TraceWriter {
     file: File,
     offset: u64,
     failed_at: Option<u64>,
-    deferred: Option<TraceError>,
     index: Index,
     operators: HashMap<String, (u64, u64)>,
     graphs: HashMap<GraphId, Arc<Graph>>,
@@ -83,7 +82,11 @@ impl TraceWriter {
     pub fn create(path: &Path, force: bool, recording: &Recording) -> Result<TraceWriter> {
         let mut options = OpenOptions::new();
         options.write(true);
-        if force { options.create(true).truncate(true) } else { options.create_new(true) };
+        if force {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
         let file = options.open(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::AlreadyExists => TraceError::Exists(path.to_owned()),
             _ => TraceError::Open { doing: "create", path: path.to_owned(), source },
@@ -93,7 +96,6 @@ impl TraceWriter {
             file,
             offset: 0,
             failed_at: None,
-            deferred: None,
             index: Index::default(),
             operators: HashMap::new(),
             graphs: HashMap::new(),
@@ -208,7 +210,11 @@ impl TraceWriter {
     }
 
     /// Takes a piece of a captured tensor.
-    pub fn value(&mut self, value: Value) {
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn value(&mut self, value: Value) -> Result<()> {
+        self.refuse_after_failure()?;
         self.index.totals.value_bytes += value.bytes.len() as u64;
         if value.bytes.len() <= VALUE_PIECE_BYTES {
             return self.value_piece(value);
@@ -216,74 +222,71 @@ impl TraceWriter {
         let Value { eval, graph, tensor, total, .. } = value;
         for (i, piece) in value.bytes.chunks(VALUE_PIECE_BYTES).enumerate() {
             let offset = value.offset.saturating_add((i * VALUE_PIECE_BYTES) as u64);
-            self.value_piece(Value { eval, graph, tensor, offset, total, bytes: piece.to_vec() });
+            self.value_piece(Value { eval, graph, tensor, offset, total, bytes: piece.to_vec() })?;
         }
+        Ok(())
     }
 
-    fn value_piece(&mut self, value: Value) {
+    fn value_piece(&mut self, value: Value) -> Result<()> {
         self.value_bytes += value.bytes.len() + 64;
         self.values.push(value);
         self.pending();
-        if self.value_bytes >= PENDING_VALUE_BYTES {
-            let done = self.flush_values();
-            self.defer(done);
-        }
+        if self.value_bytes >= PENDING_VALUE_BYTES { self.flush_values() } else { Ok(()) }
     }
 
     /// Takes an event of a buffer.
-    pub fn buffer(&mut self, event: BufferEvent) {
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn buffer(&mut self, event: BufferEvent) -> Result<()> {
+        self.refuse_after_failure()?;
         self.buffers.push(event);
         self.pending();
-        if self.buffers.len() >= PENDING_ITEMS {
-            let done = self.flush_buffers();
-            self.defer(done);
-        }
+        if self.buffers.len() >= PENDING_ITEMS { self.flush_buffers() } else { Ok(()) }
     }
 
     /// Takes the end of an asynchronous run.
-    pub fn run_end(&mut self, end: RunEnd) {
-        self.remark(Remark::RunEnd(end));
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn run_end(&mut self, end: RunEnd) -> Result<()> {
+        self.remark(Remark::RunEnd(end))
     }
 
     /// Takes a line that the user should know of.
-    pub fn note(&mut self, mut text: String) {
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note(&mut self, mut text: String) -> Result<()> {
         if text.len() > MAX_NOTE_BYTES {
             let end = (0..=MAX_NOTE_BYTES).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
             text.truncate(end);
             text.push('…');
         }
-        self.remark(Remark::Note(text));
+        self.remark(Remark::Note(text))
     }
 
-    fn remark(&mut self, remark: Remark) {
+    fn remark(&mut self, remark: Remark) -> Result<()> {
+        self.refuse_after_failure()?;
         self.remarks.push(remark);
         self.pending();
-        if self.remarks.len() >= PENDING_ITEMS {
-            let done = self.flush_remarks();
-            self.defer(done);
-        }
-    }
-
-    /// Keeps an error for the next call that can return it.
-    fn defer(&mut self, done: Result<()>) {
-        if let (Err(error), None) = (done, &self.deferred) {
-            self.deferred = Some(error);
-        }
+        if self.remarks.len() >= PENDING_ITEMS { self.flush_remarks() } else { Ok(()) }
     }
 
     /// Takes texts of token ids; an id that has its text already is passed over, and so is a text of
     /// more than 4 KiB.
-    pub fn texts(&mut self, texts: Vec<(i32, Vec<u8>)>) {
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn texts(&mut self, texts: Vec<(i32, Vec<u8>)>) -> Result<()> {
+        self.refuse_after_failure()?;
         for (id, text) in texts.into_iter().filter(|t| t.1.len() <= MAX_NOTE_BYTES) {
             if self.known_texts.insert(id) {
                 self.texts.push((id, text));
                 self.pending();
             }
         }
-        if self.texts.len() >= PENDING_ITEMS {
-            let done = self.flush_texts();
-            self.defer(done);
-        }
+        if self.texts.len() >= PENDING_ITEMS { self.flush_texts() } else { Ok(()) }
     }
 
     /// Takes how many records and bytes the rings have lost so far, in all.
@@ -327,7 +330,7 @@ impl TraceWriter {
     /// Writes all that waits.
     ///
     /// # Errors
-    /// When the file cannot be written, now or since the last call.
+    /// When the file cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         self.refuse_after_failure()?;
         self.flush_evaluations()?;
@@ -455,10 +458,7 @@ impl TraceWriter {
         Ok(())
     }
 
-    fn refuse_after_failure(&mut self) -> Result<()> {
-        if let Some(error) = self.deferred.take() {
-            return Err(error);
-        }
+    fn refuse_after_failure(&self) -> Result<()> {
         match self.failed_at {
             Some(offset) => Err(TraceError::Stopped { path: self.path.clone(), offset }),
             None => Ok(()),
