@@ -51,5 +51,10 @@ fn gcc_include() -> Option<String> {
 }
 
 fn compile_header_check() {
-    cc::Build::new().file("ffi/header_check.c").include("ffi").warnings(true).warnings_into_errors(true).compile("ggscope_header_check");
+    cc::Build::new()
+        .file("ffi/header_check.c")
+        .include("ffi")
+        .warnings(true)
+        .warnings_into_errors(true)
+        .compile("ggscope_header_check");
 }

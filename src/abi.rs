@@ -278,7 +278,8 @@ fn words(values: &[u64]) -> Vec<u8> {
 /// The one aligned place where `pattern` stands.
 fn only(bytes: &[u8], pattern: &[u8], field: &str) -> Result<usize, String> {
     let step = pattern.len().min(8);
-    let mut places = (0..=bytes.len().saturating_sub(pattern.len())).step_by(step).filter(|&i| bytes[i..].starts_with(pattern));
+    let mut places =
+        (0..=bytes.len().saturating_sub(pattern.len())).step_by(step).filter(|&i| bytes[i..].starts_with(pattern));
     match (places.next(), places.next()) {
         (Some(place), None) => Ok(place),
         (None, _) => Err(format!("field {field} is not found")),

@@ -65,10 +65,10 @@ macro_rules! host_functions {
                     // scalars only, checked against the vendored headers below.
                     unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) $(-> $ret)?>(found) }
                 },)*
-                // SAFETY: as above.
-                ggml_backend_sched_reserve_size: object
-                    .symbol("ggml_backend_sched_reserve_size\0")
-                    .map(|found| unsafe { std::mem::transmute::<*mut c_void, ReserveSize>(found) }),
+                ggml_backend_sched_reserve_size: object.symbol("ggml_backend_sched_reserve_size\0").map(|found| {
+                    // SAFETY: as above.
+                    unsafe { std::mem::transmute::<*mut c_void, ReserveSize>(found) }
+                }),
                 library: String::leak(object.path.clone()),
                 })
             }

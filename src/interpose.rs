@@ -8,6 +8,7 @@ use crate::graph::GraphRef;
 use crate::host::{AbortCallback, Backend, Buffer, BufferType, CGraph, Device, Host, Reg, Sched};
 use crate::session::{self, Session};
 use crate::{buffers, capture, clock, registry, stderr};
+use ggscope_format::BufferId;
 use ggscope_format::record::{BufferEvent, Record};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -32,12 +33,12 @@ pub fn ours<T>(f: impl FnOnce() -> T) -> Option<T> {
 /// The host's functions. Without them a hook cannot do its work, and the program would not have been started without
 /// the library that has them; `fallback` is what the hook then returns.
 macro_rules! host_or {
-    ($fallback:expr) => {
+    ($($fallback:expr)?) => {
         match Host::get() {
             Ok(host) => host,
             Err(reason) => {
                 stderr::say(&format!("cannot pass on a call of ggml: {reason}"));
-                return $fallback;
+                return $($fallback)?;
             }
         }
     };
@@ -84,7 +85,7 @@ interpose! {
 
     /// Forgets the context.
     fn ggml_backend_sched_free(sched: Sched) {
-        let host = host_or!(());
+        let host = host_or!();
         ours(|| registry::with(|r| r.forget_scheduler(sched as usize)));
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_sched_free)(sched) }
@@ -99,9 +100,11 @@ interpose! {
         unsafe { (host.ggml_backend_sched_reserve)(sched, graph) }
     }
 
-    /// Pins what is to be read later, so that the estimate counts it.
+    /// Pins what is to be read later, so that the estimate counts it. Not wrapped in static links, where a release
+    /// that lacks it could not be linked.
+    #[cfg(not(feature = "static-wrap"))]
     fn ggml_backend_sched_reserve_size(sched: Sched, graph: *mut CGraph, sizes: *mut usize) {
-        let host = host_or!(());
+        let host = host_or!();
         // SAFETY: the program's own arguments.
         ours(|| unsafe { pin(graph) });
         if let Some(reserve_size) = host.ggml_backend_sched_reserve_size {
@@ -172,7 +175,7 @@ interpose! {
 
     /// The program waits for all backends of a scheduler. In most builds this calls the function below for each.
     fn ggml_backend_sched_synchronize(sched: Sched) {
-        let host = host_or!(());
+        let host = host_or!();
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_sched_synchronize)(sched) };
         ours(|| {
@@ -183,7 +186,7 @@ interpose! {
 
     /// The program waits for a backend.
     fn ggml_backend_synchronize(backend: Backend) {
-        let host = host_or!(());
+        let host = host_or!();
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_synchronize)(backend) };
         ours(|| evaluation::synchronized(backend));
@@ -191,7 +194,7 @@ interpose! {
 
     /// Forgets the backend; its clock goes after it.
     fn ggml_backend_free(backend: Backend) {
-        let host = host_or!(());
+        let host = host_or!();
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_free)(backend) };
         ours(|| registry::with(|r| r.forget_backend(backend)));
@@ -229,7 +232,7 @@ interpose! {
 
     /// A buffer goes.
     fn ggml_backend_buffer_free(buffer: Buffer) {
-        let host = host_or!(());
+        let host = host_or!();
         if !buffer.is_null() {
             // SAFETY: the program is about to free it, so it is live.
             ours(|| unsafe { released(host, buffer) });
@@ -241,7 +244,7 @@ interpose! {
 
 /// What a program gets that asks a registration for `ggml_backend_set_abort_callback`.
 unsafe extern "C" fn set_abort_callback(backend: Backend, callback: AbortCallback, data: *mut c_void) {
-    let host = host_or!(());
+    let host = host_or!();
     // SAFETY: the program passes a live backend.
     let Some(set) = (unsafe { registry::real_setter(host, backend) }) else { return };
     let given = ours(|| registry::with(|r| r.program_sets_abort_callback(backend, callback, data)));
@@ -277,31 +280,49 @@ unsafe fn pin(graph: *mut CGraph) -> Option<std::sync::Arc<Session>> {
 /// # Safety
 /// `buffer` is null or live.
 unsafe fn allocated(host: &Host, buffer: Buffer) {
-    if buffer.is_null() {
+    // SAFETY: promised by the caller.
+    if buffer.is_null() || unsafe { is_probe(host, buffer) } {
         return;
     }
     let id = registry::with(|r| {
         r.buffers.changed();
         r.buffers.id(buffer)
     });
-    if let Some(session) = session::current() {
-        // SAFETY: promised by the caller.
-        let buffer = unsafe { buffers::describe(host, buffer, id) };
-        session.push(&Record::Buffer(BufferEvent { time: clock::monotonic(), allocated: true, buffer }));
-    }
+    // SAFETY: promised by the caller.
+    unsafe { report(host, buffer, id, true) };
 }
 
 /// # Safety
 /// `buffer` is live.
 unsafe fn released(host: &Host, buffer: Buffer) {
+    // SAFETY: promised by the caller.
+    if unsafe { is_probe(host, buffer) } {
+        return;
+    }
     let id = registry::with(|r| {
         let id = r.buffers.id(buffer);
         r.buffers.forget(buffer);
         id
     });
+    // SAFETY: promised by the caller.
+    unsafe { report(host, buffer, id, false) };
+}
+
+/// llama.cpp makes buffers without memory to ask what a backend supports. They hold nothing and are no events.
+///
+/// # Safety
+/// `buffer` is live.
+unsafe fn is_probe(host: &Host, buffer: Buffer) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { (host.ggml_backend_buffer_get_size)(buffer) == 0 }
+}
+
+/// # Safety
+/// `buffer` is live.
+unsafe fn report(host: &Host, buffer: Buffer, id: BufferId, allocated: bool) {
     if let Some(session) = session::current() {
         // SAFETY: promised by the caller.
         let buffer = unsafe { buffers::describe(host, buffer, id) };
-        session.push(&Record::Buffer(BufferEvent { time: clock::monotonic(), allocated: false, buffer }));
+        session.push(&Record::Buffer(BufferEvent { time: clock::monotonic(), allocated, buffer }));
     }
 }

@@ -7,6 +7,9 @@
 //! [`interpose`] names every symbol that is touched; [`host`] finds the real ones; [`abi`] proves the layout of
 //! ggml's tensors; [`evaluation`] follows one run of a graph.
 
+// Our declarations of ggml's functions have `c_void` where bindgen's, used as a check only, have opaque structs.
+#![cfg_attr(feature = "static-wrap", allow(clashing_extern_declarations))]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("ggscope works on Linux only: it needs LD_PRELOAD, /proc and POSIX shared memory as Linux has them");
 

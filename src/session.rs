@@ -191,7 +191,8 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
 }
 
 fn hello(host: &Host) -> Hello {
-    let lossy = |p: std::io::Result<std::path::PathBuf>| p.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+    let lossy =
+        |p: std::io::Result<std::path::PathBuf>| p.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
     let argv = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     let argv = argv.strip_suffix(&[0]).unwrap_or(&argv);
     Hello {
@@ -258,13 +259,7 @@ fn peer_uid(socket: &UnixStream) -> Option<u32> {
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: `peer` and `len` are valid for writing and fit each other.
     let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut peer).cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &raw mut len)
     };
     (result == 0).then_some(peer.uid)
 }
@@ -273,8 +268,7 @@ fn send<T: serde::Serialize>(socket: &UnixStream, message: &T) -> Option<()> {
     let mut bytes = &protocol::frame(message)[..];
     while !bytes.is_empty() {
         // SAFETY: initialised bytes; NOSIGNAL: a collector that is gone must not end the host with SIGPIPE.
-        let sent =
-            unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+        let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
         bytes = &bytes[usize::try_from(sent).ok().filter(|&n| n > 0)?..];
     }
     Some(())

@@ -148,7 +148,7 @@ impl<M: RingMemory> Consumer<M> {
                 return Ok(false);
             }
             let capacity = self.memory.capacity();
-            if available > capacity || available % 8 != 0 {
+            if available > capacity || !available.is_multiple_of(8) {
                 return Err(self.corrupt(head, format!("{available} bytes in a ring of {capacity}")));
             }
             let offset = self.tail & (capacity - 1);
