@@ -9,4 +9,5 @@ pub mod gguf;
 pub mod ingest;
 pub mod live;
 pub mod model;
+pub mod query;
 pub mod trace;

@@ -1,9 +1,13 @@
 //! The command line: one file a command, which holds its options, its help and what it does.
 
 mod daemon;
+mod dump;
+mod info;
+mod leaves;
 mod options;
 mod record;
 mod say;
+mod text;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -34,6 +38,12 @@ enum Command {
     Record(record::Args),
     /// Record all programs that attach by themselves
     Daemon(daemon::Args),
+    /// Say what a trace is of
+    Info(info::Args),
+    /// Print every operator that was executed
+    Dump(dump::Args),
+    /// Print the inputs, caches and weights, and who uses them
+    Leaves(leaves::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -41,6 +51,9 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Record(args) => record::run(args),
         Command::Daemon(args) => daemon::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Dump(args) => dump::run(args),
+        Command::Leaves(args) => leaves::run(args),
     };
     done.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {

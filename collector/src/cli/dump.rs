@@ -1,0 +1,167 @@
+//! `ggscope dump`: every operator that was executed, one line each.
+
+use super::say;
+use super::text::{place, printable, shape};
+use crate::query::Place;
+use crate::query::dump::{Filter, Memory, Operator, Phase, Source, dump};
+use crate::query::range::Numbers;
+use crate::trace::Trace;
+use anyhow::Context;
+use globset::{GlobBuilder, GlobMatcher};
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  # Every matrix multiplication of layer 5 for the session's token 12
+  ggscope dump run.ggtrace --token 12 --layer 5 --op MUL_MAT
+
+  # What attention cost in the answer, as JSON
+  ggscope dump run.ggtrace --phase generate --op 'FLASH_ATTN*' --jsonl | jq .dur_ns
+
+  # What the first evaluation read from the model's file
+  ggscope dump run.ggtrace --eval 0 --source disk
+
+  # Hidden states that were recorded with --capture 'l_out-*'
+  ggscope dump run.ggtrace --token 12 --name 'l_out-*' --jsonl --values
+
+Ranges include both ends: 3..5 is 3, 4 and 5; 3.. is 3 and all after it.
+";
+
+/// Options of `ggscope dump`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The trace
+    file: PathBuf,
+    /// Evaluations of these tokens, counted from 0 through the session
+    #[arg(long, value_name = "A[..B]")]
+    token: Option<Numbers>,
+    /// These evaluations
+    #[arg(long, value_name = "A[..B]")]
+    eval: Option<Numbers>,
+    /// Nodes of these layers
+    #[arg(long, value_name = "N[..M]")]
+    layer: Option<Numbers>,
+    /// Operators of this kind; upper and lower case are the same
+    #[arg(long, value_name = "GLOB")]
+    op: Option<String>,
+    /// Nodes of this name
+    #[arg(long, value_name = "GLOB")]
+    name: Option<String>,
+    /// Tokens of the prompt or of the answer
+    #[arg(long, value_parser = ["prompt", "generate"])]
+    phase: Option<String>,
+    /// Operators that read something from a file (disk) or from memory (buffer)
+    #[arg(long, value_parser = ["disk", "buffer"])]
+    source: Option<String>,
+    /// At most so many lines
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    jsonl: bool,
+    /// Print captured values in full; needs --jsonl
+    #[arg(long, requires = "jsonl")]
+    values: bool,
+}
+
+fn glob(option: &str, text: Option<&str>, ignore_case: bool) -> anyhow::Result<Option<GlobMatcher>> {
+    let compiled = |text| {
+        let built = GlobBuilder::new(text).case_insensitive(ignore_case).build();
+        built.map(|glob| glob.compile_matcher()).with_context(|| format!("{option} {text}"))
+    };
+    text.map(compiled).transpose()
+}
+
+impl Args {
+    fn filter(&self) -> anyhow::Result<Filter> {
+        Ok(Filter {
+            tokens: self.token,
+            evals: self.eval,
+            layers: self.layer,
+            op: glob("--op", self.op.as_deref(), true)?,
+            name: glob("--name", self.name.as_deref(), false)?,
+            phase: self.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
+            source: self.source.as_deref().map(|s| if s == "disk" { Memory::Disk } else { Memory::Buffer }),
+            // A line for people shows a few elements of a value.
+            values: self.values || !self.jsonl,
+        })
+    }
+}
+
+/// Prints the executions that the options ask for.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let filter = args.filter()?;
+    let trace = Trace::open(&args.file)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut written = Ok(());
+    if !args.jsonl {
+        written = writeln!(out, "{HEADER}");
+    }
+    if left > 0 && written.is_ok() {
+        dump(&trace, &filter, |operator| {
+            written = if args.jsonl { json_line(&mut out, &operator) } else { text_line(&mut out, &operator) };
+            left -= 1;
+            if written.is_err() || left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
+    written.and_then(|()| out.flush()).context("cannot write to stdout")?;
+    for warning in trace.warnings() {
+        say::line(format_args!("{}: {warning}", args.file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json_line(out: &mut impl Write, operator: &Operator) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, operator)?;
+    out.write_all(b"\n")
+}
+
+const HEADER: &str = "  eval   token  phase      node  layer  operator           time µs  name                 wrote \
+                      ← read";
+
+fn text_line(out: &mut impl Write, o: &Operator) -> std::io::Result<()> {
+    let token = o.token.map_or("-".into(), |t| t.to_string());
+    let layer = o.layer.map_or(o.node_type[..3].to_owned(), |layer| layer.to_string());
+    let time = match (o.dur_ns, o.fused_into) {
+        (Some(ns), _) => format!("{:.3}", ns as f64 / 1e3),
+        (None, Some(node)) => format!("in {node}"),
+        (None, None) => "?".into(),
+    };
+    write!(
+        out,
+        "{:>6}  {token:>6}  {:<8} {:>6}  {layer:>5}  {:<15} {time:>10}  {:<20} {}{}",
+        o.eval,
+        o.phase.name(),
+        o.node,
+        printable(o.op),
+        printable(o.name),
+        printable(o.dst.dtype),
+        shape(&o.dst.ne)
+    )?;
+    for (i, source) in o.src.iter().enumerate() {
+        write!(out, "{}{}", if i == 0 { " ← " } else { ", " }, read(source))?;
+    }
+    if let Some(value) = &o.value {
+        write!(out, " = {}", value.preview())?;
+    }
+    writeln!(out)
+}
+
+fn read(source: &Source) -> String {
+    let name = if source.name.is_empty() { "unnamed".into() } else { printable(source.name) };
+    let Place { memory, file, offset, buffer, .. } = &source.place;
+    let place = place(memory, *file, *offset, *buffer);
+    let experts = match &source.experts[..] {
+        [] => String::new(),
+        slices => {
+            let ids: Vec<String> = slices.iter().map(|s| s.id.to_string()).collect();
+            format!(" experts {}", ids.join(" "))
+        }
+    };
+    format!("{name} {}{} {place}{experts}", printable(source.dtype), shape(&source.ne))
+}

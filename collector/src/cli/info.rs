@@ -1,0 +1,114 @@
+//! `ggscope info`: what a trace is of, on one screen.
+
+use super::say;
+use super::text::{duration, printable};
+use crate::query::info::{Info, info};
+use crate::trace::Trace;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  ggscope info run.ggtrace
+  ggscope info run.ggtrace --json | jq .tokens
+";
+
+/// Kinds of operators that are listed.
+const TOP: usize = 8;
+
+/// Options of `ggscope info`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The trace
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the summary of a trace.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let trace = Trace::open(&args.file)?;
+    let info = info(&trace);
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&info)?)?;
+    } else {
+        out.write_all(summary(&args.file.display().to_string(), &info).as_bytes())?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(file: &str, info: &Info) -> String {
+    let number = say::thousands;
+    let mut lines: Vec<(&str, String)> = vec![];
+    lines.push(("trace", format!("{file}, {}, level {}", say::bytes(info.size.file_bytes), info.level)));
+    lines.push(("process", format!("{} (pid {})", info.process.argv.join(" "), info.process.pid)));
+    for model in info.model.iter().chain(&info.more_models) {
+        let name = if model.name.is_empty() { "unnamed" } else { &model.name };
+        lines.push(("model", format!("{name}, {}, {} layers", model.arch, model.n_layer)));
+        lines.push(("", format!("{} ({})", model.path, say::bytes(model.file_bytes))));
+    }
+    let speed = |rate: Option<f64>| rate.map_or(String::new(), |r| format!(" at {r:.1} tokens/s"));
+    let tokens = &info.tokens;
+    lines.push(("prompt", format!("{} tokens{}", number(tokens.prompt), speed(info.tokens_per_second.prompt))));
+    lines.push(("answer", format!("{} tokens{}", number(tokens.generate), speed(info.tokens_per_second.generate))));
+    let span = info.time.last_ns.saturating_sub(info.time.first_ns);
+    lines.push((
+        "evaluations",
+        format!(
+            "{} of {} graphs, {} of compute in {}",
+            number(info.evaluations),
+            number(info.graphs),
+            duration(info.time.compute_ns),
+            duration(span)
+        ),
+    ));
+    let timed = match info.operators {
+        0 => String::new(),
+        all => format!(", {:.1}% with a time of their own", info.timed_operators as f64 * 100.0 / all as f64),
+    };
+    lines.push(("operators", format!("{}{timed}", number(info.operators))));
+    let faults = &info.page_faults;
+    lines.push(("page faults", format!("{} minor, {} from disk", number(faults.minor), number(faults.major))));
+    if info.size.value_bytes > 0 {
+        lines.push(("values", format!("{} of {}", say::bytes(info.size.value_bytes), info.capture.join(" "))));
+    }
+    if let Some(bytes) = info.size.bytes_per_generated_token {
+        lines.push(("cost", format!("{} bytes of trace a generated token", number(bytes.round() as u64))));
+    }
+    let dropped = &info.dropped;
+    let lost = format!("{} records, {} bytes", number(dropped.records), number(dropped.bytes));
+    lines.push(("lost", if dropped.records == 0 { "nothing".into() } else { lost }));
+    let mut out: String = lines.iter().map(|(what, text)| format!("{what:>12}  {}\n", printable(text))).collect();
+    out.push_str(&by_time(info));
+    let said = [("note", &info.notes), ("warning", &info.warnings)];
+    for (what, text) in said.iter().flat_map(|(what, texts)| texts.iter().map(move |t| (what, t))) {
+        out.push_str(&format!("{what:>12}  {}\n", printable(text)));
+    }
+    out
+}
+
+fn by_time(info: &Info) -> String {
+    let all: u64 = info.operators_by_time.iter().map(|o| o.ns).fold(0, u64::saturating_add);
+    if all == 0 {
+        return String::new();
+    }
+    let mut out = String::from("\n    operator             time   share       count\n");
+    for op in info.operators_by_time.iter().filter(|o| o.ns > 0).take(TOP) {
+        let share = op.ns as f64 / all as f64;
+        let bar = "█".repeat((share * 30.0).round() as usize);
+        out.push_str(&format!(
+            "    {:<16} {:>8}  {:>5.1}%  {:>10}  {bar}\n",
+            printable(&op.op),
+            duration(op.ns),
+            share * 100.0,
+            say::thousands(op.count)
+        ));
+    }
+    out.push('\n');
+    out
+}
