@@ -46,12 +46,12 @@ pub enum Named {
 /// The name of the tensor at the bottom of views and copies: `cache_k_l0` for `cache_k_l0 (view) (permuted)` and for
 /// `CUDA0#cache_k_l0 (view)#0`, the scheduler's copy.
 pub fn base_name(name: &str) -> &str {
-    let mut base = name;
-    if let Some((device_and_name, copy)) = name.rsplit_once('#') {
-        if let (Some((_, inner)), true) = (device_and_name.split_once('#'), copy.parse::<u32>().is_ok()) {
-            base = inner;
-        }
-    }
+    let copied = || {
+        let (device_and_name, copy) = name.rsplit_once('#')?;
+        copy.parse::<u32>().ok()?;
+        Some(device_and_name.split_once('#')?.1)
+    };
+    let base = copied().unwrap_or(name);
     base.split_once(" (").map_or(base, |(base, _)| base)
 }
 

@@ -83,7 +83,7 @@ fn by_use(graph: &Graph, Use { node, source: i }: Use) -> Option<String> {
     let meaning = match (op, i) {
         ("GET_ROWS", 1) => {
             let rows = first?;
-            let rows_of = base_name(&graph.tensor(root(graph, rows)).map_or("", |t| &t.name)).to_owned();
+            let rows_of = base_name(graph.tensor(root(graph, rows)).map_or("", |t| &t.name)).to_owned();
             if rows_of.starts_with("token_embd") || rows_of.starts_with("per_layer_token_embd") {
                 "token ids"
             } else if rows_of.starts_with("position_embd") {

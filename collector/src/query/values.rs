@@ -51,7 +51,10 @@ pub fn assemble(view: &GraphView, id: TensorId, pieces: &[Value]) -> Option<Capt
     Some(value)
 }
 
-fn decoder(dtype: &str) -> Option<(usize, fn(&[u8]) -> f64)> {
+/// Bytes of an element, and what they mean.
+type Decoder = (usize, fn(&[u8]) -> f64);
+
+fn decoder(dtype: &str) -> Option<Decoder> {
     fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
         std::array::from_fn(|i| bytes[i])
     }
