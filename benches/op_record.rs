@@ -49,12 +49,7 @@ fn operator(c: &mut Criterion) {
                 black_box(unsafe { op_clock(black_box(data)) });
             }
             ticks.extend(clock.times().expect("room for all calls"));
-            let rate = conversion.rate();
-            let mut last = begin;
-            for &tick in &ticks {
-                record.durations.push(rate.between(last, tick));
-                last = tick;
-            }
+            conversion.rate().durations(begin, &ticks, &mut record.durations);
             record.runs.push(Run { n_nodes: 939, n_calls: CALLS as u32, ..Run::default() });
             let whole = Record::Evaluation(std::mem::take(&mut record));
             encoded.clear();

@@ -31,7 +31,7 @@ fn clock_gettime(id: libc::clockid_t) -> Nanos {
 #[inline]
 pub fn now() -> Ticks {
     #[cfg(target_arch = "x86_64")]
-    if *HAS_TSC.get_or_init(has_invariant_tsc) {
+    if uses_tsc() {
         // SAFETY: every x86-64 has the instruction.
         return Ticks(unsafe { core::arch::x86_64::_rdtsc() });
     }
@@ -39,7 +39,11 @@ pub fn now() -> Ticks {
 }
 
 #[cfg(target_arch = "x86_64")]
-static HAS_TSC: OnceLock<bool> = OnceLock::new();
+#[inline]
+fn uses_tsc() -> bool {
+    static HAS_TSC: OnceLock<bool> = OnceLock::new();
+    *HAS_TSC.get_or_init(has_invariant_tsc)
+}
 
 #[cfg(target_arch = "x86_64")]
 fn has_invariant_tsc() -> bool {
@@ -51,7 +55,7 @@ fn has_invariant_tsc() -> bool {
 /// What a tick is: `tsc` or `clock_gettime`.
 pub fn name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    if *HAS_TSC.get_or_init(has_invariant_tsc) {
+    if uses_tsc() {
         return "tsc";
     }
     "clock_gettime"
@@ -76,7 +80,7 @@ impl Conversion {
         let (ticks, nanos) = pair();
         let elapsed = ticks.0.saturating_sub(self.ticks.0);
         let per_tick = if elapsed == 0 { 1.0 } else { (nanos.0 - self.nanos.0) as f64 / elapsed as f64 };
-        Rate { ticks, nanos, per_tick }
+        Rate { ticks, nanos, scaled: (per_tick * SCALE as f64).round() as u64 }
     }
 }
 
@@ -100,19 +104,33 @@ fn pair() -> (Ticks, Nanos) {
 pub struct Rate {
     ticks: Ticks,
     nanos: Nanos,
-    per_tick: f64,
+    /// Nanoseconds of [`SCALE`] ticks. Integers: a conversion is one multiplication and one shift.
+    scaled: u64,
 }
+
+const SCALE: u64 = 1 << 32;
 
 impl Rate {
     /// The point in time.
     pub fn at(&self, ticks: Ticks) -> Nanos {
-        let delta = ticks.0.wrapping_sub(self.ticks.0) as i64 as f64 * self.per_tick;
-        Nanos(self.nanos.0.saturating_add_signed(delta.round() as i64))
+        if ticks >= self.ticks {
+            Nanos(self.nanos.0.saturating_add(self.between(self.ticks, ticks)))
+        } else {
+            Nanos(self.nanos.0.saturating_sub(self.between(ticks, self.ticks)))
+        }
     }
 
     /// Nanoseconds from one point to a later one.
+    #[inline]
     pub fn between(&self, from: Ticks, to: Ticks) -> u64 {
-        (to.0.saturating_sub(from.0) as f64 * self.per_tick).round() as u64
+        let product = u128::from(to.0.saturating_sub(from.0)) * u128::from(self.scaled);
+        ((product + u128::from(SCALE / 2)) / u128::from(SCALE)) as u64
+    }
+
+    /// Appends the nanoseconds from `begin` to the first of `ticks`, from there to the second, and so on.
+    pub fn durations(&self, begin: Ticks, ticks: &[Ticks], out: &mut Vec<u64>) {
+        let mut last = begin;
+        out.extend(ticks.iter().map(|&tick| self.between(std::mem::replace(&mut last, tick), tick)));
     }
 }
 

@@ -304,11 +304,7 @@ pub unsafe fn end(status: i32) {
     for (run, &(begin, end, to)) in record.runs.iter_mut().zip(&active.runs) {
         run.start = rate.between(active.begin, begin);
         run.duration = rate.between(begin, end);
-        let mut last = begin;
-        for &tick in &active.ticks[from..to] {
-            record.durations.push(rate.between(last, tick));
-            last = tick;
-        }
+        rate.durations(begin, &active.ticks[from..to], &mut record.durations);
         from = to;
     }
     if status == 0 {

@@ -8,8 +8,9 @@ use crate::host::AbortCallback;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// The clock of one backend. It lives as long as the backend, at one address.
+/// The clock of one backend. It lives as long as the backend, at one address, and on cache lines of its own.
 #[derive(Default)]
+#[repr(align(64))]
 pub struct OpClock {
     /// Calls since [`OpClock::arm`]; more than `ticks` has room for are counted but not kept.
     calls: AtomicUsize,
