@@ -1,0 +1,16 @@
+//! End to end: real programs, real models, traced by the built `ggscope` and compared with what the same programs do
+//! untraced, with the GGUF file read by other means, and with what llama.cpp's own callbacks see.
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "e2e/ggscope.rs"]
+mod ggscope;
+#[path = "e2e/gguf.rs"]
+mod gguf;
+#[path = "e2e/hosts.rs"]
+mod hosts;
+#[path = "e2e/record.rs"]
+mod record;
+#[path = "e2e/values.rs"]
+mod values;
