@@ -40,8 +40,7 @@ impl Gguf {
             .map(|_| {
                 let name = at.text();
                 let dims = at.u32();
-                (0..dims).for_each(|_| drop(at.u64()));
-                let _type = at.u32();
+                at.take(8 * dims as usize + 4);
                 (name, at.u64())
             })
             .collect();
@@ -109,10 +108,18 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, kind: u32, mut texts: Option<&mut Vec<String>>) {
         match kind {
-            0 | 1 | 7 => drop(self.take(1)),
-            2 | 3 => drop(self.take(2)),
-            4..=6 => drop(self.take(4)),
-            10..=12 => drop(self.take(8)),
+            0 | 1 | 7 => {
+                self.take(1);
+            }
+            2 | 3 => {
+                self.take(2);
+            }
+            4..=6 => {
+                self.take(4);
+            }
+            10..=12 => {
+                self.take(8);
+            }
             8 => {
                 let text = self.text();
                 if let Some(texts) = &mut texts {

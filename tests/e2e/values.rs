@@ -1,7 +1,7 @@
 //! Values of tensors, compared with those that llama.cpp's own eval callback gets in an untraced run; and the program's
 //! own callbacks, which must not notice us.
 
-use std::fs;
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,17 +29,27 @@ fn dumped_bits(tensor: &DumpedTensor) -> Vec<u32> {
     tensor.bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
+/// Without views and reshapes, which the eval callback is asked about too although nothing is computed: their names say
+/// so, or (`Qcur-0` before RoPE) the computed tensor that has their name and shape comes right behind them.
+fn without_looks(mut tensors: Vec<DumpedTensor>) -> Vec<DumpedTensor> {
+    let next: Vec<_> = tensors.iter().skip(1).map(|t| Some((t.name.clone(), t.ne))).chain([None]).collect();
+    let mut next = next.into_iter();
+    tensors.retain(|t| next.next().flatten().is_none_or(|n| n != (t.name.clone(), t.ne)) && !t.name.contains(" ("));
+    tensors
+}
+
 /// Records `generate` with `--capture GLOB` and compares the values of all evaluations with those that the eval
 /// callback of an untraced run got. Returns how many tensors were compared.
 fn assert_captured_as_called_back(model: &Path, n: u32, glob: &str, options: &[&str]) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let (trace, seen) = (dir.path().join("run.ggtrace"), dir.path().join("seen"));
-    let untraced = run(generate(model, n, &[options, &["--eval-callback", glob, seen.to_str().unwrap()]].concat())).ok();
+    let untraced =
+        run(generate(model, n, &[options, &["--eval-callback", glob, seen.to_str().unwrap()]].concat())).ok();
     let traced = run(record(&trace, &["--capture", glob], &generate(model, n, options))).ok();
     assert_eq!(traced.stdout, untraced.stdout, "the same tokens, with and without");
     assert_eq!(info(&trace)["level"], "tensors");
 
-    let expected = read_eval_dump(&seen);
+    let expected = without_looks(read_eval_dump(&seen));
     let rows = dump(&trace, &["--values", "--name", glob]);
     assert_eq!(rows.len(), expected.len());
     for (row, expected) in rows.iter().zip(&expected) {
@@ -97,9 +107,19 @@ fn the_programs_own_eval_callback_sees_the_same_with_and_without_us() {
         let trace = dir.path().join(format!("{n}.ggtrace"));
         let traced = run(record(&trace, options, &host(&file))).ok();
         assert_eq!(traced.stdout, untraced.stdout);
-        let (a, b) = (fs::read(seen("untraced")).unwrap(), fs::read(seen(&file)).unwrap());
-        assert!(a.len() > 10_000 && a == b, "what the callback wrote differs with {options:?}");
         let rows = dump(&trace, &[]);
+        // The callback is also asked about the few nodes that are not computed, and finds there what lies about.
+        let computed: HashSet<&str> = rows.iter().map(|row| text(row, "name")).collect();
+        let computed = |file: &str| -> Vec<DumpedTensor> {
+            let all = read_eval_dump(Path::new(&seen(file)));
+            all.into_iter().filter(|tensor| computed.contains(tensor.name.as_str())).collect()
+        };
+        let (with, without) = (computed(&file), computed("untraced"));
+        assert!(without.len() > 200);
+        assert_eq!(with.len(), without.len(), "with {options:?}");
+        for (with, without) in with.iter().zip(&without) {
+            assert!(with == without, "{} differs with {options:?}", without.name);
+        }
         assert!(rows.iter().any(|row| row["dur_ns"].is_u64()), "a graph that is cut everywhere is timed all the same");
     }
 }
@@ -115,7 +135,10 @@ fn the_programs_own_abort_callback_is_called_as_often_as_ever() {
     assert_eq!(traced.own_stderr(), untraced.stderr);
     assert_eq!(traced.stdout, untraced.stdout);
     let rows = dump(&trace, &[]);
-    assert!(rows.iter().all(|row| row["dur_ns"].is_u64() || row["fused_into"].is_u64()), "and every time is attributed");
+    assert!(
+        rows.iter().all(|row| row["dur_ns"].is_u64() || row["fused_into"].is_u64()),
+        "and every time is attributed"
+    );
 }
 
 #[test]
