@@ -105,10 +105,10 @@ impl Models {
         files.sort_by_key(|&f| std::cmp::Reverse(uses[f]));
         let mut models = vec![];
         for file in files {
-            if let Some(model) = self.open(Path::new(&graph.files[file].path), true, notes) {
-                if !models.contains(&model) {
-                    models.push(model);
-                }
+            if let Some(model) = self.open(Path::new(&graph.files[file].path), true, notes)
+                && !models.contains(&model)
+            {
+                models.push(model);
             }
         }
         models
@@ -117,10 +117,10 @@ impl Models {
     fn named_models(&mut self, notes: &mut Vec<String>) -> Vec<usize> {
         let mut models = vec![];
         for path in self.named.clone() {
-            if let Some(model) = self.open(&path, false, notes) {
-                if !models.contains(&model) {
-                    models.push(model);
-                }
+            if let Some(model) = self.open(&path, false, notes)
+                && !models.contains(&model)
+            {
+                models.push(model);
             }
         }
         models

@@ -19,11 +19,13 @@ pub(super) struct Batch {
     pub(super) corrupt: Vec<String>,
     /// Records and bytes that the rings had no room for, in all so far.
     pub(super) dropped: (u64, u64),
+    /// There are more of them than in the batch before.
+    more_dropped: bool,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.corrupt.is_empty()
+        self.ends.is_empty() && self.corrupt.is_empty() && !self.more_dropped
     }
 
     /// The records in order.
@@ -43,9 +45,16 @@ impl Batch {
     }
 }
 
+struct Ring {
+    memory: ShmRing,
+    consumer: Consumer<ShmRing>,
+    /// Where it was found corrupt last. As long as nobody writes it stays so, and is worth one remark.
+    corrupt_at: Option<u64>,
+}
+
 /// The reading ends of all rings of a segment.
 pub(super) struct Poller {
-    rings: Vec<(ShmRing, Consumer<ShmRing>)>,
+    rings: Vec<Ring>,
     /// Where the next pass begins, so that a busy ring does not starve the others.
     next: usize,
     record: Vec<u8>,
@@ -54,9 +63,12 @@ pub(super) struct Poller {
 
 impl Poller {
     pub(super) fn new(segment: &Segment) -> Poller {
-        let rings = (0..segment.n_rings()).map(|i| segment.ring(i));
-        // SAFETY: the segment's name is gone and its session has one poller, so there is no other consumer.
-        let rings = rings.map(|ring| (ring, unsafe { Consumer::new(ring) })).collect();
+        let ring = |memory| {
+            // SAFETY: the segment's name is gone and its session has one poller, so there is no other consumer.
+            let consumer = unsafe { Consumer::new(memory) };
+            Ring { memory, consumer, corrupt_at: None }
+        };
+        let rings = (0..segment.n_rings()).map(|i| ring(segment.ring(i))).collect();
         Poller { rings, next: 0, record: vec![], dropped: (0, 0) }
     }
 
@@ -68,22 +80,24 @@ impl Poller {
         let begin = self.next;
         for i in 0..n {
             let index = (begin + i) % n;
-            let (ring, consumer) = &mut self.rings[index];
+            let ring = &mut self.rings[index];
             let before = batch.bytes.len();
             while batch.bytes.len() < BATCH_BYTES {
-                match consumer.pop(&mut self.record) {
+                match ring.consumer.pop(&mut self.record) {
                     Ok(true) => {
                         batch.bytes.extend_from_slice(&self.record);
                         batch.ends.push(batch.bytes.len());
                     }
                     Ok(false) => break,
+                    Err(corrupt) if ring.corrupt_at == Some(corrupt.position) => break,
                     Err(corrupt) => {
+                        ring.corrupt_at = Some(corrupt.position);
                         batch.corrupt.push(format!("{corrupt} (ring {index}); what it held is lost"));
                         break;
                     }
                 }
             }
-            fill = fill.max((batch.bytes.len() - before) as f64 / ring.capacity() as f64);
+            fill = fill.max((batch.bytes.len() - before) as f64 / ring.memory.capacity() as f64);
             if batch.bytes.len() >= BATCH_BYTES {
                 self.next = (index + 1) % n;
                 // More may be waiting: as urgent as a full ring.
@@ -97,12 +111,13 @@ impl Poller {
 
     /// The counters lie in shared memory, so they can hold anything: here they never run backwards nor overflow.
     fn count_dropped(&mut self, batch: &mut Batch) {
-        let sum = self.rings.iter().fold((0_u64, 0_u64), |sum, (ring, _)| {
-            let (records, bytes) = ring.dropped();
+        let sum = self.rings.iter().fold((0_u64, 0_u64), |sum, ring| {
+            let (records, bytes) = ring.memory.dropped();
             (sum.0.saturating_add(records), sum.1.saturating_add(bytes))
         });
         let sane = |count: u64| count.min(MAX_COUNT);
-        self.dropped = (self.dropped.0.max(sane(sum.0)), self.dropped.1.max(sane(sum.1)));
-        batch.dropped = self.dropped;
+        let dropped = (self.dropped.0.max(sane(sum.0)), self.dropped.1.max(sane(sum.1)));
+        batch.more_dropped = dropped != self.dropped;
+        (self.dropped, batch.dropped) = (dropped, dropped);
     }
 }

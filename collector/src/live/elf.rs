@@ -31,10 +31,9 @@ pub fn why_untraceable(path: &Path) -> Option<Untraceable> {
     let file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
     let elf = Elf::read(&file)?;
-    if let Some(own) = File::open("/proc/self/exe").ok().and_then(|own| Elf::read(&own)) {
-        if (own.wide, own.machine) != (elf.wide, elf.machine) {
-            return Some(Untraceable::OtherMachine);
-        }
+    let own = File::open("/proc/self/exe").ok().and_then(|own| Elf::read(&own));
+    if own.is_some_and(|own| (own.wide, own.machine) != (elf.wide, elf.machine)) {
+        return Some(Untraceable::OtherMachine);
     }
     if !elf.dynamic && !is_dynamic_linker(path) {
         // A build that has ggscope linked in attaches by itself.

@@ -75,10 +75,10 @@ fn plain(path: PathBuf, fallback: &PrivateDir) -> Result<PathBuf, ShimError> {
 /// Puts the shim into the cache, or returns the one that is there already.
 fn unpack(bytes: &[u8], hash: u64, fallback: &PrivateDir) -> Result<PathBuf, ShimError> {
     let name = format!("shim-{hash:016x}.so");
-    if let Some(dir) = cache_dir().filter(|dir| is_preloadable(dir.as_os_str())) {
-        if let Ok(path) = unpack_to(&dir, &name, bytes) {
-            return Ok(path);
-        }
+    if let Some(dir) = cache_dir().filter(|dir| is_preloadable(dir.as_os_str()))
+        && let Ok(path) = unpack_to(&dir, &name, bytes)
+    {
+        return Ok(path);
     }
     unpack_to(fallback.path(), &name, bytes)
         .map_err(|source| ShimError::Copy { path: fallback.path().join(name), source })
