@@ -209,7 +209,7 @@ fn what_a_program_computes_is_in_the_file_and_told_in_one_line() {
     let summary: Vec<&str> = said.lines().filter(|line| line.contains('→')).collect();
     assert_eq!(summary.len(), 1, "{said}");
     assert!(summary[0].starts_with("ggscope: 10 tokens, 10 evaluations, "), "{said}");
-    assert!(summary[0].contains("run.ggtrace ("), "{said}");
+    assert!(summary[0].contains(" → run.ggtrace ("), "{said}");
     assert!(ggscope_collector::trace::Trace::open(&setup.file()).unwrap().complete());
 }
 

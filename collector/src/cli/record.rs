@@ -116,7 +116,6 @@ fn output(args: &Args, program: &Path) -> anyhow::Result<Output> {
         Some(path) => path.clone(),
         None => default_name(&program.to_string_lossy()).into(),
     };
-    let path = std::path::absolute(&path).with_context(|| format!("cannot write {}", path.display()))?;
     if path.is_dir() {
         bail!("cannot write {}: it is a directory", path.display());
     }
@@ -124,7 +123,8 @@ fn output(args: &Args, program: &Path) -> anyhow::Result<Output> {
     if there && !args.force && args.output.is_some() {
         bail!("{} exists already: choose another name with -o, or replace it with --force", path.display());
     }
-    let must_be_writable = if there { path.as_path() } else { path.parent().unwrap_or(Path::new("/")) };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let must_be_writable = if there { &path } else { dir };
     writable(must_be_writable).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Output::file(path, args.force))
 }
