@@ -52,15 +52,22 @@ macro_rules! host_functions {
             pub ggml_backend_sched_reserve_size: Option<ReserveSize>,
             /// The library that all of it was found in.
             pub library: &'static str,
+            /// A function that the library does not have. Then only calls of the program itself may be made: those are
+            /// of functions that it has.
+            pub missing: Option<&'static str>,
         }
 
         impl Host {
-            /// Fills the table; on failure names the first function that is missing.
+            /// Fills the table.
             #[cfg(not(feature = "static-wrap"))]
-            fn load(object: &Object) -> Result<Host, &'static str> {
-                Ok(Host { $($name: {
+            fn load(object: &Object) -> Host {
+                let mut missing = None;
+                Host { $($name: {
                     let name = concat!(stringify!($name), "\0");
-                    let found = object.symbol(name).ok_or(stringify!($name))?;
+                    let found = object.symbol(name).unwrap_or_else(|| {
+                        missing.get_or_insert(stringify!($name));
+                        absent as extern "C" fn() as *mut c_void
+                    });
                     // SAFETY: the symbol of this name has this C signature in every ggml that has it: pointers and
                     // scalars only, checked against the vendored headers below.
                     unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) $(-> $ret)?>(found) }
@@ -70,13 +77,14 @@ macro_rules! host_functions {
                     unsafe { std::mem::transmute::<*mut c_void, ReserveSize>(found) }
                 }),
                 library: String::leak(object.path.clone()),
-                })
+                missing,
+                }
             }
 
             #[cfg(feature = "static-wrap")]
             fn linked() -> Host {
                 $(host_functions!(@declare $($kind)? $name ($($ty),*) $(-> $ret)?);)*
-                Host { $($name,)* ggml_backend_sched_reserve_size: None, library: "linked statically" }
+                Host { $($name,)* ggml_backend_sched_reserve_size: None, library: "linked statically", missing: None }
             }
         }
 
@@ -159,18 +167,30 @@ host_functions! {
 #[cfg(not(feature = "static-wrap"))]
 const LANDMARK: &str = "ggml_backend_sched_graph_compute_async\0";
 
+/// Stands where the host has no function; see [`Host::missing`].
+#[cfg(not(feature = "static-wrap"))]
+extern "C" fn absent() {
+    std::process::abort();
+}
+
+static HOST: OnceLock<Host> = OnceLock::new();
+
 impl Host {
     /// The host's ggml.
     ///
     /// # Errors
-    /// Says which function is missing, or that there is no ggml in the process (yet).
+    /// When there is no ggml in the process (yet).
     pub fn get() -> Result<&'static Host, String> {
-        static HOST: OnceLock<Host> = OnceLock::new();
         if let Some(host) = HOST.get() {
             return Ok(host);
         }
         let found = Host::find()?;
         Ok(HOST.get_or_init(|| found))
+    }
+
+    /// Whether the host was found, and found to lack a function that tracing needs.
+    pub fn is_incomplete() -> bool {
+        HOST.get().is_some_and(|host| host.missing.is_some())
     }
 
     #[cfg(feature = "static-wrap")]
@@ -184,7 +204,7 @@ impl Host {
             .into_iter()
             .find(|object| object.defines(LANDMARK))
             .ok_or("no loaded library defines ggml's scheduler")?;
-        Host::load(&object).map_err(|name| format!("{} has no function {name}", object.path))
+        Ok(Host::load(&object))
     }
 }
 

@@ -16,18 +16,25 @@ use std::panic::AssertUnwindSafe;
 
 thread_local!(static INSIDE: Cell<bool> = const { Cell::new(false) });
 
-/// Runs the shim's own code: not from within itself, and without unwinding. `None` when it did not run to its end; a
-/// panic ends the tracing, not the host.
+/// Runs the shim's own code: not from within itself, without unwinding, and only on a ggml that has all that it needs.
+/// `None` when it did not run to its end; a panic ends the tracing, not the host.
 pub fn ours<T>(f: impl FnOnce() -> T) -> Option<T> {
     if INSIDE.try_with(|i| i.replace(true)).unwrap_or(true) {
         return None;
     }
-    let result = std::panic::catch_unwind(AssertUnwindSafe(f));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        if Host::is_incomplete() {
+            // Says why, if anybody listens.
+            session::current();
+            return None;
+        }
+        Some(f())
+    }));
     let _ = INSIDE.try_with(|i| i.set(false));
     if result.is_err() {
         session::refuse("internal error, please report it");
     }
-    result.ok()
+    result.ok().flatten()
 }
 
 /// The host's functions. Without them a hook cannot do its work, and the program would not have been started without

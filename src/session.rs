@@ -147,6 +147,9 @@ fn attach(number: u64) -> Result<Option<Session>, String> {
     }
     static LAYOUT: OnceLock<Result<Layout, String>> = OnceLock::new();
     let host = Host::get()?;
+    if let Some(name) = host.missing {
+        return Err(format!("{} has no function {name}", host.library));
+    }
     let layout = LAYOUT.get_or_init(|| abi::prove(host)).as_ref();
     let layout = layout.map_err(|e| format!("the tensors of {} have an unknown layout: {e}", host.library))?;
     Ok(greet(socket, number, host, layout))

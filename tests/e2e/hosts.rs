@@ -161,18 +161,30 @@ fn a_program_and_its_forked_child_that_both_compute_get_a_trace_each() {
     assert_eq!(pids.len(), 2);
 }
 
-#[test]
-fn a_program_with_a_foreign_tensor_layout_is_refused_in_one_line_and_runs_untraced() {
+/// Runs a program on a ggml that nobody knows; what it prints and returns is its own. Returns what was said about it.
+fn refused(host: PathBuf) -> String {
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("run.ggtrace");
-    let host = || command(hosts::wrong_abi());
-    let untraced = run(host());
+    let untraced = run(command(&host));
     assert_eq!((untraced.status.code(), untraced.stdout.as_str()), (Some(7), "fake host ran\n"));
-    let Finished { status, stdout, stderr } = run(record(&trace, &["--quiet"], &host()));
-    assert_eq!((status, stdout), (untraced.status, untraced.stdout));
+    let Finished { status, stdout, stderr } = run(record(&trace, &["--quiet"], &command(&host)));
+    assert_eq!((status, stdout), (untraced.status, untraced.stdout), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(stderr.starts_with("ggscope: "), "{stderr}");
+    assert!(stderr.starts_with("ggscope: this process is not traced: "), "{stderr}");
     assert!(!trace.exists(), "there is nothing to record");
+    stderr
+}
+
+#[test]
+fn a_program_with_a_foreign_tensor_layout_is_refused_in_one_line_and_runs_untraced() {
+    let why = refused(hosts::wrong_abi());
+    assert!(why.contains("libggml-base.so have an unknown layout"), "{why}");
+}
+
+#[test]
+fn a_program_whose_ggml_lacks_functions_is_refused_in_one_line_and_runs_untraced() {
+    let why = refused(hosts::few_functions());
+    assert!(why.contains("libggml-base.so has no function ggml_"), "{why}");
 }
 
 /// llama-simple's object, linked by the command that `docs/linking.md` gives, in `dir`.

@@ -42,12 +42,21 @@ pub fn static_hello() -> PathBuf {
 
 /// A program on a `libggml-base.so` with a foreign tensor layout; prints `fake host ran` and exits with 7.
 pub fn wrong_abi() -> PathBuf {
+    fake_host("wrong_abi", &[])
+}
+
+/// The same on a `libggml-base.so` that has only the functions that the program calls.
+pub fn few_functions() -> PathBuf {
+    fake_host("few_functions", &["-DLACKS_FUNCTIONS"])
+}
+
+fn fake_host(name: &str, defines: &[&str]) -> PathBuf {
     let names = ["fake_ggml.c", "fake_host.c"];
-    let dir = build("wrong_abi", &sources("wrong_abi", &names), |out| {
+    let dir = build(name, &sources("wrong_abi", &names), |out| {
         cc(
             out.join("libggml-base.so"),
             &[source("wrong_abi/fake_ggml.c")],
-            &["-shared", "-fPIC", "-Wl,-soname,libggml-base.so"],
+            &[&["-shared", "-fPIC", "-Wl,-soname,libggml-base.so"], defines].concat(),
         );
         let library_folder = format!("-L{}", out.display());
         cc(

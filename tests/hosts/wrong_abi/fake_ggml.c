@@ -194,3 +194,31 @@ int ggml_backend_sched_graph_compute(struct ggml_backend_sched * sched, struct g
 }
 
 const char * ggml_backend_name(void * backend) { (void) backend; return "FAKE"; }
+
+#ifndef LACKS_FUNCTIONS
+/* What a tracer may look for and this program has no use for. */
+void * ggml_scale(void * ctx, struct ggml_tensor * a, float s) { (void) s; return operator(ctx, OP_ADD, a, a, 1); }
+bool ggml_is_contiguous(void * t) { (void) t; return true; }
+void ggml_backend_free(void * backend) { (void) backend; }
+void * ggml_backend_get_device(void * backend) { (void) backend; return NULL; }
+int ggml_backend_dev_type(void * device) { (void) device; return 0; }
+void * ggml_backend_dev_backend_reg(void * device) { (void) device; return NULL; }
+void * ggml_backend_dev_buffer_from_host_ptr(void * device, void * p, size_t n, size_t max) {
+    (void) device; (void) p; (void) n; (void) max;
+    return NULL;
+}
+void * ggml_backend_reg_get_proc_address(void * reg, const char * name) { (void) reg; (void) name; return NULL; }
+int ggml_backend_graph_compute(void * backend, void * graph) { (void) backend; (void) graph; return 0; }
+void ggml_backend_synchronize(void * backend) { (void) backend; }
+int ggml_backend_sched_get_n_splits(void * sched) { (void) sched; return 1; }
+void ggml_backend_tensor_get(void * t, void * to, size_t offset, size_t n) { (void) t; (void) to; (void) offset; (void) n; }
+int ggml_backend_tensor_alloc(void * buffer, void * t, void * addr) { (void) buffer; (void) t; (void) addr; return -1; }
+void * ggml_backend_cpu_buffer_type(void) { return NULL; }
+void * ggml_backend_buft_alloc_buffer(void * type, size_t n) { (void) type; (void) n; return NULL; }
+void ggml_backend_buffer_free(void * buffer) { (void) buffer; }
+const char * ggml_backend_buffer_name(void * buffer) { (void) buffer; return "fake"; }
+void * ggml_backend_buffer_get_base(void * buffer) { (void) buffer; return NULL; }
+size_t ggml_backend_buffer_get_size(void * buffer) { (void) buffer; return 0; }
+int ggml_backend_buffer_get_usage(void * buffer) { (void) buffer; return 0; }
+bool ggml_backend_buffer_is_host(void * buffer) { (void) buffer; return false; }
+#endif
