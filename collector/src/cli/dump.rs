@@ -1,7 +1,7 @@
 //! `ggscope dump`: every operator that was executed, one line each.
 
 use super::say;
-use super::text::{place, printable, shape};
+use super::text::{duration, place, printable, shape};
 use crate::query::Place;
 use crate::query::dump::{Filter, Memory, Operator, Phase, Source, dump};
 use crate::query::range::Numbers;
@@ -145,6 +145,10 @@ fn text_line(out: &mut impl Write, o: &Operator) -> std::io::Result<()> {
     )?;
     for (i, source) in o.src.iter().enumerate() {
         write!(out, "{}{}", if i == 0 { " ← " } else { ", " }, read(source))?;
+    }
+    if let Some(run) = &o.run {
+        let device = printable(o.device.unwrap_or("a device"));
+        write!(out, "; {device} computed run {} in {}", run.number, duration(run.dur_ns))?;
     }
     if let Some(value) = &o.value {
         write!(out, " = {}", value.preview())?;

@@ -5,9 +5,9 @@ use super::range::Numbers;
 use super::values::{CapturedValue, assemble};
 use super::view::{ExpertSlice, GraphView, GraphViews, Place};
 use crate::analysis::timing::{Execution, Plans, Span};
-use crate::trace::{Select, Trace};
+use crate::trace::{Remark, Select, Trace};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{Experts, MAX_DIMS, Tensor, Value};
+use ggscope_format::record::{Experts, MAX_DIMS, RunEnd, Tensor, Value};
 use ggscope_format::{GraphId, TensorId};
 use globset::GlobMatcher;
 use serde::Serialize;
@@ -101,6 +101,9 @@ pub struct Operator<'a> {
     /// The node that has this one's time, because both were computed in one go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fused_into: Option<u32>,
+    /// The run that computed it, if it has no time of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<WholeRun>,
     /// What it wrote.
     pub dst: Destination<'a>,
     /// What it read.
@@ -111,6 +114,17 @@ pub struct Operator<'a> {
     /// What it computed, if that was captured and is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<CapturedValue>,
+}
+
+/// The part of a graph that a device computed in one go, timed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WholeRun {
+    /// Number within the evaluation.
+    pub number: usize,
+    /// When it began.
+    pub t_ns: u64,
+    /// How long it took in nanoseconds; of a device that works asynchronously until the host saw it done, if it did.
+    pub dur_ns: u64,
 }
 
 /// What an operator wrote.
@@ -213,6 +227,7 @@ struct Prepared {
 /// Calls `f` for each execution that `filter` lets through, in the order of the file, until it breaks.
 pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> ControlFlow<()>) {
     let texts = trace.texts();
+    let ends = run_ends(trace);
     let with_values = filter.values && trace.has_values();
     let (mut views, mut plans) = (GraphViews::default(), Plans::default());
     let mut prepared: HashMap<GraphId, Prepared> = HashMap::new();
@@ -249,11 +264,30 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
             operator.t_ns = row.evaluation.start.0.saturating_add(span.start);
             operator.dur_ns = span.duration;
             operator.fused_into = fused_into;
+            if span.duration.is_none() && fused_into.is_none() {
+                operator.run = plan.run(id).and_then(|number| whole_run(&row, number, &ends));
+            }
             operator.device = device.map(String::as_str);
             f(operator)?;
         }
         ControlFlow::Continue(())
     });
+}
+
+/// When the host saw asynchronous runs end, by evaluation and number of the run.
+fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
+    let end = |remark| match remark {
+        Remark::RunEnd(RunEnd { eval, run, end }) => Some(((eval.0, run), end.0)),
+        _ => None,
+    };
+    trace.notes().into_iter().filter_map(end).collect()
+}
+
+fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64>) -> Option<WholeRun> {
+    let run = row.evaluation.runs.get(number)?;
+    let t_ns = row.evaluation.start.0.saturating_add(run.start);
+    let seen_done = ends.get(&(row.evaluation.eval.0, number as u32)).map(|end| end.saturating_sub(t_ns));
+    Some(WholeRun { number, t_ns, dur_ns: seen_done.unwrap_or(0).max(run.duration) })
 }
 
 /// All of an execution but its time.
@@ -298,6 +332,7 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
         t_ns: 0,
         dur_ns: None,
         fused_into: None,
+        run: None,
         dst: Destination {
             dtype: view.dtype(tensor),
             ne: tensor.ne,

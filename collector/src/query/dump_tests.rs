@@ -4,7 +4,7 @@ use super::*;
 use crate::trace::testing::{Builder, Random, Shape, evaluation, recording, write};
 use crate::trace::{StoredGraph, TraceWriter};
 use ggscope_format::record::{BufferUsage, Evaluation};
-use ggscope_format::{Bytes, EvalId};
+use ggscope_format::{Bytes, EvalId, Nanos};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 
@@ -171,6 +171,31 @@ fn an_experts_access_names_its_slice_of_the_file() {
             assert_eq!((&weight["memory"], &weight["offset"]), (&json!("DISK"), &json!(1_753_088)));
             assert!(weight.get("origin").is_none());
         }
+    }
+}
+
+#[test]
+fn a_run_on_another_device_is_timed_as_a_whole_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ggtrace");
+    let mut stored = crate::trace::testing::llama(0, SMALL);
+    stored.graph.devices = vec!["CUDA0".into()];
+    let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+    e.durations.clear();
+    (e.runs[0].clocked, e.runs[0].n_calls, e.runs[0].duration) = (false, 0, 7_000);
+    let begin = e.start.0 + e.runs[0].start;
+    let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
+    writer.graph(stored).unwrap();
+    writer.evaluation(e.clone()).unwrap();
+    writer.evaluation(Evaluation { eval: EvalId(1), ..e }).unwrap();
+    writer.run_end(RunEnd { eval: EvalId(1), run: 0, end: Nanos(begin + 9_000) }).unwrap();
+    writer.finish().unwrap();
+    let all = lines(&path, &Filter::default());
+    assert_eq!(all.len(), 2 * 44);
+    for line in &all {
+        let dur_ns = if line["eval"] == 0 { 7_000 } else { 9_000 };
+        assert_eq!((&line["dur_ns"], &line["device"], &line["t_ns"]), (&json!(null), &json!("CUDA0"), &json!(begin)));
+        assert_eq!(line["run"], json!({"number": 0, "t_ns": begin, "dur_ns": dur_ns}));
     }
 }
 

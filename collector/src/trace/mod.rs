@@ -4,6 +4,7 @@
 
 mod graph_columns;
 mod index;
+mod known_graphs;
 mod reader;
 mod scan;
 #[doc(hidden)]

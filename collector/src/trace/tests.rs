@@ -269,6 +269,28 @@ fn evaluations_that_contradict_themselves_are_counted_as_lost() {
 }
 
 #[test]
+fn a_graph_that_was_not_used_for_long_is_still_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ggtrace");
+    let mut writer = write(&path, SMALL, 3, 1);
+    let mut random = testing::Random(5);
+    for n in 2..100 {
+        let graph = testing::llama(n, Shape { n_tokens: i64::from(n), ..SMALL });
+        writer.graph(graph.clone()).unwrap();
+        writer.evaluation(testing::evaluation(&graph, u64::from(n), 0, &mut random)).unwrap();
+    }
+    let first = testing::llama(1, SMALL);
+    writer.evaluation(testing::evaluation(&first, 100, 0, &mut random)).unwrap();
+    let totals = writer.finish().unwrap();
+    assert_eq!((totals.graphs, totals.evaluations, totals.dropped_records), (100, 101, 0));
+    let trace = Trace::open(&path).unwrap();
+    for n in 2..100 {
+        let graph = testing::llama(n, Shape { n_tokens: i64::from(n), ..SMALL });
+        assert_eq!(*trace.graph(GraphId(n)).unwrap(), graph);
+    }
+}
+
+#[test]
 fn a_graph_comes_before_the_evaluations_that_name_it() {
     let kinds: Vec<_> = open_bytes(everything()).unwrap().index.chunks.iter().map(|e| e.kind).collect();
     let first = |kind| kinds.iter().position(|&k| k == kind).unwrap();

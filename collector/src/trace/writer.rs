@@ -3,6 +3,7 @@
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
+use super::known_graphs::KnownGraphs;
 use super::{
     Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
 };
@@ -16,7 +17,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, TraceError>;
@@ -48,7 +48,7 @@ pub struct TraceWriter {
     failed_at: Option<u64>,
     index: Index,
     operators: HashMap<String, (u64, u64)>,
-    graphs: HashMap<GraphId, Arc<Graph>>,
+    graphs: KnownGraphs,
     bases: Vec<(GraphId, usize, Vec<u8>)>,
     plans: Plans,
     phases: Phases,
@@ -98,7 +98,7 @@ impl TraceWriter {
             failed_at: None,
             index: Index::default(),
             operators: HashMap::new(),
-            graphs: HashMap::new(),
+            graphs: KnownGraphs::default(),
             bases: vec![],
             plans: Plans::default(),
             phases: Phases::default(),
@@ -133,7 +133,7 @@ impl TraceWriter {
         let id = stored.graph.graph;
         let refused = |source| TraceError::Refused { path: self.path.clone(), source };
         stored.validate().map_err(refused)?;
-        if self.graphs.contains_key(&id) {
+        if self.graphs.contains(id) {
             let what = format!("graph {id} was written before");
             return Err(refused(RecordError::Invalid(what)));
         }
@@ -153,13 +153,14 @@ impl TraceWriter {
         let mut entry = IndexEntry::new(self.offset, ChunkKind::Graph, n);
         entry.cover([u64::from(id.0)].into_iter());
         self.chunk(entry, &content)?;
+        let remembered = self.graphs.insert(stored, &columns);
+        remembered.map_err(|source| TraceError::Write { path: self.path.clone(), offset: self.offset, source })?;
         if stands_alone {
             self.bases.push((id, n, columns));
             if self.bases.len() > MAX_BASES {
                 self.bases.remove(0);
             }
         }
-        self.graphs.insert(id, Arc::new(stored.graph));
         self.index.totals.graphs += 1;
         Ok(())
     }
@@ -178,7 +179,7 @@ impl TraceWriter {
     /// When the file cannot be written.
     pub fn evaluation(&mut self, evaluation: Evaluation) -> Result<()> {
         self.refuse_after_failure()?;
-        let Some(graph) = self.graphs.get(&evaluation.graph).cloned() else {
+        let Some(graph) = self.graphs.get(evaluation.graph) else {
             self.refuse(format!(
                 "evaluation {} is left out: its graph {} was not recorded",
                 evaluation.eval, evaluation.graph
