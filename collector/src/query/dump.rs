@@ -7,7 +7,7 @@ use super::view::{ExpertSlice, GraphView, GraphViews, Place};
 use crate::analysis::timing::{Execution, Plans, Span};
 use crate::trace::{Remark, Select, Trace};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{Experts, MAX_DIMS, RunEnd, Tensor, Value};
+use ggscope_format::record::{Evaluation, Experts, MAX_DIMS, RunEnd, Tensor, Value};
 use ggscope_format::{GraphId, TensorId};
 use globset::GlobMatcher;
 use serde::Serialize;
@@ -296,7 +296,7 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
     let tensor = &graph.tensors[id.index()];
     let op = graph.op(tensor);
     let router = view.router(tensor, &row.evaluation.experts);
-    let experts = router.map(|router| chosen_experts(router, &chosen.tokens));
+    let experts = router.map(|router| chosen_experts(router, &chosen.tokens, &row.evaluation));
     let source = |(i, from): (usize, &Option<TensorId>)| {
         let from = (*from)?;
         let source = graph.tensor(from)?;
@@ -346,12 +346,17 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
     }
 }
 
-/// The experts of some tokens, each once, in the order of their choice.
-fn chosen_experts(router: &Experts, tokens: &[usize]) -> Vec<i32> {
+/// The experts of some tokens, each once, in the order of their choice. The last layer routes only the tokens that have
+/// output rows, in the order of these rows.
+fn chosen_experts(router: &Experts, tokens: &[usize], evaluation: &Evaluation) -> Vec<i32> {
     let n_used = router.n_used.max(1) as usize;
+    let all = router.ids.len() / n_used == evaluation.n_tokens as usize;
+    let outputs = evaluation.outputs.as_deref().unwrap_or_default();
+    let row_of =
+        |&t: &usize| if all { Some(t) } else { outputs.iter().position(|&o| usize::try_from(o).is_ok_and(|o| o == t)) };
     let mut ids = vec![];
     let mut seen = std::collections::HashSet::new();
-    for of_token in tokens.iter().filter_map(|&t| router.ids.chunks(n_used).nth(t)) {
+    for of_token in tokens.iter().filter_map(row_of).filter_map(|row| router.ids.chunks(n_used).nth(row)) {
         ids.extend(of_token.iter().filter(|&&id| seen.insert(id)));
     }
     ids

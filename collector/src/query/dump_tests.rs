@@ -148,6 +148,24 @@ fn routed(stored: &StoredGraph) -> Evaluation {
 }
 
 #[test]
+fn where_only_tokens_with_output_rows_are_routed_an_expert_is_its_own_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ggtrace");
+    let stored = experts(false);
+    let mut e = routed(&stored);
+    e.outputs = Some(vec![1]);
+    e.experts[0].ids.truncate(2);
+    let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
+    writer.graph(stored).unwrap();
+    writer.evaluation(e).unwrap();
+    writer.finish().unwrap();
+    let of = |tokens| lines(&path, &Filter { op: glob("MUL_MAT_ID"), tokens, ..Filter::default() }).remove(0);
+    assert_eq!(of(numbers("1"))["experts"], json!([3, 1]));
+    assert_eq!(of(numbers("0"))["experts"], json!([]));
+    assert_eq!(of(None)["experts"], json!([3, 1]));
+}
+
+#[test]
 fn an_experts_access_names_its_slice_of_the_file() {
     let dir = tempfile::tempdir().unwrap();
     for repacked in [false, true] {
