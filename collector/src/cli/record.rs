@@ -10,7 +10,6 @@ use crate::live::{
 };
 use anyhow::{Context, bail};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::ExitStatusExt;
@@ -186,30 +185,30 @@ fn exit_like(status: ExitStatus) -> ExitCode {
 }
 
 /// Says what happens while the program runs, and draws the progress line.
+///
+/// The line is drawn on a terminal that the program does not write its answers to, because those come in pieces of a
+/// line. The cursor stays at its beginning, so that what the program writes to stderr takes its place.
 struct Reporter {
     events: Receiver<Event>,
     quiet: bool,
-    bar: Option<ProgressBar>,
+    draws: bool,
     sessions: Vec<Arc<Progress>>,
 }
 
 impl Reporter {
     fn new(events: Receiver<Event>, quiet: bool) -> Reporter {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(2));
-            bar.set_style(ProgressStyle::with_template("ggscope: {elapsed} {msg}").expect("a valid template"));
-            bar
-        });
-        Reporter { events, quiet, bar, sessions: vec![] }
+        let draws = !quiet && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+        Reporter { events, quiet, draws, sessions: vec![] }
     }
 
     /// Returns the sessions that were recorded, when all are over.
     fn run(mut self) -> Vec<Ended> {
         let mut ended = vec![];
         loop {
-            let event = match &self.bar {
-                Some(_) => self.events.recv_timeout(PROGRESS_EVERY),
-                None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let event = if self.draws {
+                self.events.recv_timeout(PROGRESS_EVERY)
+            } else {
+                self.events.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match event {
                 Ok(Event::Ended(session)) => ended.push(*session),
@@ -218,24 +217,19 @@ impl Reporter {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.clear();
         ended
     }
 
     fn say(&mut self, event: Event) {
-        let say = || match &event {
+        self.clear();
+        match &event {
             Event::Attached { hello, path, .. } if !self.sessions.is_empty() && !self.quiet => {
                 say::line(format_args!("{} (pid {}) is recorded to {}", hello.exe, hello.pid, path.display()));
             }
             Event::Refused(error) => say::line(format_args!("a program is not recorded: {error}")),
             Event::Trouble { path, trouble } => say::trouble(path, trouble),
             Event::Attached { .. } | Event::Ended(_) => {}
-        };
-        match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
         }
         if let Event::Attached { progress, .. } = event {
             self.sessions.push(progress);
@@ -246,13 +240,19 @@ impl Reporter {
         let sum = |count: fn(&Progress) -> &AtomicU64| -> u64 {
             self.sessions.iter().map(|session| count(session).load(Ordering::Relaxed)).sum()
         };
-        if let (Some(bar), false) = (&self.bar, self.sessions.is_empty()) {
-            bar.set_message(format!(
+        if !self.sessions.is_empty() {
+            say::progress(format_args!(
                 "{} tokens, {} evaluations, {}",
                 say::thousands(sum(|p| &p.tokens)),
                 say::thousands(sum(|p| &p.evaluations)),
                 say::bytes(sum(|p| &p.file_bytes))
             ));
+        }
+    }
+
+    fn clear(&self) {
+        if self.draws && !self.sessions.is_empty() {
+            say::clear_progress();
         }
     }
 }

@@ -12,6 +12,16 @@ pub(super) fn line(text: Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "ggscope: {text}");
 }
 
+/// Draws a line on a terminal that the next line takes the place of.
+pub(super) fn progress(text: Arguments<'_>) {
+    let _ = write!(std::io::stderr().lock(), "\r\x1b[Kggscope: {text}\r");
+}
+
+/// Takes away what [`progress`] has drawn.
+pub(super) fn clear_progress() {
+    let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+}
+
 /// Says what is wrong with a session.
 pub(super) fn trouble(path: &Path, trouble: &Trouble) {
     match trouble {
