@@ -2,6 +2,7 @@
 
 mod daemon;
 mod dump;
+mod graph;
 mod info;
 mod leaves;
 mod options;
@@ -44,6 +45,8 @@ enum Command {
     Dump(dump::Args),
     /// Print the inputs, caches and weights, and who uses them
     Leaves(leaves::Args),
+    /// Print a computation graph, or one layer of it
+    Graph(graph::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
+        Command::Graph(args) => graph::run(args),
     };
     done.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {

@@ -4,7 +4,7 @@
 use super::range::Numbers;
 use super::values::{CapturedValue, assemble};
 use super::view::{ExpertSlice, GraphView, GraphViews, Place};
-use crate::analysis::timing::{Execution, Plans, Span};
+use crate::analysis::timing::{Execution, Plan, Plans, Span};
 use crate::trace::{Remark, Select, Trace};
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Evaluation, Experts, MAX_DIMS, RunEnd, Tensor, Value};
@@ -14,9 +14,10 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// What a token is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Phase {
     /// The prompt.
@@ -61,12 +62,14 @@ pub struct Filter {
     pub phase: Option<Phase>,
     /// Memory that one of the sources lies in.
     pub source: Option<Memory>,
+    /// Nanoseconds that it took; lets through no execution without a time of its own.
+    pub durations: Option<Numbers>,
     /// Whether captured values are wanted.
     pub values: bool,
 }
 
 /// One execution of an operator.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Operator<'a> {
     /// Number of the evaluation.
     pub eval: u64,
@@ -117,7 +120,7 @@ pub struct Operator<'a> {
 }
 
 /// The part of a graph that a device computed in one go, timed as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WholeRun {
     /// Number within the evaluation.
     pub number: usize,
@@ -128,7 +131,7 @@ pub struct WholeRun {
 }
 
 /// What an operator wrote.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Destination<'a> {
     /// Type.
     #[serde(rename = "type")]
@@ -144,7 +147,7 @@ pub struct Destination<'a> {
 }
 
 /// What an operator read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Source<'a> {
     /// The tensor's name.
     pub name: &'a str,
@@ -171,7 +174,6 @@ struct Chosen {
     tokens: Vec<usize>,
     phase: Phase,
     token: Option<u64>,
-    text: Option<String>,
 }
 
 impl Filter {
@@ -189,7 +191,12 @@ impl Filter {
             && self.source.is_none_or(|wanted| tensor.src.iter().flatten().any(|&s| memory(s) == wanted))
     }
 
-    fn choose(&self, row: &Row, texts: &HashMap<i32, Vec<u8>>) -> Option<Chosen> {
+    fn takes_span(&self, span: Option<Span>) -> bool {
+        let duration = span.and_then(|s| s.duration);
+        self.durations.is_none_or(|n| duration.is_some_and(|ns| n.contains(ns)))
+    }
+
+    fn choose(&self, row: &Row) -> Option<Chosen> {
         let phase_of = |generated: bool| if generated { Phase::Generate } else { Phase::Prompt };
         let takes = |&i: &usize| {
             let number = row.first_token.saturating_add(i as u64);
@@ -204,14 +211,11 @@ impl Filter {
                 tokens,
                 phase: Phase::Prompt,
                 token: None,
-                text: None,
             });
         };
-        let text = row.evaluation.tokens.get(first).and_then(|id| texts.get(id));
         Some(Chosen {
             phase: phase_of(row.generated[first]),
             token: Some(row.first_token.saturating_add(first as u64)),
-            text: text.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
             tokens,
         })
     }
@@ -224,15 +228,54 @@ struct Prepared {
     nodes: Vec<bool>,
 }
 
-/// Calls `f` for each execution that `filter` lets through, in the order of the file, until it breaks.
-pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> ControlFlow<()>) {
-    let texts = trace.texts();
-    let ends = run_ends(trace);
-    let with_values = filter.values && trace.has_values();
+/// An evaluation with executions that a filter lets through, before anything is derived for them.
+pub(super) struct Found<'a> {
+    /// The evaluation.
+    pub row: &'a Row,
+    /// Its graph.
+    pub view: &'a GraphView,
+    /// Which time belongs to which of its nodes.
+    pub plan: &'a Plan,
+    filter: &'a Filter,
+    nodes: &'a [bool],
+    chosen: &'a Chosen,
+}
+
+impl Found<'_> {
+    /// Phase of the first token that the filter lets through.
+    pub fn phase(&self) -> Phase {
+        self.chosen.phase
+    }
+
+    /// Number of that token within the session.
+    pub fn token(&self) -> Option<u64> {
+        self.chosen.token
+    }
+
+    /// The executed nodes that the filter lets through whatever their time, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = TensorId> {
+        self.plan.executed_nodes().filter(|id| self.nodes[id.index()])
+    }
+
+    /// The same with the time of each, as far as the filter lets that time through. The evaluation has to have been
+    /// read with its durations.
+    pub fn timed_nodes(&self) -> impl Iterator<Item = (TensorId, Span)> {
+        let spans = self.plan.spans(&self.row.evaluation);
+        let of = move |id: TensorId| spans[id.index()];
+        self.nodes().filter_map(move |id| {
+            let span = of(id);
+            self.filter.takes_span(span).then_some((id, span.unwrap_or(Span { start: 0, duration: None })))
+        })
+    }
+}
+
+/// Calls `f` for each evaluation with an execution that `filter` lets through but for its time, in the order of the
+/// file, until it breaks. Durations are only read if they are wanted.
+pub(super) fn find(trace: &Trace, filter: &Filter, durations: bool, mut f: impl FnMut(Found<'_>) -> ControlFlow<()>) {
     let (mut views, mut plans) = (GraphViews::default(), Plans::default());
     let mut prepared: HashMap<GraphId, Prepared> = HashMap::new();
-    trace.for_each_evaluation(&filter.select(), true, |row| {
-        let Some(chosen) = filter.choose(&row, &texts) else { return ControlFlow::Continue(()) };
+    trace.for_each_evaluation(&filter.select(), durations, |row| {
+        let Some(chosen) = filter.choose(&row) else { return ControlFlow::Continue(()) };
         let id = row.evaluation.graph;
         if !prepared.contains_key(&id) {
             let view = match views.of(trace, id) {
@@ -250,28 +293,56 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
         }
         let Prepared { view, nodes } = &prepared[&id];
         let plan = plans.of(&view.stored.graph, &row.evaluation);
-        if !plan.executed_nodes().any(|id| nodes[id.index()]) {
+        let found = Found { row: &row, view, plan: &plan, filter, nodes, chosen: &chosen };
+        if found.nodes().next().is_none() { ControlFlow::Continue(()) } else { f(found) }
+    });
+}
+
+/// Calls `f` for each execution that `filter` lets through, in the order of the file, until it breaks.
+pub fn dump(trace: &Trace, filter: &Filter, f: impl FnMut(Operator<'_>) -> ControlFlow<()>) {
+    dump_some(trace, filter, |_, _| true, f);
+}
+
+/// The same for those executions among them, by evaluation and node, that are `wanted`.
+pub(super) fn dump_some(
+    trace: &Trace,
+    filter: &Filter,
+    wanted: impl Fn(u64, TensorId) -> bool,
+    mut f: impl FnMut(Operator<'_>) -> ControlFlow<()>,
+) {
+    let texts = trace.texts();
+    let ends = run_ends(trace);
+    let with_values = filter.values && trace.has_values();
+    find(trace, filter, true, |found| {
+        let Found { row, view, plan, chosen, .. } = found;
+        let eval = row.evaluation.eval;
+        if !found.nodes().any(|id| wanted(eval.0, id)) {
             return ControlFlow::Continue(());
         }
-        let spans = plan.spans(&row.evaluation);
-        let values = if with_values { trace.values(row.evaluation.eval) } else { vec![] };
-        for id in plan.executed_nodes().filter(|id| nodes[id.index()]) {
-            let span = spans[id.index()].unwrap_or(Span { start: 0, duration: None });
+        let values = if with_values { trace.values(eval) } else { vec![] };
+        for (id, span) in found.timed_nodes().filter(|&(id, _)| wanted(eval.0, id)) {
             let run = plan.run(id).and_then(|r| row.evaluation.runs.get(r));
             let device = run.and_then(|r| view.stored.graph.devices.get(usize::from(r.device)));
             let fused_into = if let Execution::Fused(with) = plan.node(id) { Some(with.0) } else { None };
-            let mut operator = operator(view, &row, &chosen, id, &values);
+            let mut operator = operator(view, row, chosen, id, &values);
+            operator.token_text = chosen.tokens.first().and_then(|&i| text(row, i, &texts));
             operator.t_ns = row.evaluation.start.0.saturating_add(span.start);
             operator.dur_ns = span.duration;
             operator.fused_into = fused_into;
             if span.duration.is_none() && fused_into.is_none() {
-                operator.run = plan.run(id).and_then(|number| whole_run(&row, number, &ends));
+                operator.run = plan.run(id).and_then(|number| whole_run(row, number, &ends));
             }
             operator.device = device.map(String::as_str);
             f(operator)?;
         }
         ControlFlow::Continue(())
     });
+}
+
+/// Text of an evaluation's token, if it is known.
+pub(super) fn text(row: &Row, token: usize, texts: &HashMap<i32, Vec<u8>>) -> Option<String> {
+    let bytes = row.evaluation.tokens.get(token).and_then(|id| texts.get(id))?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// When the host saw asynchronous runs end, by evaluation and number of the run.
@@ -290,7 +361,7 @@ fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64>) -> Optio
     Some(WholeRun { number, t_ns, dur_ns: seen_done.unwrap_or(0).max(run.duration) })
 }
 
-/// All of an execution but its time.
+/// All of an execution but its time and its token's text.
 fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, values: &[Value]) -> Operator<'a> {
     let graph = &view.stored.graph;
     let tensor = &graph.tensors[id.index()];
@@ -300,12 +371,7 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
     let source = |(i, from): (usize, &Option<TensorId>)| {
         let from = (*from)?;
         let source = graph.tensor(from)?;
-        let dim = match (op, i) {
-            ("MUL_MAT_ID", 0) => Some(2),
-            ("ADD_ID", 1) => Some(1),
-            _ => None,
-        };
-        let slices = dim.zip(experts.as_deref()).map(|(dim, ids)| view.expert_slices(from, dim, ids));
+        let slices = expert_dim(op, i).zip(experts.as_deref()).map(|(dim, ids)| view.expert_slices(from, dim, ids));
         Some(Source {
             name: &source.name,
             dtype: view.dtype(source),
@@ -319,7 +385,7 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
     Operator {
         eval: row.evaluation.eval.0,
         token: chosen.token,
-        token_text: chosen.text.clone(),
+        token_text: None,
         n_tokens: row.evaluation.n_tokens,
         phase: chosen.phase,
         node: id.0,
@@ -346,9 +412,18 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
     }
 }
 
+/// The dimension of an operator's source along which experts lie, if only those that were chosen are read.
+pub(super) fn expert_dim(op: &str, source: usize) -> Option<usize> {
+    match (op, source) {
+        ("MUL_MAT_ID", 0) => Some(2),
+        ("ADD_ID", 1) => Some(1),
+        _ => None,
+    }
+}
+
 /// The experts of some tokens, each once, in the order of their choice. The last layer routes only the tokens that have
 /// output rows, in the order of these rows.
-fn chosen_experts(router: &Experts, tokens: &[usize], evaluation: &Evaluation) -> Vec<i32> {
+pub(super) fn chosen_experts(router: &Experts, tokens: &[usize], evaluation: &Evaluation) -> Vec<i32> {
     let n_used = router.n_used.max(1) as usize;
     let all = router.ids.len() / n_used == evaluation.n_tokens as usize;
     let outputs = evaluation.outputs.as_deref().unwrap_or_default();

@@ -3,9 +3,10 @@
 use crate::trace::{OperatorTotal, Remark, Totals, Trace};
 use ggscope_format::FORMAT_VERSION;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The summary of a trace.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Info {
     /// Version of the trace format.
     pub format: u32,
@@ -54,7 +55,7 @@ pub struct Info {
 }
 
 /// The traced process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Process {
     /// Its id.
     pub pid: u32,
@@ -73,7 +74,7 @@ pub struct Process {
 }
 
 /// A model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Model {
     /// The GGUF file.
     pub path: String,
@@ -88,7 +89,7 @@ pub struct Model {
 }
 
 /// Tokens by phase.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Tokens {
     /// Of prompts.
     pub prompt: u64,
@@ -97,7 +98,7 @@ pub struct Tokens {
 }
 
 /// Times in nanoseconds; points in time by `CLOCK_MONOTONIC`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Time {
     /// Begin of the first evaluation.
     pub first_ns: u64,
@@ -112,7 +113,7 @@ pub struct Time {
 }
 
 /// Tokens a second of compute time; null without tokens.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TokensPerSecond {
     /// Of prompts.
     pub prompt: Option<f64>,
@@ -121,7 +122,7 @@ pub struct TokensPerSecond {
 }
 
 /// Page faults.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PageFaults {
     /// Without a read.
     pub minor: u64,
@@ -130,7 +131,7 @@ pub struct PageFaults {
 }
 
 /// One kind of operator.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ByOperator {
     /// Its name in ggml.
     pub op: String,
@@ -141,7 +142,7 @@ pub struct ByOperator {
 }
 
 /// What was lost.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Dropped {
     /// Records.
     pub records: u64,
@@ -150,7 +151,7 @@ pub struct Dropped {
 }
 
 /// Sizes in bytes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Size {
     /// Of the file.
     pub file_bytes: u64,

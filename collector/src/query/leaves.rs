@@ -11,9 +11,10 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A leaf.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Leaf {
     /// Its name.
     pub name: String,
@@ -44,7 +45,7 @@ pub struct Leaf {
 }
 
 /// The operators of one kind that use a leaf.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct UsedBy {
     /// The kind.
     pub op: String,

@@ -1,9 +1,15 @@
 //! The questions that a trace answers. The functions here return data; the command line prints it, and whoever else
 //! shows a trace asks the same functions.
 
+pub mod cost;
 pub mod dump;
+pub mod evaluations;
+pub mod graph;
+pub mod graph_format;
 pub mod info;
 pub mod leaves;
+pub mod memory;
+pub mod operators;
 pub mod range;
 mod values;
 mod view;

@@ -6,9 +6,10 @@ use ggscope_format::TensorId;
 use ggscope_format::record::{MAX_DIMS, Tensor, Value};
 use half::{bf16, f16};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The value of a tensor.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CapturedValue {
     /// Type in the traced process.
     #[serde(rename = "type")]

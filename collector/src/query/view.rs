@@ -7,12 +7,13 @@ use ggscope_format::{GraphId, TensorId};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Views that are kept.
 const KEPT: usize = 64;
 
 /// Where a tensor's bytes are: DISK when they are mapped from a file, else BUFFER.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Place<'a> {
     /// `DISK` or `BUFFER`.
     pub memory: &'static str,
@@ -34,7 +35,7 @@ pub struct Place<'a> {
 }
 
 /// A place in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Origin<'a> {
     /// The file.
     pub file: &'a str,
@@ -43,7 +44,7 @@ pub struct Origin<'a> {
 }
 
 /// The part of an expert tensor that belongs to one expert.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ExpertSlice {
     /// Number of the expert.
     pub id: i32,
