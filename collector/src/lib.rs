@@ -1,7 +1,7 @@
 //! The collector: takes what shims say, writes it to trace files, and answers questions about those.
 //!
 //! Data flows one way: [`live`] (sockets, programs) → [`ingest`] (rings, decoding) → [`trace`] (files) → [`analysis`] →
-//! [`cli`]. [`gguf`] and [`model`] say what the model's file knows.
+//! [`query`] → [`server`] and [`cli`]. [`gguf`] and [`model`] say what the model's file knows.
 
 pub mod analysis;
 pub mod cli;
@@ -10,4 +10,5 @@ pub mod ingest;
 pub mod live;
 pub mod model;
 pub mod query;
+pub mod server;
 pub mod trace;

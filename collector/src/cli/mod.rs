@@ -5,6 +5,7 @@ mod dump;
 mod graph;
 mod info;
 mod leaves;
+mod open;
 mod options;
 mod record;
 mod say;
@@ -47,6 +48,8 @@ enum Command {
     Leaves(leaves::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
+    /// Answer questions about traces over HTTP
+    Open(open::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),
+        Command::Open(args) => open::run(args),
     };
     done.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {

@@ -1,0 +1,196 @@
+//! Who may ask. A web page elsewhere must not read a trace: a browser that was led here by another name (DNS rebinding)
+//! says so in Host, and a page from elsewhere says so in Origin. An address that other machines reach needs a token.
+
+use super::problem::Problem;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What a request has to show.
+#[derive(Clone)]
+pub struct Access {
+    address: SocketAddr,
+    token: Option<Arc<str>>,
+}
+
+impl Access {
+    /// Rules for a server that listens on `address`.
+    pub fn new(address: SocketAddr, token: Option<String>) -> Access {
+        Access { address, token: token.map(Arc::from) }
+    }
+
+    /// Whether `host` is a name of this server. On a loopback address those are known; elsewhere only the
+    /// administrator knows them, and the token protects.
+    fn is_own_host(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
+        if authority.as_str().contains('@') || authority.port_u16().unwrap_or(80) != self.address.port() {
+            return false;
+        }
+        if !self.address.ip().is_loopback() {
+            return true;
+        }
+        let name = authority.host();
+        let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+
+    fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap, token: Option<&str>) -> Result<(), Problem> {
+        let one = |name| {
+            let mut all = headers.get_all(name).iter();
+            let first = all.next().map(|v| v.to_str().unwrap_or("\u{fffd}"));
+            (first, all.next().is_some())
+        };
+        let forbidden = |error: String, help: &str| Problem::new(StatusCode::FORBIDDEN, error, help);
+        let (host, more_hosts) = one(HOST);
+        let own = host.filter(|host| !more_hosts && self.is_own_host(host));
+        let Some(host) = own.filter(|_| uri.authority().is_none_or(|a| self.is_own_host(a.as_str()))) else {
+            let error = format!("Host {} is not this server", host.unwrap_or("(none)"));
+            return Err(forbidden(error, &format!("ask http://{}", self.address)));
+        };
+        let (origin, more_origins) = one(ORIGIN);
+        if let Some(origin) = origin {
+            let own = origin.strip_prefix("http://").is_some_and(|o| o.eq_ignore_ascii_case(host));
+            if more_origins || !own {
+                let error = format!("a page from {origin} may not read traces");
+                return Err(forbidden(error, "open the server's own address instead"));
+            }
+        }
+        if let Some(wanted) = &self.token {
+            let bearer = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+            if !bearer.or(token).is_some_and(|given| is_same(given, wanted)) {
+                let help = "send the secret of --token as `Authorization: Bearer SECRET` or as ?token=SECRET";
+                return Err(Problem::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong", help));
+            }
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let error = format!("{method} is not answered");
+            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, error, "ask with GET: nothing can be changed"));
+        }
+        Ok(())
+    }
+}
+
+/// Compares all of two secrets, whatever they have in common.
+fn is_same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+/// Takes `token` out of a query: the address without it, and its value.
+fn take_token(uri: &Uri) -> (Option<Uri>, Option<String>) {
+    let Some(query) = uri.query() else { return (None, None) };
+    let mut token = None;
+    let mut rest = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name == "token" {
+            token = Some(value.into_owned());
+        } else {
+            rest.append_pair(&name, &value);
+        }
+    }
+    if token.is_none() {
+        return (None, None);
+    }
+    let mut parts = uri.clone().into_parts();
+    let rest = format!("{}?{}", uri.path(), rest.finish());
+    parts.path_and_query = rest.parse::<PathAndQuery>().ok();
+    (Uri::from_parts(parts).ok(), token)
+}
+
+/// Lets a request through that shows what it has to, and marks every answer as for nobody else.
+pub(super) async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+    let (without_token, token) = take_token(request.uri());
+    let checked = access.check(request.method(), request.uri(), request.headers(), token.as_deref());
+    let mut response = match checked {
+        Ok(()) => {
+            if let Some(uri) = without_token {
+                *request.uri_mut() = uri;
+            }
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(access: &Access, headers: &[(&str, &str)], uri: &str) -> u16 {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        let uri: Uri = uri.parse().unwrap();
+        let (_, token) = take_token(&uri);
+        access.check(&Method::GET, &uri, &map, token.as_deref()).map_or_else(|p| p.status, |()| 200)
+    }
+
+    fn loopback(token: Option<&str>) -> Access {
+        Access::new("127.0.0.1:4000".parse().unwrap(), token.map(str::to_owned))
+    }
+
+    #[test]
+    fn only_names_of_this_server_are_answered() {
+        let access = loopback(None);
+        for own in ["127.0.0.1:4000", "localhost:4000", "LOCALHOST:4000", "[::1]:4000", "127.0.0.2:4000"] {
+            assert_eq!(status(&access, &[("host", own)], "/"), 200, "{own}");
+        }
+        let others =
+            ["evil.example:4000", "127.0.0.1", "localhost:80", "localhost.evil.example:4000", "a@localhost:4000", ""];
+        for other in others {
+            assert_eq!(status(&access, &[("host", other)], "/"), 403, "{other}");
+        }
+        assert_eq!(status(&access, &[], "/"), 403);
+        assert_eq!(status(&access, &[("host", "localhost:4000"), ("host", "evil.example:4000")], "/"), 403);
+        assert_eq!(status(&access, &[("host", "localhost:4000")], "http://evil.example:4000/"), 403);
+    }
+
+    #[test]
+    fn pages_from_elsewhere_are_refused() {
+        let access = loopback(None);
+        let of = |origin| status(&access, &[("host", "localhost:4000"), ("origin", origin)], "/");
+        assert_eq!(of("http://localhost:4000"), 200);
+        for other in
+            ["http://evil.example", "https://localhost:4000", "http://localhost:4001", "null", "http://127.0.0.1:4000"]
+        {
+            assert_eq!(of(other), 403, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_asked_for_where_there_is_one() {
+        let access = loopback(Some("s3cret"));
+        let host = ("host", "localhost:4000");
+        assert_eq!(status(&access, &[host], "/"), 401);
+        assert_eq!(status(&access, &[host, ("authorization", "Bearer s3cret")], "/"), 200);
+        assert_eq!(status(&access, &[host, ("authorization", "Bearer s3cre")], "/?token=s3cret"), 401);
+        assert_eq!(status(&access, &[host], "/?layer=5&token=s3cret"), 200);
+        assert_eq!(status(&access, &[host], "/?token=s3creT"), 401);
+        let anywhere = Access::new("192.0.2.1:4000".parse().unwrap(), Some("s3cret".into()));
+        assert_eq!(status(&anywhere, &[("host", "gpu-box:4000")], "/?token=s3cret"), 200);
+        assert_eq!(status(&anywhere, &[("host", "gpu-box:4000")], "/"), 401);
+    }
+
+    #[test]
+    fn the_token_reaches_no_filter() {
+        let (uri, token) = take_token(&"/a?layer=5&token=a%20b&op=MUL*".parse().unwrap());
+        assert_eq!((uri.unwrap().to_string().as_str(), token.as_deref()), ("/a?layer=5&op=MUL*", Some("a b")));
+        assert_eq!(take_token(&"/a?layer=5".parse().unwrap()), (None, None));
+    }
+}

@@ -1,0 +1,128 @@
+//! `/metrics`: sums over each session in Prometheus' text format 0.0.4.
+
+use super::api::{App, beside, bounded};
+use super::problem::Problem;
+use super::session::{Session, Sessions};
+use axum::extract::State;
+use axum::response::Response;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Sums over each session for Prometheus
+#[utoipa::path(get, path = "/metrics",
+    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let text = beside(app, |sessions| Ok(text(sessions)));
+    bounded(CONTENT_TYPE, text.await?.into_bytes())
+}
+
+/// Labels and value of one line.
+type Sample = (Vec<(&'static str, String)>, String);
+
+fn text(sessions: &Sessions) -> String {
+    let mut out = String::new();
+    for (name, help, samples) in FAMILIES {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+        for session in sessions.all() {
+            for (labels, value) in samples(session) {
+                let own = [("session", session.id.clone()), ("file", session.name.clone())];
+                let labels: Vec<String> =
+                    own.iter().chain(&labels).map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+                let _ = writeln!(out, "{name}{{{}}} {value}", labels.join(","));
+            }
+        }
+    }
+    out
+}
+
+/// Name, help and lines of each metric.
+type Family = (&'static str, &'static str, fn(&Session) -> Vec<Sample>);
+
+const FAMILIES: [Family; 9] = [
+    ("ggscope_tokens_total", "Tokens that were evaluated.", |s| {
+        let totals = s.trace.totals();
+        let of = |phase: &str, n: u64| (vec![("phase", phase.to_owned())], n.to_string());
+        vec![of("PROMPT", totals.prompt_tokens), of("GENERATE", totals.generated_tokens)]
+    }),
+    ("ggscope_evaluations_total", "Evaluations of graphs.", |s| plain(s.trace.totals().evaluations)),
+    ("ggscope_operators_total", "Executed operators, by kind and layer.", |s| {
+        s.costs().0.iter().map(|c| (operator(&c.op, c.layer), c.count.to_string())).collect()
+    }),
+    ("ggscope_operator_seconds_total", "Attributed time of operators, by kind and layer.", |s| {
+        s.costs().0.iter().map(|c| (operator(&c.op, c.layer), seconds(c.ns))).collect()
+    }),
+    ("ggscope_compute_seconds_total", "Time inside evaluations.", |s| {
+        vec![(vec![], seconds(s.trace.totals().compute_ns))]
+    }),
+    ("ggscope_read_bytes_total", "Bytes that operators read, by file or buffer.", read_bytes),
+    ("ggscope_page_faults_total", "Page faults of the process during evaluations.", |s| {
+        let totals = s.trace.totals();
+        let of = |kind: &str, n: u64| (vec![("kind", kind.to_owned())], n.to_string());
+        vec![of("minor", totals.minor_faults), of("major", totals.major_faults)]
+    }),
+    ("ggscope_dropped_records_total", "Records that were lost.", |s| plain(s.trace.totals().dropped_records)),
+    ("ggscope_dropped_bytes_total", "Bytes of records that were lost.", |s| plain(s.trace.totals().dropped_bytes)),
+];
+
+fn plain(n: u64) -> Vec<Sample> {
+    vec![(vec![], n.to_string())]
+}
+
+fn operator(op: &str, layer: Option<u32>) -> Vec<(&'static str, String)> {
+    vec![("op", op.to_owned()), ("layer", layer.map_or(String::new(), |l| l.to_string()))]
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}
+
+fn read_bytes(session: &Session) -> Vec<Sample> {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for region in &session.costs().1 {
+        let sum = sums.entry((region.memory, &region.place)).or_default();
+        *sum = sum.saturating_add(region.read_bytes);
+    }
+    let sample = |((memory, place), bytes): ((&str, &str), u64)| {
+        (vec![("memory", memory.to_owned()), ("place", place.to_owned())], bytes.to_string())
+    };
+    sums.into_iter().map(sample).collect()
+}
+
+/// The value of a label, as the format writes it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testing::{Shape, write};
+
+    #[test]
+    fn sums_are_those_of_the_trace_and_names_are_escaped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a\"\\\n.ggtrace");
+        let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
+        writer.dropped(2, 99);
+        writer.finish().unwrap();
+        let sessions = Sessions::open(&[path]).unwrap();
+        let text = text(&sessions);
+        let value = |metric: &str, labels: &str| {
+            let start = format!("{metric}{{session=\"0\",file=\"a\\\"\\\\\\n.ggtrace\"{labels}}} ");
+            let found = text.lines().find_map(|line| line.strip_prefix(start.as_str()));
+            found.unwrap_or_else(|| panic!("{start} is missing:\n{text}")).to_owned()
+        };
+        assert_eq!(value("ggscope_tokens_total", ",phase=\"GENERATE\""), "9");
+        assert_eq!(value("ggscope_evaluations_total", ""), "10");
+        assert_eq!(value("ggscope_operators_total", ",op=\"FLASH_ATTN_EXT\",layer=\"1\""), "10");
+        assert_eq!(value("ggscope_dropped_records_total", ""), "2");
+        let ns = sessions.all()[0].trace.totals().compute_ns;
+        assert_eq!(value("ggscope_compute_seconds_total", ""), seconds(ns));
+        let disk = ",memory=\"DISK\",place=\"/models/Smol LM2 ü.gguf\"";
+        assert!(value("ggscope_read_bytes_total", disk).parse::<u64>().unwrap() > 0);
+        assert_eq!(seconds(1_000_000_007), "1.000000007");
+    }
+}

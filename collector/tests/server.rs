@@ -1,0 +1,311 @@
+//! The promises of `ggscope open`, asked over TCP as any client would: pages and filters answer what the store says,
+//! strangers get nothing, and wrong questions are told what is wrong with them.
+
+use ggscope_collector::query::dump::{Filter, dump};
+use ggscope_collector::query::graph::GraphQuery;
+use ggscope_collector::query::info::info;
+use ggscope_collector::query::leaves::leaves;
+use ggscope_collector::server::{Server, Sessions};
+use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
+use ggscope_collector::trace::{Trace, TraceWriter};
+use ggscope_format::GraphId;
+use serde_json::{Value as Json, json};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const HOSTILE: &str = "<img src=x onerror=\"alert(1)\">-0";
+
+/// A server over two traces: one of a prompt of 5 and an answer of 9 tokens, one with a hostile name.
+struct Running {
+    address: SocketAddr,
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer: status, head, body.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+}
+
+impl Running {
+    fn start(token: Option<&str>) -> Running {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("a.ggtrace"), dir.path().join("<b>.ggtrace"));
+        let shape = Shape { n_layer: 3, n_tokens: 1, n_outputs: 1, n_kv: 32 };
+        write(&path, shape, 5, 9).finish().unwrap();
+        let mut b = Builder::default();
+        let input = b.input("inp_tokens", None, &[1]);
+        b.node(HOSTILE, "SQR", &[1], &[input]);
+        let mut writer = TraceWriter::create(&other, false, &recording()).unwrap();
+        writer.graph(b.finish(0, "m.gguf")).unwrap();
+        writer.finish().unwrap();
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), token.map(str::to_owned)).unwrap();
+        let address = server.address();
+        let sessions = Sessions::open(&[path.clone(), other]).unwrap();
+        std::thread::spawn(move || server.run(sessions));
+        Running { address, path, _dir: dir }
+    }
+
+    /// Sends a request as it stands and reads the answer.
+    fn send(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut bytes = vec![];
+        stream.read_to_end(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    fn with(&self, path: &str, headers: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n"))
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.with(path, &format!("Host: {}\r\n", self.address))
+    }
+
+    fn ok(&self, path: &str) -> Json {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    }
+
+    fn trace(&self) -> Trace {
+        Trace::open(&self.path).unwrap()
+    }
+}
+
+fn dumped(trace: &Trace, filter: &Filter) -> Vec<Json> {
+    let mut all = vec![];
+    dump(trace, filter, |operator| {
+        all.push(serde_json::to_value(operator).unwrap());
+        ControlFlow::Continue(())
+    });
+    all
+}
+
+/// All items of a list, page after page.
+fn all_pages(server: &Running, path: &str, limit: usize) -> Vec<Json> {
+    let mut items = vec![];
+    let mut offset = 0;
+    loop {
+        let page = server.ok(&format!("{path}offset={offset}&limit={limit}"));
+        items.extend(page["items"].as_array().unwrap().iter().cloned());
+        match page["next"].as_u64() {
+            Some(next) => offset = next,
+            None => {
+                assert_eq!(page["total"], items.len(), "{path}");
+                return items;
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions_are_listed_and_each_says_what_info_says() {
+    let server = Running::start(None);
+    let sessions = server.ok("/api/v1/sessions");
+    let named: Vec<_> = sessions.as_array().unwrap().iter().map(|s| (&s["id"], &s["name"])).collect();
+    assert_eq!(named, [(&json!("0"), &json!("a.ggtrace")), (&json!("1"), &json!("<b>.ggtrace"))]);
+    assert_eq!((&sessions[0]["tokens"], &sessions[0]["evaluations"]), (&json!(14), &json!(10)));
+    let expected = serde_json::to_value(info(&server.trace())).unwrap();
+    assert_eq!(server.ok("/api/v1/sessions/0"), expected);
+}
+
+#[test]
+fn filters_answer_what_dump_gives() {
+    let server = Running::start(None);
+    let trace = server.trace();
+    let numbers = |text: &str| Some(text.parse().unwrap());
+    let glob = |text: &str| Some(globset::Glob::new(text).unwrap().compile_matcher());
+    use ggscope_collector::query::dump::{Memory, Phase};
+    for (query, filter) in [
+        ("", Filter::default()),
+        ("layer=1..2&", Filter { layers: numbers("1..2"), ..Filter::default() }),
+        ("tokens=7&op=mul_mat&", Filter { tokens: numbers("7"), op: glob("MUL_MAT"), ..Filter::default() }),
+        ("name=l_out-*&evals=3..&", Filter { name: glob("l_out-*"), evals: numbers("3.."), ..Filter::default() }),
+        ("phase=prompt&", Filter { phase: Some(Phase::Prompt), ..Filter::default() }),
+        ("source=disk&", Filter { source: Some(Memory::Disk), ..Filter::default() }),
+        ("duration=5000..&", Filter { durations: numbers("5000.."), ..Filter::default() }),
+    ] {
+        let items = all_pages(&server, &format!("/api/v1/sessions/0/operators?{query}"), 101);
+        assert!(!items.is_empty(), "{query}");
+        assert_eq!(items, dumped(&trace, &filter), "{query}");
+    }
+    let slowest = server.ok("/api/v1/sessions/0/operators?sort=-duration&limit=5&layer=1");
+    let mut of_layer = dumped(&trace, &Filter { layers: numbers("1"), ..Filter::default() });
+    of_layer.sort_by_key(|o| std::cmp::Reverse(o["dur_ns"].as_u64()));
+    assert_eq!(slowest["items"], json!(of_layer[..5]));
+}
+
+#[test]
+fn evaluations_come_in_pages_and_name_their_tokens() {
+    let server = Running::start(None);
+    let all = all_pages(&server, "/api/v1/sessions/0/evaluations?", 3);
+    assert_eq!(all.iter().map(|e| e["eval"].as_u64().unwrap()).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(all[0]["tokens"].as_array().unwrap().len(), 5);
+    let third = server.ok("/api/v1/sessions/0/evaluations?tokens=7");
+    assert_eq!((&third["total"], &third["items"][0]), (&json!(1), &all[3]));
+    assert_eq!(third["items"][0]["tokens"][0]["phase"], "GENERATE");
+    let sum: u64 = all.iter().map(|e| e["operators"].as_u64().unwrap()).sum();
+    assert_eq!(sum, server.trace().totals().operators);
+}
+
+#[test]
+fn a_graph_and_one_of_its_layers_are_the_query_s() {
+    let server = Running::start(None);
+    let trace = server.trace();
+    let query = GraphQuery::open(&trace, GraphId(1)).unwrap();
+    let graphs = server.ok("/api/v1/sessions/0/graphs");
+    assert_eq!((&graphs["total"], &graphs["items"][1]), (&json!(2), &serde_json::to_value(query.summary()).unwrap()));
+    let whole = server.ok("/api/v1/sessions/0/graphs/1");
+    assert_eq!(whole, serde_json::to_value(query.whole()).unwrap());
+    let layer = server.ok("/api/v1/sessions/0/graphs/1?layer=1");
+    assert_eq!(layer, serde_json::to_value(query.layer(1).unwrap()).unwrap());
+    let tensors = layer["tensors"].as_array().unwrap();
+    let shown = |id: &Json| tensors.iter().find(|t| &t["id"] == id);
+    for edge in layer["edges"].as_array().unwrap() {
+        assert!(shown(&edge["from"]).is_some() && shown(&edge["to"]).is_some(), "{edge} leads outside");
+    }
+    // Every node of the layer has all of its sources: nothing that it needs is left out.
+    for edge in whole["edges"].as_array().unwrap() {
+        if shown(&edge["to"]).is_some_and(|t| t["category"] == "layer") {
+            assert!(layer["edges"].as_array().unwrap().contains(edge), "{edge} is missing");
+        }
+    }
+}
+
+#[test]
+fn leaves_memory_and_metrics_say_what_was_read() {
+    let server = Running::start(None);
+    let expected = serde_json::to_value(leaves(&server.trace())).unwrap();
+    assert_eq!(json!(all_pages(&server, "/api/v1/sessions/0/leaves?", 7)), expected);
+    let q = server.trace().graph(GraphId(1)).unwrap();
+    let q = q.graph.tensors.iter().find(|t| t.name == "blk.1.attn_q.weight").unwrap();
+    let at = q.mapped.unwrap().1;
+    let found = server.ok(&format!("/api/v1/sessions/0/memory?memory=disk&bytes={at}..{}", at + 1));
+    assert_eq!((&found["total"], &found["items"][0]["name"]), (&json!(1), &json!("blk.1.attn_q.weight")));
+    assert_eq!(found["items"][0]["accesses"], 10);
+    let buffers = all_pages(&server, "/api/v1/sessions/0/memory?place=KV%20cache%20(CPU)&", 2);
+    assert_eq!(buffers.len(), 6, "K and V of three layers");
+    let metrics = server.get("/metrics");
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    assert!(metrics.body.contains("ggscope_tokens_total{session=\"0\",file=\"a.ggtrace\",phase=\"PROMPT\"} 5\n"));
+}
+
+#[test]
+fn the_document_lists_every_route() {
+    let server = Running::start(None);
+    let document = server.ok("/api/v1/openapi.json");
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    let session = "/api/v1/sessions/{id}";
+    let mut expected = vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
+    for list in ["evaluations", "graphs", "graphs/{graph}", "leaves", "memory", "operators"] {
+        expected.push(format!("{session}/{list}"));
+    }
+    expected.sort();
+    assert_eq!(paths, expected.iter().collect::<Vec<_>>());
+    for path in paths {
+        let filled = path.replace("{id}", "0").replace("{graph}", "0");
+        assert_eq!(server.get(&filled).status, 200, "{path}");
+    }
+    let parameters = document["paths"][format!("{session}/operators")]["get"]["parameters"].as_array().unwrap();
+    assert!(parameters.iter().any(|p| p["name"] == "layer" && p["in"] == "query"), "{parameters:?}");
+}
+
+#[test]
+fn strangers_get_nothing() {
+    let server = Running::start(None);
+    let port = server.address.port();
+    let status = |headers: String| server.with("/api/v1/sessions", &headers).status;
+    assert_eq!(status(format!("Host: localhost:{port}\r\n")), 200);
+    assert_eq!(status(format!("Host: evil.example:{port}\r\n")), 403, "a name that was rebound");
+    assert_eq!(status(format!("Host: localhost:{port}\r\nOrigin: http://evil.example\r\n")), 403);
+    assert_eq!(status(format!("Host: localhost:{port}\r\nOrigin: null\r\n")), 403);
+    assert_eq!(status(format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n")), 200);
+    let refused = server.with("/metrics", "Host: evil.example\r\n");
+    assert_eq!(refused.status, 403);
+    assert!(refused.json()["help"].as_str().unwrap().contains(&server.address.to_string()));
+    assert!(!refused.head.contains("access-control-allow-origin"));
+    let post = server.send(&format!("POST /api/v1/sessions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address));
+    assert_eq!(post.status, 405);
+}
+
+#[test]
+fn a_token_opens_every_route_and_nothing_else_does() {
+    let server = Running::start(Some("s3cret&?"));
+    for path in ["/api/v1/sessions", "/api/v1/openapi.json", "/metrics", "/nowhere"] {
+        let refused = server.get(path);
+        assert_eq!((refused.status, refused.json()["error"].is_string()), (401, true), "{path}");
+    }
+    let host = format!("Host: {}\r\n", server.address);
+    let bearer = format!("{host}Authorization: Bearer s3cret&?\r\n");
+    assert_eq!(server.with("/api/v1/sessions", &bearer).status, 200);
+    assert_eq!(server.get("/api/v1/sessions/0/operators?limit=1&token=s3cret%26%3F").status, 200);
+    assert_eq!(server.get("/api/v1/sessions?token=s3cret").status, 401);
+}
+
+#[test]
+fn wrong_questions_are_told_what_is_wrong() {
+    let server = Running::start(None);
+    for (path, status, field) in [
+        ("/api/v1/sessions/2", 404, "id"),
+        ("/api/v1/sessions/..%2F..%2Fetc%2Fpasswd", 404, "id"),
+        ("/api/v1/sessions/0/graphs/9", 404, "graph"),
+        ("/api/v1/sessions/0/graphs/1?layer=3", 404, "layer"),
+        ("/api/v1/sessions/0/graphs/1?layer=x", 400, "layer"),
+        ("/api/v1/sessions/0/operators?layer=9..1", 400, "layer"),
+        ("/api/v1/sessions/0/operators?op=%5B", 400, "op"),
+        ("/api/v1/sessions/0/operators?sort=size", 400, "sort"),
+        ("/api/v1/sessions/0/operators?limit=1001", 400, "limit"),
+        ("/api/v1/sessions/0/operators?sort=name&offset=100001", 400, "offset"),
+        ("/api/v1/sessions/0/operators?colour=red", 400, "query"),
+        ("/api/v1/sessions/0/operators?layer=1&layer=2", 400, "query"),
+        ("/api/v1/sessions/0/memory?memory=tape", 400, "memory"),
+        ("/api/v1/sessions/0/evaluations?time=now", 400, "time"),
+    ] {
+        let answer = server.get(path);
+        let json = answer.json();
+        assert_eq!((answer.status, &json["field"]), (status, &json!(field)), "{path}: {json}");
+        assert!(json["error"].is_string() && json["help"].is_string(), "{path}: {json}");
+    }
+    for path in ["/", "/etc/passwd", "/api/v1/../../etc/passwd", "/api/v2"] {
+        assert_eq!(server.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn names_are_text() {
+    let server = Running::start(None);
+    let answer = server.get("/api/v1/sessions/1/graphs/0");
+    assert_eq!(answer.json()["tensors"][0]["name"], HOSTILE);
+    assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+    for protection in ["x-content-type-options: nosniff", "content-security-policy: default-src 'none'"] {
+        assert!(answer.head.contains(protection), "{}", answer.head);
+    }
+}
+
+#[test]
+fn many_clients_are_answered_at_once() {
+    let server = Running::start(None);
+    std::thread::scope(|scope| {
+        for i in 0..12 {
+            let server = &server;
+            scope.spawn(move || server.ok(&format!("/api/v1/sessions/0/operators?evals={}", i % 10)));
+        }
+    });
+}
