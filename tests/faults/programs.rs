@@ -147,7 +147,8 @@ fn a_program_and_the_child_that_it_forked_get_a_whole_trace_each() {
     let (first, second) = (stage.path("run.ggtrace"), stage.path("run.2.ggtrace"));
     for trace in [&first, &second] {
         assert_whole(trace, &expected);
-        assert!(done.stderr.contains(trace.to_str().unwrap()), "{}", done.stderr);
+        let name = trace.file_name().unwrap().to_str().unwrap();
+        assert!(done.stderr.contains(&format!("→ {name} ")), "{}", done.stderr);
     }
     assert_ne!(info(&first)["process"]["pid"], info(&second)["process"]["pid"]);
 }
