@@ -349,9 +349,14 @@ impl Session {
     pub fn lease(&self) -> Option<(u32, Lease)> {
         let leased = (0..self.segment.n_rings()).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
         if leased.is_none() {
-            self.segment.ring(0).count_lost(1, 0);
+            self.count_lost(0);
         }
         leased
+    }
+
+    /// Counts a record that did not come as far as the ring.
+    pub fn count_lost(&self, ring: u32) {
+        self.segment.ring(ring).count_lost(1, 0);
     }
 
     /// Writes a record that needs no other before it.
