@@ -72,6 +72,12 @@ pub struct Operator<'a> {
     pub eval: u64,
     /// Number within the session of the evaluation's first token that the filter lets through; null without tokens.
     pub token: Option<u64>,
+    /// Its id, if ids were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<i32>,
+    /// Its position in its sequence, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pos: Option<i32>,
     /// Text of that token, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_text: Option<String>,
@@ -171,6 +177,8 @@ struct Chosen {
     tokens: Vec<usize>,
     phase: Phase,
     token: Option<u64>,
+    id: Option<i32>,
+    pos: Option<i32>,
     text: Option<String>,
 }
 
@@ -204,13 +212,18 @@ impl Filter {
                 tokens,
                 phase: Phase::Prompt,
                 token: None,
+                id: None,
+                pos: None,
                 text: None,
             });
         };
-        let text = row.evaluation.tokens.get(first).and_then(|id| texts.get(id));
+        let id = row.evaluation.tokens.get(first).copied();
+        let text = id.and_then(|id| texts.get(&id));
         Some(Chosen {
             phase: phase_of(row.generated[first]),
             token: Some(row.first_token.saturating_add(first as u64)),
+            id,
+            pos: row.evaluation.positions.get(first).copied(),
             text: text.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
             tokens,
         })
@@ -224,7 +237,7 @@ struct Prepared {
     nodes: Vec<bool>,
 }
 
-/// Calls `f` for each execution that `filter` lets through, in the order of the file, until it breaks.
+/// Calls `f` for each execution (and, with values, each captured view) that `filter` lets through, in the order of the file, until it breaks.
 pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> ControlFlow<()>) {
     let texts = trace.texts();
     let ends = run_ends(trace);
@@ -250,12 +263,17 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
         }
         let Prepared { view, nodes } = &prepared[&id];
         let plan = plans.of(&view.stored.graph, &row.evaluation);
-        if !plan.executed_nodes().any(|id| nodes[id.index()]) {
+        let values = if with_values { trace.values(row.evaluation.eval) } else { vec![] };
+        // A view is not executed, but what it shows may have been captured.
+        let mut shown: Vec<TensorId> = plan.executed_nodes().chain(values.iter().map(|v| v.tensor)).collect();
+        shown.retain(|id| nodes.get(id.index()).is_some_and(|&taken| taken));
+        shown.sort_unstable();
+        shown.dedup();
+        if shown.is_empty() {
             return ControlFlow::Continue(());
         }
         let spans = plan.spans(&row.evaluation);
-        let values = if with_values { trace.values(row.evaluation.eval) } else { vec![] };
-        for id in plan.executed_nodes().filter(|id| nodes[id.index()]) {
+        for id in shown {
             let span = spans[id.index()].unwrap_or(Span { start: 0, duration: None });
             let run = plan.run(id).and_then(|r| row.evaluation.runs.get(r));
             let device = run.and_then(|r| view.stored.graph.devices.get(usize::from(r.device)));
@@ -275,7 +293,7 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
 }
 
 /// When the host saw asynchronous runs end, by evaluation and number of the run.
-fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
+pub(super) fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
     let end = |remark| match remark {
         Remark::RunEnd(RunEnd { eval, run, end }) => Some(((eval.0, run), end.0)),
         _ => None,
@@ -283,7 +301,7 @@ fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
     trace.notes().into_iter().filter_map(end).collect()
 }
 
-fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64>) -> Option<WholeRun> {
+pub(super) fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64>) -> Option<WholeRun> {
     let run = row.evaluation.runs.get(number)?;
     let t_ns = row.evaluation.start.0.saturating_add(run.start);
     let seen_done = ends.get(&(row.evaluation.eval.0, number as u32)).map(|end| end.saturating_sub(t_ns));
@@ -319,6 +337,8 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
     Operator {
         eval: row.evaluation.eval.0,
         token: chosen.token,
+        token_id: chosen.id,
+        pos: chosen.pos,
         token_text: chosen.text.clone(),
         n_tokens: row.evaluation.n_tokens,
         phase: chosen.phase,
