@@ -23,6 +23,7 @@ test: ## everything that CI tests
 	vendor/setup --tests
 	$(MAKE) all
 	vendor/test-setup
+	$(CARGO) rustc --release -p ggscope-shim --crate-type staticlib --features static-wrap --target-dir $(target)/static
 	if command -v cargo-nextest >/dev/null; then \
 	    $(CARGO) nextest run --release --workspace; \
 	else \

@@ -26,9 +26,20 @@ impl Wanted {
         (Wanted(set.build().unwrap_or_default()), bad)
     }
 
-    /// Whether no tensor is wanted.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether the node's values are to be recorded: its name is wanted, and it is not only another view of a node that
+    /// is recorded already.
+    pub fn takes(&self, layout: &Layout, node: TensorRef<'_>) -> bool {
+        if self.0.is_empty() || !self.matches(node.name()) {
+            return false;
+        }
+        let root = node.view_src();
+        if root.is_null() {
+            return true;
+        }
+        // SAFETY: a view keeps its source alive.
+        let root = unsafe { TensorRef::new(root, layout) };
+        // Operator 0 is NONE in every release: a leaf, which is never recorded itself.
+        root.op() == 0 || !self.matches(root.name())
     }
 
     /// Whether the tensor of this name is wanted.
@@ -49,7 +60,7 @@ pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wan
     unsafe {
         for i in 0..(host.ggml_graph_n_nodes)(graph) {
             let node = TensorRef::new((host.ggml_graph_node)(graph, i), layout);
-            if !wanted.is_empty() && wanted.matches(node.name()) {
+            if wanted.takes(layout, node) {
                 pin_one(host, layout, node);
             }
             if is_expert_product(host, node) && !node.src(2).is_null() {

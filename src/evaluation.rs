@@ -307,12 +307,41 @@ pub unsafe fn end(status: i32) {
         rate.durations(begin, &active.ticks[from..to], &mut record.durations);
         from = to;
     }
+    let mut waited = None;
     if status == 0 {
-        // SAFETY: promised by the caller; the computation of host tensors has ended.
+        // SAFETY: promised by the caller.
+        waited = unsafe { wait_for_devices(&active) };
+        // SAFETY: as above; the computation of what is read has ended.
         unsafe { read_experts(&mut active) };
     }
+    let backends = active.backends.clone();
     // SAFETY: as above.
     unsafe { write(active, status == 0) };
+    if let Some(ended) = waited {
+        backends.iter().for_each(|b| ended_at(b.backend as Backend, ended));
+    }
+}
+
+/// What is to be read from devices is there only when they have finished. Returns when that was, if it was waited for.
+///
+/// # Safety
+/// The backends are live.
+unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
+    let host = active.session.host;
+    let is_on_device = |&(_, addr): &(TensorId, usize)| {
+        // SAFETY: a tensor of the live graph.
+        let buffer = unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, active.session.layout) }.buffer();
+        // SAFETY: the buffer of a live tensor.
+        !buffer.is_null() && !unsafe { (host.ggml_backend_buffer_is_host)(buffer) }
+    };
+    let mut devices = active.backends.iter().filter(|b| !b.cpu).peekable();
+    devices.peek()?;
+    if !active.info.captured.iter().chain(&active.info.experts).any(is_on_device) {
+        return None;
+    }
+    // SAFETY: promised by the caller.
+    devices.for_each(|b| unsafe { (host.ggml_backend_synchronize)(b.backend as Backend) });
+    Some(clock::now())
 }
 
 /// In a linker-wrapped build the scheduler's calls of backends are not seen. If it had one split and one CPU backend
@@ -348,9 +377,7 @@ unsafe fn read_experts(active: &mut Active) {
         // SAFETY: a tensor of the live graph.
         let ids = unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, layout) };
         let ([n_used, n_tokens, ..], [_, row, ..]) = (ids.ne(), ids.nb());
-        // SAFETY: the buffer of a live tensor.
-        let in_reach = !ids.buffer().is_null() && unsafe { (host.ggml_backend_buffer_is_host)(ids.buffer()) };
-        if !in_reach || n_used <= 0 || !(0..=MAX_TOKENS).contains(&n_tokens) {
+        if ids.buffer().is_null() || n_used <= 0 || !(0..=MAX_TOKENS).contains(&n_tokens) {
             continue;
         }
         let mut experts = Experts { tensor: id, n_used: n_used as u32, ids: vec![0; (n_used * n_tokens) as usize] };
@@ -379,12 +406,16 @@ unsafe fn write(mut active: Active, with_values: bool) {
             });
             encoded.clear();
             Record::Graph(graph).encode(encoded);
-            if lease.producer.push(encoded) {
-                session.define(active.info.id, ring);
-            }
+            let defined = lease.producer.push(encoded);
             // Definitions are large and rare: do not keep their memory.
             encoded.clear();
             encoded.shrink_to(64 << 10);
+            if !defined {
+                // Nobody could read the evaluation either. The next one of this graph tries again.
+                session.count_lost(ring);
+                return;
+            }
+            session.define(active.info.id, ring);
         }
         let eval = active.record.eval;
         let record = Record::Evaluation(std::mem::take(&mut active.record));
@@ -409,10 +440,6 @@ unsafe fn write_values(
     piece: &mut Vec<u8>,
 ) {
     let host = active.session.host;
-    if let (Target::Sched(sched), true) = (active.target, active.backends.iter().any(|b| !b.cpu)) {
-        // SAFETY: the scheduler is live; values of an asynchronous backend are there only when it has finished.
-        unsafe { (host.ggml_backend_sched_synchronize)(sched) };
-    }
     for &(tensor, addr) in &active.info.captured {
         // SAFETY: a node of the live graph.
         let total = unsafe { (host.ggml_nbytes)(addr as *const Tensor) };
@@ -464,6 +491,12 @@ fn pending_add(pending: Pending) {
 
 /// The program has waited for a backend: its runs have ended.
 pub fn synchronized(backend: Backend) {
+    if N_PENDING.load(Ordering::Relaxed) != 0 {
+        ended_at(backend, clock::now());
+    }
+}
+
+fn ended_at(backend: Backend, now: Ticks) {
     if N_PENDING.load(Ordering::Relaxed) == 0 {
         return;
     }
@@ -473,7 +506,6 @@ pub fn synchronized(backend: Backend) {
         N_PENDING.store(list.len(), Ordering::Relaxed);
         ended
     };
-    let now = clock::now();
     for Pending { session, eval, run, .. } in ended {
         let end = session.conversion.rate().at(now);
         session.push(&Record::RunEnd(RunEnd { eval, run, end }));

@@ -179,13 +179,14 @@ pub fn describe(
     for i in 0..graph.n_nodes {
         let node = graph.node(i);
         info.index.insert(node.ptr() as usize, i as u32);
-        if !wanted.is_empty() && wanted.matches(node.name()) {
+        if wanted.takes(graph.layout, node) {
             info.captured.push((TensorId(i as u32), node.ptr() as usize));
         }
         // SAFETY: a node of the graph.
         if unsafe { capture::is_expert_product(graph.host, node) } {
-            let ids = node.src(2) as usize;
-            if let Some(&id) = d.ids.get(&ids).filter(|id| !info.experts.iter().any(|(t, _)| t.0 == **id)) {
+            let id = d.ids.get(&(node.src(2) as usize)).copied();
+            let id = id.filter(|id| !info.experts.iter().any(|(t, _)| t.0 == *id));
+            if let Some((id, ids)) = id.and_then(|id| Some((id, d.kept_ids(id)?))) {
                 info.experts.push((TensorId(id), ids));
             }
         }
@@ -238,6 +239,24 @@ impl<'a> Description<'a> {
         }
     }
 
+    /// Where the expert ids are that a product takes as tensor `id`: there, if it is a node, which is pinned. The
+    /// scheduler's copy for another device (`CPU#ffn_moe_topk-3#0`) is overwritten before the evaluation ends: then
+    /// they are in the node that it is a copy of.
+    fn kept_ids(&self, id: u32) -> Option<usize> {
+        let n_nodes = self.graph.n_nodes as usize;
+        if (id as usize) < n_nodes {
+            return Some(self.tensors[id as usize] as usize);
+        }
+        // SAFETY: the tensors belong to the graph.
+        let name = |i: usize| unsafe { self.graph.tensor(self.tensors[i]) }.name();
+        let copy = name(id as usize);
+        let (from, to) = (copy.iter().position(|&b| b == b'#')?, copy.iter().rposition(|&b| b == b'#')?);
+        let original = copy.get(from + 1..to)?;
+        let mut found = (0..n_nodes).filter(|&i| name(i) == original);
+        // A name that two nodes have says nothing.
+        found.next().filter(|_| found.next().is_none()).map(|i| self.tensors[i] as usize)
+    }
+
     fn id(&self, tensor: *mut Tensor) -> Option<TensorId> {
         (!tensor.is_null()).then(|| TensorId(self.ids[&(tensor as usize)]))
     }
@@ -254,7 +273,7 @@ impl<'a> Description<'a> {
         let is_node = i < self.graph.n_nodes as usize;
         let skipped = layout.marks_computed && t.flags() & FLAG_COMPUTE == 0;
         let computed = is_node && !skipped && !EMPTY_OPS.contains(&op.as_str());
-        let pinned = is_node && !wanted.is_empty() && wanted.matches(t.name());
+        let pinned = is_node && wanted.takes(layout, t);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(t.flags() & FLAG_INPUT != 0, TensorFlags::INPUT)
             | flag(t.flags() & FLAG_OUTPUT != 0, TensorFlags::OUTPUT)

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
+/// A collector that hangs costs the host at most one part in so many of its time.
+const HANG_SHARE: u32 = 60;
 /// More graphs than this are forgotten and, when they come again, recorded again: a bound on the host's memory.
 const MAX_GRAPHS: usize = 128;
 
@@ -95,16 +97,22 @@ pub fn current() -> Option<Arc<Session>> {
         match &slot.session {
             Some(session) if session.is_gone() => slot.session = None,
             Some(_) => {}
-            None => match attach(slot.sessions) {
-                Ok(session) => {
-                    slot.sessions += u64::from(session.is_some());
-                    slot.session = session.map(Arc::new);
+            None => {
+                let begin = Instant::now();
+                match attach(slot.sessions) {
+                    Ok(session) => {
+                        slot.sessions += u64::from(session.is_some());
+                        slot.session = session.map(Arc::new);
+                    }
+                    Err(reason) => {
+                        slot.refused = true;
+                        say(&format!("this process is not traced: {reason}"));
+                    }
                 }
-                Err(reason) => {
-                    slot.refused = true;
-                    say(&format!("this process is not traced: {reason}"));
+                if slot.session.is_none() {
+                    slot.look_again = Some(Instant::now() + RETRY.max(begin.elapsed() * HANG_SHARE));
                 }
-            },
+            }
         }
     }
     slot.session.clone()
@@ -341,9 +349,14 @@ impl Session {
     pub fn lease(&self) -> Option<(u32, Lease)> {
         let leased = (0..self.segment.n_rings()).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
         if leased.is_none() {
-            self.segment.ring(0).count_lost(1, 0);
+            self.count_lost(0);
         }
         leased
+    }
+
+    /// Counts a record that did not come as far as the ring.
+    pub fn count_lost(&self, ring: u32) {
+        self.segment.ring(ring).count_lost(1, 0);
     }
 
     /// Writes a record that needs no other before it.

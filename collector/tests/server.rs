@@ -213,7 +213,8 @@ fn the_document_lists_every_route() {
     let document = server.ok("/api/v1/openapi.json");
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     let session = "/api/v1/sessions/{id}";
-    let mut expected = vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
+    let mut expected =
+        vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
     for list in ["evaluations", "graphs", "graphs/{graph}", "leaves", "memory", "operators"] {
         expected.push(format!("{session}/{list}"));
     }
@@ -241,7 +242,8 @@ fn strangers_get_nothing() {
     assert_eq!(refused.status, 403);
     assert!(refused.json()["help"].as_str().unwrap().contains(&server.address.to_string()));
     assert!(!refused.head.contains("access-control-allow-origin"));
-    let post = server.send(&format!("POST /api/v1/sessions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address));
+    let post = server
+        .send(&format!("POST /api/v1/sessions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address));
     assert_eq!(post.status, 405);
 }
 

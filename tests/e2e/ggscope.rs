@@ -74,16 +74,21 @@ impl Finished {
     }
 }
 
-/// Runs a command to its end. Its output goes to files, so that no full pipe can hold it.
-pub fn run(mut command: Command) -> Finished {
+/// Runs a command to its end.
+pub fn run(command: Command) -> Finished {
+    run_within(LIMIT, command)
+}
+
+/// Runs a command to its end, which has to come in time. Its output goes to files, so that no full pipe can hold it.
+pub fn run_within(limit: Duration, mut command: Command) -> Finished {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = |name: &str| File::create(dir.path().join(name)).expect("a file in a temporary directory");
     command.stdout(file("out")).stderr(file("err"));
     let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
-    let status = Running(child).wait(LIMIT);
+    let status = Running(child).wait(limit);
     let read = |name: &str| String::from_utf8_lossy(&fs::read(dir.path().join(name)).unwrap_or_default()).into_owned();
     let (stdout, stderr) = (read("out"), read("err"));
-    let status = status.unwrap_or_else(|| panic!("{command:?} ran longer than {LIMIT:?}:\n{stdout}\n{stderr}"));
+    let status = status.unwrap_or_else(|| panic!("{command:?} ran longer than {limit:?}:\n{stdout}\n{stderr}"));
     Finished { status, stdout, stderr }
 }
 

@@ -5,12 +5,13 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::ggscope::{
-    Daemon, Finished, command, dump, info, leaves, number, record, run, sources, text, tokens, traces_in,
+    Daemon, Finished, command, dump, info, leaves, number, record, run, run_within, sources, text, tokens, traces_in,
 };
 use crate::gguf::Gguf;
 use crate::support::eval_dump::read_eval_dump;
@@ -269,7 +270,7 @@ fn static_archive() -> PathBuf {
     let mut cargo = command(env!("CARGO"));
     cargo.current_dir(root).args(["rustc", "--release", "--package", "ggscope-shim", "--lib"]);
     cargo.args(["--crate-type", "staticlib", "--features", "static-wrap", "--target-dir"]).arg(&target);
-    run(cargo).ok();
+    run_within(Duration::from_secs(900), cargo).ok();
     target.join("release/libggscope.a")
 }
 
@@ -302,10 +303,7 @@ fn experts_are_those_that_the_router_chose_and_name_their_slices_of_the_file() {
                 let options = ["--token", &token, "--layer", &layer.to_string(), "--op", "MUL_MAT_ID"];
                 let rows = dump(&trace, &options);
                 assert_eq!(rows.len(), 3, "gate, up and down");
-                if outputs_only > 0 && of_prompt != layers[0].len() - 1 {
-                    continue;
-                }
-                let expected = &of_layer[of_prompt - outputs_only];
+                let expected = of_prompt.checked_sub(outputs_only).map_or(&[][..], |row| &of_layer[row]);
                 for row in &rows {
                     assert_eq!(number(row, "eval"), eval as u64);
                     assert_experts(row, expected, &gguf, EXPERTS);
@@ -323,7 +321,7 @@ fn assert_experts(row: &Value, expected: &[i32], gguf: &Gguf, n_experts: u64) {
     let (name, bytes) = (text(weights, "name"), number(weights, "bytes"));
     assert_eq!(text(weights, "memory"), "DISK");
     gguf.assert_at(name, number(weights, "offset"), bytes);
-    let slices = weights["experts"].as_array().unwrap_or_else(|| panic!("no slices: {row}"));
+    let slices = weights["experts"].as_array().map(Vec::as_slice).unwrap_or_default();
     assert_eq!(slices.len(), expected.len());
     for (slice, &id) in slices.iter().zip(expected) {
         assert_eq!(slice["id"], id);

@@ -48,7 +48,11 @@ fn a_program_outlives_a_killed_collector_and_attaches_to_the_next_one() {
     assert_eq!(evaluations(&traces[0]), (0..n).collect::<Vec<_>>());
     let whole = info(&traces[1]);
     assert_eq!(whole["complete"], true);
-    assert_eq!((&whole["dropped"]["records"], whole["warnings"].as_array().unwrap().len()), (&0.into(), 0), "{whole:#}");
+    assert_eq!(
+        (&whole["dropped"]["records"], whole["warnings"].as_array().unwrap().len()),
+        (&0.into(), 0),
+        "{whole:#}"
+    );
     let n = whole["evaluations"].as_u64().unwrap();
     assert!(n > 0 && n < 1900, "{n}");
     assert_eq!(evaluations(&traces[1]), (0..n).collect::<Vec<_>>());
@@ -162,7 +166,7 @@ fn a_collector_that_hangs_from_the_beginning_holds_a_program_up_for_seconds_at_m
 fn two_programs_under_one_daemon_get_a_whole_trace_each() {
     let stage = Stage::new();
     let prompts = ["once upon a time", "the end of it"];
-    let options = prompts.map(|prompt| ["--seed-prompt", prompt, "--threads", "1", "--delay-ms", "2"]);
+    let options = prompts.map(|prompt| ["--seed-prompt", prompt, "--delay-ms", "2"]);
     let expected = prompts.map(|prompt| stage.untraced(200, &["--seed-prompt", prompt]));
     assert_ne!(expected[0], expected[1]);
     let daemon = stage.daemon(&[]);

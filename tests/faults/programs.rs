@@ -81,9 +81,7 @@ fn what_is_not_there_is_not_started() {
 fn what_cannot_be_executed_is_not_started() {
     let stage = Stage::new();
     fs::write(stage.path("plain"), "text").unwrap();
-    fs::write(stage.path("garbage"), b"\x7fELF garbage").unwrap();
-    fs::set_permissions(stage.path("garbage"), fs::Permissions::from_mode(0o755)).unwrap();
-    for program in ["./plain", "./garbage", "/"] {
+    for program in ["./plain", "/"] {
         let done = recorded(&stage, &stage.command(program));
         assert_eq!((done.code(), done.stdout.as_str()), (Some(126), ""), "{program}: {}", done.stderr);
         assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
@@ -142,14 +140,15 @@ fn a_program_and_the_child_that_it_forked_get_a_whole_trace_each() {
     let stage = Stage::new();
     let expected = stage.untraced(100, &[]);
     let child_output = stage.path("child.txt");
-    let options = ["--fork-generate", child_output.to_str().unwrap(), "--threads", "1"];
+    let options = ["--fork-generate", child_output.to_str().unwrap()];
     let done = run(stage.record(&["-o", "run.ggtrace"], &stage.generate(100, &options)));
     assert_eq!((done.code(), &done.stdout), (Some(0), &expected), "{}", done.stderr);
     assert_eq!(fs::read_to_string(&child_output).unwrap(), expected);
     let (first, second) = (stage.path("run.ggtrace"), stage.path("run.2.ggtrace"));
     for trace in [&first, &second] {
         assert_whole(trace, &expected);
-        assert!(done.stderr.contains(trace.to_str().unwrap()), "{}", done.stderr);
+        let name = trace.file_name().unwrap().to_str().unwrap();
+        assert!(done.stderr.contains(&format!("→ {name} ")), "{}", done.stderr);
     }
     assert_ne!(info(&first)["process"]["pid"], info(&second)["process"]["pid"]);
 }

@@ -99,7 +99,11 @@ fn a_program_that_a_signal_ends_leaves_a_whole_trace() {
         let record = Process::start(record);
         record.wait_for_lines(100);
         let signal = if ctrl_c { libc::SIGINT } else { libc::SIGTERM };
-        if ctrl_c { terminal.press_ctrl_c() } else { record.signal(signal) }
+        if ctrl_c {
+            terminal.press_ctrl_c()
+        } else {
+            record.signal(signal)
+        }
         let done = record.done();
         assert_eq!(done.signal(), Some(signal), "{}", done.stderr);
         assert!(expected.starts_with(&done.stdout) && done.stdout.len() < expected.len());
@@ -117,9 +121,12 @@ fn what_outlives_the_program_is_waited_for_until_ctrl_c() {
     let expected = stage.untraced(1500, &[]);
     let output = stage.path("tokens.txt");
     let generate = stage.generate(1500, &["--delay-ms", "2"]);
-    // Ends at once; what it has started runs on in the background, where no Ctrl-C comes.
+    // Ends at once; what it has started runs on in the background, which neither Ctrl-C nor the terminal's end reaches.
     let mut command = stage.command("sh");
-    command.args(["-c", r#""$@" >"$0" 2>/dev/null </dev/null & while ! [ -s "$0" ]; do sleep 0.02; done; exit 9"#]);
+    command.args([
+        "-c",
+        r#"trap '' HUP; "$@" >"$0" 2>/dev/null </dev/null & while ! [ -s "$0" ]; do sleep 0.02; done; exit 9"#,
+    ]);
     command.arg(&output).arg(generate.get_program()).args(generate.get_args());
     let mut record = stage.record(&["-o", "run.ggtrace"], &command);
     let mut terminal = Terminal::open();

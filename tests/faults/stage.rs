@@ -16,7 +16,7 @@ use crate::support::{hosts, tiny_model};
 use serde_json::Value;
 
 /// Nothing that is waited for takes longer, unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where cargo has put what it built: `target/release`.
 fn built(name: &str) -> PathBuf {
@@ -101,7 +101,7 @@ impl Stage {
     /// The program that prints `n` token ids, one a line; untraced.
     pub fn generate(&self, n: u32, options: &[&str]) -> Command {
         let mut command = self.command(hosts::generate());
-        command.arg(&self.model).arg(n.to_string()).args(["--ctx", "2048"]).args(options);
+        command.arg(&self.model).arg(n.to_string()).args(["--ctx", "2048", "--threads", "1"]).args(options);
         command
     }
 

@@ -6,6 +6,7 @@
  *     --seed-prompt TEXT          the prompt
  *     --threads T  --ctx N  --n-gpu-layers N  --no-mmap  --flash-attn on|off|auto
  *     --backends DIR              load a GGML_BACKEND_DL build's backends from DIR
+ *     --rpc HOST:PORT             compute on the devices of an RPC server, too
  *     --repeat R                  R rounds in the same context, its memory cleared between them
  *     --delay-ms D                sleep after every token
  *     --pause-file PATH           after every token, wait while PATH exists
@@ -32,6 +33,7 @@ struct options {
     bool mmap;
     enum llama_flash_attn_type flash_attn;
     const char * backends;
+    const char * rpc;
     int repeat;
     int delay_ms;
     const char * pause_file;
@@ -78,6 +80,8 @@ static struct options parse(int argc, char ** argv) {
                                              : LLAMA_FLASH_ATTN_TYPE_AUTO;
         } else if (!strcmp(name, "--backends")) {
             o.backends = value(argc, argv, &i);
+        } else if (!strcmp(name, "--rpc")) {
+            o.rpc = value(argc, argv, &i);
         } else if (!strcmp(name, "--repeat")) {
             o.repeat = atoi(value(argc, argv, &i));
         } else if (!strcmp(name, "--delay-ms")) {
@@ -234,11 +238,29 @@ static bool generate_round(const struct options * o, struct llama_model * model,
     return true;
 }
 
+/* As llama.cpp's own programs do it: the backend is found by name, because it may be loaded at run time. */
+static void add_rpc_server(const char * endpoint) {
+    ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
+    ggml_backend_reg_t (*add_server)(const char *) = NULL;
+    if (rpc) {
+        *(void **) &add_server = ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server");
+    }
+    ggml_backend_reg_t server = add_server ? add_server(endpoint) : NULL;
+    if (!server) {
+        die("cannot use the RPC server", endpoint);
+    }
+    ggml_backend_register(server);
+}
+
 static int generate(const struct options * o) {
     struct llama_model_params model_params = llama_model_default_params();
     model_params.n_gpu_layers = o->n_gpu_layers;
     model_params.load_mode = o->mmap ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
-    struct llama_model * model = load_model(o->model, o->backends, model_params);
+    load_backends(o->backends);
+    if (o->rpc) {
+        add_rpc_server(o->rpc);
+    }
+    struct llama_model * model = load_model(o->model, model_params);
 
     struct dump dump = { o->dump_glob, NULL };
     struct llama_context_params params = llama_context_default_params();

@@ -26,13 +26,16 @@ static inline void log_errors_only(enum ggml_log_level level, const char * text,
 }
 
 /* `backends` is the folder of a GGML_BACKEND_DL build's backends, or NULL for the places ggml looks by itself. */
-static inline struct llama_model * load_model(const char * path, const char * backends, struct llama_model_params params) {
+static inline void load_backends(const char * backends) {
     llama_log_set(log_errors_only, NULL);
     if (backends) {
         ggml_backend_load_all_from_path(backends);
     } else {
         ggml_backend_load_all();
     }
+}
+
+static inline struct llama_model * load_model(const char * path, struct llama_model_params params) {
     struct llama_model * model = llama_model_load_from_file(path, params);
     if (!model) {
         die("cannot load the model", path);

@@ -49,7 +49,8 @@ int main(int argc, char ** argv) {
     const int threads = argc > 3 ? atoi(argv[3]) : 1;
     const char * prompts[2] = { DEFAULT_PROMPT, "Once upon a time there was a" };
 
-    struct llama_model * model = load_model(argv[1], NULL, llama_model_default_params());
+    load_backends(NULL);
+    struct llama_model * model = load_model(argv[1], llama_model_default_params());
     pthread_barrier_t start;
     pthread_barrier_init(&start, NULL, 2);
 

@@ -2,7 +2,7 @@
 
 use super::options::Capture;
 use super::say;
-use crate::live::{Blocked, Collector, Event, Listener, Output, PrivateDir, find_shim};
+use crate::live::{Blocked, Collector, Event, Listener, Output, find_shim};
 use anyhow::{Context, bail};
 use crossbeam::channel::Receiver;
 use ggscope_format::session::{SOCKET_ENV, socket_path};
@@ -44,9 +44,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut collector =
         Collector::start(listener, wanted, Output::directory(dir.clone())).context("cannot start to listen")?;
     say::line(format_args!("traces go to {}, the socket is {}", dir.display(), socket.display()));
-    // Holds a copy of the shim if there is no better place for one.
-    let private = PrivateDir::create().context("cannot create a temporary directory")?;
-    match find_shim(&private) {
+    // Holds a copy of the shim if there is no better place for one, as long as we run.
+    let mut private = None;
+    match find_shim(&mut private) {
         Ok(shim) => say::line(format_args!(
             "programs attach with: {}export LD_PRELOAD={}",
             socket_export(&socket),
@@ -64,7 +64,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     while collector.open_sessions() > 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    drop(collector);
+    drop((collector, private));
     if reporter.join().is_err() {
         bail!("the thread that reports has failed; the traces are complete");
     }

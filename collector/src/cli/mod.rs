@@ -67,9 +67,20 @@ pub fn main() -> ExitCode {
         if is_broken_pipe(&error) {
             return ExitCode::SUCCESS;
         }
-        say::line(format_args!("{error:#}"));
+        say::line(format_args!("{}", with_causes(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// The error and its causes, except those that the one before has told already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// Whoever reads our output has seen enough (`ggscope dump … | head`).
@@ -80,6 +91,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_tells_each_cause_once() {
+        let absent = std::io::Error::other("no such file");
+        let told = crate::trace::TraceError::Open { doing: "open", path: "a.ggtrace".into(), source: absent };
+        assert_eq!(with_causes(&told.into()), "cannot open a.ggtrace: no such file");
+        let context = anyhow::anyhow!("no such file").context("cannot write b");
+        assert_eq!(with_causes(&context), "cannot write b: no such file");
+    }
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {

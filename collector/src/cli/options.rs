@@ -5,6 +5,9 @@ use anyhow::{Context, bail};
 use ggscope_format::segment::{DEFAULT_RING_BYTES, RING_BYTES_RANGE};
 use ggscope_format::session::Level;
 
+/// Room for values, if the user does not say: all layers' hidden states of a prompt of some hundred tokens.
+const VALUE_RING_BYTES: u64 = 16 << 20;
+
 /// How much is recorded.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Capture {
@@ -41,7 +44,11 @@ impl Capture {
             level,
             capture: self.capture.clone(),
             tokens: !self.no_tokens,
-            ring_bytes: self.ring_size.unwrap_or(DEFAULT_RING_BYTES),
+            ring_bytes: self.ring_size.unwrap_or(if level == Level::Tensors {
+                VALUE_RING_BYTES
+            } else {
+                DEFAULT_RING_BYTES
+            }),
         })
     }
 }

@@ -70,7 +70,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let output = output(&args, &program)?;
     let private = PrivateDir::create().context("cannot create a temporary directory for the socket")?;
-    let shim = match find_shim(&private) {
+    let socket = private.path().join("sock");
+    let mut private = Some(private);
+    let shim = match find_shim(&mut private) {
         Ok(shim) => shim,
         Err(error) => return Ok(refused(&error.into())),
     };
@@ -80,8 +82,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Before any thread is started, so that all of them leave signals to this one.
     let signals = Blocked::block().context("cannot block signals")?;
-    let listener = Listener::bind(&private.path().join("sock"))?;
-    let socket = listener.path().to_owned();
+    let listener = Listener::bind(&socket)?;
     let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
     let reporter = {
         let reporter = Reporter::new(collector.events().clone(), args.quiet);

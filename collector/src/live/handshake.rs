@@ -40,20 +40,36 @@ impl Wanted {
             capture: self.capture.clone(),
             tokens: self.tokens,
             ring_bytes: self.ring_bytes,
-            n_rings: segment::DEFAULT_RINGS,
+            // Values come in bursts: fewer and larger rings take no more memory.
+            n_rings: if self.level == Level::Tensors { VALUE_RINGS } else { segment::DEFAULT_RINGS },
         }
     }
 
     /// What the trace file says of itself.
     pub fn recording(&self, hello: Hello) -> Recording {
         Recording {
-            hello,
+            hello: if self.tokens { hello } else { without_texts(hello) },
             level: self.level,
             capture: self.capture.clone(),
             tokens: self.tokens,
             ggscope: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// Rings of a session that records values.
+const VALUE_RINGS: u32 = 2;
+
+/// A prompt may stand on the command line: of the arguments, only the names of options stay.
+fn without_texts(mut hello: Hello) -> Hello {
+    for arg in hello.argv.iter_mut().skip(1) {
+        if !arg.starts_with('-') || arg.contains(char::is_whitespace) {
+            *arg = "…".to_owned();
+        } else if let Some((name, _)) = arg.split_once('=') {
+            *arg = format!("{name}=…");
+        }
+    }
+    hello
 }
 
 /// Why a process did not attach.
@@ -208,5 +224,14 @@ mod tests {
         let begin = Instant::now();
         assert!(matches!(Handshake::begin(collector), Err(HandshakeError::Io { .. })));
         assert!((PATIENCE..PATIENCE * 2).contains(&begin.elapsed()));
+    }
+
+    #[test]
+    fn a_prompt_on_the_command_line_is_no_part_of_a_trace_without_tokens() {
+        let argv = ["llama-cli", "-p", "my secret", "--prompt=my secret", "-m", "model.gguf", "-my secret"];
+        let hello = Hello { argv: argv.map(str::to_owned).to_vec(), ..Hello::default() };
+        let without = Wanted { tokens: false, ..Wanted::default() }.recording(hello.clone());
+        assert_eq!(without.hello.argv, ["llama-cli", "-p", "…", "--prompt=…", "-m", "…", "…"]);
+        assert_eq!(Wanted::default().recording(hello.clone()).hello, hello);
     }
 }

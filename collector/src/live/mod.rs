@@ -6,6 +6,7 @@ mod elf;
 mod handshake;
 mod launch;
 mod listener;
+mod lost_pages;
 mod output;
 mod private_dir;
 mod segment;

@@ -1,6 +1,7 @@
 //! Maps the shared memory that a shim announces, and takes its name away at once: whoever is killed from then on, the
 //! kernel frees it.
 
+use super::lost_pages::Guard;
 use ggscope_format::segment::{Segment, SegmentError};
 use ggscope_format::session::Announce;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
@@ -46,6 +47,8 @@ pub enum SegmentNameError {
 /// A mapped segment.
 pub struct MappedSegment {
     segment: Segment,
+    // Dropped in this order: what is guarded is still mapped.
+    _guard: Guard,
     _mapping: Shmem,
 }
 
@@ -71,10 +74,11 @@ impl MappedSegment {
         if mapping.len() as u64 != announced.bytes {
             return Err(SegmentNameError::Size { name, bytes: mapping.len(), announced: announced.bytes });
         }
+        let guard = Guard::new(mapping.as_ptr(), mapping.len());
         // SAFETY: `mapping` is page-aligned, that long, readable and writable, and is kept as long as the segment.
         let segment = unsafe { Segment::open(mapping.as_ptr(), mapping.len()) }
             .map_err(|source| SegmentNameError::Content { name, source })?;
-        Ok(MappedSegment { segment, _mapping: mapping })
+        Ok(MappedSegment { segment, _guard: guard, _mapping: mapping })
     }
 
     /// What is mapped.

@@ -38,11 +38,12 @@ pub enum ShimError {
     },
 }
 
-/// Path of the shim, fit for `LD_PRELOAD`. What has to be copied goes to the user's cache, or to `fallback`.
+/// Path of the shim, fit for `LD_PRELOAD`. What has to be copied goes to the user's cache, or, if that does not do, to
+/// `fallback`, which is made if it is missing and has to be kept.
 ///
 /// # Errors
 /// When there is none, or it cannot be copied.
-pub fn find_shim(fallback: &PrivateDir) -> Result<PathBuf, ShimError> {
+pub fn find_shim(fallback: &mut Option<PrivateDir>) -> Result<PathBuf, ShimError> {
     if let Some(path) = std::env::var_os(SHIM_ENV).filter(|path| !path.is_empty()).map(PathBuf::from) {
         // The traced program may change its directory.
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -64,7 +65,7 @@ pub fn find_shim(fallback: &PrivateDir) -> Result<PathBuf, ShimError> {
     }
 }
 
-fn plain(path: PathBuf, fallback: &PrivateDir) -> Result<PathBuf, ShimError> {
+fn plain(path: PathBuf, fallback: &mut Option<PrivateDir>) -> Result<PathBuf, ShimError> {
     if is_preloadable(path.as_os_str()) {
         return Ok(path);
     }
@@ -73,15 +74,20 @@ fn plain(path: PathBuf, fallback: &PrivateDir) -> Result<PathBuf, ShimError> {
 }
 
 /// Puts the shim into the cache, or returns the one that is there already.
-fn unpack(bytes: &[u8], hash: u64, fallback: &PrivateDir) -> Result<PathBuf, ShimError> {
+fn unpack(bytes: &[u8], hash: u64, fallback: &mut Option<PrivateDir>) -> Result<PathBuf, ShimError> {
     let name = format!("shim-{hash:016x}.so");
     if let Some(dir) = cache_dir().filter(|dir| is_preloadable(dir.as_os_str()))
         && let Ok(path) = unpack_to(&dir, &name, bytes)
     {
         return Ok(path);
     }
-    unpack_to(fallback.path(), &name, bytes)
-        .map_err(|source| ShimError::Copy { path: fallback.path().join(name), source })
+    let to =
+        |dir: &Path| unpack_to(dir, &name, bytes).map_err(|source| ShimError::Copy { path: dir.join(&name), source });
+    if let Some(dir) = fallback {
+        return to(dir.path());
+    }
+    let made = PrivateDir::create().map_err(|source| ShimError::Copy { path: std::env::temp_dir(), source })?;
+    to(fallback.insert(made).path())
 }
 
 fn unpack_to(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
@@ -149,11 +155,11 @@ mod tests {
     #[test]
     fn a_path_that_the_linker_would_split_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let fallback = PrivateDir::create().unwrap();
+        let mut fallback = None;
         for name in ["a b.so", "a:b.so"] {
             let path = dir.path().join(name);
             std::fs::write(&path, name).unwrap();
-            let copy = plain(path, &fallback).unwrap();
+            let copy = plain(path, &mut fallback).unwrap();
             assert!(is_preloadable(copy.as_os_str()), "{}", copy.display());
             assert_eq!(std::fs::read(&copy).unwrap(), name.as_bytes());
             std::fs::remove_file(copy).unwrap();

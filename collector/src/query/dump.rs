@@ -75,6 +75,12 @@ pub struct Operator<'a> {
     pub eval: u64,
     /// Number within the session of the evaluation's first token that the filter lets through; null without tokens.
     pub token: Option<u64>,
+    /// Its id, if ids were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<i32>,
+    /// Its position in its sequence, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pos: Option<i32>,
     /// Text of that token, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_text: Option<String>,
@@ -174,6 +180,8 @@ struct Chosen {
     tokens: Vec<usize>,
     phase: Phase,
     token: Option<u64>,
+    id: Option<i32>,
+    pos: Option<i32>,
 }
 
 impl Filter {
@@ -211,11 +219,15 @@ impl Filter {
                 tokens,
                 phase: Phase::Prompt,
                 token: None,
+                id: None,
+                pos: None,
             });
         };
         Some(Chosen {
             phase: phase_of(row.generated[first]),
             token: Some(row.first_token.saturating_add(first as u64)),
+            id: row.evaluation.tokens.get(first).copied(),
+            pos: row.evaluation.positions.get(first).copied(),
             tokens,
         })
     }
@@ -228,7 +240,7 @@ struct Prepared {
     nodes: Vec<bool>,
 }
 
-/// An evaluation with executions that a filter lets through, before anything is derived for them.
+/// An evaluation that a filter lets through, before anything is derived for its nodes.
 pub(super) struct Found<'a> {
     /// The evaluation.
     pub row: &'a Row,
@@ -252,9 +264,14 @@ impl Found<'_> {
         self.chosen.token
     }
 
+    /// Whether the filter lets a node through, executed or not.
+    fn takes(&self, id: TensorId) -> bool {
+        self.nodes.get(id.index()).is_some_and(|&taken| taken)
+    }
+
     /// The executed nodes that the filter lets through whatever their time, in order.
     pub fn nodes(&self) -> impl Iterator<Item = TensorId> {
-        self.plan.executed_nodes().filter(|id| self.nodes[id.index()])
+        self.plan.executed_nodes().filter(|&id| self.takes(id))
     }
 
     /// The same with the time of each, as far as the filter lets that time through. The evaluation has to have been
@@ -269,8 +286,8 @@ impl Found<'_> {
     }
 }
 
-/// Calls `f` for each evaluation with an execution that `filter` lets through but for its time, in the order of the
-/// file, until it breaks. Durations are only read if they are wanted.
+/// Calls `f` for each evaluation with tokens that `filter` lets through, in the order of the file, until it breaks.
+/// Durations are only read if they are wanted.
 pub(super) fn find(trace: &Trace, filter: &Filter, durations: bool, mut f: impl FnMut(Found<'_>) -> ControlFlow<()>) {
     let (mut views, mut plans) = (GraphViews::default(), Plans::default());
     let mut prepared: HashMap<GraphId, Prepared> = HashMap::new();
@@ -293,17 +310,17 @@ pub(super) fn find(trace: &Trace, filter: &Filter, durations: bool, mut f: impl 
         }
         let Prepared { view, nodes } = &prepared[&id];
         let plan = plans.of(&view.stored.graph, &row.evaluation);
-        let found = Found { row: &row, view, plan: &plan, filter, nodes, chosen: &chosen };
-        if found.nodes().next().is_none() { ControlFlow::Continue(()) } else { f(found) }
+        f(Found { row: &row, view, plan: &plan, filter, nodes, chosen: &chosen })
     });
 }
 
-/// Calls `f` for each execution that `filter` lets through, in the order of the file, until it breaks.
+/// Calls `f` for each execution (and, with values, each captured view) that `filter` lets through, in the order of the
+/// file, until it breaks.
 pub fn dump(trace: &Trace, filter: &Filter, f: impl FnMut(Operator<'_>) -> ControlFlow<()>) {
     dump_some(trace, filter, |_, _| true, f);
 }
 
-/// The same for those executions among them, by evaluation and node, that are `wanted`.
+/// The same for those among them, by evaluation and node, that are `wanted`.
 pub(super) fn dump_some(
     trace: &Trace,
     filter: &Filter,
@@ -316,11 +333,18 @@ pub(super) fn dump_some(
     find(trace, filter, true, |found| {
         let Found { row, view, plan, chosen, .. } = found;
         let eval = row.evaluation.eval;
-        if !found.nodes().any(|id| wanted(eval.0, id)) {
+        let values = if with_values { trace.values(eval) } else { vec![] };
+        // A view is not executed, but what it shows may have been captured.
+        let captured = values.iter().map(|v| v.tensor).filter(|&id| found.takes(id));
+        let mut shown: Vec<TensorId> = found.nodes().chain(captured).filter(|&id| wanted(eval.0, id)).collect();
+        shown.sort_unstable();
+        shown.dedup();
+        if shown.is_empty() {
             return ControlFlow::Continue(());
         }
-        let values = if with_values { trace.values(eval) } else { vec![] };
-        for (id, span) in found.timed_nodes().filter(|&(id, _)| wanted(eval.0, id)) {
+        let spans = plan.spans(&row.evaluation);
+        for id in shown.into_iter().filter(|id| filter.takes_span(spans[id.index()])) {
+            let span = spans[id.index()].unwrap_or(Span { start: 0, duration: None });
             let run = plan.run(id).and_then(|r| row.evaluation.runs.get(r));
             let device = run.and_then(|r| view.stored.graph.devices.get(usize::from(r.device)));
             let fused_into = if let Execution::Fused(with) = plan.node(id) { Some(with.0) } else { None };
@@ -346,7 +370,7 @@ pub(super) fn text(row: &Row, token: usize, texts: &HashMap<i32, Vec<u8>>) -> Op
 }
 
 /// When the host saw asynchronous runs end, by evaluation and number of the run.
-fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
+pub(super) fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
     let end = |remark| match remark {
         Remark::RunEnd(RunEnd { eval, run, end }) => Some(((eval.0, run), end.0)),
         _ => None,
@@ -354,7 +378,7 @@ fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
     trace.notes().into_iter().filter_map(end).collect()
 }
 
-fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64>) -> Option<WholeRun> {
+pub(super) fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64>) -> Option<WholeRun> {
     let run = row.evaluation.runs.get(number)?;
     let t_ns = row.evaluation.start.0.saturating_add(run.start);
     let seen_done = ends.get(&(row.evaluation.eval.0, number as u32)).map(|end| end.saturating_sub(t_ns));
@@ -385,6 +409,8 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
     Operator {
         eval: row.evaluation.eval.0,
         token: chosen.token,
+        token_id: chosen.id,
+        pos: chosen.pos,
         token_text: None,
         n_tokens: row.evaluation.n_tokens,
         phase: chosen.phase,

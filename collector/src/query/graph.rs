@@ -299,7 +299,7 @@ mod tests {
         shared.sort_unstable();
         assert_eq!(shared, ["attn_inp_k_idxs", "attn_inp_kq_mask", "attn_inp_v_idxs", "inp_pos"]);
         assert_eq!(names(&part, Category::Input), ["l_out-1"]);
-        assert_eq!(names(&part, Category::Output), ["norm-3", "node_125"]);
+        assert_eq!(names(&part, Category::Output), ["norm-3", "node_121"]);
     }
 
     #[test]
@@ -315,7 +315,7 @@ mod tests {
             part.edges.iter().filter(|e| e.cross_layer).map(|e| (name(e.from), name(e.to))).collect();
         assert_eq!(
             crossing,
-            [("l_out-1", "norm-2"), ("l_out-1", "ffn_inp-2"), ("l_out-2", "norm-3"), ("l_out-2", "node_125")]
+            [("l_out-1", "norm-2"), ("l_out-1", "ffn_inp-2"), ("l_out-2", "norm-3"), ("l_out-2", "node_121")]
         );
     }
 

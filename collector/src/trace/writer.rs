@@ -389,6 +389,8 @@ impl TraceWriter {
         if self.rows.is_empty() {
             return Ok(());
         }
+        // Whoever reads a file that was cut after these evaluations reads their tokens' texts too.
+        self.flush_texts()?;
         let rows = std::mem::take(&mut self.rows);
         self.row_bytes = 0;
         self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Evaluations, &rows), &encode_evaluations(&rows))?;
