@@ -166,9 +166,11 @@ fn sorted(trace: &Trace, filter: &Filter, page: &Page) -> Chosen {
             total += 1;
             let key = key(&found, page.sort.by, id, duration);
             let Sort { descending, .. } = page.sort;
-            best.push(Candidate { key, descending, eval: found.row.evaluation.eval.0, node: id.0 });
-            if best.len() > kept {
-                best.pop();
+            let candidate = Candidate { key, descending, eval: found.row.evaluation.eval.0, node: id.0 };
+            if best.len() < kept {
+                best.push(candidate);
+            } else if let Some(mut worst) = best.peek_mut().filter(|worst| candidate < **worst) {
+                *worst = candidate;
             }
         };
         if times_matter {
