@@ -53,6 +53,8 @@ struct Active {
     runs: Vec<(Ticks, Ticks, usize)>,
     /// All clock calls of all runs.
     ticks: Vec<Ticks>,
+    /// The last run that something was copied from; see [`copied`].
+    copied: Option<usize>,
     record: Evaluation,
 }
 
@@ -159,6 +161,7 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
         faults: page_faults(),
         runs,
         ticks,
+        copied: None,
         record,
         begin: clock::now(),
         session,
@@ -336,12 +339,29 @@ unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
     };
     let mut devices = active.backends.iter().filter(|b| !b.cpu).peekable();
     devices.peek()?;
-    if !active.info.captured.iter().chain(&active.info.experts).any(is_on_device) {
-        return None;
-    }
+    let &(_, tensor) = active.info.captured.iter().chain(&active.info.experts).find(|t| is_on_device(t))?;
     // SAFETY: promised by the caller.
     devices.for_each(|b| unsafe { (host.ggml_backend_synchronize)(b.backend as Backend) });
+    // A device that only sends has finished when it answers.
+    // SAFETY: a tensor of the live graph, and a captured one or expert ids are not empty.
+    unsafe { capture::read(host, active.session.layout, tensor as *mut Tensor, 0, &mut [0]) };
     Some(clock::now())
+}
+
+/// A tensor was copied. Inside an evaluation that tells the end of a run on a device that only sends.
+pub fn copied(tensor: *mut Tensor) {
+    ACTIVE.with_borrow_mut(|active| {
+        let Some(active) = active.as_mut().filter(|a| a.backends.iter().any(|b| b.only_sends())) else { return };
+        let Some(&node) = active.info.index.get(&(tensor as usize)) else { return };
+        let computed = |r: &Run| (r.first.0..r.first.0 + r.n_nodes).contains(&node);
+        let run = active.record.runs.iter().rposition(computed).filter(|&run| active.copied < Some(run));
+        let Some(run) = run else { return };
+        if active.backends[usize::from(active.record.runs[run].device)].only_sends() {
+            active.copied = Some(run);
+            let end = active.session.conversion.rate().at(clock::now());
+            active.session.push(&Record::RunEnd(RunEnd { eval: active.record.eval, run: run as u32, end }));
+        }
+    });
 }
 
 /// In a linker-wrapped build the scheduler's calls of backends are not seen. If it had one split and one CPU backend

@@ -5,7 +5,7 @@
 
 use crate::evaluation::{self, Target};
 use crate::graph::GraphRef;
-use crate::host::{AbortCallback, Backend, Buffer, BufferType, CGraph, Device, Host, Reg, Sched};
+use crate::host::{AbortCallback, Backend, Buffer, BufferType, CGraph, Device, Host, Reg, Sched, Tensor};
 use crate::session::{self, Session};
 use crate::{buffers, capture, clock, registry, stderr};
 use ggscope_format::BufferId;
@@ -197,6 +197,14 @@ interpose! {
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_synchronize)(backend) };
         ours(|| evaluation::synchronized(backend));
+    }
+
+    /// A scheduler takes what a device computed to another device.
+    fn ggml_backend_tensor_copy(src: *mut Tensor, dst: *mut Tensor) {
+        let host = host_or!();
+        // SAFETY: the program's own call.
+        unsafe { (host.ggml_backend_tensor_copy)(src, dst) };
+        ours(|| evaluation::copied(src));
     }
 
     /// Forgets the backend; its clock goes after it.

@@ -27,6 +27,13 @@ pub struct BackendInfo {
     pub cpu: bool,
 }
 
+impl BackendInfo {
+    /// Whether waiting for it only waits until it was asked: ggml's RPC answers to reading, not to computing.
+    pub fn only_sends(&self) -> bool {
+        self.name.starts_with("RPC")
+    }
+}
+
 /// A scheduler: for llama.cpp, one context.
 pub struct Scheduler {
     /// Number in the order of creation.

@@ -43,15 +43,25 @@ pub enum Named {
     Nothing,
 }
 
+/// The name of the tensor that the scheduler copied to a device: `Qcur-0 (view)` for `CUDA0#Qcur-0 (view)#0`.
+fn copied_name(name: &str) -> Option<&str> {
+    let (device_and_name, copy) = name.rsplit_once('#')?;
+    copy.parse::<u32>().ok()?;
+    Some(device_and_name.split_once('#')?.1)
+}
+
+/// The node that a leaf is a device's copy of. Of several with its name the last: they belong to one layer.
+pub fn copied_node(graph: &Graph, leaf: TensorId) -> Option<TensorId> {
+    let copy = graph.tensor(leaf).filter(|_| leaf.0 >= graph.n_nodes)?;
+    let name = copied_name(&copy.name)?;
+    let original = |t: &Tensor| t.name == name && t.ne == copy.ne && t.dtype == copy.dtype;
+    graph.nodes().filter(|(_, t)| original(t)).last().map(|(id, _)| id)
+}
+
 /// The name of the tensor at the bottom of views and copies: `cache_k_l0` for `cache_k_l0 (view) (permuted)` and for
 /// `CUDA0#cache_k_l0 (view)#0`, the scheduler's copy.
 pub fn base_name(name: &str) -> &str {
-    let copied = || {
-        let (device_and_name, copy) = name.rsplit_once('#')?;
-        copy.parse::<u32>().ok()?;
-        Some(device_and_name.split_once('#')?.1)
-    };
-    let base = copied().unwrap_or(name);
+    let base = copied_name(name).unwrap_or(name);
     base.split_once(" (").map_or(base, |(base, _)| base)
 }
 
@@ -115,6 +125,8 @@ impl Layers {
 
 struct Builder<'a> {
     graph: &'a Graph,
+    /// The node that each tensor is: of a device's copy of a node, that node.
+    node: Vec<usize>,
     names: Vec<Named>,
     /// Tensors that have it as source or are views of it.
     consumers: Vec<Vec<u32>>,
@@ -124,9 +136,15 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn new(graph: &Graph) -> Builder<'_> {
         let names: Vec<Named> = graph.tensors.iter().map(|t| named(&t.name)).collect();
+        let mut node: Vec<usize> = (0..names.len()).collect();
+        for (id, _) in graph.leaves() {
+            if let Some(original) = copied_node(graph, id) {
+                node[id.index()] = original.index();
+            }
+        }
         let mut consumers = vec![vec![]; names.len()];
         for (id, tensor) in graph.nodes() {
-            for source in sources(tensor) {
+            for source in sources(tensor).map(|s| node[s]) {
                 if consumers[source].last() != Some(&id.0) {
                     consumers[source].push(id.0);
                 }
@@ -135,7 +153,7 @@ impl Builder<'_> {
         let by_name = |name: &Named| if let Named::Layer(layer) = name { Some(*layer) } else { None };
         let of = names.iter().map(by_name).collect();
         let types = vec![None; names.len()];
-        Builder { graph, names, consumers, layers: Layers { of, types } }
+        Builder { graph, node, names, consumers, layers: Layers { of, types } }
     }
 
     fn is_unnamed(&self, i: usize) -> bool {
@@ -167,6 +185,10 @@ impl Builder<'_> {
             };
             self.layers.types[i] = Some(part);
         }
+        for i in n_nodes..self.names.len() {
+            let node = self.node[i];
+            (self.layers.of[i], self.layers.types[i]) = (self.layers.of[node], self.layers.types[node]);
+        }
         self.layers
     }
 
@@ -194,7 +216,7 @@ impl Builder<'_> {
             self.layers.of[i] = self.layers.of[source];
             self.layers.types[i] = self.layers.types[source];
         } else if self.layers.of[i].is_none() && self.layers.types[i].is_none() {
-            self.layers.of[i] = sources(tensor).filter_map(|s| self.layers.of[s]).max();
+            self.layers.of[i] = sources(tensor).filter_map(|s| self.layers.of[self.node[s]]).max();
         }
     }
 
@@ -203,7 +225,7 @@ impl Builder<'_> {
         let mut reached: Vec<bool> = (0..self.names.len()).map(|i| is_start(self, i)).collect();
         for (id, tensor) in self.graph.nodes() {
             let i = id.index();
-            reached[i] = reached[i] || sources(tensor).any(|s| reached[s]);
+            reached[i] = reached[i] || sources(tensor).any(|s| reached[self.node[s]]);
         }
         reached
     }
@@ -214,7 +236,7 @@ impl Builder<'_> {
         for (id, tensor) in self.graph.nodes().collect::<Vec<_>>().into_iter().rev() {
             let of_layer = self.layers.layer(id).is_some() && tensor.flags.has(TensorFlags::COMPUTED);
             if of_layer || reaching[id.index()] {
-                sources(tensor).for_each(|s| reaching[s] = true);
+                sources(tensor).for_each(|s| reaching[self.node[s]] = true);
             }
         }
         reaching
@@ -281,6 +303,31 @@ mod tests {
             assert_eq!(named(name), Named::Other, "{name}");
         }
         assert_eq!(named("node_7 (view)"), Named::Nothing);
+    }
+
+    #[test]
+    fn a_devices_copy_of_a_node_belongs_where_the_node_belongs() {
+        let mut b = Builder::default();
+        let table = b.weight("token_embd.weight", true, &[64, 64]);
+        let ids = b.input("inp_tokens", None, &[1]);
+        let norm = b.weight("blk.0.attn_norm.weight", true, &[64]);
+        let embedding = b.node("embd", "GET_ROWS", &[64], &[table, ids]);
+        let copy = b.input("CUDA0#embd#0", Some(0), &[64]);
+        let layer = b.node("attn_norm-0", "MUL", &[64], &[copy, norm]);
+        b.node("node_2", "SQR", &[64], &[layer]);
+        let on_cpu = b.input("CPU#node_2#0", Some(0), &[64]);
+        b.node("l_out-0", "ADD", &[64], &[layer, on_cpu]);
+        let graph = b.finish(0, "m.gguf").graph;
+        let layers = Layers::of(&graph);
+        let id = |name: &str| TensorId(graph.tensors.iter().position(|t| t.name == name).unwrap() as u32);
+        assert_eq!(copied_node(&graph, id("CUDA0#embd#0")), Some(id("embd")));
+        assert_eq!(copied_node(&graph, id("inp_tokens")), None);
+        for name in ["embd", "CUDA0#embd#0"] {
+            assert_eq!((layers.layer(id(name)), layers.node_type(id(name))), (None, NodeType::Embedding), "{name}");
+        }
+        for name in ["node_2", "CPU#node_2#0"] {
+            assert_eq!((layers.layer(id(name)), layers.node_type(id(name))), (Some(0), NodeType::Layer), "{name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the leaves of a graph are for, told from their use: the operator that takes one, and as which source. Views,
 //! copies and casts are looked through. A leaf that no known use explains is named after its name in llama.cpp.
 
-use super::layers::{base_name, cache};
+use super::layers::{base_name, cache, copied_node};
 use crate::trace::StoredGraph;
 use ggscope_format::TensorId;
 use ggscope_format::record::{BufferUsage, Graph, Tensor};
@@ -67,6 +67,9 @@ pub fn meaning(stored: &StoredGraph, leaf: TensorId, uses: &[Use]) -> String {
         } else {
             "weight".into()
         };
+    }
+    if copied_node(graph, leaf).is_some() {
+        return "copy of a node, for a device".into();
     }
     let by_use: BTreeSet<String> = uses.iter().filter_map(|&u| by_use(graph, u)).collect();
     if !by_use.is_empty() {

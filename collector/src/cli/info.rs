@@ -72,6 +72,10 @@ fn summary(file: &str, info: &Info) -> String {
         all => format!(", {:.1}% with a time of their own", info.timed_operators as f64 * 100.0 / all as f64),
     };
     lines.push(("operators", format!("{}{timed}", number(info.operators))));
+    for device in &info.devices {
+        let (operators, runs) = (number(device.operators), number(device.runs));
+        lines.push(("", format!("{operators} on {} in {runs} runs of {} in all", device.name, duration(device.ns))));
+    }
     let faults = &info.page_faults;
     lines.push(("page faults", format!("{} minor, {} from disk", number(faults.minor), number(faults.major))));
     if info.size.value_bytes > 0 {

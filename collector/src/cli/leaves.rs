@@ -4,6 +4,8 @@ use super::say;
 use super::text::{place, printable, shape};
 use crate::query::leaves::{Leaf, UsedBy, leaves};
 use crate::trace::Trace;
+use ggscope_format::record::MAX_DIMS;
+use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,15 +45,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn table(out: &mut impl Write, leaves: &[Leaf]) -> std::io::Result<()> {
-    let rows: Vec<[String; 7]> = leaves
+    let rows: Vec<[String; 7]> = by_name(leaves)
         .iter()
-        .map(|leaf| {
+        .map(|Shapes { leaf, least, most, bytes }| {
             let used_by: Vec<String> = leaf.used_by.iter().map(used_by).collect();
             [
                 printable(&leaf.name).into_owned(),
                 printable(&leaf.meaning).into_owned(),
-                format!("{}{}", printable(&leaf.dtype), shape(&leaf.ne)),
-                say::bytes(leaf.bytes),
+                format!("{}{}", printable(&leaf.dtype), shapes(least, most)),
+                if bytes.0 == bytes.1 {
+                    say::bytes(bytes.0)
+                } else {
+                    format!("{} to {}", say::bytes(bytes.0), say::bytes(bytes.1))
+                },
                 place(leaf.memory, leaf.file.as_deref(), leaf.offset, leaf.buffer.as_deref()),
                 say::thousands(leaf.accesses),
                 printable(&used_by.join(", ")).into_owned(),
@@ -66,6 +72,56 @@ fn table(out: &mut impl Write, leaves: &[Leaf]) -> std::io::Result<()> {
         writeln!(out, "{name:<a$}  {meaning:<b$}  {shape:<c$}  {size:>d$}  {place:<e$}  {accesses:>f$}  {used_by}")?;
     }
     Ok(())
+}
+
+/// A leaf in all the shapes that it has, for example for prompts of different lengths.
+struct Shapes {
+    /// With the uses of all of them.
+    leaf: Leaf,
+    least: [i64; MAX_DIMS],
+    most: [i64; MAX_DIMS],
+    bytes: (u64, u64),
+}
+
+/// One row for each name, type, meaning and place; JSON has one for each shape.
+fn by_name(leaves: &[Leaf]) -> Vec<Shapes> {
+    let mut rows: Vec<Shapes> = vec![];
+    let mut known = HashMap::new();
+    for leaf in leaves {
+        let key = (&leaf.name, &leaf.dtype, &leaf.meaning, &leaf.file, leaf.offset, &leaf.buffer);
+        let i = *known.entry(key).or_insert(rows.len());
+        let Some(row) = rows.get_mut(i) else {
+            rows.push(Shapes { leaf: leaf.clone(), least: leaf.ne, most: leaf.ne, bytes: (leaf.bytes, leaf.bytes) });
+            continue;
+        };
+        row.least = std::array::from_fn(|d| row.least[d].min(leaf.ne[d]));
+        row.most = std::array::from_fn(|d| row.most[d].max(leaf.ne[d]));
+        row.bytes = (row.bytes.0.min(leaf.bytes), row.bytes.1.max(leaf.bytes));
+        row.leaf.accesses += leaf.accesses;
+        for used in &leaf.used_by {
+            match row.leaf.used_by.iter_mut().find(|known| known.op == used.op) {
+                Some(known) => {
+                    known.operators = known.operators.max(used.operators);
+                    known.layers.extend(&used.layers);
+                    known.layers.sort_unstable();
+                    known.layers.dedup();
+                }
+                None => row.leaf.used_by.push(used.clone()),
+            }
+        }
+    }
+    rows
+}
+
+/// `[256×1]` to `[256×41]` is `[256×1-41]`.
+fn shapes(least: &[i64; MAX_DIMS], most: &[i64; MAX_DIMS]) -> String {
+    if least == most {
+        return shape(least);
+    }
+    let shown = most.iter().rposition(|&n| n != 1).map_or(1, |d| d + 1);
+    let dim = |(a, b): (&i64, &i64)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    let dims: Vec<String> = least.iter().zip(most).take(shown).map(dim).collect();
+    format!("[{}]", dims.join("×"))
 }
 
 /// `ROPE ×60 in layers 0-29`.
@@ -84,5 +140,32 @@ fn used_by(used: &UsedBy) -> String {
         0 => format!("{}{times}", used.op),
         1 => format!("{}{times} in layer {}", used.op, layers[0]),
         _ => format!("{}{times} in layers {}", used.op, layers.join(",")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_of_prompts_of_several_lengths_is_one_row_with_all_its_uses() {
+        let input = |n, operators, layer| Leaf {
+            name: "inp_pos".into(),
+            dtype: "i32".into(),
+            ne: [n, 1, 1, 1],
+            bytes: n as u64 * 4,
+            meaning: "positions for RoPE".into(),
+            memory: "BUFFER",
+            file: None,
+            offset: None,
+            buffer: Some("CPU".into()),
+            used_by: vec![UsedBy { op: "ROPE".into(), layers: vec![layer], operators }],
+            accesses: 10,
+        };
+        let rows = by_name(&[input(41, 60, 1), input(1, 58, 0), input(5, 60, 1)]);
+        assert_eq!(rows.len(), 1);
+        assert_eq!(shapes(&rows[0].least, &rows[0].most), "[1-41]");
+        assert_eq!((rows[0].bytes, rows[0].leaf.accesses), ((4, 164), 30));
+        assert_eq!(used_by(&rows[0].leaf.used_by[0]), "ROPE ×60 in layers 0-1");
     }
 }

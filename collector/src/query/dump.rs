@@ -369,13 +369,16 @@ pub(super) fn text(row: &Row, token: usize, texts: &HashMap<i32, Vec<u8>>) -> Op
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// When the host saw asynchronous runs end, by evaluation and number of the run.
+/// When the host saw asynchronous runs end, by evaluation and number of the run. Said twice, the later counts.
 pub(super) fn run_ends(trace: &Trace) -> HashMap<(u64, u32), u64> {
-    let end = |remark| match remark {
-        Remark::RunEnd(RunEnd { eval, run, end }) => Some(((eval.0, run), end.0)),
-        _ => None,
-    };
-    trace.notes().into_iter().filter_map(end).collect()
+    let mut ends: HashMap<(u64, u32), u64> = HashMap::new();
+    for remark in trace.notes() {
+        if let Remark::RunEnd(RunEnd { eval, run, end }) = remark {
+            let seen = ends.entry((eval.0, run)).or_default();
+            *seen = end.0.max(*seen);
+        }
+    }
+    ends
 }
 
 pub(super) fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64>) -> Option<WholeRun> {

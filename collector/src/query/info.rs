@@ -1,8 +1,12 @@
-//! What a trace is of, in numbers: the summary. It reads the head of the file and its index, not the evaluations.
+//! What a trace is of, in numbers: the summary. It reads the head of the file and its index, and the evaluations only
+//! where devices worked on after the host had counted them.
 
-use crate::trace::{OperatorTotal, Remark, Totals, Trace};
+use super::dump::{run_ends, whole_run};
+use crate::analysis::timing::Plans;
+use crate::trace::{OperatorTotal, Remark, Select, Totals, Trace};
 use ggscope_format::FORMAT_VERSION;
 use serde::Serialize;
+use std::ops::ControlFlow;
 use utoipa::ToSchema;
 
 /// The summary of a trace.
@@ -44,6 +48,9 @@ pub struct Info {
     pub page_faults: PageFaults,
     /// Times by kind of operator, longest first; empty if the file was cut.
     pub operators_by_time: Vec<ByOperator>,
+    /// Devices that work asynchronously, and are timed as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
     /// What was lost.
     pub dropped: Dropped,
     /// Sizes.
@@ -141,6 +148,19 @@ pub struct ByOperator {
     pub ns: u64,
 }
 
+/// What a device computed without telling the times of its operators.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Device {
+    /// Its name in ggml.
+    pub name: String,
+    /// How often it was given a part of a graph.
+    pub runs: u64,
+    /// Operators in them.
+    pub operators: u64,
+    /// Sum of their times, each until the host saw it done.
+    pub ns: u64,
+}
+
 /// What was lost.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Dropped {
@@ -163,7 +183,9 @@ pub struct Size {
 
 /// The summary of `trace`.
 pub fn info(trace: &Trace) -> Info {
-    let (recording, totals) = (trace.recording(), trace.totals());
+    let recording = trace.recording();
+    let mut totals = trace.totals().clone();
+    let devices = count_devices(trace, &mut totals);
     let hello = &recording.hello;
     let mut models = trace.models().iter().map(|m| Model {
         path: m.path.clone(),
@@ -209,12 +231,50 @@ pub fn info(trace: &Trace) -> Info {
         },
         page_faults: PageFaults { minor: totals.minor_faults, major: totals.major_faults },
         operators_by_time: trace.operators().iter().map(by_operator).collect(),
+        devices,
         dropped: Dropped { records: totals.dropped_records, bytes: totals.dropped_bytes },
-        size: size(totals),
+        size: size(&totals),
         notes,
         // Last, because reading can find something wrong.
         warnings: warnings(trace),
     }
+}
+
+/// What asynchronous devices did, and until when: adds the times after the host had come back to `totals`.
+fn count_devices(trace: &Trace, totals: &mut Totals) -> Vec<Device> {
+    let ends = run_ends(trace);
+    let (mut devices, mut plans): (Vec<Device>, Plans) = Default::default();
+    if ends.is_empty() {
+        return devices;
+    }
+    trace.for_each_evaluation(&Select::default(), false, |row| {
+        let e = &row.evaluation;
+        let asynchronous = |&r: &usize| ends.contains_key(&(e.eval.0, r as u32));
+        let runs: Vec<usize> = (0..e.runs.len()).filter(asynchronous).collect();
+        let Ok(stored) = trace.graph(e.graph) else { return ControlFlow::Continue(()) };
+        if runs.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let plan = plans.of(&stored.graph, e);
+        let mut operators = vec![0; e.runs.len()];
+        plan.executed_nodes().filter_map(|id| plan.run(id)).for_each(|r| operators[r] += 1);
+        let mut end = e.end.0;
+        for (r, run) in runs.into_iter().filter_map(|r| Some((r, whole_run(&row, r, &ends)?))) {
+            let name = stored.graph.devices.get(usize::from(e.runs[r].device)).map_or("?", String::as_str);
+            let at = devices.iter().position(|d| d.name == name).unwrap_or_else(|| {
+                devices.push(Device { name: name.to_owned(), runs: 0, operators: 0, ns: 0 });
+                devices.len() - 1
+            });
+            let device = &mut devices[at];
+            device.runs += 1;
+            device.operators += operators[r];
+            device.ns = device.ns.saturating_add(run.dur_ns);
+            end = end.max(run.t_ns.saturating_add(run.dur_ns));
+        }
+        totals.lasted(&row, end);
+        ControlFlow::Continue(())
+    });
+    devices
 }
 
 fn rate(tokens: u64, ns: u64) -> Option<f64> {
@@ -249,7 +309,10 @@ fn warnings(trace: &Trace) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::testing::{Shape, write};
+    use crate::trace::TraceWriter;
+    use crate::trace::testing::{Random, Shape, evaluation, llama, recording, write};
+    use ggscope_format::Nanos;
+    use ggscope_format::record::RunEnd;
 
     #[test]
     fn the_summary_has_every_field_that_was_promised() {
@@ -282,6 +345,7 @@ mod tests {
         ] {
             assert_eq!(json.pointer(pointer), Some(&value), "{pointer}");
         }
+        assert_eq!(json.get("devices"), None, "all was computed before the host came back");
         let number = |pointer: &str| json.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap();
         assert!(number("/time/first_ns") < number("/time/last_ns"));
         assert!(number("/time/compute_ns") > 0.0 && number("/tokens_per_second/generate") > 0.0);
@@ -289,5 +353,29 @@ mod tests {
         assert_eq!(number("/size/file_bytes"), file);
         assert_eq!(number("/size/bytes_per_generated_token"), file / 9.0);
         assert!(json["warnings"][0].as_str().unwrap().contains("2 records (99 bytes) were lost"));
+    }
+
+    #[test]
+    fn what_a_device_did_after_the_host_came_back_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.ggtrace");
+        let shape = Shape { n_layer: 2, ..Shape::default() };
+        let mut stored = llama(0, shape);
+        stored.graph.devices = vec!["CUDA0".into()];
+        let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+        e.durations.clear();
+        (e.runs[0].clocked, e.runs[0].n_calls, e.runs[0].duration) = (false, 0, 7_000);
+        let (begin, length) = (e.start.0 + e.runs[0].start, e.end.0 - e.start.0);
+        let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
+        writer.graph(stored).unwrap();
+        writer.evaluation(e.clone()).unwrap();
+        writer.run_end(RunEnd { eval: e.eval, run: 0, end: Nanos(e.end.0 + 500) }).unwrap();
+        writer.finish().unwrap();
+        let info = info(&Trace::open(&path).unwrap());
+        assert_eq!((info.time.compute_ns, info.time.last_ns), (length + 500, e.end.0 + 500));
+        assert_eq!(info.time.prompt_ns + info.time.generate_ns, info.time.compute_ns);
+        let device = serde_json::to_value(&info.devices).unwrap();
+        let ns = e.end.0 + 500 - begin;
+        assert_eq!(device, serde_json::json!([{ "name": "CUDA0", "runs": 1, "operators": 44, "ns": ns }]));
     }
 }

@@ -58,13 +58,24 @@ impl Totals {
         self.timed_operators += plan.timed();
         self.prompt_tokens += tokens - generated;
         self.generated_tokens += generated;
-        let to_answer =
-            if tokens == 0 { 0 } else { (u128::from(length) * u128::from(generated) / u128::from(tokens)) as u64 };
+        self.add_length(row, length);
+        self.minor_faults += u64::from(e.minor_faults);
+        self.major_faults += u64::from(e.major_faults);
+    }
+
+    /// An evaluation that was counted in lasted until `end`, because a device went on after the host had come back.
+    pub fn lasted(&mut self, row: &Row, end: u64) {
+        self.last_ns = self.last_ns.max(end);
+        self.add_length(row, end.saturating_sub(row.evaluation.end.0));
+    }
+
+    fn add_length(&mut self, row: &Row, length: u64) {
+        let tokens = row.generated.len() as u128;
+        let generated = row.generated.iter().filter(|&&g| g).count() as u128;
+        let to_answer = (u128::from(length) * generated).checked_div(tokens).unwrap_or(0) as u64;
         self.compute_ns = self.compute_ns.saturating_add(length);
         self.generate_ns = self.generate_ns.saturating_add(to_answer);
         self.prompt_ns = self.prompt_ns.saturating_add(length - to_answer);
-        self.minor_faults += u64::from(e.minor_faults);
-        self.major_faults += u64::from(e.major_faults);
     }
 }
 

@@ -210,6 +210,7 @@ void * ggml_backend_dev_buffer_from_host_ptr(void * device, void * p, size_t n, 
 void * ggml_backend_reg_get_proc_address(void * reg, const char * name) { (void) reg; (void) name; return NULL; }
 int ggml_backend_graph_compute(void * backend, void * graph) { (void) backend; (void) graph; return 0; }
 void ggml_backend_synchronize(void * backend) { (void) backend; }
+void ggml_backend_tensor_copy(void * src, void * dst) { (void) src; (void) dst; }
 int ggml_backend_sched_get_n_splits(void * sched) { (void) sched; return 1; }
 void ggml_backend_tensor_get(void * t, void * to, size_t offset, size_t n) { (void) t; (void) to; (void) offset; (void) n; }
 int ggml_backend_tensor_alloc(void * buffer, void * t, void * addr) { (void) buffer; (void) t; (void) addr; return -1; }
