@@ -311,7 +311,7 @@ mod tests {
         let table = b.weight("token_embd.weight", true, &[64, 64]);
         let ids = b.input("inp_tokens", None, &[1]);
         let norm = b.weight("blk.0.attn_norm.weight", true, &[64]);
-        let embedding = b.node("embd", "GET_ROWS", &[64], &[table, ids]);
+        b.node("embd", "GET_ROWS", &[64], &[table, ids]);
         let copy = b.input("CUDA0#embd#0", Some(0), &[64]);
         let layer = b.node("attn_norm-0", "MUL", &[64], &[copy, norm]);
         b.node("node_2", "SQR", &[64], &[layer]);
