@@ -26,11 +26,11 @@ impl Access {
         Access { address, token: token.map(Arc::from) }
     }
 
-    /// Whether `host` is a name of this server. On a loopback address those are known; elsewhere only the
-    /// administrator knows them, and the token protects.
+    /// Whether `host` is a name of this server. On a loopback address those are known, whatever port it was forwarded
+    /// to (`ssh -L`); elsewhere only the administrator knows them, and the token protects.
     fn is_own_host(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
-        if authority.as_str().contains('@') || authority.port_u16().unwrap_or(80) != self.address.port() {
+        if authority.as_str().contains('@') {
             return false;
         }
         if !self.address.ip().is_loopback() {
@@ -148,11 +148,17 @@ mod tests {
     #[test]
     fn only_names_of_this_server_are_answered() {
         let access = loopback(None);
-        for own in ["127.0.0.1:4000", "localhost:4000", "LOCALHOST:4000", "[::1]:4000", "127.0.0.2:4000"] {
+        for own in ["127.0.0.1:4000", "localhost:4000", "LOCALHOST:4000", "[::1]:4000", "127.0.0.2", "localhost:9000"] {
             assert_eq!(status(&access, &[("host", own)], "/"), 200, "{own}");
         }
-        let others =
-            ["evil.example:4000", "127.0.0.1", "localhost:80", "localhost.evil.example:4000", "a@localhost:4000", ""];
+        let others = [
+            "evil.example:4000",
+            "evil.example",
+            "localhost.evil.example:4000",
+            "127.0.0.1.evil",
+            "a@localhost:4000",
+            "",
+        ];
         for other in others {
             assert_eq!(status(&access, &[("host", other)], "/"), 403, "{other}");
         }
