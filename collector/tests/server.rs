@@ -10,10 +10,11 @@ use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
 use ggscope_collector::trace::{Trace, TraceWriter};
 use ggscope_format::GraphId;
 use serde_json::{Value as Json, json};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 const HOSTILE: &str = "<img src=x onerror=\"alert(1)\">-0";
@@ -310,4 +311,33 @@ fn many_clients_are_answered_at_once() {
             scope.spawn(move || server.ok(&format!("/api/v1/sessions/0/operators?evals={}", i % 10)));
         }
     });
+}
+
+#[test]
+fn the_command_line_serves_until_it_is_told_to_stop_and_prints_the_same_graph() {
+    let server = Running::start(None);
+    let ggscope = || std::process::Command::new(env!("CARGO_BIN_EXE_ggscope"));
+    let path = server.path.to_str().unwrap();
+    let printed = ggscope().args(["graph", path, "--layer", "1"]).output().unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    let printed: Json = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(printed, server.ok("/api/v1/sessions/0/graphs/1?layer=1"), "of the graph with the most evaluations");
+    let refused = ggscope().args(["graph", path, "--layer", "3"]).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("has no layer 3: it has layers 0 to 2"), "{said}");
+
+    let taken = server.address.to_string();
+    let mut open = ggscope().args(["open", path, "--listen", &taken]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(open.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("is taken"), "the test's own server has the port");
+    let said = lines.next().unwrap();
+    let at = said.split_once("http://").and_then(|(_, rest)| rest.split('/').next()).unwrap().parse().unwrap();
+    let other = Running { address: at, path: server.path.clone(), _dir: tempfile::tempdir().unwrap() };
+    assert_eq!(other.ok("/api/v1/sessions/0"), server.ok("/api/v1/sessions/0"));
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(open.id() as i32, libc::SIGINT) };
+    assert!(open.wait().unwrap().success());
+
+    let open = ggscope().args(["open", path, "--listen", "0.0.0.0:0"]).output().unwrap();
+    assert!(!open.status.success() && String::from_utf8_lossy(&open.stderr).contains("give --token"), "{open:?}");
 }

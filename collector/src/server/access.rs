@@ -15,14 +15,14 @@ use std::sync::Arc;
 
 /// What a request has to show.
 #[derive(Clone)]
-pub struct Access {
+pub(super) struct Access {
     address: SocketAddr,
     token: Option<Arc<str>>,
 }
 
 impl Access {
     /// Rules for a server that listens on `address`.
-    pub fn new(address: SocketAddr, token: Option<String>) -> Access {
+    pub(super) fn new(address: SocketAddr, token: Option<String>) -> Access {
         Access { address, token: token.map(Arc::from) }
     }
 

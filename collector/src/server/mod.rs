@@ -11,9 +11,9 @@ mod problem;
 mod session;
 mod tables;
 
-pub use access::Access;
 pub use session::Sessions;
 
+use access::Access;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
