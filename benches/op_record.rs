@@ -1,6 +1,8 @@
 //! What one operator costs the traced program: the clock's call after the operator, and its share of writing the
 //! evaluation to the ring afterwards. `cargo bench -p ggscope-shim --bench op_record`
 
+#![allow(missing_docs, reason = "criterion's macros make public functions without any")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ggscope::clock::{self, Conversion, Ticks};
 use ggscope::op_clock::{OpClock, op_clock};

@@ -337,6 +337,9 @@ unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
         // SAFETY: the buffer of a live tensor.
         !buffer.is_null() && !unsafe { (host.ggml_backend_buffer_is_host)(buffer) }
     };
+    if active.session.level < Level::Tensors {
+        return None;
+    }
     let mut devices = active.backends.iter().filter(|b| !b.cpu).peekable();
     devices.peek()?;
     let &(_, tensor) = active.info.captured.iter().chain(&active.info.experts).find(|t| is_on_device(t))?;
@@ -398,6 +401,12 @@ unsafe fn read_experts(active: &mut Active) {
         let ids = unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, layout) };
         let ([n_used, n_tokens, ..], [_, row, ..]) = (ids.ne(), ids.nb());
         if ids.buffer().is_null() || n_used <= 0 || !(0..=MAX_TOKENS).contains(&n_tokens) {
+            continue;
+        }
+        // SAFETY: the buffer of a live tensor.
+        let on_device = !unsafe { (host.ggml_backend_buffer_is_host)(ids.buffer()) };
+        if on_device && active.session.level < Level::Tensors {
+            // A read for every layer of every token is what a program is not to wait for unless it was asked for.
             continue;
         }
         let mut experts = Experts { tensor: id, n_used: n_used as u32, ids: vec![0; (n_used * n_tokens) as usize] };

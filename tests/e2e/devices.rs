@@ -235,7 +235,7 @@ fn experts_that_a_device_chose_are_told() {
     tiny_model::write_moe_gguf(&model, 8, 2);
     let seen = server.dir.path().join("seen");
     run(server.generate(&model, 99, &["--eval-callback", "ffn_moe_topk-*", seen.to_str().unwrap()])).ok();
-    let trace = server.recorded(&model, 99, &[]);
+    let trace = server.recorded(&model, 99, &["--level", "tensors"]);
     let chosen = read_eval_dump(&seen);
     assert_eq!(chosen.len() as u64, N * tiny_model::N_LAYER);
     let rows = dump(&trace, &["--op", "MUL_MAT_ID"]);

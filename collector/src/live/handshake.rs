@@ -63,10 +63,10 @@ const VALUE_RINGS: u32 = 2;
 /// A prompt may stand on the command line: of the arguments, only the names of options stay.
 fn without_texts(mut hello: Hello) -> Hello {
     for arg in hello.argv.iter_mut().skip(1) {
-        let (name, with_value) = arg.split_once('=').map_or((arg.as_str(), false), |(name, _)| (name, true));
+        let name = arg.split_once('=').map_or(arg.as_str(), |(name, _)| name);
         if !name.starts_with('-') || name.contains(char::is_whitespace) {
             *arg = "…".to_owned();
-        } else if with_value {
+        } else if name != arg {
             *arg = format!("{name}=…");
         }
     }
