@@ -248,6 +248,8 @@ pub(super) struct Found<'a> {
     pub view: &'a GraphView,
     /// Which time belongs to which of its nodes.
     pub plan: &'a Plan,
+    /// How many executed nodes the filter lets through whatever their time.
+    pub count: u64,
     filter: &'a Filter,
     nodes: &'a [bool],
     chosen: &'a Chosen,
@@ -291,6 +293,8 @@ impl Found<'_> {
 pub(super) fn find(trace: &Trace, filter: &Filter, durations: bool, mut f: impl FnMut(Found<'_>) -> ControlFlow<()>) {
     let (mut views, mut plans) = (GraphViews::default(), Plans::default());
     let mut prepared: HashMap<GraphId, Prepared> = HashMap::new();
+    // By plan, which is kept so that its address stays its own: counting nodes anew for every token would cost most.
+    let mut counts: HashMap<*const Plan, (Arc<Plan>, u64)> = HashMap::new();
     trace.for_each_evaluation(&filter.select(), durations, |row| {
         let Some(chosen) = filter.choose(&row) else { return ControlFlow::Continue(()) };
         let id = row.evaluation.graph;
@@ -310,7 +314,15 @@ pub(super) fn find(trace: &Trace, filter: &Filter, durations: bool, mut f: impl 
         }
         let Prepared { view, nodes } = &prepared[&id];
         let plan = plans.of(&view.stored.graph, &row.evaluation);
-        f(Found { row: &row, view, plan: &plan, filter, nodes, chosen: &chosen })
+        if counts.len() >= 256 {
+            counts.clear();
+        }
+        let count = counts.entry(Arc::as_ptr(&plan)).or_insert_with(|| {
+            let taken = plan.executed_nodes().filter(|id| nodes[id.index()]);
+            (Arc::clone(&plan), taken.count() as u64)
+        });
+        let count = count.1;
+        f(Found { row: &row, view, plan: &plan, count, filter, nodes, chosen: &chosen })
     });
 }
 

@@ -134,22 +134,22 @@ pub fn operators(trace: &Trace, filter: &Filter, page: &Page, mut f: impl FnMut(
 type Chosen = (HashMap<(u64, u32), usize>, u64);
 
 fn in_file_order(trace: &Trace, filter: &Filter, page: &Page) -> Chosen {
-    let (mut chosen, mut total) = (HashMap::new(), 0);
-    let end = (page.offset as u64).saturating_add(page.limit as u64);
+    let (mut chosen, mut total) = (HashMap::new(), 0_u64);
+    let first = page.offset as u64;
+    let end = first.saturating_add(page.limit as u64);
     let times_matter = filter.durations.is_some();
     find(trace, filter, times_matter, |found| {
-        let mut take = |ids: &mut dyn Iterator<Item = TensorId>| {
-            for id in ids {
-                if (page.offset as u64..end).contains(&total) {
-                    chosen.insert((found.row.evaluation.eval.0, id.0), (total - page.offset as u64) as usize);
-                }
-                total += 1;
+        if !times_matter && (end <= total || total.saturating_add(found.count) <= first) {
+            total += found.count;
+            return ControlFlow::Continue(());
+        }
+        let ids: Vec<TensorId> =
+            if times_matter { found.timed_nodes().map(|n| n.0).collect() } else { found.nodes().collect() };
+        for id in ids {
+            if (first..end).contains(&total) {
+                chosen.insert((found.row.evaluation.eval.0, id.0), (total - first) as usize);
             }
-        };
-        if times_matter {
-            take(&mut found.timed_nodes().map(|(id, _)| id));
-        } else {
-            take(&mut found.nodes());
+            total += 1;
         }
         ControlFlow::Continue(())
     });
