@@ -1,7 +1,7 @@
 //! The layout of a session's shared-memory segment: a header, then rings of equal size.
 //!
 //! ```text
-//! 0      magic u64 · version u32 · n_rings u32 · ring_bytes u64 · heartbeat u64 (atomic) · closed u64 (atomic)
+//! 0      magic u64 · version u32 · n_rings u32 · ring_bytes u64 · closed u64 (atomic)
 //! 4096   ring 0: control block (256 bytes) · data (ring_bytes)
 //! …      ring n
 //! ```
@@ -30,7 +30,6 @@ pub struct SegmentHeader {
     magic: AtomicU64,
     version_and_rings: AtomicU64,
     ring_bytes: AtomicU64,
-    heartbeat: AtomicU64,
     closed: AtomicU64,
 }
 
@@ -139,16 +138,6 @@ impl Segment {
         // SAFETY: `create` and `open` made sure that all rings lie inside the mapping; the header and the stride are
         // multiples of 64, so that the control block is aligned.
         unsafe { ShmRing::new(self.base.add(HEADER_BYTES + index as usize * stride), self.ring_bytes) }
-    }
-
-    /// The collector says that it is alive.
-    pub fn beat(&self) {
-        self.header().heartbeat.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How often the collector said that it is alive.
-    pub fn heartbeat(&self) -> u64 {
-        self.header().heartbeat.load(Ordering::Relaxed)
     }
 
     /// The collector says that it reads no more.

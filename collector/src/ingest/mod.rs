@@ -7,7 +7,7 @@ mod poll;
 mod store;
 
 use crate::trace::{Totals, TraceWriter};
-use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use ggscope_format::segment::Segment;
 use ggscope_format::session::Hello;
 use poll::{Batch, Poller};
@@ -17,7 +17,7 @@ use store::Store;
 
 /// Batches on their way to the second stage. With what a ring holds, all that waits in memory.
 const BATCHES: usize = 4;
-/// The host takes a collector that does not beat for a second for dead; this often is safe.
+/// A ring holds what the host computes in seconds; waking up disturbs its threads.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 /// How long the rings are read after the end, should somebody still write.
@@ -98,12 +98,12 @@ fn poll_until_over(
     let mut pause = SHORTEST_PAUSE;
     let mut over_since: Option<Instant> = None;
     loop {
-        segment.beat();
         let mut batch = free.try_recv().unwrap_or_default();
         let fill = poller.poll(&mut batch);
         let quiet = batch.is_empty();
         if !quiet {
-            send(segment, batches, batch);
+            // The second stage takes batches until this one ends, so nothing is lost but time if it is busy.
+            let _ = batches.send(batch);
         }
         match over_since {
             // Everything was written before the end was seen, so an empty pass after it is the last.
@@ -117,14 +117,6 @@ fn poll_until_over(
                 }
             }
         }
-    }
-}
-
-/// Hands a batch on, and shows the host that we live while the second stage is busy.
-fn send(segment: &Segment, batches: &Sender<Batch>, mut batch: Batch) {
-    while let Err(SendTimeoutError::Timeout(returned)) = batches.send_timeout(batch, Duration::from_millis(100)) {
-        segment.beat();
-        batch = returned;
     }
 }
 

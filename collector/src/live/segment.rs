@@ -116,8 +116,8 @@ mod tests {
         // SAFETY: a fresh mapping of that size.
         let ours = unsafe { Segment::create(shmem.as_ptr(), 2, 1 << 16) };
         let mapped = MappedSegment::open(&announce(&name, bytes as u64)).unwrap();
-        mapped.segment().beat();
-        assert_eq!((ours.heartbeat(), mapped.segment().n_rings()), (1, 2));
+        mapped.segment().close();
+        assert_eq!((ours.is_closed(), mapped.segment().n_rings()), (true, 2));
         assert!(matches!(MappedSegment::open(&announce(&name, bytes as u64)), Err(SegmentNameError::Map { .. })));
     }
 
