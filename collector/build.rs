@@ -8,6 +8,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let shim = std::env::var_os("GGSCOPE_EMBED_SHIM").filter(|path| !path.is_empty()).map(PathBuf::from);
     let mut content = None;
+    if shim.is_none() && std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        println!("cargo::warning=no shim is carried inside, as GGSCOPE_EMBED_SHIM is not set; `make` sets it");
+    }
     if let Some(path) = &shim {
         println!("cargo::rerun-if-changed={}", path.display());
         match std::fs::read(path) {

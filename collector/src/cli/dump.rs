@@ -98,7 +98,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let filter = args.filter()?;
     let trace = Trace::open(&args.file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let mut left = args.limit.unwrap_or(u64::MAX);
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let mut left = limit;
     let mut written = Ok(());
     if !args.jsonl {
         written = writeln!(out, "{HEADER}");
@@ -111,6 +112,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         });
     }
     written.and_then(|()| out.flush()).context("cannot write to stdout")?;
+    if left == limit && limit > 0 {
+        let last = trace.totals().prompt_tokens + trace.totals().generated_tokens;
+        say::line(format_args!("{}: nothing matches, among {last} tokens", args.file.display()));
+    }
     for warning in trace.warnings() {
         say::line(format_args!("{}: {warning}", args.file.display()));
     }
@@ -137,7 +142,7 @@ fn text_line(out: &mut impl Write, o: &Operator) -> std::io::Result<()> {
         out,
         "{:>6}  {token:>6}  {:<8} {:>6}  {layer:>5}  {:<15} {time:>10}  {:<20} {}{}",
         o.eval,
-        o.phase.name(),
+        o.phase.map_or("-", |phase| phase.name()),
         o.node,
         printable(o.op),
         printable(o.name),

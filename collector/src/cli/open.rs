@@ -44,7 +44,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.listen.port() != 0 && address.port() != args.listen.port() {
         say::line(format_args!("port {} is taken: port {} is used", args.listen.port(), address.port()));
     }
-    say::line(format_args!("answering at http://{address}/api/v1/sessions; Ctrl-C ends it"));
+    say::line(format_args!("answering at http://{address}/api/v1/sessions (Ctrl-C ends it)"));
     server.run(sessions)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -63,6 +63,7 @@ pub(super) struct Args {
 /// Runs the program and records it. The exit code is the program's; if a signal ended it, this does not return.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let wanted = args.capture.wanted()?;
+    let capture = wanted.capture.clone();
     let (name, arguments) = args.command.split_first().context("no program was given")?;
     let program = match find_program(name) {
         Ok(program) => program,
@@ -99,7 +100,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     await_sessions(&mut collector, &signals, args.quiet);
     drop(collector);
     let sessions = reporter.join().unwrap_or_default();
-    conclude(&sessions, &program, untraceable.is_some(), args.quiet);
+    conclude(&sessions, &program, untraceable.is_some(), args.quiet, &capture);
     // Whoever dies by a signal drops nothing.
     drop(private);
     Ok(exit_like(status))
@@ -120,6 +121,11 @@ fn output(args: &Args, program: &Path) -> anyhow::Result<Output> {
         bail!("cannot write {}: it is a directory", path.display());
     }
     let there = path.symlink_metadata().is_ok();
+    match path.metadata() {
+        Ok(of) if !of.is_file() => bail!("cannot write {}: it is not a regular file", path.display()),
+        Err(_) if there => bail!("cannot write {}: it is a link to a file that does not exist", path.display()),
+        _ => {}
+    }
     if there && !args.force && args.output.is_some() {
         bail!("{} exists already: choose another name with -o, or replace it with --force", path.display());
     }
@@ -162,9 +168,16 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) {
 }
 
 /// Says what was recorded, or why nothing was.
-fn conclude(sessions: &[Ended], program: &Path, untraceable: bool, quiet: bool) {
+fn conclude(sessions: &[Ended], program: &Path, untraceable: bool, quiet: bool, capture: &[String]) {
     for ended in sessions.iter().filter(|ended| !quiet || ended.outcome.cut.is_some()) {
         say::summary(ended);
+        let totals = &ended.outcome.totals;
+        if !capture.is_empty() && totals.evaluations > 0 && totals.value_bytes == 0 {
+            let names = capture.join(", ");
+            say::line(format_args!(
+                "no values were captured: no tensor that was computed is called {names} (inputs and weights are not)"
+            ));
+        }
     }
     if sessions.is_empty() && !quiet {
         let hint = if !untraceable && carries_ggml(program) {

@@ -86,8 +86,8 @@ pub struct Operator<'a> {
     pub token_text: Option<String>,
     /// How many tokens the evaluation has.
     pub n_tokens: u32,
-    /// Phase of that token.
-    pub phase: Phase,
+    /// Phase of that token; null without tokens.
+    pub phase: Option<Phase>,
     /// Number of the node within its graph.
     pub node: u32,
     /// The operator's name in ggml.
@@ -98,6 +98,8 @@ pub struct Operator<'a> {
     pub layer: Option<u32>,
     /// What part of the model it is.
     pub node_type: &'static str,
+    /// Number of the scheduler (for llama.cpp: the context) that computed it, in the order of creation.
+    pub context: u32,
     /// Kernel's id of the thread that asked for the evaluation.
     pub thread: u32,
     /// The device that computed it.
@@ -428,12 +430,13 @@ fn operator<'a>(view: &'a GraphView, row: &Row, chosen: &Chosen, id: TensorId, v
         pos: chosen.pos,
         token_text: None,
         n_tokens: row.evaluation.n_tokens,
-        phase: chosen.phase,
+        phase: (row.evaluation.n_tokens > 0).then_some(chosen.phase),
         node: id.0,
         op,
         name: &tensor.name,
         layer: view.layers.layer(id),
         node_type: view.layers.node_type(id).name(),
+        context: row.evaluation.context,
         thread: row.evaluation.thread,
         device: None,
         t_ns: 0,

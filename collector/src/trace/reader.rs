@@ -326,6 +326,24 @@ impl Trace {
         decode_durations(&content, rows).map_err(|e| self.bad(offset, e.to_string()))
     }
 
+    /// Checks the checksums of all chunks, up to about `budget` bytes of them; what is damaged becomes a warning.
+    pub fn verify(&self, mut budget: u64) {
+        for entry in &self.index.chunks {
+            let bytes = usize::try_from(entry.offset).ok().and_then(|o| self.map.get(o..)).unwrap_or_default();
+            let checked = Chunk::parse(bytes).and_then(|(chunk, len)| chunk.check().map(|()| len as u64));
+            match checked {
+                Ok(len) => budget = budget.saturating_sub(len),
+                Err(source) => {
+                    let error = TraceError::Frame { path: self.path.clone(), offset: entry.offset, source };
+                    self.warn(format!("{:?} are damaged and will be missing: {error}", entry.kind));
+                }
+            }
+            if budget == 0 {
+                return;
+            }
+        }
+    }
+
     /// Whether the file has captured values.
     pub fn has_values(&self) -> bool {
         self.index.chunks.iter().any(|e| e.kind == ChunkKind::Values)

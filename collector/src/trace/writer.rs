@@ -232,7 +232,12 @@ impl TraceWriter {
         self.value_bytes += value.bytes.len() + 64;
         self.values.push(value);
         self.pending();
-        if self.value_bytes >= PENDING_VALUE_BYTES { self.flush_values() } else { Ok(()) }
+        if self.value_bytes < PENDING_VALUE_BYTES {
+            return Ok(());
+        }
+        // First what they are of: if there is no room for the values, that is still there.
+        self.flush_evaluations()?;
+        self.flush_values()
     }
 
     /// Takes an event of a buffer.
@@ -454,6 +459,8 @@ impl TraceWriter {
         self.refuse_after_failure()?;
         if let Err(source) = self.file.write_all(bytes) {
             self.failed_at = Some(self.offset);
+            // What was written of the chunk is of no use; a file that cannot be shortened opens all the same.
+            let _ = self.file.set_len(self.offset);
             return Err(TraceError::Write { path: self.path.clone(), offset: self.offset, source });
         }
         self.offset += bytes.len() as u64;
