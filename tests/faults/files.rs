@@ -116,10 +116,11 @@ fn damage_in_a_trace_costs_the_damaged_part_and_a_warning() {
             );
             assert!(!done.stderr.contains("panicked"), "{command}, damaged at {at}: {}", done.stderr);
         }
-        // Each says it where its user looks.
-        let dump = stage.ggscope(&["dump".as_ref(), path.as_os_str()]);
-        let leaves = stage.ggscope(&["leaves".as_ref(), path.as_os_str()]);
-        assert!(dump.said().len() + leaves.said().len() > 0, "nobody noticed the damage at {at}");
+        // Whoever asks first what it is that they have is told.
+        let info = stage.ggscope(&["info".as_ref(), path.as_os_str()]);
+        let told = format!("{}{}", info.stdout, info.stderr);
+        let tells = ["damaged", "checksum", "cut", "no chunk begins"].iter().any(|word| told.contains(word));
+        assert!(tells || info.code() == Some(1), "info did not notice the damage at {at}: {told}");
     }
 }
 
@@ -146,7 +147,18 @@ fn an_existing_file_is_not_overwritten_without_force() {
 #[test]
 fn a_place_that_cannot_be_written_is_noticed_before_the_program_runs() {
     let stage = Stage::new();
-    for (output, why) in [("no/such/directory/run.ggtrace", "No such file"), (".", "is a directory")] {
+    let nothing = stage.path("nothing");
+    let pipe = std::ffi::CString::new(stage.path("pipe").as_os_str().as_encoded_bytes()).unwrap();
+    // SAFETY: a path of our own that ends with NUL.
+    assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+    std::os::unix::fs::symlink(stage.path("not there"), &nothing).unwrap();
+    for (output, why) in [
+        ("no/such/directory/run.ggtrace", "No such file"),
+        (".", "is a directory"),
+        ("pipe", "not a regular file"),
+        ("/dev/full", "not a regular file"),
+        ("nothing", "a link to a file that does not exist"),
+    ] {
         let done = run(stage.record(&["-o", output], &stage.generate(10, &[])));
         assert_eq!((done.code(), done.stdout.as_str()), (Some(1), ""), "{}", done.stderr);
         assert!(done.stderr.contains("cannot write") && done.stderr.contains(why), "{}", done.stderr);
@@ -185,4 +197,20 @@ fn a_model_whose_path_has_spaces_and_letters_of_any_script_is_named_as_it_is() {
     let sources = rows.iter().flat_map(|row| row["src"].as_array().unwrap()).filter(|src| src["memory"] == "DISK");
     let files: Vec<&str> = sources.map(|src| src["file"].as_str().unwrap()).collect();
     assert!(!files.is_empty() && files.iter().all(|file| *file == stage.model().to_str().unwrap()));
+}
+
+#[test]
+fn a_filter_or_a_capture_that_finds_nothing_is_said() {
+    let stage = Stage::new();
+    let path = stage.path("run.ggtrace");
+    let done = run(stage.record(&["-o", "run.ggtrace", "--capture", "no_such_tensor"], &stage.generate(3, &[])));
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("no values were captured") && done.stderr.contains("no_such_tensor"),
+        "{}",
+        done.stderr
+    );
+    let dump = stage.ggscope(&["dump".as_ref(), path.as_os_str(), "--op".as_ref(), "NO_SUCH".as_ref()]);
+    assert_eq!(dump.code(), Some(0));
+    assert!(dump.stderr.contains("nothing matches"), "{}", dump.stderr);
 }
