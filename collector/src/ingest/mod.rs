@@ -18,7 +18,7 @@ use store::Store;
 /// Batches on their way to the second stage. With what a ring holds, all that waits in memory.
 const BATCHES: usize = 4;
 /// A ring holds what the host computes in seconds; waking up disturbs its threads.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 /// How long the rings are read after the end, should somebody still write.
 const LAST_DRAIN: Duration = Duration::from_secs(5);
