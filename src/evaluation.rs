@@ -7,15 +7,14 @@ use crate::clock::{self, Ticks};
 use crate::graph::{self, GraphInfo, GraphRef, Inputs};
 use crate::host::{Backend, CGraph, Sched, Tensor};
 use crate::op_clock::OpClock;
+use crate::pending::{self, Pending};
 use crate::registry::{self, BackendInfo, LastGraph};
 use crate::session::{self, Session};
 use ggscope_format::record::{Evaluation, Experts, Graph, Record, Run, RunEnd, Value};
 use ggscope_format::session::Level;
 use ggscope_format::{Bytes, EvalId, TensorId};
-use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Values travel in pieces of at most this many bytes.
 const PIECE: usize = 256 << 10;
@@ -274,7 +273,7 @@ pub unsafe fn end_run(token: RunToken) {
         if !active.backends[usize::from(token.device)].cpu {
             let run = active.record.runs.len() as u32 - 1;
             let backend = active.backends[usize::from(token.device)].backend;
-            pending_add(Pending { backend, session: active.session.clone(), eval: active.record.eval, run });
+            pending::add(Pending { backend, session: active.session.clone(), eval: active.record.eval, run });
         }
     });
 }
@@ -321,7 +320,7 @@ pub unsafe fn end(status: i32) {
     // SAFETY: as above.
     unsafe { write(active, status == 0) };
     if let Some(ended) = waited {
-        backends.iter().for_each(|b| ended_at(b.backend as Backend, ended));
+        backends.iter().for_each(|b| pending::ended_at(b.backend as Backend, ended));
     }
 }
 
@@ -494,50 +493,6 @@ unsafe fn write_values(
                 *piece = value.bytes;
             }
         }
-    }
-}
-
-/// A run of an asynchronous backend whose end nobody has seen yet.
-struct Pending {
-    backend: usize,
-    session: Arc<Session>,
-    eval: EvalId,
-    run: u32,
-}
-
-static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
-static N_PENDING: AtomicUsize = AtomicUsize::new(0);
-/// A program that never synchronises must not fill the memory.
-const MAX_PENDING: usize = 1024;
-
-fn pending_add(pending: Pending) {
-    let mut list = PENDING.lock();
-    if list.len() < MAX_PENDING {
-        list.push(pending);
-    }
-    N_PENDING.store(list.len(), Ordering::Relaxed);
-}
-
-/// The program has waited for a backend: its runs have ended.
-pub fn synchronized(backend: Backend) {
-    if N_PENDING.load(Ordering::Relaxed) != 0 {
-        ended_at(backend, clock::now());
-    }
-}
-
-fn ended_at(backend: Backend, now: Ticks) {
-    if N_PENDING.load(Ordering::Relaxed) == 0 {
-        return;
-    }
-    let ended: Vec<Pending> = {
-        let mut list = PENDING.lock();
-        let ended = list.extract_if(.., |p| p.backend == backend as usize).collect();
-        N_PENDING.store(list.len(), Ordering::Relaxed);
-        ended
-    };
-    for Pending { session, eval, run, .. } in ended {
-        let end = session.conversion.rate().at(now);
-        session.push(&Record::RunEnd(RunEnd { eval, run, end }));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::evaluation::{self, Target};
 use crate::graph::GraphRef;
 use crate::host::{AbortCallback, Backend, Buffer, BufferType, CGraph, Device, Host, Reg, Sched, Tensor};
 use crate::session::{self, Session};
-use crate::{buffers, capture, clock, registry, stderr};
+use crate::{buffers, capture, clock, pending, registry, stderr};
 use ggscope_format::BufferId;
 use ggscope_format::record::{BufferEvent, Record};
 use std::cell::Cell;
@@ -187,7 +187,7 @@ interpose! {
         unsafe { (host.ggml_backend_sched_synchronize)(sched) };
         ours(|| {
             let backends = registry::with(|r| r.known(sched as usize).map(|s| s.backends.clone()));
-            backends.iter().flat_map(|b| b.iter()).for_each(|b| evaluation::synchronized(b.backend as Backend));
+            backends.iter().flat_map(|b| b.iter()).for_each(|b| pending::synchronized(b.backend as Backend));
         });
     }
 
@@ -196,7 +196,7 @@ interpose! {
         let host = host_or!();
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_synchronize)(backend) };
-        ours(|| evaluation::synchronized(backend));
+        ours(|| pending::synchronized(backend));
     }
 
     /// A scheduler takes what a device computed to another device.

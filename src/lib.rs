@@ -25,6 +25,7 @@ pub mod interpose;
 pub mod linked;
 pub mod maps;
 pub mod op_clock;
+pub mod pending;
 pub mod registry;
 pub mod session;
 pub mod stderr;

@@ -1,0 +1,62 @@
+//! Runs of asynchronous backends whose ends nobody has seen yet.
+//!
+//! Such a backend returns when it has taken the work. That it has done it is seen when the program waits for it anyway.
+
+use crate::clock::{self, Ticks};
+use crate::host::Backend;
+use crate::session::Session;
+use ggscope_format::EvalId;
+use ggscope_format::record::{Record, RunEnd};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A run of an asynchronous backend whose end nobody has seen yet.
+pub struct Pending {
+    /// The backend.
+    pub backend: usize,
+    /// Where its end is to be told.
+    pub session: Arc<Session>,
+    /// The evaluation.
+    pub eval: EvalId,
+    /// Number of the run within it.
+    pub run: u32,
+}
+
+static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
+static N_PENDING: AtomicUsize = AtomicUsize::new(0);
+/// A program that never synchronises must not fill the memory.
+const MAX_PENDING: usize = 1024;
+
+/// A run has begun.
+pub fn add(pending: Pending) {
+    let mut list = PENDING.lock();
+    if list.len() < MAX_PENDING {
+        list.push(pending);
+    }
+    N_PENDING.store(list.len(), Ordering::Relaxed);
+}
+
+/// The program has waited for a backend: its runs have ended.
+pub fn synchronized(backend: Backend) {
+    if N_PENDING.load(Ordering::Relaxed) != 0 {
+        ended_at(backend, clock::now());
+    }
+}
+
+/// The runs of a backend had ended at that time.
+pub fn ended_at(backend: Backend, now: Ticks) {
+    if N_PENDING.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let ended: Vec<Pending> = {
+        let mut list = PENDING.lock();
+        let ended = list.extract_if(.., |p| p.backend == backend as usize).collect();
+        N_PENDING.store(list.len(), Ordering::Relaxed);
+        ended
+    };
+    for Pending { session, eval, run, .. } in ended {
+        let end = session.conversion.rate().at(now);
+        session.push(&Record::RunEnd(RunEnd { eval, run, end }));
+    }
+}
