@@ -122,6 +122,12 @@ fn info_says_what_was_recorded_of_a_llama_server() {
     let span = number(time, "last_ns") - number(time, "first_ns");
     assert!(number(time, "compute_ns") > 0 && number(time, "compute_ns") <= span, "{time}");
     assert_eq!((number(&info["dropped"], "records"), number(&info["dropped"], "bytes")), (0, 0));
+    let buffers = info["buffers"].as_array().expect("buffers");
+    let weights = buffers.iter().find(|b| b["name"] == "CPU_Mapped").expect("the buffer of the mapped weights");
+    assert!(number(weights, "bytes") > 90_000_000 && number(weights, "allocated_ns") > 0, "{weights}");
+    // The server ended in order, so it released what it had.
+    let released = |b: &Value| number(b, "released_ns") > number(b, "allocated_ns");
+    assert!(buffers.len() >= 3 && buffers.iter().all(released), "{buffers:?}");
     let file_bytes = fs::metadata(&served.trace).unwrap().len();
     assert_eq!(number(&info["size"], "file_bytes"), file_bytes);
     let a_token = info["size"]["bytes_per_generated_token"].as_f64().unwrap();

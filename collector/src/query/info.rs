@@ -1,6 +1,7 @@
 //! What a trace is of, in numbers: the summary. It reads the head of the file and its index, and the evaluations only
 //! where devices worked on after the host had counted them.
 
+use super::buffers::{BufferLife, buffers};
 use super::dump::{run_ends, whole_run};
 use crate::analysis::timing::Plans;
 use crate::trace::{OperatorTotal, Remark, Select, Totals, Trace};
@@ -55,6 +56,8 @@ pub struct Info {
     pub dropped: Dropped,
     /// Sizes.
     pub size: Size,
+    /// Buffers that were allocated or released meanwhile.
+    pub buffers: Vec<BufferLife>,
     /// What the shim and the collector remarked while they recorded.
     pub notes: Vec<String>,
     /// What is wrong with the file.
@@ -234,6 +237,7 @@ pub fn info(trace: &Trace) -> Info {
         devices,
         dropped: Dropped { records: totals.dropped_records, bytes: totals.dropped_bytes },
         size: size(&totals),
+        buffers: buffers(trace),
         notes,
         // Last, because reading can find something wrong.
         warnings: warnings(trace),

@@ -1,6 +1,7 @@
 //! The questions that a trace answers. The functions here return data; the command line prints it, and whoever else
 //! shows a trace asks the same functions.
 
+pub mod buffers;
 pub mod cost;
 pub mod dump;
 pub mod evaluations;
