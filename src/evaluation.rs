@@ -136,7 +136,7 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
             scheduler.last = Some(LastGraph { id: info.id, ..same });
         }
     });
-    let Memory { mut record, mut runs, mut ticks, .. } = MEMORY.take_parts();
+    let Memory { mut record, mut runs, mut ticks, .. } = take_memory();
     record.clear();
     runs.clear();
     ticks.clear();
@@ -519,18 +519,12 @@ fn thread_id() -> u32 {
     id
 }
 
-trait TakeParts {
-    fn take_parts(&'static self) -> Memory;
-}
-
-impl TakeParts for std::thread::LocalKey<RefCell<Memory>> {
-    /// The parts that an evaluation fills; what is used only while writing stays.
-    fn take_parts(&'static self) -> Memory {
-        self.with_borrow_mut(|m| Memory {
-            record: std::mem::take(&mut m.record),
-            runs: std::mem::take(&mut m.runs),
-            ticks: std::mem::take(&mut m.ticks),
-            ..Memory::default()
-        })
-    }
+/// The parts of the thread's memory that an evaluation fills; what is used only while writing stays.
+fn take_memory() -> Memory {
+    MEMORY.with_borrow_mut(|m| Memory {
+        record: std::mem::take(&mut m.record),
+        runs: std::mem::take(&mut m.runs),
+        ticks: std::mem::take(&mut m.ticks),
+        ..Memory::default()
+    })
 }

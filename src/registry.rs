@@ -181,7 +181,7 @@ pub unsafe fn describe(host: &Host, backends: &[Backend]) -> Vec<BackendInfo> {
 /// # Safety
 /// The backends are live and none of them is computing.
 pub unsafe fn install_clocks(host: &Host, backends: &[BackendInfo]) {
-    for info in backends.iter().filter(|b| b.cpu) {
+    for info in backends.iter().filter(|b| b.cpu && with(|r| r.clock(b.backend)).is_none()) {
         // SAFETY: the backend is live.
         let Some(set) = (unsafe { real_setter(host, info.backend as Backend) }) else { continue };
         if let Some(clock) = with(|r| r.make_clock(info.backend)) {
