@@ -46,7 +46,8 @@ test: ## everything that CI tests
 	    $(CARGO) test --release --workspace --lib --bins --tests; \
 	fi
 	$(CARGO) test --release --workspace --doc
-	cd $(ui) && npm run --silent test
+	$(CARGO) build --release -p ggscope-collector --examples
+	cd $(ui) && npm run --silent test && npm run --silent test:browser
 	RUSTFLAGS="--cfg loom" $(CARGO) test -p ggscope-format --release --target-dir $(target)/loom loom_
 
 bench: all ## the numbers in docs/performance.md
