@@ -13,7 +13,7 @@ ui_sources := $(wildcard $(ui)/*.json $(ui)/*.ts $(ui)/*.js $(ui)/index.html) $(
 # Node.js of vendor/setup is there only where the system's does not do.
 export PATH := $(abspath vendor/node/bin):$(PATH)
 
-.PHONY: all ui vendor demo test bench install lint fmt clean help
+.PHONY: all ui vendor demo test bench shots install lint fmt clean help
 
 all: vendor ui ## build everything, release: target/release/ggscope and libggscope.so
 	$(CARGO) build --release -p ggscope-shim
@@ -52,7 +52,12 @@ test: ## everything that CI tests
 
 bench: all ## the numbers in docs/performance.md
 	$(CARGO) bench --workspace --bench '*'
+	$(CARGO) build --release -p ggscope-collector --examples
 	benches/overhead
+	benches/page.mjs
+
+shots: demo ## the pictures in docs/img, from a real run
+	docs/screenshots.mjs
 
 install: all ## install into PREFIX (/usr/local)
 	install -D -m 755 $(target)/release/ggscope $(DESTDIR)$(PREFIX)/bin/ggscope
