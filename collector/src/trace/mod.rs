@@ -6,13 +6,15 @@ mod graph_columns;
 mod index;
 mod known_graphs;
 mod reader;
+mod rows;
 mod scan;
 #[doc(hidden)]
 pub mod testing;
 mod writer;
 
 pub use index::{IndexEntry, OperatorTotal, Totals};
-pub use reader::{Select, Trace};
+pub use reader::Trace;
+pub use rows::Select;
 pub use writer::TraceWriter;
 
 use ggscope_format::record::{BufferEvent, Graph, RecordError, RunEnd, Value};

@@ -2,20 +2,18 @@
 //! asks for what is in it. The file is untrusted: what is damaged is left out with a warning, and nothing in it can
 //! ask for more memory than [`MAX_CHUNK_BYTES`] and a few times that for the decoded form of one chunk.
 
-use super::index::{Index, IndexEntry, OperatorTotal, Totals};
+use super::index::{Index, OperatorTotal, Totals};
 use super::{
     Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
     scan,
 };
 use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind};
-use ggscope_format::columns::{Row, decode_durations, decode_evaluations};
 use ggscope_format::record::{BufferEvent, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use memmap2::Mmap;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,35 +22,11 @@ const KEPT_GRAPHS: usize = 64;
 /// Warnings that are kept; a file that is damaged all over says the same again and again.
 const MAX_WARNINGS: usize = 50;
 
-/// Which evaluations are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Select {
-    /// Numbers of evaluations; all if `None`.
-    pub evals: Option<Range<u64>>,
-    /// Numbers of tokens within the session, of which an evaluation has one at least; all if `None`.
-    pub tokens: Option<Range<u64>>,
-}
-
-impl Select {
-    fn takes_chunk(&self, entry: &IndexEntry) -> bool {
-        let evals = self.evals.as_ref().is_none_or(|r| entry.first < r.end && r.start <= entry.last);
-        let end = entry.first_token.saturating_add(entry.n_tokens);
-        evals && self.tokens.as_ref().is_none_or(|r| entry.first_token < r.end && r.start < end)
-    }
-
-    /// Whether an evaluation is wanted.
-    pub fn takes(&self, row: &Row) -> bool {
-        let evals = self.evals.as_ref().is_none_or(|r| r.contains(&row.evaluation.eval.0));
-        let end = row.first_token.saturating_add(row.generated.len() as u64);
-        evals && self.tokens.as_ref().is_none_or(|r| row.first_token < r.end && r.start < end)
-    }
-}
-
 /// An open trace file.
 pub struct Trace {
     path: PathBuf,
     map: Mmap,
-    index: Index,
+    pub(super) index: Index,
     complete: bool,
     recording: Recording,
     models: Vec<Model>,
@@ -282,50 +256,6 @@ impl Trace {
         Ok((offset, graph_columns::unpack(&content, &base).map_err(invalid)?))
     }
 
-    /// Calls `f` for each evaluation that is wanted, in the order of the file, until it breaks. Evaluations that are
-    /// damaged are left out with a warning. Without `durations`, or when those are damaged, rows have none.
-    pub fn for_each_evaluation(&self, select: &Select, durations: bool, mut f: impl FnMut(Row) -> ControlFlow<()>) {
-        for (i, entry) in self.index.chunks.iter().enumerate() {
-            if entry.kind != ChunkKind::Evaluations || !select.takes_chunk(entry) {
-                continue;
-            }
-            let mut rows = match self.rows(entry.offset) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    self.warn(format!("{} evaluations are left out: {error}", entry.items));
-                    continue;
-                }
-            };
-            if durations {
-                let clocked = rows.iter().any(|r| r.evaluation.runs.iter().any(|run| run.n_calls > 0));
-                let read = match self.index.chunks.get(i + 1).filter(|e| e.kind == ChunkKind::Durations) {
-                    Some(next) => self.add_durations(next.offset, &mut rows),
-                    None if clocked => Err(self.bad(entry.offset, "the chunk with their times is not there".into())),
-                    None => Ok(()),
-                };
-                if let Err(error) = read {
-                    rows.iter_mut().for_each(|row| row.evaluation.durations.clear());
-                    self.warn(format!("{} evaluations are without times: {error}", entry.items));
-                }
-            }
-            for row in rows.into_iter().filter(|row| select.takes(row)) {
-                if f(row).is_break() {
-                    return;
-                }
-            }
-        }
-    }
-
-    pub(super) fn rows(&self, offset: u64) -> Result<Vec<Row>, TraceError> {
-        let content = self.unpack(offset, ChunkKind::Evaluations)?;
-        decode_evaluations(&content).map_err(|e| self.bad(offset, e.to_string()))
-    }
-
-    fn add_durations(&self, offset: u64, rows: &mut [Row]) -> Result<(), TraceError> {
-        let content = self.unpack(offset, ChunkKind::Durations)?;
-        decode_durations(&content, rows).map_err(|e| self.bad(offset, e.to_string()))
-    }
-
     /// Checks the checksums of all chunks, up to about `budget` bytes of them; what is damaged becomes a warning.
     pub fn verify(&self, mut budget: u64) {
         for entry in &self.index.chunks {
@@ -402,7 +332,7 @@ impl Trace {
         decode(&bytes).map_err(|e| self.bad(offset, e.to_string()))
     }
 
-    fn unpack(&self, offset: u64, kind: ChunkKind) -> Result<Vec<u8>, TraceError> {
+    pub(super) fn unpack(&self, offset: u64, kind: ChunkKind) -> Result<Vec<u8>, TraceError> {
         let frame = |source| TraceError::Frame { path: self.path.clone(), offset, source };
         let bytes = usize::try_from(offset).ok().and_then(|o| self.map.get(o..)).unwrap_or_default();
         let (chunk, _) = Chunk::parse(bytes).map_err(frame)?;
@@ -415,7 +345,7 @@ impl Trace {
         chunk.unpack().map_err(frame)
     }
 
-    fn bad(&self, offset: u64, reason: String) -> TraceError {
+    pub(super) fn bad(&self, offset: u64, reason: String) -> TraceError {
         TraceError::Content { path: self.path.clone(), offset, reason }
     }
 }

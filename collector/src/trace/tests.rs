@@ -2,10 +2,12 @@
 
 use super::super::testing::{Shape, model, recording, write};
 use super::*;
-use crate::trace::{TraceWriter, testing};
+use crate::trace::{Select, TraceWriter, testing};
+use ggscope_format::columns::Row;
 use ggscope_format::record::{Buffer, BufferUsage, Evaluation, RunEnd};
 use ggscope_format::{BufferId, Bytes, Nanos, TensorId};
 use proptest::prelude::*;
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 const SMALL: Shape = Shape { n_layer: 2, n_tokens: 1, n_outputs: 1, n_kv: 32 };
@@ -123,6 +125,31 @@ fn only_the_wanted_evaluations_are_read() {
     assert_eq!(wanted(None, Some(1..2)), [0]);
     assert_eq!(wanted(None, Some(2..4)), [0, 1]);
     assert_eq!(wanted(None, Some(9..100)), [7]);
+}
+
+#[test]
+fn evaluations_are_read_from_any_one_on_and_know_their_place() {
+    let trace = open_bytes(everything()).unwrap();
+    let all = rows(&trace, true);
+    for from in 0..10 {
+        let mut found = vec![];
+        trace.for_each_evaluation_from(from, true, |seq, row| {
+            assert_eq!(row, all[seq as usize]);
+            found.push(seq);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(found, (from..8).collect::<Vec<_>>());
+    }
+    let victim = trace.index.chunks.iter().find(|e| e.kind == ChunkKind::Evaluations).unwrap();
+    let mut bytes = everything().to_vec();
+    bytes[victim.offset as usize + 40] ^= 1;
+    let mut found = vec![];
+    open_bytes(&bytes).unwrap().for_each_evaluation_from(0, false, |seq, row| {
+        assert_eq!(row.evaluation.eval, all[seq as usize].evaluation.eval);
+        found.push(seq);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(found, [5, 6, 7], "what is damaged keeps its numbers");
 }
 
 #[test]
