@@ -2,12 +2,14 @@
 //! asks for what is in it. The file is untrusted: what is damaged is left out with a warning, and nothing in it can
 //! ask for more memory than [`MAX_CHUNK_BYTES`] and a few times that for the decoded form of one chunk.
 
-use super::index::{Index, OperatorTotal, Totals};
+use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::{
     Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
     scan,
 };
-use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind};
+use crate::analysis::timing::Plans;
+use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTES};
+use ggscope_format::columns::Row;
 use ggscope_format::record::{BufferEvent, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use memmap2::Mmap;
@@ -21,30 +23,107 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const KEPT_GRAPHS: usize = 64;
 /// Warnings that are kept; a file that is damaged all over says the same again and again.
 const MAX_WARNINGS: usize = 50;
+/// Models that are read.
+const MAX_MODELS: usize = 64;
 
-/// An open trace file.
-pub struct Trace {
-    path: PathBuf,
-    map: Mmap,
-    pub(super) index: Index,
-    complete: bool,
-    recording: Recording,
-    models: Vec<Model>,
+/// What a trace has: who was recorded, where its chunks are, sums, and what is not in the file yet. Cheap to copy.
+#[derive(Clone, Default)]
+pub(super) struct Contents {
+    pub recording: Arc<Recording>,
+    pub models: Arc<Vec<Model>>,
+    /// In the order of the file.
+    pub chunks: Arc<Vec<IndexEntry>>,
     /// Where the chunk of each graph begins.
-    graph_at: BTreeMap<GraphId, u64>,
+    pub graph_at: Arc<BTreeMap<GraphId, u64>>,
+    pub totals: Totals,
+    pub operators: Arc<Vec<OperatorTotal>>,
+    pub complete: bool,
+    /// Why the file ends early, if it does.
+    pub cut: Option<String>,
+    pub pending: Pending,
+}
+
+/// What a writer has taken and not written yet.
+#[derive(Clone, Default)]
+pub(super) struct Pending {
+    pub rows: Arc<Vec<Arc<Row>>>,
+    pub texts: Arc<Texts>,
+    pub buffers: Arc<Buffers>,
+    pub remarks: Arc<Remarks>,
+}
+
+impl Contents {
+    /// Adds chunks.
+    pub fn add_chunks(&mut self, entries: &[IndexEntry]) {
+        if entries.is_empty() {
+            return;
+        }
+        for entry in entries.iter().filter(|e| e.kind == ChunkKind::Graph) {
+            if let Ok(id) = u32::try_from(entry.first) {
+                Arc::make_mut(&mut self.graph_at).entry(GraphId(id)).or_insert(entry.offset);
+            }
+        }
+        Arc::make_mut(&mut self.chunks).extend_from_slice(entries);
+    }
+}
+
+/// What the successive states of one trace have in common: what was decoded, and what was found wrong.
+#[derive(Default)]
+pub(super) struct Shared {
     warnings: Mutex<Vec<String>>,
     graphs: Mutex<HashMap<GraphId, Arc<StoredGraph>>>,
     values: Mutex<Option<(u64, Arc<Values>)>>,
+    texts: Mutex<KnownTexts>,
+}
+
+/// Texts of the Texts chunks before `end`.
+#[derive(Default)]
+struct KnownTexts {
+    end: u64,
+    of: HashMap<i32, Vec<u8>>,
+}
+
+/// A trace as it is at one time: of a file that was finished or cut, or of one that still grows. A later state of a
+/// growing trace is another `Trace`.
+pub struct Trace {
+    path: PathBuf,
+    pub(super) map: Arc<Mmap>,
+    pub(super) contents: Contents,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trace").field("path", &self.path).field("complete", &self.complete).finish_non_exhaustive()
+        f.debug_struct("Trace").field("path", &self.path).field("complete", &self.complete()).finish_non_exhaustive()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens a trace file for reading.
+pub(super) fn open_file(path: &Path) -> Result<File, TraceError> {
+    let failed = |source| TraceError::Open { doing: "open", path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
+    if meta.len() == 0 {
+        let reason = "the file is empty: nothing was recorded into it".to_owned();
+        return Err(TraceError::Content { path: path.to_owned(), offset: 0, reason });
+    }
+    Ok(file)
+}
+
+/// Maps what a trace file has now.
+pub(super) fn map(path: &Path, file: &File) -> Result<Arc<Mmap>, TraceError> {
+    // SAFETY: the map is read-only and private to this process's view. ggscope only ever appends to a trace, so
+    // the mapped bytes stay; another program that truncates the file while it is read can end this reader, as it
+    // can every reader of a mapped file.
+    let mapped = unsafe { Mmap::map(file) };
+    mapped.map(Arc::new).map_err(|source| TraceError::Open { doing: "map", path: path.to_owned(), source })
 }
 
 impl Trace {
@@ -53,47 +132,32 @@ impl Trace {
     /// # Errors
     /// When the file cannot be read, is not a trace, or ends before its first whole chunk.
     pub fn open(path: &Path) -> Result<Trace, TraceError> {
-        let failed = |doing| move |source| TraceError::Open { doing, path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed("open"))?;
-        let meta = file.metadata().map_err(failed("open"))?;
-        if !meta.is_file() {
-            return Err(failed("open")(std::io::Error::other("not a regular file")));
-        }
-        if meta.len() == 0 {
-            let reason = "the file is empty: nothing was recorded into it".to_owned();
-            return Err(TraceError::Content { path: path.to_owned(), offset: 0, reason });
-        }
-        // SAFETY: the map is read-only and private to this process's view. ggscope only ever appends to a trace, so
-        // the mapped bytes stay; another program that truncates the file while it is read can end this reader, as it
-        // can every reader of a mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(failed("map"))?;
+        let map = map(path, &open_file(path)?)?;
         chunk::check_file_header(&map).map_err(|source| {
             let offset = if matches!(source, ChunkError::Version(_)) { 8 } else { 0 };
             TraceError::Frame { path: path.to_owned(), offset, source }
         })?;
-        let mut trace = Trace {
-            path: path.to_owned(),
-            map,
-            index: Index::default(),
-            complete: true,
-            recording: Recording::default(),
-            models: vec![],
-            graph_at: BTreeMap::new(),
-            warnings: Mutex::default(),
-            graphs: Mutex::default(),
-            values: Mutex::default(),
-        };
+        let mut trace = Trace::new(path.to_owned(), map, Contents::default(), Arc::default());
         if let Err(why) = trace.read_index() {
-            trace.complete = false;
-            trace.rebuild_index(&why)?;
+            scan::extend(&mut trace, FILE_HEADER_BYTES as u64, &mut Plans::default(), &why);
+            if trace.contents.chunks.is_empty() {
+                let reason = "the file ends before its first whole chunk: nothing of the recording is left".to_owned();
+                let offset = trace.map.len() as u64;
+                return Err(TraceError::Content { path: path.to_owned(), offset, reason });
+            }
         }
-        trace.index.totals.file_bytes = trace.map.len() as u64;
-        trace.find_graphs();
-        trace.read_heads();
         Ok(trace)
     }
 
-    fn read_index(&mut self) -> Result<(), String> {
+    pub(super) fn new(path: PathBuf, map: Arc<Mmap>, contents: Contents, shared: Arc<Shared>) -> Trace {
+        Trace { path, map, contents, shared }
+    }
+
+    /// Takes chunks and sums from the index.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub(super) fn read_index(&mut self) -> Result<(), String> {
         let end = self.map.len() as u64;
         let offset = chunk::index_offset(&self.map).ok_or("it has no trailer")?;
         let bytes = usize::try_from(offset).ok().and_then(|o| self.map.get(o..)).ok_or("its trailer points outside")?;
@@ -106,57 +170,31 @@ impl Trace {
         if !sorted || index.chunks.last().is_some_and(|last| last.offset >= offset) {
             return Err(format!("its index at byte {offset} names chunks that cannot be"));
         }
-        self.index = index;
+        let mut contents = Contents { complete: true, operators: Arc::new(index.operators), ..Contents::default() };
+        contents.totals = Totals { file_bytes: end, ..index.totals };
+        contents.add_chunks(&index.chunks);
+        self.contents = contents;
+        self.read_heads(0);
         Ok(())
     }
 
-    /// Finds the chunks of a file without a usable index, and counts what is in them.
-    fn rebuild_index(&mut self, why: &str) -> Result<(), TraceError> {
-        let found = scan::scan(&self.map);
-        if found.chunks.is_empty() {
-            let reason = "the file ends before its first whole chunk: nothing of the recording is left".to_owned();
-            return Err(TraceError::Content { path: self.path.clone(), offset: self.map.len() as u64, reason });
-        }
-        self.warn(format!(
-            "the recording was cut, or is still running ({why}): read up to byte {} of {}",
-            found.end,
-            self.map.len()
-        ));
-        for damage in &found.damaged {
-            self.warn(format!("bytes {} to {} are damaged and left out", damage.start, damage.end));
-        }
-        let chunks: Vec<_> = found.chunks.iter().map(|(offset, chunk)| (*offset, chunk.kind)).collect();
-        scan::rebuild(self, &chunks);
-        Ok(())
-    }
-
-    pub(super) fn set_index(&mut self, index: Index) {
-        self.index = index;
-        self.find_graphs();
-    }
-
-    fn find_graphs(&mut self) {
-        self.graph_at.clear();
-        for entry in self.index.chunks.iter().filter(|e| e.kind == ChunkKind::Graph) {
-            if let Ok(id) = u32::try_from(entry.first) {
-                self.graph_at.entry(GraphId(id)).or_insert(entry.offset);
+    /// Reads who was recorded and the models, of the chunks from number `from` on.
+    pub(super) fn read_heads(&mut self, from: usize) {
+        let chunks = self.contents.chunks.clone();
+        let of_kind = |kind| chunks[from..].iter().filter(move |e| e.kind == kind).map(|e| e.offset);
+        if from == 0 {
+            match of_kind(ChunkKind::Session).next().map(|at| self.content(at, ChunkKind::Session)) {
+                Some(Ok(recording)) => self.contents.recording = Arc::new(recording),
+                Some(Err(error)) => self.warn(format!("who was recorded is not known: {error}")),
+                None => self.warn("who was recorded is not known: the file has no session chunk".into()),
             }
         }
-    }
-
-    fn read_heads(&mut self) {
-        let of_kind = |kind| self.index.chunks.iter().filter(move |e| e.kind == kind).map(|e| e.offset);
-        let recording = of_kind(ChunkKind::Session).next().map(|at| self.content::<Recording>(at, ChunkKind::Session));
-        let models: Vec<_> =
-            of_kind(ChunkKind::Model).take(64).map(|at| self.content::<Model>(at, ChunkKind::Model)).collect();
-        match recording {
-            Some(Ok(recording)) => self.recording = recording,
-            Some(Err(error)) => self.warn(format!("who was recorded is not known: {error}")),
-            None => self.warn("who was recorded is not known: the file has no session chunk".into()),
-        }
-        for model in models {
-            match model {
-                Ok(model) => self.models.push(model),
+        for at in of_kind(ChunkKind::Model) {
+            match self.content(at, ChunkKind::Model) {
+                Ok(model) if self.contents.models.len() < MAX_MODELS => {
+                    Arc::make_mut(&mut self.contents.models).push(model);
+                }
+                Ok(_) => return,
                 Err(error) => self.warn(error.to_string()),
             }
         }
@@ -169,42 +207,43 @@ impl Trace {
 
     /// Who was recorded.
     pub fn recording(&self) -> &Recording {
-        &self.recording
+        &self.contents.recording
     }
 
     /// The models, in the order in which they were found.
     pub fn models(&self) -> &[Model] {
-        &self.models
+        &self.contents.models
     }
 
     /// The first model, for a program that has but one.
     pub fn model(&self) -> Option<&Model> {
-        self.models.first()
+        self.contents.models.first()
     }
 
     /// Sums over the trace.
     pub fn totals(&self) -> &Totals {
-        &self.index.totals
+        &self.contents.totals
     }
 
-    /// Times by kind of operator, longest first. Empty if the file was cut.
+    /// Times by kind of operator, longest first. Empty if the file was cut, or another process writes it.
     pub fn operators(&self) -> &[OperatorTotal] {
-        &self.index.operators
+        &self.contents.operators
     }
 
     /// Whether the recording was ended in order and all of the file is there.
     pub fn complete(&self) -> bool {
-        self.complete
+        self.contents.complete
     }
 
     /// What was found wrong so far.
     pub fn warnings(&self) -> Vec<String> {
-        lock(&self.warnings).clone()
+        let found = lock(&self.shared.warnings);
+        self.contents.cut.iter().chain(&*found).cloned().collect()
     }
 
     /// Adds a warning, once.
     pub fn warn(&self, text: String) {
-        let mut warnings = lock(&self.warnings);
+        let mut warnings = lock(&self.shared.warnings);
         if warnings.len() < MAX_WARNINGS && !warnings.contains(&text) {
             warnings.push(text);
         }
@@ -212,7 +251,7 @@ impl Trace {
 
     /// Numbers of the graphs.
     pub fn graphs(&self) -> impl Iterator<Item = GraphId> {
-        self.graph_at.keys().copied()
+        self.contents.graph_at.keys().copied()
     }
 
     /// A graph.
@@ -220,7 +259,7 @@ impl Trace {
     /// # Errors
     /// When the file does not have it, or it is damaged.
     pub fn graph(&self, id: GraphId) -> Result<Arc<StoredGraph>, TraceError> {
-        if let Some(graph) = lock(&self.graphs).get(&id) {
+        if let Some(graph) = lock(&self.shared.graphs).get(&id) {
             return Ok(graph.clone());
         }
         let (offset, columns) = self.graph_columns(id, true)?;
@@ -229,7 +268,7 @@ impl Trace {
             return Err(self.bad(offset, format!("graph {} stands where graph {id} should", graph.graph.graph)));
         }
         let graph = Arc::new(graph);
-        let mut graphs = lock(&self.graphs);
+        let mut graphs = lock(&self.shared.graphs);
         if graphs.len() >= KEPT_GRAPHS {
             graphs.clear();
         }
@@ -243,7 +282,7 @@ impl Trace {
     }
 
     fn graph_columns(&self, id: GraphId, may_have_base: bool) -> Result<(u64, Vec<u8>), TraceError> {
-        let Some(&offset) = self.graph_at.get(&id) else {
+        let Some(&offset) = self.contents.graph_at.get(&id) else {
             return Err(self.bad(self.map.len() as u64, format!("graph {id} is not in the file")));
         };
         let invalid = |e: ggscope_format::record::RecordError| self.bad(offset, e.to_string());
@@ -258,7 +297,7 @@ impl Trace {
 
     /// Checks the checksums of all chunks, up to about `budget` bytes of them; what is damaged becomes a warning.
     pub fn verify(&self, mut budget: u64) {
-        for entry in &self.index.chunks {
+        for entry in self.contents.chunks.iter() {
             let bytes = usize::try_from(entry.offset).ok().and_then(|o| self.map.get(o..)).unwrap_or_default();
             let checked = Chunk::parse(bytes).and_then(|(chunk, len)| chunk.check().map(|()| len as u64));
             match checked {
@@ -276,13 +315,13 @@ impl Trace {
 
     /// Whether the file has captured values.
     pub fn has_values(&self) -> bool {
-        self.index.chunks.iter().any(|e| e.kind == ChunkKind::Values)
+        self.contents.chunks.iter().any(|e| e.kind == ChunkKind::Values)
     }
 
     /// The pieces of tensors that were captured in an evaluation, in the order of the file.
     pub fn values(&self, eval: EvalId) -> Vec<Value> {
         let mut found = vec![];
-        for entry in self.index.chunks.iter().filter(|e| e.kind == ChunkKind::Values) {
+        for entry in self.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Values) {
             if entry.first <= eval.0 && eval.0 <= entry.last {
                 found.extend(self.values_at(entry.offset).iter().filter(|v| v.eval == eval).cloned());
             }
@@ -291,7 +330,7 @@ impl Trace {
     }
 
     pub(super) fn values_at(&self, offset: u64) -> Arc<Values> {
-        if let Some((_, values)) = lock(&self.values).as_ref().filter(|kept| kept.0 == offset) {
+        if let Some((_, values)) = lock(&self.shared.values).as_ref().filter(|kept| kept.0 == offset) {
             return values.clone();
         }
         let values = self.content(offset, ChunkKind::Values).unwrap_or_else(|error| {
@@ -299,27 +338,42 @@ impl Trace {
             Values::default()
         });
         let values = Arc::new(values);
-        *lock(&self.values) = Some((offset, values.clone()));
+        *lock(&self.shared.values) = Some((offset, values.clone()));
         values
     }
 
     /// Texts of token ids, as far as they are known.
     pub fn texts(&self) -> HashMap<i32, Vec<u8>> {
-        self.all::<Texts>(ChunkKind::Texts).flatten().collect()
+        self.all::<Texts>(ChunkKind::Texts).flatten().chain(self.contents.pending.texts.iter().cloned()).collect()
+    }
+
+    /// Texts of some token ids, as far as they are known. What was read for it is kept for the states to come.
+    pub fn texts_of(&self, ids: &[i32]) -> HashMap<i32, Vec<u8>> {
+        let mut known = lock(&self.shared.texts);
+        let end = known.end;
+        for entry in self.contents.chunks.iter().rev().take_while(|e| e.offset >= end) {
+            if entry.kind == ChunkKind::Texts {
+                known.of.extend(self.content::<Texts>(entry.offset, ChunkKind::Texts).unwrap_or_default());
+            }
+            known.end = known.end.max(entry.offset + 1);
+        }
+        let pending = &self.contents.pending.texts;
+        let text = |id: &i32| known.of.get(id).or_else(|| pending.iter().find(|t| t.0 == *id).map(|t| &t.1)).cloned();
+        ids.iter().filter_map(|id| Some((*id, text(id)?))).collect()
     }
 
     /// Buffers that were allocated and released, in the order of the file.
     pub fn buffers(&self) -> Vec<BufferEvent> {
-        self.all::<Buffers>(ChunkKind::Buffers).flatten().collect()
+        self.all::<Buffers>(ChunkKind::Buffers).flatten().chain(self.contents.pending.buffers.iter().cloned()).collect()
     }
 
     /// Remarks, in the order of the file.
     pub fn notes(&self) -> Vec<Remark> {
-        self.all::<Remarks>(ChunkKind::Notes).flatten().collect()
+        self.all::<Remarks>(ChunkKind::Notes).flatten().chain(self.contents.pending.remarks.iter().cloned()).collect()
     }
 
     fn all<T: DeserializeOwned + Default>(&self, kind: ChunkKind) -> impl Iterator<Item = T> {
-        self.index.chunks.iter().filter(move |e| e.kind == kind).map(move |e| {
+        self.contents.chunks.iter().filter(move |e| e.kind == kind).map(move |e| {
             self.content(e.offset, kind).unwrap_or_else(|error: TraceError| {
                 self.warn(error.to_string());
                 T::default()
@@ -327,7 +381,7 @@ impl Trace {
         })
     }
 
-    fn content<T: DeserializeOwned>(&self, offset: u64, kind: ChunkKind) -> Result<T, TraceError> {
+    pub(super) fn content<T: DeserializeOwned>(&self, offset: u64, kind: ChunkKind) -> Result<T, TraceError> {
         let bytes = self.unpack(offset, kind)?;
         decode(&bytes).map_err(|e| self.bad(offset, e.to_string()))
     }

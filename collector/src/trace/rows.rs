@@ -31,11 +31,20 @@ impl Select {
     }
 }
 
+/// A row that is not in the file yet.
+fn copy(row: &Row, durations: bool) -> Row {
+    let mut row = row.clone();
+    if !durations {
+        row.evaluation.durations.clear();
+    }
+    row
+}
+
 impl Trace {
     /// Calls `f` for each evaluation that is wanted, in the order of the file, until it breaks. Evaluations that are
     /// damaged are left out with a warning. Without `durations`, or when those are damaged, rows have none.
     pub fn for_each_evaluation(&self, select: &Select, durations: bool, mut f: impl FnMut(Row) -> ControlFlow<()>) {
-        for (i, entry) in self.index.chunks.iter().enumerate() {
+        for (i, entry) in self.contents.chunks.iter().enumerate() {
             if entry.kind != ChunkKind::Evaluations || !select.takes_chunk(entry) {
                 continue;
             }
@@ -45,6 +54,11 @@ impl Trace {
                 }
             }
         }
+        for row in self.contents.pending.rows.iter().filter(|row| select.takes(row)) {
+            if f(copy(row, durations)).is_break() {
+                return;
+            }
+        }
     }
 
     /// Calls `f` for each evaluation from number `seq` on, counted from 0 in the order of the file, with that number,
@@ -52,7 +66,7 @@ impl Trace {
     /// [`Trace::for_each_evaluation`].
     pub fn for_each_evaluation_from(&self, seq: u64, durations: bool, mut f: impl FnMut(u64, Row) -> ControlFlow<()>) {
         let mut first = 0_u64;
-        for (i, entry) in self.index.chunks.iter().enumerate().filter(|(_, e)| e.kind == ChunkKind::Evaluations) {
+        for (i, entry) in self.contents.chunks.iter().enumerate().filter(|(_, e)| e.kind == ChunkKind::Evaluations) {
             let end = first.saturating_add(entry.items);
             if end > seq {
                 for (number, row) in (first..end).zip(self.rows_of(i, durations)).skip_while(|(n, _)| *n < seq) {
@@ -63,11 +77,23 @@ impl Trace {
             }
             first = end;
         }
+        let pending = (first..).zip(self.contents.pending.rows.iter());
+        for (number, row) in pending.skip_while(|(number, _)| *number < seq) {
+            if f(number, copy(row, durations)).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// How many evaluations [`Trace::for_each_evaluation_from`] numbers.
+    pub fn n_evaluations(&self) -> u64 {
+        let in_file = self.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Evaluations).map(|e| e.items);
+        in_file.fold(self.contents.pending.rows.len() as u64, u64::saturating_add)
     }
 
     /// The evaluations of the chunk with this place in the index; none, with a warning, if it is damaged.
     fn rows_of(&self, place: usize, durations: bool) -> Vec<Row> {
-        let entry = &self.index.chunks[place];
+        let entry = &self.contents.chunks[place];
         let mut rows = match self.rows(entry.offset) {
             Ok(rows) => rows,
             Err(error) => {
@@ -77,7 +103,7 @@ impl Trace {
         };
         if durations {
             let clocked = rows.iter().any(|r| r.evaluation.runs.iter().any(|run| run.n_calls > 0));
-            let read = match self.index.chunks.get(place + 1).filter(|e| e.kind == ChunkKind::Durations) {
+            let read = match self.contents.chunks.get(place + 1).filter(|e| e.kind == ChunkKind::Durations) {
                 Some(next) => self.add_durations(next.offset, &mut rows),
                 None if clocked => Err(self.bad(entry.offset, "the chunk with their times is not there".into())),
                 None => Ok(()),
