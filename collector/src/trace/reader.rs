@@ -132,21 +132,33 @@ impl Trace {
     /// # Errors
     /// When the file cannot be read, is not a trace, or ends before its first whole chunk.
     pub fn open(path: &Path) -> Result<Trace, TraceError> {
-        let map = map(path, &open_file(path)?)?;
+        Ok(Trace::open_up_to(path, &open_file(path)?, &mut Plans::default(), false)?.0)
+    }
+
+    /// Opens a trace, and says where the last chunk ends that was read. With `grows`, evaluations are left for later
+    /// whose times have yet to come.
+    pub(super) fn open_up_to(
+        path: &Path,
+        file: &File,
+        plans: &mut Plans,
+        grows: bool,
+    ) -> Result<(Trace, u64), TraceError> {
+        let map = map(path, file)?;
         chunk::check_file_header(&map).map_err(|source| {
             let offset = if matches!(source, ChunkError::Version(_)) { 8 } else { 0 };
             TraceError::Frame { path: path.to_owned(), offset, source }
         })?;
+        let mut end = map.len() as u64;
         let mut trace = Trace::new(path.to_owned(), map, Contents::default(), Arc::default());
         if let Err(why) = trace.read_index() {
-            scan::extend(&mut trace, FILE_HEADER_BYTES as u64, &mut Plans::default(), &why);
+            end = scan::extend(&mut trace, FILE_HEADER_BYTES as u64, plans, &why, grows);
             if trace.contents.chunks.is_empty() {
                 let reason = "the file ends before its first whole chunk: nothing of the recording is left".to_owned();
                 let offset = trace.map.len() as u64;
                 return Err(TraceError::Content { path: path.to_owned(), offset, reason });
             }
         }
-        Ok(trace)
+        Ok((trace, end))
     }
 
     pub(super) fn new(path: PathBuf, map: Arc<Mmap>, contents: Contents, shared: Arc<Shared>) -> Trace {

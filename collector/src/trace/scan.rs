@@ -52,10 +52,14 @@ fn next_magic(file: &[u8], from: usize) -> usize {
 }
 
 /// Adds to `trace` the chunks from byte `from` on, and what is in them to its sums. Returns where the last one ends,
-/// which is where to go on when the file has grown. `why` says why there is no index.
-pub fn extend(trace: &mut Trace, from: u64, plans: &mut Plans, why: &str) -> u64 {
+/// which is where to go on when the file has grown. `why` says why there is no index. With `grows`, evaluations at the
+/// end are left for later: their times come after them.
+pub fn extend(trace: &mut Trace, from: u64, plans: &mut Plans, why: &str, grows: bool) -> u64 {
     let map = trace.map.clone();
-    let found = scan(&map, from as usize);
+    let mut found = scan(&map, from as usize);
+    if let Some(last) = found.chunks.pop_if(|last| grows && last.1.kind == ChunkKind::Evaluations) {
+        found.end = last.0;
+    }
     trace.contents.totals.file_bytes = map.len() as u64;
     trace.contents.cut = Some(format!(
         "the recording was cut, or is still running ({why}): read up to byte {} of {}",
