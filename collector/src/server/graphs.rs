@@ -41,10 +41,10 @@ pub(super) async fn graphs(
 ) -> Result<Response, Problem> {
     let (offset, limit) = page(p.offset.as_deref(), p.limit.as_deref())?;
     answer(app, move |sessions| {
-        let trace = &sessions.get(&id)?.trace;
+        let trace = sessions.get(&id)?.trace();
         let total = trace.graphs().count() as u64;
         let of_page = trace.graphs().skip(offset).take(limit);
-        let items = of_page.map(|graph| Ok(GraphQuery::open(trace, graph)?.summary())).collect::<Result<_, Problem>>();
+        let items = of_page.map(|graph| Ok(GraphQuery::open(&trace, graph)?.summary())).collect::<Result<_, Problem>>();
         Ok(Page::new(total, offset, items?))
     })
     .await
@@ -76,7 +76,7 @@ pub(super) async fn graph(
 ) -> Result<Response, Problem> {
     let layer: Option<u32> = parse("layer", p.layer.as_deref(), "give the number of a layer")?;
     answer(app, move |sessions| {
-        let query = open(sessions.get(&id)?, &graph)?;
+        let query = open(&*sessions.get(&id)?, &graph)?;
         if layer.is_none() && query.n_tensors() > MAX_TENSORS {
             let error = format!("the graph has {} tensors, and {MAX_TENSORS} are the most", query.n_tensors());
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, "ask for one layer with ?layer="));
@@ -95,11 +95,11 @@ pub(super) async fn graph(
 }
 
 fn open(session: &Session, graph: &str) -> Result<GraphQuery, Problem> {
-    let trace = &session.trace;
+    let trace = session.trace();
     let known = graph.parse().ok().map(GraphId).filter(|&id| trace.graphs().any(|g| g == id));
     let unknown = || {
         let help = format!("/api/v1/sessions/{}/graphs lists those that there are", session.id);
         Problem::missing("graph", format!("session {} has no graph {graph}", session.id), help)
     };
-    Ok(GraphQuery::open(trace, known.ok_or_else(unknown)?)?)
+    Ok(GraphQuery::open(&trace, known.ok_or_else(unknown)?)?)
 }

@@ -58,7 +58,7 @@ pub(super) async fn evaluations(
         limit,
     };
     answer(app, move |sessions| {
-        let (items, total) = evaluations::evaluations(&sessions.get(&id)?.trace, &wanted);
+        let (items, total) = evaluations::evaluations(&sessions.get(&id)?.trace(), &wanted);
         Ok(Page::new(total, offset, items))
     })
     .await
@@ -131,7 +131,7 @@ pub(super) async fn operators(
     answer(app, move |sessions| {
         let page = operators::Page { offset, limit, sort };
         let mut items: Vec<(usize, Box<RawValue>)> = vec![];
-        let total = operators::operators(&sessions.get(&id)?.trace, &filter, &page, |place, operator| {
+        let total = operators::operators(&sessions.get(&id)?.trace(), &filter, &page, |place, operator| {
             items.extend(to_raw_value(&operator).ok().map(|json| (place, json)));
         });
         items.sort_by_key(|item| item.0);
@@ -210,7 +210,7 @@ pub(super) async fn memory(
         place: p.place,
     };
     answer(app, move |sessions| {
-        let regions = memory::memory(&sessions.get(&id)?.trace, &wanted);
+        let regions = memory::memory(&sessions.get(&id)?.trace(), &wanted);
         let total = regions.len() as u64;
         Ok(Page::new(total, offset, regions.into_iter().skip(offset).take(limit).collect()))
     })

@@ -2,6 +2,7 @@
 //! file that ends anywhere loses only what follows its last whole chunk. Graphs go down when they come; evaluations
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
+use super::growing::{Display, Growing, Now};
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::known_graphs::KnownGraphs;
 use super::{
@@ -17,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, TraceError>;
@@ -53,7 +55,7 @@ pub struct TraceWriter {
     plans: Plans,
     phases: Phases,
     next_token: u64,
-    rows: Vec<Row>,
+    rows: Vec<Arc<Row>>,
     row_bytes: usize,
     values: Values,
     value_bytes: usize,
@@ -65,6 +67,9 @@ pub struct TraceWriter {
     ring_dropped: (u64, u64),
     refused: u64,
     pending_since: Option<Instant>,
+    recording: Arc<Recording>,
+    models: Vec<Model>,
+    display: Display,
 }
 
 /// About how many bytes an evaluation takes in memory.
@@ -72,6 +77,14 @@ fn evaluation_bytes(e: &Evaluation) -> usize {
     let words = e.tokens.len() + e.positions.len() + e.sequences.len() + e.outputs.as_ref().map_or(0, Vec::len);
     let experts: usize = e.experts.iter().map(|x| x.ids.len() + 8).sum();
     200 + e.n_tokens as usize + 4 * (words + experts) + 8 * e.durations.len() + 40 * e.runs.len()
+}
+
+/// Longest first.
+fn operator_totals(sums: &HashMap<String, (u64, u64)>) -> Vec<OperatorTotal> {
+    let total = |(op, &(count, ns)): (&String, &(u64, u64))| OperatorTotal { op: op.clone(), count, ns };
+    let mut totals: Vec<_> = sums.iter().map(total).collect();
+    totals.sort_by(|a, b| (b.ns, b.count, &a.op).cmp(&(a.ns, a.count, &b.op)));
+    totals
 }
 
 impl TraceWriter {
@@ -114,6 +127,9 @@ impl TraceWriter {
             ring_dropped: (0, 0),
             refused: 0,
             pending_since: None,
+            recording: Arc::new(recording.clone()),
+            models: vec![],
+            display: Display::default(),
         };
         writer.put(&chunk::file_header())?;
         writer.encoded(ChunkKind::Session, recording, 1)?;
@@ -170,7 +186,9 @@ impl TraceWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn model(&mut self, model: Model) -> Result<()> {
-        self.encoded(ChunkKind::Model, &model, 1)
+        self.encoded(ChunkKind::Model, &model, 1)?;
+        self.models.push(model);
+        Ok(())
     }
 
     /// Takes an evaluation. One that contradicts itself or its graph is counted as lost, with a remark.
@@ -202,7 +220,7 @@ impl TraceWriter {
         self.index.totals.add(&row, &plan);
         self.add_operators(&graph, &plan, &row.evaluation);
         self.row_bytes += bytes;
-        self.rows.push(row);
+        self.rows.push(Arc::new(row));
         self.pending();
         if self.rows.len() >= CHUNK_EVALUATIONS || self.row_bytes >= PENDING_EVALUATION_BYTES {
             self.flush_evaluations()?;
@@ -318,6 +336,7 @@ impl TraceWriter {
         (self.index.totals.dropped_records, self.index.totals.dropped_bytes) = (records, bytes);
         if let Some(Remark::Dropped { .. }) = self.remarks.last() {
             self.remarks.pop();
+            self.display.same.remarks = self.display.same.remarks.min(self.remarks.len());
         }
         self.remarks.push(Remark::Dropped { records, bytes });
         self.pending();
@@ -354,16 +373,44 @@ impl TraceWriter {
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<Totals> {
         self.flush()?;
-        let total = |(op, (count, ns)): (String, (u64, u64))| OperatorTotal { op, count, ns };
-        self.index.operators = self.operators.drain().map(total).collect();
-        self.index.operators.sort_by(|a, b| (b.ns, b.count, &a.op).cmp(&(a.ns, a.count, &b.op)));
+        self.index.operators = operator_totals(&self.operators);
         let mut content = vec![];
         encode(&self.index, &mut content);
         let index_offset = self.offset;
         let packed = self.pack(ChunkKind::Index, &content)?;
         self.put(&packed)?;
         self.put(&chunk::trailer(index_offset))?;
+        self.show_as(true);
         Ok(self.index.totals)
+    }
+
+    /// Shows readers in this process what was taken, from now on each time that [`TraceWriter::show`] is called.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for reading.
+    pub fn share(&mut self) -> Result<Arc<Growing>> {
+        let growing = self.display.begin(&self.path, &self.recording)?;
+        self.show();
+        Ok(growing)
+    }
+
+    /// Shows what was taken so far, if anybody can see it.
+    pub fn show(&mut self) {
+        self.show_as(false);
+    }
+
+    fn show_as(&mut self, complete: bool) {
+        self.display.update(&Now {
+            totals: &self.index.totals,
+            operators: &|| operator_totals(&self.operators),
+            models: &self.models,
+            chunks: &self.index.chunks,
+            rows: &self.rows,
+            texts: &self.texts,
+            buffers: &self.buffers,
+            remarks: &self.remarks,
+            complete,
+        });
     }
 
     fn add_operators(&mut self, graph: &Graph, plan: &Plan, e: &Evaluation) {
@@ -396,8 +443,8 @@ impl TraceWriter {
         }
         // Whoever reads a file that was cut after these evaluations reads their tokens' texts too.
         self.flush_texts()?;
-        let rows = std::mem::take(&mut self.rows);
-        self.row_bytes = 0;
+        let rows: Vec<Row> = std::mem::take(&mut self.rows).into_iter().map(Arc::unwrap_or_clone).collect();
+        (self.row_bytes, self.display.same.rows) = (0, 0);
         self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Evaluations, &rows), &encode_evaluations(&rows))?;
         if rows.iter().any(|r| !r.evaluation.durations.is_empty()) {
             self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Durations, &rows), &encode_durations(&rows))?;
@@ -420,16 +467,19 @@ impl TraceWriter {
 
     fn flush_texts(&mut self) -> Result<()> {
         let texts = std::mem::take(&mut self.texts);
+        self.display.same.texts = 0;
         if texts.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Texts, &texts, texts.len()) }
     }
 
     fn flush_buffers(&mut self) -> Result<()> {
         let buffers = std::mem::take(&mut self.buffers);
+        self.display.same.buffers = 0;
         if buffers.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Buffers, &buffers, buffers.len()) }
     }
 
     fn flush_remarks(&mut self) -> Result<()> {
         let remarks = std::mem::take(&mut self.remarks);
+        self.display.same.remarks = 0;
         if remarks.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Notes, &remarks, remarks.len()) }
     }
 
@@ -459,6 +509,7 @@ impl TraceWriter {
         self.refuse_after_failure()?;
         if let Err(source) = self.file.write_all(bytes) {
             self.failed_at = Some(self.offset);
+            self.display = Display::default();
             // What was written of the chunk is of no use; a file that cannot be shortened opens all the same.
             let _ = self.file.set_len(self.offset);
             return Err(TraceError::Write { path: self.path.clone(), offset: self.offset, source });
@@ -466,6 +517,11 @@ impl TraceWriter {
         self.offset += bytes.len() as u64;
         self.index.totals.file_bytes = self.offset;
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn use_file(&mut self, file: File) {
+        self.file = file;
     }
 
     fn refuse_after_failure(&self) -> Result<()> {
