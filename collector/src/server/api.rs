@@ -4,7 +4,7 @@
 use super::access::{Access, guard};
 use super::problem::Problem;
 use super::session::Sessions;
-use super::{graphs, metrics, tables};
+use super::{graphs, metrics, tables, timeline};
 use crate::query::info::{Info, info};
 use axum::Router;
 use axum::extract::{Path, State};
@@ -92,6 +92,8 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(tables::operators))
         .routes(routes!(tables::leaves))
         .routes(routes!(tables::memory))
+        .routes(routes!(timeline::timeline))
+        .routes(routes!(timeline::spans))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));

@@ -81,7 +81,8 @@ fn seconds(ns: u64) -> String {
 
 fn read_bytes(session: &Session) -> Vec<Sample> {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for region in &session.costs().1 {
+    let (_, regions) = session.costs();
+    for region in &regions {
         let sum = sums.entry((region.memory, &region.place)).or_default();
         *sum = sum.saturating_add(region.read_bytes);
     }

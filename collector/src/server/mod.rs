@@ -10,6 +10,7 @@ mod params;
 mod problem;
 mod session;
 mod tables;
+mod timeline;
 
 pub use session::Sessions;
 

@@ -3,30 +3,34 @@
 
 use super::problem::Problem;
 use crate::query::cost::{Cost, costs};
-use crate::query::leaves::{Leaf, leaves};
 use crate::query::memory::{Region, Wanted, memory};
+use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::{Trace, TraceError};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-/// A trace, and what is worked out from all of it once and kept, because a recorded trace does not change.
+/// A trace, and the table of its evaluations.
 pub(super) struct Session {
     pub id: String,
     /// Name of the file, without its folders.
     pub name: String,
-    pub trace: Trace,
-    leaves: OnceLock<Vec<Leaf>>,
-    costs: OnceLock<(Vec<Cost>, Vec<Region>)>,
+    pub trace: Arc<Trace>,
+    table: OnceLock<Arc<Table>>,
 }
 
 impl Session {
-    pub(super) fn leaves(&self) -> &[Leaf] {
-        self.leaves.get_or_init(|| leaves(&self.trace))
+    pub(super) fn trace(&self) -> Arc<Trace> {
+        Arc::clone(&self.trace)
+    }
+
+    pub(super) fn table(&self) -> Arc<Table> {
+        Arc::clone(self.table.get_or_init(|| Arc::new(Table::new(&self.trace, DEFAULT_MEMORY))))
     }
 
     /// Times by operator and layer, and what was read.
-    pub(super) fn costs(&self) -> &(Vec<Cost>, Vec<Region>) {
-        self.costs.get_or_init(|| (costs(&self.trace), memory(&self.trace, &Wanted::default())))
+    pub(super) fn costs(&self) -> (Vec<Cost>, Vec<Region>) {
+        let table = self.table();
+        (costs(&self.trace, &table), memory(&self.trace, &table, &Wanted::default()))
     }
 }
 
@@ -43,9 +47,8 @@ impl Sessions {
             Ok(Session {
                 id: number.to_string(),
                 name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-                trace: Trace::open(path)?,
-                leaves: OnceLock::new(),
-                costs: OnceLock::new(),
+                trace: Arc::new(Trace::open(path)?),
+                table: OnceLock::new(),
             })
         };
         paths.iter().enumerate().map(open).collect::<Result<_, _>>().map(Sessions)

@@ -289,31 +289,62 @@ impl Trace {
             if entry.kind != ChunkKind::Evaluations || !select.takes_chunk(entry) {
                 continue;
             }
-            let mut rows = match self.rows(entry.offset) {
+            let rows = match self.timed_rows(i, entry, durations) {
                 Ok(rows) => rows,
                 Err(error) => {
                     self.warn(format!("{} evaluations are left out: {error}", entry.items));
                     continue;
                 }
             };
-            if durations {
-                let clocked = rows.iter().any(|r| r.evaluation.runs.iter().any(|run| run.n_calls > 0));
-                let read = match self.index.chunks.get(i + 1).filter(|e| e.kind == ChunkKind::Durations) {
-                    Some(next) => self.add_durations(next.offset, &mut rows),
-                    None if clocked => Err(self.bad(entry.offset, "the chunk with their times is not there".into())),
-                    None => Ok(()),
-                };
-                if let Err(error) = read {
-                    rows.iter_mut().for_each(|row| row.evaluation.durations.clear());
-                    self.warn(format!("{} evaluations are without times: {error}", entry.items));
-                }
-            }
             for row in rows.into_iter().filter(|row| select.takes(row)) {
                 if f(row).is_break() {
                     return;
                 }
             }
         }
+    }
+
+    /// Calls `f` for each evaluation from the one with number `seq` in the order of the file on, until it breaks. A
+    /// damaged chunk leaves a gap in the numbers. Without `durations`, or when those are damaged, rows have none.
+    pub fn for_each_evaluation_from(&self, seq: u64, durations: bool, mut f: impl FnMut(u64, Row) -> ControlFlow<()>) {
+        let mut next = 0_u64;
+        for (i, entry) in self.index.chunks.iter().enumerate().filter(|(_, e)| e.kind == ChunkKind::Evaluations) {
+            let first = next;
+            next = next.saturating_add(entry.items);
+            if next <= seq {
+                continue;
+            }
+            let rows = match self.timed_rows(i, entry, durations) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    self.warn(format!("{} evaluations are left out: {error}", entry.items));
+                    continue;
+                }
+            };
+            for (number, row) in (first..next).zip(rows).filter(|(number, _)| *number >= seq) {
+                if f(number, row).is_break() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The evaluations of the chunk with place `i` in the index.
+    fn timed_rows(&self, i: usize, entry: &IndexEntry, durations: bool) -> Result<Vec<Row>, TraceError> {
+        let mut rows = self.rows(entry.offset)?;
+        if durations {
+            let clocked = rows.iter().any(|r| r.evaluation.runs.iter().any(|run| run.n_calls > 0));
+            let read = match self.index.chunks.get(i + 1).filter(|e| e.kind == ChunkKind::Durations) {
+                Some(next) => self.add_durations(next.offset, &mut rows),
+                None if clocked => Err(self.bad(entry.offset, "the chunk with their times is not there".into())),
+                None => Ok(()),
+            };
+            if let Err(error) = read {
+                rows.iter_mut().for_each(|row| row.evaluation.durations.clear());
+                self.warn(format!("{} evaluations are without times: {error}", entry.items));
+            }
+        }
+        Ok(rows)
     }
 
     pub(super) fn rows(&self, offset: u64) -> Result<Vec<Row>, TraceError> {
