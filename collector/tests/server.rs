@@ -6,7 +6,7 @@ use ggscope_collector::query::graph::{Evaluated, GraphQuery};
 use ggscope_collector::query::info::info;
 use ggscope_collector::query::leaves::leaves;
 use ggscope_collector::query::table::{DEFAULT_MEMORY, Table};
-use ggscope_collector::server::{Server, Sessions};
+use ggscope_collector::server::{Server, Serving, Sessions};
 use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
 use ggscope_collector::trace::{Trace, TraceWriter};
 use ggscope_format::GraphId;
@@ -24,6 +24,7 @@ const HOSTILE: &str = "<img src=x onerror=\"alert(1)\">-0";
 struct Running {
     address: SocketAddr,
     path: PathBuf,
+    _serving: Option<Serving>,
     _dir: tempfile::TempDir,
 }
 
@@ -56,8 +57,8 @@ impl Running {
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), token.map(str::to_owned)).unwrap();
         let address = server.address();
         let sessions = Sessions::open(&[path.clone(), other]).unwrap();
-        std::thread::spawn(move || server.run(sessions));
-        Running { address, path, _dir: dir }
+        let serving = server.start(sessions).unwrap();
+        Running { address, path, _serving: Some(serving), _dir: dir }
     }
 
     /// Sends a request as it stands and reads the answer.
@@ -405,7 +406,7 @@ fn the_command_line_serves_until_it_is_told_to_stop_and_prints_the_same_graph() 
     assert!(lines.next().unwrap().contains("is taken"), "the test's own server has the port");
     let said = lines.next().unwrap();
     let at = said.split_once("http://").and_then(|(_, rest)| rest.split('/').next()).unwrap().parse().unwrap();
-    let other = Running { address: at, path: server.path.clone(), _dir: tempfile::tempdir().unwrap() };
+    let other = Running { address: at, path: server.path.clone(), _serving: None, _dir: tempfile::tempdir().unwrap() };
     assert_eq!(other.ok("/api/v1/sessions/0"), server.ok("/api/v1/sessions/0"));
     // SAFETY: a signal to our own child.
     unsafe { libc::kill(open.id() as i32, libc::SIGINT) };

@@ -42,8 +42,8 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// The server cannot go on.
-    #[error("the server ended: {0}")]
+    /// The server cannot begin.
+    #[error("cannot answer: {0}")]
     Run(io::Error),
 }
 
@@ -92,39 +92,22 @@ impl Server {
             .build()
             .map_err(ServeError::Run)?;
         let router = api::router(sessions.into(), Access::new(self.address, self.token));
-        let served = runtime.spawn(async {
-            let listener = tokio::net::TcpListener::from_std(self.listener)?;
-            axum::serve(listener, router).await
-        });
-        Ok(Serving { runtime: Some(runtime), served })
-    }
-
-    /// Answers until the process is told to stop (Ctrl-C).
-    ///
-    /// # Errors
-    /// When the system takes the listener away.
-    pub fn run(self, sessions: impl Into<Arc<Sessions>>) -> Result<(), ServeError> {
-        let mut serving = self.start(sessions)?;
-        let Some(runtime) = &serving.runtime else { return Ok(()) };
-        let served = runtime.block_on(async {
-            tokio::select! {
-                served = &mut serving.served => served.unwrap_or_else(|failed| Err(io::Error::other(failed))),
-                stopped = tokio::signal::ctrl_c() => stopped,
-            }
-        });
-        served.map_err(ServeError::Run)
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Run)?
+        };
+        // It ends with the runtime, and with nothing else: a connection that cannot be accepted is tried again.
+        runtime.spawn(async { axum::serve(listener, router).await });
+        Ok(Serving(Some(runtime)))
     }
 }
 
 /// A server that answers until it is dropped.
-pub struct Serving {
-    runtime: Option<tokio::runtime::Runtime>,
-    served: tokio::task::JoinHandle<io::Result<()>>,
-}
+pub struct Serving(Option<tokio::runtime::Runtime>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }

@@ -108,7 +108,7 @@ fn a_disk_that_is_full_ends_what_is_shown() {
     let path = dir.path().join("a.ggtrace");
     let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
     let growing = writer.share().unwrap();
-    writer.use_file(File::options().write(true).open("/dev/full").unwrap());
+    writer.file = File::options().write(true).open("/dev/full").unwrap();
     assert!(writer.graph(llama(0, SMALL)).is_err());
     assert_eq!((growing.state(), growing.trace().graphs().count()), (State::Cut, 0));
 }

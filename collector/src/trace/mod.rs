@@ -7,6 +7,7 @@ mod graph_columns;
 mod growing;
 mod index;
 mod known_graphs;
+mod operator_sums;
 mod reader;
 mod rows;
 mod scan;

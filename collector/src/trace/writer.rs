@@ -3,18 +3,19 @@
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
 use super::growing::{Display, Growing, Now};
-use super::index::{Index, IndexEntry, OperatorTotal, Totals};
+use super::index::{Index, IndexEntry, Totals};
 use super::known_graphs::KnownGraphs;
+use super::operator_sums::OperatorSums;
 use super::{
     Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
 };
 use crate::analysis::phase::Phases;
-use crate::analysis::timing::{Plan, Plans};
+use crate::analysis::timing::Plans;
 use ggscope_format::GraphId;
 use ggscope_format::chunk::{self, ChunkKind};
 use ggscope_format::columns::{Row, encode_durations, encode_evaluations};
-use ggscope_format::record::{BufferEvent, Evaluation, Graph, RecordError, RunEnd, Value, encode};
-use std::collections::{HashMap, HashSet};
+use ggscope_format::record::{BufferEvent, Evaluation, RecordError, RunEnd, Value, encode};
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -45,11 +46,11 @@ const MAX_BASES: usize = 8;
 /// An open trace file.
 pub struct TraceWriter {
     path: PathBuf,
-    file: File,
+    pub(super) file: File,
     offset: u64,
     failed_at: Option<u64>,
     index: Index,
-    operators: HashMap<String, (u64, u64)>,
+    operators: OperatorSums,
     graphs: KnownGraphs,
     bases: Vec<(GraphId, usize, Vec<u8>)>,
     plans: Plans,
@@ -79,14 +80,6 @@ fn evaluation_bytes(e: &Evaluation) -> usize {
     200 + e.n_tokens as usize + 4 * (words + experts) + 8 * e.durations.len() + 40 * e.runs.len()
 }
 
-/// Longest first.
-fn operator_totals(sums: &HashMap<String, (u64, u64)>) -> Vec<OperatorTotal> {
-    let total = |(op, &(count, ns)): (&String, &(u64, u64))| OperatorTotal { op: op.clone(), count, ns };
-    let mut totals: Vec<_> = sums.iter().map(total).collect();
-    totals.sort_by(|a, b| (b.ns, b.count, &a.op).cmp(&(a.ns, a.count, &b.op)));
-    totals
-}
-
 impl TraceWriter {
     /// Creates the file and writes who is recorded. Replaces an existing file only with `force`.
     ///
@@ -110,7 +103,7 @@ impl TraceWriter {
             offset: 0,
             failed_at: None,
             index: Index::default(),
-            operators: HashMap::new(),
+            operators: OperatorSums::default(),
             graphs: KnownGraphs::default(),
             bases: vec![],
             plans: Plans::default(),
@@ -150,13 +143,11 @@ impl TraceWriter {
         let refused = |source| TraceError::Refused { path: self.path.clone(), source };
         stored.validate().map_err(refused)?;
         if self.graphs.contains(id) {
-            let what = format!("graph {id} was written before");
-            return Err(refused(RecordError::Invalid(what)));
+            return Err(refused(RecordError::Invalid(format!("graph {id} was written before"))));
         }
         let columns = graph_columns::encode_graph(&stored);
         if columns.len() > MAX_CHUNK_BYTES {
-            let what = format!("graph {id} takes {} bytes", columns.len());
-            return Err(refused(RecordError::Invalid(what)));
+            return Err(refused(RecordError::Invalid(format!("graph {id} takes {} bytes", columns.len()))));
         }
         let n = stored.graph.tensors.len();
         let alike = |other: usize| other.abs_diff(n) <= n / 8;
@@ -218,7 +209,7 @@ impl TraceWriter {
         let row = Row { first_token: self.next_token, generated, evaluation };
         self.next_token += u64::from(row.evaluation.n_tokens);
         self.index.totals.add(&row, &plan);
-        self.add_operators(&graph, &plan, &row.evaluation);
+        self.operators.add(&graph, &plan, &row.evaluation);
         self.row_bytes += bytes;
         self.rows.push(Arc::new(row));
         self.pending();
@@ -373,7 +364,7 @@ impl TraceWriter {
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<Totals> {
         self.flush()?;
-        self.index.operators = operator_totals(&self.operators);
+        self.index.operators = self.operators.totals();
         let mut content = vec![];
         encode(&self.index, &mut content);
         let index_offset = self.offset;
@@ -402,7 +393,7 @@ impl TraceWriter {
     fn show_as(&mut self, complete: bool) {
         self.display.update(&Now {
             totals: &self.index.totals,
-            operators: &|| operator_totals(&self.operators),
+            operators: &|| self.operators.totals(),
             models: &self.models,
             chunks: &self.index.chunks,
             rows: &self.rows,
@@ -411,26 +402,6 @@ impl TraceWriter {
             remarks: &self.remarks,
             complete,
         });
-    }
-
-    fn add_operators(&mut self, graph: &Graph, plan: &Plan, e: &Evaluation) {
-        let mut add = |op: &str, count: u64, ns: u64| match self.operators.get_mut(op) {
-            Some(total) => *total = (total.0 + count, total.1.saturating_add(ns)),
-            None => drop(self.operators.insert(op.to_owned(), (count, ns))),
-        };
-        let mut of_op = vec![(0_u64, 0_u64); graph.ops.len()];
-        for id in plan.executed_nodes() {
-            of_op[usize::from(graph.tensors[id.index()].op)].0 += 1;
-        }
-        for (&ns, owner) in e.durations.iter().zip(plan.slots()) {
-            if let Some(id) = owner {
-                let total = &mut of_op[usize::from(graph.tensors[id.index()].op)].1;
-                *total = total.saturating_add(ns);
-            }
-        }
-        for (op, &(count, ns)) in graph.ops.iter().zip(&of_op).filter(|(_, total)| total.0 > 0) {
-            add(op, count, ns);
-        }
     }
 
     fn pending(&mut self) {
@@ -517,11 +488,6 @@ impl TraceWriter {
         self.offset += bytes.len() as u64;
         self.index.totals.file_bytes = self.offset;
         Ok(())
-    }
-
-    #[cfg(test)]
-    pub(super) fn use_file(&mut self, file: File) {
-        self.file = file;
     }
 
     fn refuse_after_failure(&self) -> Result<()> {
