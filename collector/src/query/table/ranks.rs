@@ -2,19 +2,21 @@
 //! that the counts point at, so that nothing is sorted but what is near the page.
 
 use super::chosen::Selection;
-use super::lock;
 use super::order::{Part, Place, in_order};
 use super::pages::large_group;
 use super::times::Piece;
+use super::{BLOCK, NONE, Slice, lock};
 use crate::query::operators::Page;
 use crate::query::range::Numbers;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Classes: a time as a floating-point number without its last 15 bits.
-const CLASSES: usize = 1 << 16;
+/// Times below, in nanoseconds, are a class each; above, a class is a floating-point number without its last 15 bits.
+const EXACT: usize = 1 << 16;
+/// Classes, more than there are.
+const CLASSES: usize = EXACT + (1 << 14);
 /// Executions that are sorted at once.
-const SORTED: u64 = 1 << 20;
+const SORTED: u64 = 1 << 16;
 /// Counts that are kept: of the filters that were asked for last.
 const KEPT: usize = 4;
 
@@ -28,13 +30,17 @@ pub(super) struct Ranks {
 
 /// The class of a time; a longer time has no lower class.
 fn class(time: u64) -> usize {
-    ((time as f32).to_bits() >> 15) as usize
+    let of_float = ((time as f32).to_bits() >> 15) as usize;
+    if time < EXACT as u64 { time as usize } else { of_float - FIRST_FLOAT + EXACT }
 }
 
-/// The same for what fits 32 bits, which processors turn into floating-point numbers several at once.
+/// The same for what fits 32 bits, which processors turn into floating-point numbers faster.
 fn narrow_class(time: u32) -> usize {
-    ((time as f32).to_bits() >> 15) as usize
+    let of_float = ((time as f32).to_bits() >> 15) as usize;
+    if (time as usize) < EXACT { time as usize } else { of_float - FIRST_FLOAT + EXACT }
 }
+
+const FIRST_FLOAT: usize = ((EXACT as f32).to_bits() >> 15) as usize;
 
 /// The shortest time of a class or a higher one.
 fn shortest(of: usize) -> u64 {
@@ -62,7 +68,7 @@ impl Ranks {
         let count = |piece: &Piece<'_>| {
             for (_, times) in &piece.columns {
                 match times {
-                    super::Slice::Narrow(times) if all => times.iter().for_each(|&t| counts[narrow_class(t)] += 1),
+                    Slice::Narrow(times) if all => times.iter().for_each(|&t| counts[narrow_class(t)] += 1),
                     _ => times.within(wanted.first, wanted.last, |_, t| counts[class(t)] += 1),
                 }
             }
@@ -79,6 +85,9 @@ impl Ranks {
             return ranks;
         }
         let ranks = Arc::new(Ranks::new(selection));
+        if ranks.damaged.iter().any(|&(_, seq)| selection.table.may_be_young(seq as usize / BLOCK)) {
+            return ranks;
+        }
         let mut kept = lock(&selection.table.shared.ranks);
         if kept.len() >= KEPT {
             kept.remove(0);
@@ -219,7 +228,7 @@ impl Untimed {
         let sound = selection.layouts().map(|(number, layout)| {
             let is_damaged = |seq| damaged.get(&number).is_some_and(|d| d.binary_search(seq).is_ok());
             let evaluations = selection.evaluations(number).iter().filter(|seq| !is_damaged(seq));
-            let untimed = selection.places(number).iter().filter(|&&p| layout.column[p as usize] == super::NONE);
+            let untimed = selection.places(number).iter().filter(|&&p| layout.column[p as usize] == NONE);
             (evaluations.copied().collect(), untimed.copied().collect())
         });
         Untimed { sound: sound.collect(), damaged }

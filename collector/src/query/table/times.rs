@@ -230,8 +230,16 @@ impl Table {
             Matrix { layout, seqs, times: timed.then_some(times) }
         });
         let found = TimeBlock { evaluations: wanted, matrices: matrices.collect() };
+        if self.may_be_young(block) && found.matrices.iter().any(|m| m.times.is_none()) {
+            return Arc::new(found);
+        }
         let bytes = found.bytes();
         self.shared.times.put(block, found, bytes, matters)
+    }
+
+    /// Whether what is not there of a block may still come: times follow their evaluations in a file that grows.
+    pub(super) fn may_be_young(&self, block: usize) -> bool {
+        block + 1 == self.blocks.len()
     }
 
     /// The times of an evaluation by column of its layout; `None` if they are damaged.
