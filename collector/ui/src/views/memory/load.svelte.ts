@@ -6,18 +6,20 @@ import { current } from '../../lib/current.svelte';
 import { rangeText, selection, type Range } from '../../lib/selection.svelte';
 import type { PlaceSummary, Region } from '../../lib/types';
 
-/** Milliseconds between two questions: for other tokens, for a session that grew, and for all of it beside tokens. */
+/** Milliseconds between two questions: for other tokens, for a session that grew, and for what hardly changes. */
 const SOON = 250;
 const GROWN = 1000;
 const ASIDE = 5000;
 /** Regions of one answer. */
-const LIMIT = 1000;
+const LIMIT = 10_000;
 
 interface Wanted {
   session: string;
   tokens: Range | null;
-  /** How much there was to count. */
+  /** How many evaluations there were. */
   length: number;
+  /** Whether all of the tokens were there: they read no more than they did. */
+  done: boolean;
 }
 
 export class Reads {
@@ -48,9 +50,8 @@ export class Reads {
       if (!session?.loaded) return;
       void session.version;
       const timeline = session.timeline;
-      // Tokens that are all there read no more than they did.
-      const done = tokens && tokens[1] < timeline.tokens - 1;
-      const wanted = { session: session.id, tokens, length: done ? -1 : timeline.length };
+      const done = tokens !== null && tokens[1] < timeline.tokens - 1;
+      const wanted = { session: session.id, tokens, length: timeline.length, done };
       untrack(() => this.want(wanted));
     });
     $effect(() => () => {
@@ -74,8 +75,9 @@ export class Reads {
   private plan() {
     if (!this.next || this.loading) return;
     const other = !this.shown || rangeOf(this.shown) !== rangeOf(this.next);
+    const pause = other ? SOON : this.next.done ? ASIDE : GROWN;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.ask(), Math.max(0, this.asked + (other ? SOON : GROWN) - Date.now()));
+    this.timer = setTimeout(() => void this.ask(), Math.max(0, this.asked + pause - Date.now()));
   }
 
   private async ask() {
@@ -89,30 +91,18 @@ export class Reads {
     const memory = (tokens: Range | null) =>
       getAll<Region>(`${path}/memory`, { tokens: tokens && rangeText(tokens), limit: LIMIT }, abort.signal);
     try {
-      const stale = wanted.tokens === null || this.wholeLength === 0 || Date.now() > this.askedWhole + ASIDE;
-      const grown = (current.session?.timeline.length ?? 0) !== this.wholeLength;
+      const aside = wanted.length !== this.wholeLength && Date.now() >= this.askedWhole + ASIDE;
       const [regions, places] = await Promise.all([
         memory(wanted.tokens),
-        stale && grown ? get<PlaceSummary[]>(`${path}/places`, {}, abort.signal) : this.places,
+        wanted.tokens === null || aside ? get<PlaceSummary[]>(`${path}/places`, {}, abort.signal) : this.places,
       ]);
       if (abort.signal.aborted) return;
-      this.places = places;
-      this.regions = regions;
-      this.tokens = wanted.tokens;
-      this.shown = wanted;
-      this.error = null;
-      this.ready = true;
-      if (wanted.tokens === null) {
-        this.whole = regions;
-        this.wholeLength = wanted.length;
-      } else if (stale && grown) {
-        this.askedWhole = Date.now();
-        const length = current.session?.timeline.length ?? 0;
-        const whole = await memory(null);
-        if (abort.signal.aborted) return;
-        this.whole = whole;
-        this.wholeLength = length;
-      }
+      const change = { regions, places, tokens: wanted.tokens, shown: wanted, error: null, ready: true };
+      Object.assign(this, change, wanted.tokens === null ? { whole: regions, wholeLength: wanted.length } : {});
+      if (wanted.tokens === null || !aside) return;
+      this.askedWhole = Date.now();
+      const whole = await memory(null);
+      if (!abort.signal.aborted) Object.assign(this, { whole, wholeLength: wanted.length });
     } catch (error) {
       if (abort.signal.aborted) return;
       this.error = error instanceof ApiError ? error : new ApiError(0, String(error), 'reload the page');
