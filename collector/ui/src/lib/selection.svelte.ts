@@ -23,6 +23,8 @@ export interface Selected {
   filter: string | null;
   /** What the trace table is sorted by, as the server says it: `-duration`. */
   sort: string | null;
+  /** What is compared, in the words of that view. */
+  compare: string | null;
   views: View[];
 }
 
@@ -36,6 +38,7 @@ const NOTHING: Selected = {
   other: null,
   filter: null,
   sort: null,
+  compare: null,
   views: ['graph'],
 };
 
@@ -64,6 +67,7 @@ export function parse(search: string): Selected {
     other: p.get('with'),
     filter: p.get('filter'),
     sort: p.get('sort'),
+    compare: p.get('compare'),
     views: views.length ? [...new Set(views)].slice(0, 2) : NOTHING.views,
   };
 }
@@ -82,6 +86,7 @@ export function format(s: Selected): string {
   put('with', s.other);
   put('filter', s.filter);
   put('sort', s.sort);
+  put('compare', s.compare);
   return `?${p.toString().replace(/%20/g, '+')}`;
 }
 
@@ -100,6 +105,7 @@ class Selection implements Selected {
   other = $state<string | null>(null);
   filter = $state<string | null>(null);
   sort = $state<string | null>(null);
+  compare = $state<string | null>(null);
   views = $state.raw<View[]>(['graph']);
 
   constructor() {

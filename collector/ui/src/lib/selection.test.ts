@@ -5,7 +5,7 @@ describe('the selection in the address', () => {
   it('comes back as it went in', () => {
     const address = format(
       parse(
-        '?session=3&view=graph+table&tokens=7..9&layer=0&op=MUL_MAT&node=12&tensor=a%26b%3D%22&with=1&filter=phase:prompt+name:l%25&sort=-duration',
+        '?session=3&view=graph+table&tokens=7..9&layer=0&op=MUL_MAT&node=12&tensor=a%26b%3D%22&with=1&filter=phase:prompt+name:l%25&sort=-duration&compare=layer',
       ),
     );
     expect(parse(address)).toEqual({
@@ -19,6 +19,7 @@ describe('the selection in the address', () => {
       other: '1',
       filter: 'phase:prompt name:l%',
       sort: '-duration',
+      compare: 'layer',
     });
     expect(format(parse(address))).toBe(address);
   });
