@@ -1,6 +1,6 @@
 // The pictures of sums: by layer, by kind of operator, and how one operator's times are spread.
 import { opColor } from '../../lib/colors';
-import { bytes, digits, percent, time } from '../../lib/format';
+import { bytes, percent, time } from '../../lib/format';
 import type { Histogram, LayerSum, OpSum, Phase } from '../../lib/types';
 import { amounts, axisName, names, type Look, type Option } from './look';
 
@@ -18,10 +18,17 @@ export function round(max: number, steps = 4): { max: number; interval: number }
   return { max: Math.ceil(max / interval - 1e-9) * interval, interval };
 }
 
+/** The same for bytes, round in their binary unit. */
+export function roundBytes(max: number, steps = 4): { max: number; interval: number } {
+  const unit = 1024 ** Math.max(0, Math.floor(Math.log2(Math.max(1, max / steps)) / 10));
+  const axis = round(max / unit, steps);
+  return { max: axis.max * unit, interval: axis.interval * unit };
+}
+
 /** Time and weights by layer; the axis on the right is the same time by evaluation. */
 export function layerOption(layers: LayerSum[], evaluations: number, selected: number | null, colors: Look): Option {
   const axis = round(Math.max(0, ...layers.map((sum) => sum.ns)));
-  const weights = round(Math.max(0, ...layers.map((sum) => sum.weight_bytes)), 2);
+  const weights = roundBytes(Math.max(0, ...layers.map((sum) => sum.weight_bytes)), 2);
   const labels = layers.map((sum) => layerName(sum.layer));
   const picked = (sum: LayerSum) => selected !== null && sum.layer === selected;
   const item = (sum: LayerSum, color: string) => ({
@@ -39,11 +46,11 @@ export function layerOption(layers: LayerSum[], evaluations: number, selected: n
   return {
     title: [
       title('time (left: sum, right: average of an evaluation)', 0),
-      title('weights of the layer that were read', 150),
+      title('weights of the layer that were read', 189),
     ],
     grid: [
-      { left: 64, right: 70, top: 20, height: 124, outerBoundsMode: 'none' },
-      { left: 64, right: 70, top: 170, height: 44, outerBoundsMode: 'none' },
+      { left: 64, right: 70, top: 20, height: 160, outerBoundsMode: 'none' },
+      { left: 64, right: 70, top: 210, height: 54, outerBoundsMode: 'none' },
     ],
     axisPointer: { link: [{ xAxisIndex: 'all' }] },
     xAxis: [
@@ -107,6 +114,12 @@ export function opTotals(sums: OpSum[]): OpTotal[] {
   return [...totals.values()].sort((a, b) => b.ns - a.ns || a.op.localeCompare(b.op));
 }
 
+/** A name that fits beside its bar, and that rich text does not take for markup. */
+function clip(name: string): string {
+  const short = name.length > 18 ? `${name.slice(0, 17)}…` : name;
+  return short.replace(/[{}]/g, ' ');
+}
+
 export function opOption(ops: OpTotal[], selected: string | null, colors: Look): Option {
   const all = ops.reduce((sum, op) => sum + op.ns, 0);
   const series = (phase: Phase, color: string, last: boolean) => ({
@@ -115,7 +128,7 @@ export function opOption(ops: OpTotal[], selected: string | null, colors: Look):
     barCategoryGap: '30%',
     data: ops.map((op) => ({
       value: op[phase],
-      itemStyle: { color, opacity: selected === null || selected === op.op ? 1 : 0.45 },
+      itemStyle: { color, opacity: selected === null || selected === op.op ? 1 : 0.6 },
     })),
     ...(last
       ? {
@@ -142,9 +155,12 @@ export function opOption(ops: OpTotal[], selected: string | null, colors: Look):
         axisLabel: {
           interval: 0,
           fontSize: 11,
-          width: 130,
-          overflow: 'truncate',
-          color: (op: string) => (op === selected ? colors.select : colors.text),
+          formatter: (op: string, i: number) => `{${op === selected ? 'selected' : 'name'}|${clip(op)}} {color${i}|■}`,
+          rich: {
+            name: { color: colors.text, fontSize: 11 },
+            selected: { color: colors.select, fontSize: 11, fontWeight: 'bold' },
+            ...Object.fromEntries(ops.map((op, i) => [`color${i}`, { color: opColor(op.op), fontSize: 12 }])),
+          },
         },
       },
     ),
@@ -158,12 +174,9 @@ export function shareOption(ops: OpTotal[], selected: string | null, colors: Loo
   return {
     title: {
       text: time(all),
-      subtext: 'in operators',
       left: 'center',
       top: 'middle',
-      itemGap: 6,
       textStyle: { color: colors.text, fontSize: 14, fontWeight: 600 },
-      subtextStyle: { color: colors.muted, fontSize: 11 },
     },
     tooltip: { trigger: 'item' },
     series: [
@@ -205,7 +218,7 @@ export function histogramOption(histogram: Histogram, color: string, colors: Loo
   ];
   const { bins } = histogram;
   return {
-    grid: { left: 50, right: 22, top: 40, bottom: 24, outerBoundsMode: 'none' },
+    grid: { left: 58, right: 26, top: 42, bottom: 24, outerBoundsMode: 'none' },
     xAxis: {
       ...amounts(colors, (at) => time(bins[Math.round(at)]?.from ?? bins[bins.length - 1]?.to), {
         min: 0,
@@ -215,10 +228,14 @@ export function histogramOption(histogram: Histogram, color: string, colors: Loo
       }),
       axisLine: { show: true, lineStyle: { color: colors.line } },
     },
-    yAxis: amounts(colors, (n) => (n >= 1000 ? `${digits(n / 1000)}k` : String(n)), {
-      ...axisName(colors, 'executions', { nameLocation: 'end', nameGap: 8 }),
-      minInterval: 1,
-    }),
+    yAxis: amounts(
+      colors,
+      (n) => (n >= 1e6 ? `${+(n / 1e6).toFixed(2)}M` : n >= 1000 ? `${+(n / 1000).toFixed(1)}k` : String(n)),
+      {
+        ...axisName(colors, 'executions', { nameLocation: 'middle', nameGap: 38 }),
+        minInterval: 1,
+      },
+    ),
     series: [
       {
         type: 'bar',
@@ -236,6 +253,7 @@ export function histogramOption(histogram: Histogram, color: string, colors: Loo
               color: colors.text,
               fontSize: 11,
               position: 'end',
+              align: binPlace(histogram, mark.ns) > 0.8 * bins.length ? 'right' : 'center',
               // Three near each other are read one above the other.
               distance: [0, 1 + 12 * (2 - i)],
             },

@@ -3,11 +3,12 @@ import { viridis } from '../../lib/colors';
 import { bytes, time } from '../../lib/format';
 import type { Range } from '../../lib/selection.svelte';
 import type { AccessPattern, LayerTokens } from '../../lib/types';
-import { layerName } from './barOptions';
+import { layerName, roundBytes } from './barOptions';
 import { amounts, axisName, frame, names, type Look, type Option } from './look';
 import { ceiling } from './tokens';
 
-const VIRIDIS = Array.from({ length: 9 }, (_, i) => `rgb(${viridis(i / 8).join(',')})`);
+/** Viridis as a gradient of a style sheet. */
+export const VIRIDIS = `linear-gradient(90deg, ${Array.from({ length: 9 }, (_, i) => `rgb(${viridis(i / 8).join(',')})`).join(', ')})`;
 
 /** Nanoseconds a token of a cell. */
 export function cell(map: LayerTokens, layer: number, bin: number): number {
@@ -30,14 +31,43 @@ export function cellsOf(map: LayerTokens, layer: number | null, tokens: Range | 
   return { x, y: at < 0 ? [0, map.layers.length - 1] : [at, at] };
 }
 
+/** Time a token of every cell, row by row, and where the colours end. */
+export function cells(map: LayerTokens): { values: Float64Array; top: number; cut: boolean } {
+  const values = new Float64Array(map.layers.length * map.bins.length);
+  for (let y = 0, at = 0; y < map.layers.length; y++) {
+    for (let x = 0; x < map.bins.length; x++) values[at++] = cell(map, y, x);
+  }
+  const { top, cut } = ceiling([...values]);
+  return { values, top: top > 0 ? top : 1, cut };
+}
+
+/** The colours of the cells, as large as the plot in pixels of the screen. */
+function paint(values: Float64Array, top: number, columns: number, width: number, height: number): HTMLCanvasElement {
+  const canvas = document.createElement('canvas');
+  canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
+  canvas.height = Math.max(1, Math.round(height * devicePixelRatio));
+  const context = canvas.getContext('2d')!;
+  const image = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const colors = Uint32Array.from(values, (value) => {
+    const [r, g, b] = viridis(value / top);
+    return 0xff000000 | (b << 16) | (g << 8) | r;
+  });
+  const rows = values.length / columns;
+  for (let y = 0, at = 0; y < canvas.height; y++) {
+    const row = Math.floor((y * rows) / canvas.height) * columns;
+    for (let x = 0; x < canvas.width; x++) pixels[at++] = colors[row + Math.floor((x * columns) / canvas.width)];
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
 export function heatOption(map: LayerTokens, layer: number | null, tokens: Range | null, colors: Look): Option {
-  const values = map.layers.flatMap((_, y) => map.bins.map((_, x) => cell(map, y, x)));
-  const { top, cut } = ceiling(values);
-  const max = top > 0 ? top : 1;
+  const { values, top } = cells(map);
   const marked = cellsOf(map, layer, tokens);
   return {
-    grid: { left: 46, right: 92, top: 6, bottom: 38, outerBoundsMode: 'none' },
-    tooltip: { trigger: 'item' },
+    grid: { left: 46, right: 12, top: 6, bottom: 38, outerBoundsMode: 'none' },
+    tooltip: { show: false },
     xAxis: names(
       colors,
       map.bins.map((bin) => bin.first_token),
@@ -47,25 +77,20 @@ export function heatOption(map: LayerTokens, layer: number | null, tokens: Range
       inverse: true,
       ...axisName(colors, 'layer', { nameLocation: 'middle', nameGap: 32 }),
     }),
-    visualMap: {
-      type: 'continuous',
-      min: 0,
-      max,
-      right: 4,
-      top: 18,
-      itemWidth: 10,
-      itemHeight: 120,
-      hoverLink: false,
-      text: [`${cut ? '≥ ' : ''}${time(max)}`, '0'],
-      textStyle: { color: colors.muted, fontSize: 11 },
-      inRange: { color: VIRIDIS },
-    },
     series: [
       {
-        type: 'heatmap',
-        progressive: 0,
-        emphasis: { itemStyle: { borderColor: colors.select, borderWidth: 1 } },
-        data: map.layers.flatMap((_, y) => map.bins.map((_, x) => [x, y, cell(map, y, x)])),
+        // One picture of all cells: a shape for each would take a second where there are many.
+        type: 'custom',
+        silent: true,
+        data: values.length ? [[0, 0]] : [],
+        renderItem: ({
+          coordSys: { x, y, width, height },
+        }: {
+          coordSys: Record<'x' | 'y' | 'width' | 'height', number>;
+        }) => ({
+          type: 'image',
+          style: { image: paint(values, top, map.bins.length, width, height), x, y, width, height },
+        }),
       },
       ...(marked ? [frame(colors, marked.x, marked.y)] : []),
     ],
@@ -83,7 +108,7 @@ export function pattern(sequential: number): string {
 export function accessOption(access: AccessPattern, tensor: string | null, colors: Look): Option {
   const largest = access.reads.reduce((max, read) => Math.max(max, read.bytes), 1);
   return {
-    grid: { left: 76, right: 18, top: 12, bottom: 38, outerBoundsMode: 'none' },
+    grid: { left: 76, right: 34, top: 12, bottom: 38, outerBoundsMode: 'none' },
     tooltip: { trigger: 'item' },
     xAxis: {
       ...amounts(colors, time, {
@@ -96,7 +121,7 @@ export function accessOption(access: AccessPattern, tensor: string | null, color
     },
     yAxis: amounts(colors, bytes, {
       min: 0,
-      splitNumber: 4,
+      ...roundBytes(access.reads.reduce((max, read) => Math.max(max, read.offset + read.bytes), 0)),
       ...axisName(colors, 'offset in the file', { nameLocation: 'middle', nameGap: 62 }),
     }),
     series: [
