@@ -17,7 +17,7 @@ export interface Scale {
   high: number;
 }
 
-/** From the least to the most that there is. Counts begin at 1, so that what was read often never looks like never. */
+/** From the least to the most that there is. Counts begin at 0, so that what was read often never looks like never. */
 export function scale(cells: Cells, metric: Metric): Scale | null {
   let [low, high] = [Infinity, -Infinity];
   for (let i = 0; i < cells.length; i++) {
@@ -27,7 +27,7 @@ export function scale(cells: Cells, metric: Metric): Scale | null {
     high = Math.max(high, value);
   }
   if (high === -Infinity) return null;
-  return { metric, low: metric === 'accesses' ? 1 : low, high: Math.max(high, metric === 'accesses' ? 1 : low) };
+  return { metric, low: metric === 'accesses' ? 0 : low, high };
 }
 
 /** 0..1. */
