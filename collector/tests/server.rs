@@ -1,10 +1,11 @@
 //! The promises of `ggscope open`, asked over TCP as any client would: pages and filters answer what the store says,
 //! strangers get nothing, and wrong questions are told what is wrong with them.
 
-use ggscope_collector::query::dump::{Filter, dump};
-use ggscope_collector::query::graph::GraphQuery;
+use ggscope_collector::query::dump::{Filter, Operator, dump};
+use ggscope_collector::query::graph::{Evaluated, GraphQuery};
 use ggscope_collector::query::info::info;
 use ggscope_collector::query::leaves::leaves;
+use ggscope_collector::query::table::{DEFAULT_MEMORY, Table};
 use ggscope_collector::server::{Server, Serving, Sessions};
 use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
 use ggscope_collector::trace::{Trace, TraceWriter};
@@ -32,6 +33,7 @@ struct Answer {
     status: u16,
     head: String,
     body: String,
+    bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -66,10 +68,12 @@ impl Running {
         stream.write_all(request.as_bytes()).unwrap();
         let mut bytes = vec![];
         stream.read_to_end(&mut bytes).unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        let bytes = bytes[end + 4..].to_vec();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status, head: head.to_ascii_lowercase(), body, bytes }
     }
 
     fn with(&self, path: &str, headers: &str) -> Answer {
@@ -91,10 +95,12 @@ impl Running {
     }
 }
 
+/// What `dump` gives, with the ordinals that a server adds: in these traces they are the numbers of the evaluations.
 fn dumped(trace: &Trace, filter: &Filter) -> Vec<Json> {
     let mut all = vec![];
     dump(trace, filter, |operator| {
-        all.push(serde_json::to_value(operator).unwrap());
+        let seq = Some(operator.eval);
+        all.push(serde_json::to_value(Operator { seq, ..operator }).unwrap());
         ControlFlow::Continue(())
     });
     all
@@ -149,6 +155,8 @@ fn filters_answer_what_dump_gives() {
         ("phase=prompt&", Filter { phase: Some(Phase::Prompt), ..Filter::default() }),
         ("source=disk&", Filter { source: Some(Memory::Disk), ..Filter::default() }),
         ("duration=5000..&", Filter { durations: numbers("5000.."), ..Filter::default() }),
+        ("node=0&", Filter { node: Some(0), ..Filter::default() }),
+        ("tensor=attn_norm-1&", Filter { tensor: Some("attn_norm-1".into()), ..Filter::default() }),
     ] {
         let items = all_pages(&server, &format!("/api/v1/sessions/0/operators?{query}"), 101);
         assert!(!items.is_empty(), "{query}");
@@ -174,12 +182,37 @@ fn evaluations_come_in_pages_and_name_their_tokens() {
 }
 
 #[test]
+fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
+    let server = Running::start(None);
+    let (trace, all) = (server.trace(), all_pages(&server, "/api/v1/sessions/0/evaluations?", 100));
+    let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
+    assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
+    let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
+    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 10 * 4)));
+    assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));
+    assert_eq!(column(32), all[4]["t_ns"].as_f64().unwrap() - all[0]["t_ns"].as_f64().unwrap());
+    assert_eq!(column(32 + 2 * 48), all[4]["disk_bytes"].as_f64().unwrap());
+    let spans = server.ok("/api/v1/sessions/0/evaluations/4/spans");
+    let rows = dumped(&trace, &Filter { evals: Some("4".parse().unwrap()), ..Filter::default() });
+    for (i, row) in rows.iter().enumerate() {
+        let start = row["t_ns"].as_u64().unwrap() - spans["t_ns"].as_u64().unwrap();
+        assert_eq!((&spans["node"][i], &spans["start"][i]), (&row["node"], &json!(start)));
+        assert_eq!(spans["dur"][i], row["dur_ns"]);
+        assert_eq!(&spans["fused_into"][i], row.get("fused_into").unwrap_or(&Json::Null));
+    }
+    assert_eq!(spans["node"].as_array().unwrap().len(), rows.len());
+}
+
+#[test]
 fn a_graph_and_one_of_its_layers_are_the_query_s() {
     let server = Running::start(None);
     let trace = server.trace();
     let query = GraphQuery::open(&trace, GraphId(1)).unwrap();
     let graphs = server.ok("/api/v1/sessions/0/graphs");
-    assert_eq!((&graphs["total"], &graphs["items"][1]), (&json!(2), &serde_json::to_value(query.summary()).unwrap()));
+    assert_eq!(
+        (&graphs["total"], &graphs["items"][1]),
+        (&json!(2), &serde_json::to_value(query.summary(Evaluated { evaluations: 9, last_seq: Some(9) })).unwrap())
+    );
     let whole = server.ok("/api/v1/sessions/0/graphs/1");
     assert_eq!(whole, serde_json::to_value(query.whole()).unwrap());
     let layer = server.ok("/api/v1/sessions/0/graphs/1?layer=1");
@@ -200,7 +233,7 @@ fn a_graph_and_one_of_its_layers_are_the_query_s() {
 #[test]
 fn leaves_memory_and_metrics_say_what_was_read() {
     let server = Running::start(None);
-    let expected = serde_json::to_value(leaves(&server.trace())).unwrap();
+    let expected = serde_json::to_value(leaves(&server.trace(), &Table::new(&server.trace(), DEFAULT_MEMORY))).unwrap();
     assert_eq!(json!(all_pages(&server, "/api/v1/sessions/0/leaves?", 7)), expected);
     let q = server.trace().graph(GraphId(1)).unwrap();
     let q = q.graph.tensors.iter().find(|t| t.name == "blk.1.attn_q.weight").unwrap();
@@ -224,14 +257,24 @@ fn the_document_lists_every_route() {
     let mut expected =
         vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
     expected.push("/api/v1/live".into());
-    for list in ["evaluations", "graphs", "graphs/{graph}", "leaves", "memory", "operators", "residency"] {
+    for list in [
+        "evaluations",
+        "evaluations/{eval}/spans",
+        "graphs",
+        "graphs/{graph}",
+        "leaves",
+        "memory",
+        "operators",
+        "residency",
+        "timeline",
+    ] {
         expected.push(format!("{session}/{list}"));
     }
     expected.sort();
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
     // One never ends, and one has nothing to say of a trace whose model is not here.
     for path in paths.into_iter().filter(|path| !path.ends_with("/live") && !path.ends_with("/residency")) {
-        let filled = path.replace("{id}", "0").replace("{graph}", "0");
+        let filled = path.replace("{id}", "0").replace("{graph}", "0").replace("{eval}", "0");
         assert_eq!(server.get(&filled).status, 200, "{path}");
     }
     let parameters = document["paths"][format!("{session}/operators")]["get"]["parameters"].as_array().unwrap();
@@ -302,7 +345,11 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/sessions/0/operators?op=%5B", 400, "op"),
         ("/api/v1/sessions/0/operators?sort=size", 400, "sort"),
         ("/api/v1/sessions/0/operators?limit=1001", 400, "limit"),
-        ("/api/v1/sessions/0/operators?sort=name&offset=100001", 400, "offset"),
+        ("/api/v1/sessions/0/operators?node=x", 400, "node"),
+        ("/api/v1/sessions/0/memory?limit=10001", 400, "limit"),
+        ("/api/v1/sessions/0/timeline?from=x", 400, "from"),
+        ("/api/v1/sessions/0/evaluations/10/spans", 404, "eval"),
+        ("/api/v1/sessions/0/evaluations/x/spans", 404, "eval"),
         ("/api/v1/sessions/0/operators?colour=red", 400, "query"),
         ("/api/v1/sessions/0/operators?layer=1&layer=2", 400, "query"),
         ("/api/v1/sessions/0/memory?memory=tape", 400, "memory"),

@@ -4,7 +4,7 @@
 use super::access::{Access, guard};
 use super::problem::Problem;
 use super::session::{SessionSummary, Sessions};
-use super::{graphs, live, metrics, page, residency, tables};
+use super::{graphs, live, metrics, page, residency, tables, timeline};
 use crate::query::info::{Info, info};
 use axum::Router;
 use axum::extract::{Path, State};
@@ -89,6 +89,8 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(tables::operators))
         .routes(routes!(tables::leaves))
         .routes(routes!(tables::memory))
+        .routes(routes!(timeline::timeline))
+        .routes(routes!(timeline::spans))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));

@@ -5,11 +5,9 @@
 use super::api::App;
 use super::problem::Problem;
 use super::session::{Session, SessionSummary, Sessions};
-use crate::analysis::timing::{Plan, Plans};
 use crate::query::dump::Phase;
 use crate::query::evaluations::Token;
-use crate::query::memory::{Wanted, memory};
-use crate::query::range::Numbers;
+use crate::query::table::Header;
 use crate::trace::{State, Trace, Watch};
 use axum::extract::State as Extract;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -25,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::ToSchema;
 
 /// Evaluations in an event; a viewer that has more to catch up with gets the latest.
-const MAX_ITEMS: u64 = 256;
+const MAX_ITEMS: usize = 256;
 /// Tokens of an evaluation that an event names.
 const MAX_TOKENS: usize = 8;
 /// Time between two events about the evaluations of one session, at least.
@@ -34,8 +32,6 @@ const EVALUATIONS_EVERY: Duration = Duration::from_millis(50);
 const SESSIONS_EVERY: Duration = Duration::from_secs(1);
 /// A quiet connection is kept up by a comment.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Plans whose reads are kept for a session.
-const KEPT_PLANS: usize = 256;
 
 /// New evaluations of a session: the data of an `evaluations` event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,11 +39,11 @@ pub(super) struct Evaluations {
     /// The session.
     session: String,
     /// Number of the first item; whoever expected a lower one asks for what is missing.
-    from: u64,
+    from: usize,
     /// The evaluations, in the order of their ends.
     items: Vec<Item>,
     /// Evaluations of the session so far.
-    total: u64,
+    total: usize,
 }
 
 /// An evaluation that has ended.
@@ -68,11 +64,11 @@ struct Item {
     /// Number of its first token.
     first_token: u64,
     /// Its tokens.
-    n_tokens: usize,
+    n_tokens: u32,
     /// Those that belong to an answer.
-    n_generated: usize,
+    n_generated: u32,
     /// Executed operators.
-    operators: u64,
+    operators: u32,
     /// Bytes that they read of files.
     disk_bytes: u64,
     /// Bytes that they read of buffers.
@@ -87,101 +83,59 @@ struct Item {
     tokens: Vec<Token>,
 }
 
-/// What was found out about a session's evaluations, for all viewers.
-#[derive(Default)]
-pub(super) struct Measured {
-    plans: Plans,
-    /// Bytes read of files and of buffers by a plan's address; the plan is kept, so that this stays its own.
-    reads: HashMap<usize, (Arc<Plan>, u64, u64)>,
-    /// Begin of the first evaluation.
-    first_ns: Option<u64>,
-}
-
-impl Measured {
-    /// Executed operators of an evaluation, and the bytes that they read of files and of buffers.
-    fn reads(&mut self, trace: &Trace, row: &Row) -> (u64, u64, u64) {
-        let Ok(stored) = trace.graph(row.evaluation.graph) else { return (0, 0, 0) };
-        let graph = &stored.graph;
-        let plan = self.plans.of(graph, &row.evaluation);
-        let address = Arc::as_ptr(&plan).addr();
-        if let Some((_, disk, buffer)) = self.reads.get(&address) {
-            return (plan.executed(), *disk, *buffer);
-        }
-        let eval = row.evaluation.eval.0;
-        let regions = memory(trace, &Wanted { evals: Some(Numbers { first: eval, last: eval }), ..Wanted::default() });
-        let sum = |memory: &str| {
-            let read = regions.iter().filter(|r| r.memory == memory).map(|r| r.read_bytes);
-            read.fold(0_u64, u64::saturating_add)
-        };
-        let (disk, buffer) = (sum("DISK"), sum("BUFFER"));
-        // Which experts are read differs from one evaluation to the next.
-        if !graph.ops.iter().any(|op| op == "MUL_MAT_ID") {
-            if self.reads.len() >= KEPT_PLANS {
-                self.reads.clear();
-            }
-            self.reads.insert(address, (plan.clone(), disk, buffer));
-        }
-        (plan.executed(), disk, buffer)
-    }
-
-    fn first_ns(&mut self, trace: &Trace) -> u64 {
-        *self.first_ns.get_or_insert_with(|| {
-            let mut first = 0;
-            trace.for_each_evaluation_from(0, false, |_, row| {
-                first = row.evaluation.start.0;
-                ControlFlow::Break(())
-            });
-            first
-        })
-    }
-
-    fn item(&mut self, trace: &Trace, seq: u64, row: &Row) -> Item {
-        let e = &row.evaluation;
-        let (operators, disk_bytes, buffer_bytes) = self.reads(trace, row);
-        let texts = trace.texts_of(&e.tokens[..e.tokens.len().min(MAX_TOKENS)]);
-        let token = |(i, &generated): (usize, &bool)| {
-            let id = e.tokens.get(i).copied();
-            Token {
-                number: row.first_token.saturating_add(i as u64),
-                id,
-                text: id.and_then(|id| texts.get(&id)).map(|text| String::from_utf8_lossy(text).into_owned()),
-                phase: if generated { Phase::Generate } else { Phase::Prompt },
-            }
-        };
-        Item {
-            seq,
-            eval: e.eval.0,
-            graph: e.graph.0,
-            context: e.context,
-            start_ns: e.start.0.wrapping_sub(self.first_ns(trace)) as i64,
-            dur_ns: e.end.0.saturating_sub(e.start.0),
-            first_token: row.first_token,
-            n_tokens: row.generated.len(),
-            n_generated: row.generated.iter().filter(|&&g| g).count(),
-            operators,
-            disk_bytes,
-            buffer_bytes,
-            minor_faults: e.minor_faults,
-            major_faults: e.major_faults,
-            status: e.status,
-            tokens: row.generated.iter().enumerate().take(MAX_TOKENS).map(token).collect(),
-        }
+/// An evaluation as the table has it, with its first tokens as the trace has them.
+fn item(seq: usize, header: &Header, first_ns: u64, tokens: Vec<Token>) -> Item {
+    Item {
+        seq: seq as u64,
+        eval: header.eval,
+        graph: header.graph.0,
+        context: header.context,
+        start_ns: header.start.wrapping_sub(first_ns) as i64,
+        dur_ns: header.dur,
+        first_token: header.first_token,
+        n_tokens: header.n_tokens,
+        n_generated: header.n_generated,
+        operators: header.operators,
+        disk_bytes: header.disk_bytes,
+        buffer_bytes: header.buffer_bytes,
+        minor_faults: header.minor_faults,
+        major_faults: header.major_faults,
+        status: header.status,
+        tokens,
     }
 }
 
-/// Evaluations of a session from number `from` on, but no more than the latest [`MAX_ITEMS`].
-fn evaluations(session: &Session, trace: &Trace, from: u64) -> Evaluations {
-    let total = trace.n_evaluations();
-    let from = from.max(total.saturating_sub(MAX_ITEMS));
-    let mut measured = session.measured();
-    let mut items = vec![];
-    if from < total {
-        trace.for_each_evaluation_from(from, false, |seq, row| {
-            items.push(measured.item(trace, seq, &row));
+fn tokens(trace: &Trace, row: &Row) -> Vec<Token> {
+    let ids = &row.evaluation.tokens;
+    let texts = trace.texts_of(&ids[..ids.len().min(MAX_TOKENS)]);
+    let token = |(i, &generated): (usize, &bool)| {
+        let id = ids.get(i).copied();
+        Token {
+            number: row.first_token.saturating_add(i as u64),
+            id,
+            text: id.and_then(|id| texts.get(&id)).map(|text| String::from_utf8_lossy(text).into_owned()),
+            phase: if generated { Phase::Generate } else { Phase::Prompt },
+        }
+    };
+    row.generated.iter().enumerate().take(MAX_TOKENS).map(token).collect()
+}
+
+/// Evaluations of a session from ordinal `from` on, but no more than the latest [`MAX_ITEMS`].
+fn evaluations(session: &Session, from: usize) -> Evaluations {
+    let (trace, table) = session.now();
+    let from = from.max(table.len().saturating_sub(MAX_ITEMS));
+    let first_ns = table.header(0).map_or(0, |h| h.start);
+    let mut tokens_of: HashMap<u64, Vec<Token>> = HashMap::new();
+    if let Some(header) = table.header(from) {
+        trace.for_each_evaluation_from(header.at, false, |at, row| {
+            tokens_of.insert(at, tokens(&trace, &row));
             ControlFlow::Continue(())
         });
     }
-    Evaluations { session: session.id.clone(), from, items, total }
+    let items = table
+        .headers(from)
+        .map(|(seq, header)| item(seq, header, first_ns, tokens_of.remove(&header.at).unwrap_or_default()));
+    Evaluations { session: session.id.clone(), from, items: items.collect(), total: table.len() }
 }
 
 /// One who looks on.
@@ -199,7 +153,10 @@ struct Viewer {
 }
 
 struct Place {
-    next: u64,
+    /// Ordinal of the evaluation that it is told of next.
+    next: usize,
+    /// Evaluations of the trace when it was told last.
+    seen: u64,
     told: Option<Instant>,
     _watch: Option<Watch>,
 }
@@ -236,14 +193,15 @@ impl Viewer {
             if session.is_followed() {
                 self.due = self.due.min(now + crate::trace::LOOK_EVERY);
             }
-            let trace = session.trace();
+            let n_evaluations = session.trace().n_evaluations();
             let place = self.places.entry(session.id.clone()).or_insert_with(|| Place {
                 // What was there before is asked for by other questions.
-                next: if begins { trace.n_evaluations() } else { 0 },
+                next: if begins { session.now().1.len() } else { 0 },
+                seen: 0,
                 told: None,
                 _watch: session.watch(),
             });
-            let is_new = trace.n_evaluations() > place.next || place.told.is_none();
+            let is_new = n_evaluations > place.seen || place.told.is_none();
             if !is_new {
                 continue;
             }
@@ -251,8 +209,8 @@ impl Viewer {
                 self.due = self.due.min(early);
                 continue;
             }
-            let told = evaluations(session, &trace, place.next);
-            (place.next, place.told) = (told.total, Some(now));
+            let told = evaluations(session, place.next);
+            (place.next, place.seen, place.told) = (told.total, n_evaluations, Some(now));
             self.ready.extend(Event::default().event("evaluations").json_data(told).ok());
         }
         self

@@ -90,9 +90,9 @@ fn seconds(ns: u64) -> String {
 }
 
 fn read_bytes(session: &Session) -> Vec<Sample> {
-    let costs = session.costs();
+    let (_, regions) = session.costs();
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for region in &costs.1 {
+    for region in &regions {
         let sum = sums.entry((region.memory, &region.place)).or_default();
         *sum = sum.saturating_add(region.read_bytes);
     }

@@ -13,6 +13,7 @@ mod problem;
 mod residency;
 mod session;
 mod tables;
+mod timeline;
 
 pub use session::Sessions;
 

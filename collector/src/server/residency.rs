@@ -58,7 +58,7 @@ pub(super) struct Residency {
 pub(super) async fn residency(
     State(app): State<Arc<App>>,
     At(id): At<String>,
-    Params(p): Params<ResidencyParams>,
+    Params(p, ..): Params<ResidencyParams>,
 ) -> Result<Response, Problem> {
     let missing = || Problem::bad("place", "place is missing", "give the path of a GGUF file as place=PATH");
     let place = p.place.ok_or_else(missing)?;

@@ -1,11 +1,10 @@
 //! The sessions that a server shows: traces that were named on the command line, and processes that are recorded here.
 //! A request names a session by its number, never a file.
 
-use super::live::Measured;
 use super::problem::Problem;
 use crate::query::cost::{Cost, costs};
-use crate::query::leaves::{Leaf, leaves};
 use crate::query::memory::{Region, Wanted, memory};
+use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::{Followed, Growing, State, Trace, TraceError, Watch};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -21,33 +20,14 @@ enum Source {
     Recording(Arc<Growing>),
 }
 
-/// A traced process, and what is worked out from all of its trace and kept until the trace has grown.
+/// A traced process, and the table of its evaluations.
 pub(super) struct Session {
     pub id: String,
     /// Name of the file, without its folders.
     pub name: String,
     source: Source,
-    leaves: Kept<Vec<Leaf>>,
-    costs: Kept<(Vec<Cost>, Vec<Region>)>,
-    /// What was found out about evaluations that viewers were told of.
-    pub measured: Mutex<Measured>,
-}
-
-/// Something that was worked out from a trace with so many evaluations.
-struct Kept<T>(Mutex<Option<(u64, Arc<T>)>>);
-
-impl<T> Kept<T> {
-    /// Works it out, unless that was done already; who asks meanwhile waits for it.
-    fn of(&self, trace: &Trace, work_out: impl FnOnce(&Trace) -> T) -> Arc<T> {
-        let mut kept = lock(&self.0);
-        let evaluations = trace.totals().evaluations;
-        if let Some((_, found)) = kept.as_ref().filter(|(of, _)| *of == evaluations) {
-            return found.clone();
-        }
-        let found = Arc::new(work_out(trace));
-        *kept = Some((evaluations, found.clone()));
-        found
-    }
+    /// As far as somebody has asked.
+    table: Mutex<Option<Arc<Table>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,9 +83,7 @@ impl Session {
             id: id.to_string(),
             name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
             source,
-            leaves: Kept(Mutex::default()),
-            costs: Kept(Mutex::default()),
-            measured: Mutex::default(),
+            table: Mutex::default(),
         }
     }
 
@@ -142,17 +120,27 @@ impl Session {
         }
     }
 
-    pub(super) fn measured(&self) -> MutexGuard<'_, Measured> {
-        lock(&self.measured)
-    }
-
-    pub(super) fn leaves(&self) -> Arc<Vec<Leaf>> {
-        self.leaves.of(&self.trace(), leaves)
+    /// What there is now, and the table of it.
+    pub(super) fn now(&self) -> (Arc<Trace>, Arc<Table>) {
+        let mut kept = lock(&self.table);
+        // Within the lock, so that the table never has more than the trace.
+        let trace = self.trace();
+        let table = match kept.take() {
+            Some(table) if table.is_up_to_date(&trace) => table,
+            Some(mut table) => {
+                Arc::make_mut(&mut table).update(&trace);
+                table
+            }
+            None => Arc::new(Table::new(&trace, DEFAULT_MEMORY)),
+        };
+        *kept = Some(table.clone());
+        (trace, table)
     }
 
     /// Times by operator and layer, and what was read.
-    pub(super) fn costs(&self) -> Arc<(Vec<Cost>, Vec<Region>)> {
-        self.costs.of(&self.trace(), |trace| (costs(trace), memory(trace, &Wanted::default())))
+    pub(super) fn costs(&self) -> (Vec<Cost>, Vec<Region>) {
+        let (trace, table) = self.now();
+        (costs(&trace, &table), memory(&trace, &table, &Wanted::default()))
     }
 
     pub(super) fn summary(&self) -> SessionSummary {
