@@ -122,7 +122,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let (status, asked_to_end) =
         launched.wait(&signals).with_context(|| format!("cannot wait for {}", program.display()))?;
-    await_sessions(&mut collector, &signals, args.quiet);
+    let asked_to_end = await_sessions(&mut collector, &signals, args.quiet) || asked_to_end;
     drop(collector);
     let sessions = reporter.join().unwrap_or_default();
     conclude(&sessions, &program, untraceable.is_some(), args.quiet, &capture);
@@ -174,16 +174,17 @@ fn writable(path: &Path) -> std::io::Result<()> {
 }
 
 /// Waits for sessions that go on after the program's end, those of programs that it started, until they end or a
-/// signal says that it is enough.
-fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) {
+/// signal says that it is enough. Returns whether one was sent to us alone that says so.
+fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) -> bool {
     let begin = Instant::now();
+    let mut asked = false;
     let mut said = quiet;
     loop {
         if collector.open_sessions() == 0 {
             // Whoever has connected in this moment is still let in.
             collector.stop_accepting();
             if collector.open_sessions() == 0 {
-                return;
+                return asked;
             }
         }
         if !said && begin.elapsed() > WAIT_QUIETLY {
@@ -191,7 +192,8 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) {
             let n = collector.open_sessions();
             say::line(format_args!("the program has ended; {n} that it started run on (Ctrl-C ends the recording)"));
         }
-        if signals.next(LOOK_EVERY).is_some_and(|s| s.number != libc::SIGCHLD) {
+        if let Some(signal) = signals.next(LOOK_EVERY).filter(|s| s.number != libc::SIGCHLD) {
+            asked |= signal.asks_to_end() && !signal.to_all;
             collector.stop_sessions();
         }
     }
