@@ -1,0 +1,164 @@
+// The page while the model answers: the real llama-server with the demo model, recorded with --serve.
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { expect, it } from 'vitest';
+import type { SessionSummary } from '../src/lib/types';
+import { afterTest, api, ggscope, open, record, serve, stop } from './support';
+
+const until = expect.poll;
+
+/** Evaluations that the page has drawn so far, and whether it ever drew fewer than before. */
+const watchDrawn = () => {
+  const state = { newest: -1, backwards: false };
+  Object.assign(window, { drawnState: state });
+  new PerformanceObserver((list) => {
+    for (const mark of list.getEntriesByName('ggscope-drawn')) {
+      const { seq } = (mark as PerformanceMark).detail;
+      state.backwards ||= seq < state.newest;
+      state.newest = Math.max(state.newest, seq);
+    }
+  }).observe({ type: 'mark', buffered: true });
+};
+
+it('tokens appear while the model answers, on two pages at once, and stay when it ends', async () => {
+  const server = await record();
+  const pages = [await open(`${server.url}/?view=table`), await open(`${server.url}/?view=graph`)];
+  for (const page of pages) await page.evaluate(watchDrawn);
+  const answer = server.ask('Why is the sky blue? Answer in two sentences.', 120);
+  const newest = (page: (typeof pages)[number]) =>
+    page.evaluate(() => (window as unknown as { drawnState: { newest: number } }).drawnState.newest);
+  // Some while it is answering, not only all of them afterwards.
+  await until(() => newest(pages[0]), { timeout: 60_000 }).toBeGreaterThan(3);
+  let answering = true;
+  void answer.then(() => (answering = false));
+  expect(answering).toBe(true);
+  expect(await pages[0].locator('[data-test="state"]').textContent()).toContain('live');
+  const text = await answer;
+  expect(text.length).toBeGreaterThan(20);
+  await until(async () => {
+    const [session] = await api<SessionSummary[]>(server, '/sessions');
+    return Promise.all(pages.map(async (page) => (await newest(page)) === session.evaluations - 1));
+  }).toEqual([true, true]);
+  // The words of the answer are under the tokens.
+  await pages[0].keyboard.press('l');
+  await until(() => pages[0].locator('[data-test="selection"]').textContent()).toMatch(/token/);
+  await server.stopModel();
+  await until(() => pages[0].locator('[data-test="state"]').textContent(), { timeout: 30_000 }).toContain('ended');
+  await pages[0].reload();
+  await until(() => pages[0].locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
+});
+
+/** A connection between a page and a server that can be cut. */
+async function wire(port: number) {
+  const open = new Set<Socket>();
+  let cut = false;
+  const proxy = createServer((from) => {
+    if (cut) return from.destroy();
+    const to = connect(port, '127.0.0.1');
+    for (const socket of [from, to]) {
+      open.add(socket);
+      socket.on('error', () => socket.destroy());
+      socket.on('close', () => {
+        open.delete(socket);
+        from.destroy();
+        to.destroy();
+      });
+    }
+    from.pipe(to).pipe(from);
+  }).listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  afterTest(() => {
+    for (const socket of open) socket.destroy();
+    proxy.close();
+  });
+  return {
+    url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    cut: () => {
+      cut = true;
+      for (const socket of open) socket.destroy();
+    },
+    mend: () => (cut = false),
+  };
+}
+
+it('a lost connection is said, and afterwards no evaluation is missing', async () => {
+  const server = await record('lost.ggtrace');
+  const line = await wire(Number(new URL(server.url).port));
+  const page = await open(`${line.url}/?view=info`);
+  await page.evaluate(watchDrawn);
+  const first = server.ask('Count to ten.', 30);
+  await until(() => page.locator('[data-test="timeline-canvas"]').count()).toBe(1);
+  line.cut();
+  await until(() => page.locator('[data-test="lost"]').count(), { timeout: 20_000 }).toBe(1);
+  await first;
+  await server.ask('And now to five.', 20);
+  line.mend();
+  await until(() => page.locator('[data-test="lost"]').count(), { timeout: 30_000 }).toBe(0);
+  await until(
+    async () => {
+      const [session] = await api<SessionSummary[]>(server, '/sessions');
+      const drawn = await page.evaluate(
+        () => (window as unknown as { drawnState: { newest: number; backwards: boolean } }).drawnState,
+      );
+      return [drawn.newest - (session.evaluations - 1), drawn.backwards];
+    },
+    { timeout: 20_000 },
+  ).toEqual([0, false]);
+});
+
+it('a daemon without programs says how to attach one', async () => {
+  const server = await ggscope(['daemon', '--no-open', '--listen', '127.0.0.1:0', '-d', '/tmp'], {
+    GGSCOPE_SOCKET: `/tmp/ggscope-ui-test-${process.pid}.sock`,
+  });
+  const page = await open(server.url);
+  await until(() => page.textContent('body')).toContain('No program has attached');
+});
+
+it('a program that never computes anything is shown as such', async () => {
+  const args = [
+    'record',
+    '--serve',
+    '--no-open',
+    '--listen',
+    '127.0.0.1:0',
+    '-o',
+    '/dev/null',
+    '--',
+    '/bin/sleep',
+    '30',
+  ];
+  const server = await ggscope(args);
+  const page = await open(server.url);
+  await until(() => page.textContent('body')).toMatch(/No program has attached|nothing was computed/i);
+});
+
+it('a collector that is killed leaves a trace that opens as cut, with its tokens', async () => {
+  const server = await record('killed.ggtrace');
+  await server.ask('Say hello.', 10);
+  const [session] = await api<SessionSummary[]>(server, '/sessions');
+  const trace = /(\S+killed\.ggtrace)/.exec(server.process.spawnargs.join(' '))![1];
+  // What was received is on disk after five seconds.
+  await new Promise((resolve) => setTimeout(resolve, 6000));
+  await server.stopModel();
+  await stop(server.process, 'SIGKILL');
+  const again = await serve([trace]);
+  const page = await open(`${again.url}/?view=table`);
+  await until(() => page.locator('[data-test="table-row"]').count(), { timeout: 20_000 }).toBeGreaterThan(3);
+  expect(session.evaluations).toBeGreaterThan(5);
+});
+
+it('a trace that another process is writing grows on the page', async () => {
+  const server = await record('written.ggtrace');
+  await server.ask('Say hello.', 10);
+  await new Promise((resolve) => setTimeout(resolve, 6000));
+  const trace = /(\S+written\.ggtrace)/.exec(server.process.spawnargs.join(' '))![1];
+  const other = await serve([trace]);
+  const page = await open(`${other.url}/?view=table`);
+  await page.evaluate(watchDrawn);
+  await until(() => page.locator('[data-test="table-row"]').count(), { timeout: 20_000 }).toBeGreaterThan(3);
+  const before = (await api<SessionSummary[]>(other, '/sessions'))[0].evaluations;
+  await server.ask('Count to ten.', 30);
+  await until(() => page.evaluate(() => (window as unknown as { drawnState: { newest: number } }).drawnState.newest), {
+    timeout: 30_000,
+  }).toBeGreaterThan(before + 5);
+});

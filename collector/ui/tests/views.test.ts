@@ -1,0 +1,230 @@
+// What each view shows is what the API says, and what is clicked in one view moves the others.
+import type { Page } from 'playwright-core';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { GraphPart, GraphSummary, LayerSum, Operator, Page as List, Region } from '../src/lib/types';
+import { api, open, serve, synthetic, type Server } from './support';
+
+const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
+const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
+const until = expect.poll;
+
+let server: Server;
+beforeEach(async () => {
+  server = await serve([synthetic('a.ggtrace', 'llama', 30, 100), synthetic('b.ggtrace', 'llama', 30, 40)]);
+});
+
+/** The token, layer, … that the address says. */
+function selectionOf(page: Page) {
+  return Object.fromEntries([...selected(page)].filter(([name]) => !['view', 'session'].includes(name)));
+}
+
+describe('the graph', () => {
+  it('shows of layer 5 what the API answers, and says how much it is', async () => {
+    const page = await open(`${server.url}/?session=0&view=graph&tokens=9&layer=5`);
+    const graphs = await api<List<GraphSummary>>(server, '/sessions/0/graphs');
+    const decode = graphs.items.find((g) => g.evaluations === 100)!;
+    const part = await api<GraphPart>(server, `/sessions/0/graphs/${decode.graph}?layer=5`);
+    const of = (category: string) => part.tensors.filter((t) => t.category === category).length;
+    const counts = test(page, 'graph-counts');
+    await until(() => counts.getAttribute('data-layer')).toBe('5');
+    const shown = await Promise.all(
+      ['layer-nodes', 'infrastructure', 'inputs', 'outputs', 'tensors', 'edges'].map((name) =>
+        counts.getAttribute(`data-${name}`),
+      ),
+    );
+    const expected = [of('layer'), of('infrastructure'), of('input'), of('output'), part.tensors.length];
+    expect(shown.map(Number)).toEqual([...expected, part.edges.length]);
+    expect(of('layer')).toBeGreaterThan(20);
+  });
+
+  it('finds a node by its name, and everything else follows', async () => {
+    const page = await open(`${server.url}/?session=0&view=graph&tokens=9`);
+    await until(() => test(page, 'graph-counts').getAttribute('data-tensors')).not.toBe(null);
+    await page.keyboard.press('/');
+    await page.keyboard.type('ffn_out-7');
+    await page.keyboard.press('Enter');
+    await until(() => selected(page).get('tensor')).toBe('ffn_out-7');
+    await until(() => test(page, 'inspector-name').textContent()).toBe('ffn_out-7');
+    await page.locator('[data-tab="table"]').click();
+    await until(() => page.locator('[data-test="table-row"]').first().textContent()).toContain('ffn_out-7');
+  });
+});
+
+describe('the trace table', () => {
+  it('says how many executions there are, and filters and sorts on the server', async () => {
+    const page = await open(`${server.url}/?session=0&view=table&layer=5`);
+    const all = await api<List<Operator>>(server, '/sessions/0/operators?layer=5&sort=-duration&limit=1');
+    await until(() => test(page, 'table-total').textContent()).toContain(all.total.toLocaleString('en-US'));
+    await test(page, 'sort-duration').click();
+    await until(
+      async () => (await page.locator('[data-test="sort-duration"]').getAttribute('aria-sort')) ?? '',
+    ).toMatch(/descending|ascending/);
+    if ((await page.locator('[data-test="sort-duration"]').getAttribute('aria-sort')) === 'ascending') {
+      await test(page, 'sort-duration').click();
+    }
+    await until(() => page.locator('[data-test="table-row"]').first().textContent()).toContain(all.items[0].name);
+  });
+
+  it('scrolls to its very end, where the last execution is', async () => {
+    const page = await open(`${server.url}/?session=0&view=table`);
+    const { total } = await api<List<Operator>>(server, '/sessions/0/operators?limit=1');
+    const last = await api<List<Operator>>(server, `/sessions/0/operators?limit=1&offset=${total - 1}`);
+    await until(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
+    await test(page, 'table-grid').focus();
+    await page.keyboard.press('End');
+    await until(() => page.locator('[data-test="table-row"]').last().textContent()).toContain(last.items[0].name);
+  });
+
+  it('a click on a row selects its token and node, and the graph and the details show them', async () => {
+    const page = await open(`${server.url}/?session=0&view=graph+table&layer=5`);
+    const rows = page.locator('[data-test="table-row"]');
+    await until(() => rows.count()).toBeGreaterThan(3);
+    await until(() => rows.nth(2).textContent()).toContain('Vcur-5');
+    await rows.nth(2).click();
+    await until(() => selected(page).get('tensor')).toBe('Vcur-5');
+    expect(selected(page).get('tokens')).toMatch(/^0/);
+    await until(() => test(page, 'inspector-name').textContent()).toBe('Vcur-5');
+    await until(() => test(page, 'graph-live').textContent()).toContain('Vcur-5');
+  });
+
+  it('a wrong filter is said at its field', async () => {
+    const page = await open(`${server.url}/?session=0&view=table`);
+    const op = test(page, 'filter-op');
+    await op.fill('[');
+    await op.press('Enter');
+    await until(() => test(page, 'filter-op-error').textContent()).toContain('op');
+  });
+});
+
+describe('the memory heatmap', () => {
+  it('names the region under the cursor, as the API has it', async () => {
+    const page = await open(`${server.url}/?session=0&view=memory`);
+    const disk = await api<List<Region>>(server, '/sessions/0/memory?memory=disk&limit=1000');
+    const canvas = page
+      .locator('[data-test="memory-track"][data-memory="DISK"] canvas[data-test="memory-canvas"]')
+      .first();
+    await until(() => canvas.isVisible()).toBe(true);
+    const largest = disk.items.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+    await canvas.focus();
+    // The first region by the keyboard; the largest by the pointer.
+    await page.keyboard.press('ArrowRight');
+    await until(() => test(page, 'memory-live').textContent()).toContain(disk.items[0].name);
+    const end = Math.max(...disk.items.map((r) => r.start + r.bytes), 98_000_000);
+    const box = (await canvas.boundingBox())!;
+    await page.mouse.move(box.x + (box.width * (largest.start + largest.bytes / 2)) / end, box.y + box.height / 2);
+    await until(() => test(page, 'memory-tip').textContent()).toContain(largest.name);
+    await page.mouse.down();
+    await page.mouse.up();
+    await until(() => selected(page).get('tensor')).toBe(largest.name);
+    await until(() => test(page, 'inspector-name').textContent()).toBe(largest.name);
+  });
+
+  it('has a cell for each expert that was read, and none for those that were not', async () => {
+    const moe = await serve([synthetic('moe.ggtrace', 'experts', 1, 50)]);
+    const page = await open(`${moe.url}/?session=0&view=memory`);
+    const all = await api<List<Region>>(moe, '/sessions/0/memory?memory=disk&limit=1000');
+    const experts = all.items.filter((r) => r.expert !== null).map((r) => r.expert);
+    expect(experts).toEqual([0, 1, 2, 3, 4, 5]);
+    const canvas = page
+      .locator('[data-test="memory-track"][data-memory="DISK"] canvas[data-test="memory-canvas"]')
+      .first();
+    await canvas.focus();
+    const said = new Set<string>();
+    for (let i = 0; i < all.items.length; i++) {
+      await page.keyboard.press('ArrowRight');
+      await page.waitForTimeout(60);
+      const text = (await test(page, 'memory-live').textContent()) ?? '';
+      for (const expert of text.matchAll(/expert (\d+)/g)) said.add(expert[1]);
+    }
+    expect([...said].sort()).toEqual(['0', '1', '2', '3', '4', '5']);
+  });
+});
+
+describe('analytics', () => {
+  it('the bars of a chart add up to what the API says', async () => {
+    const page = await open(`${server.url}/?session=0&view=analytics`);
+    const layers = await api<LayerSum[]>(server, '/sessions/0/analytics/layers');
+    await page.locator('[data-card="layers"]').scrollIntoViewIfNeeded();
+    await test(page, 'table-layers').click();
+    const rows = page.locator('[data-test="numbers-layers"] tbody tr');
+    await until(() => rows.count()).toBe(layers.length);
+    const names = await page.locator('[data-test="numbers-layers"] th').allTextContents();
+    const at = names.findIndex((name) => /operators/i.test(name));
+    const cells = await rows.evaluateAll(
+      (rows, at) => rows.map((row) => Number(row.querySelectorAll('td')[at].textContent!.replace(/[^\d]/g, ''))),
+      at,
+    );
+    expect(cells.reduce((a, b) => a + b, 0)).toBe(layers.reduce((n, l) => n + l.operators, 0));
+  });
+});
+
+describe('compare', () => {
+  it('a trace beside another: each operator of both, and the difference', async () => {
+    const page = await open(`${server.url}/?session=0&view=compare&with=1`);
+    await until(() => test(page, 'compare-row').count()).toBeGreaterThan(5);
+    const rows = await test(page, 'compare-row').allTextContents();
+    expect(rows.some((row) => row.includes('MUL_MAT'))).toBe(true);
+    expect(await test(page, 'compare-headline').textContent()).toMatch(/\d/);
+  });
+});
+
+describe('the selection', () => {
+  it('comes back when the page is loaded again', async () => {
+    const page = await open(`${server.url}/?session=1&view=table+memory&tokens=7..9&layer=5&op=MUL_MAT`);
+    await until(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(1);
+    const before = { ...selectionOf(page), total: await test(page, 'table-total').textContent() };
+    await page.reload();
+    await until(async () => ({ ...selectionOf(page), total: await test(page, 'table-total').textContent() })).toEqual(
+      before,
+    );
+    expect(await test(page, 'selection').textContent()).toMatch(/7\.\.9.*5.*MUL_MAT/s);
+    expect(
+      await page.locator('[data-panel]').evaluateAll((all) => all.map((p) => (p as HTMLElement).dataset.panel)),
+    ).toEqual(['timeline', 'table', 'memory']);
+  });
+
+  it('goes back and forth with the browser', async () => {
+    const page = await open(`${server.url}/?session=0&view=graph&layer=5`);
+    await page.locator('[data-tab="table"]').click();
+    await until(() => selected(page).get('view')).toBe('table');
+    await page.goBack();
+    await until(() => page.locator('[data-panel="graph"]').count()).toBe(1);
+  });
+
+  it('can be made with the keyboard alone', async () => {
+    const page = await open(`${server.url}/?session=0`);
+    await until(() => test(page, 'timeline-canvas').count()).toBe(1);
+    await page.keyboard.press('ArrowRight');
+    await until(() => selected(page).get('tokens')).toBe('0');
+    for (let i = 0; i < 9; i++) await page.keyboard.press('ArrowRight');
+    await until(() => selected(page).get('tokens')).toBe('9');
+    await page.keyboard.press('Shift+ArrowRight');
+    await until(() => selected(page).get('tokens')).toBe('9..10');
+    for (let i = 0; i < 4; i++) await page.keyboard.press(']');
+    await until(() => selected(page).get('layer')).toBe('3');
+    await page.keyboard.press('3');
+    await until(() => page.locator('[data-panel="table"]').count()).toBe(1);
+    await page.keyboard.press('f');
+    await until(() => page.locator('[data-panel].maximised').count()).toBe(1);
+    await page.keyboard.press('Escape');
+    await until(() => page.locator('[data-panel].maximised').count()).toBe(0);
+    await page.keyboard.press('?');
+    await until(() => test(page, 'help').isVisible()).toBe(true);
+    await page.keyboard.press('Escape');
+    await until(() => test(page, 'help').isVisible()).toBe(false);
+    await page.keyboard.press('Escape');
+    await until(() => selectionOf(page)).toEqual({});
+  });
+
+  it('plays: token after token, until it is paused', async () => {
+    const page = await open(`${server.url}/?session=0&tokens=20`);
+    await until(() => test(page, 'timeline-canvas').count()).toBe(1);
+    await page.keyboard.press(' ');
+    await until(() => Number(selected(page).get('tokens'))).toBeGreaterThan(22);
+    await page.keyboard.press(' ');
+    await page.waitForTimeout(300);
+    const paused = selected(page).get('tokens');
+    await page.waitForTimeout(600);
+    expect(selected(page).get('tokens')).toBe(paused);
+  });
+});
