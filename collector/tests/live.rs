@@ -220,6 +220,23 @@ fn who_comes_back_or_is_slow_knows_what_it_has_missed_and_can_ask_for_it() {
 }
 
 #[test]
+fn no_more_look_on_than_there_is_room_for() {
+    let live = Live::start();
+    let viewers: Vec<Viewer> = (0..64).map(|_| Viewer::new(live.address)).collect();
+    assert_eq!(get(live.address, "/api/v1/live").0, 503);
+    assert_eq!(ok(live.address, "/api/v1/sessions"), json!([]), "other questions are answered");
+    drop(viewers);
+    // A viewer that has gone makes room as soon as the server notices.
+    let shim = live.attach();
+    until("room", || {
+        let mut begin = [0; 12];
+        ask(live.address, "/api/v1/live").read_exact(&mut begin).unwrap();
+        begin == *b"HTTP/1.0 200"
+    });
+    drop(shim);
+}
+
+#[test]
 fn sessions_that_never_compute_or_end_early_are_shown_as_what_they_are() {
     let live = Live::start();
     let (idle, gone) = (live.attach(), live.attach());

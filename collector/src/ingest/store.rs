@@ -64,6 +64,8 @@ impl<'a> Store<'a> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if due.is_some_and(|due| due <= Instant::now()) {
+                // Viewers see what came before the disk is waited for.
+                self.sink.writer.show();
                 let flushed = self.sink.writer.flush();
                 self.check(flushed);
             }

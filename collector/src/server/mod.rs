@@ -130,4 +130,29 @@ mod tests {
         let second = Server::bind(first.address(), None).unwrap();
         assert_ne!(first.address().port(), second.address().port());
     }
+
+    #[test]
+    fn threads_of_the_server_give_way_to_the_traced_program() {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let _serving = server.start(Sessions::default()).unwrap();
+        let is_worker = |task: &std::path::Path| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("tokio-rt-worker"))
+        };
+        // A thread begins at the priority of the one that starts it.
+        let begin = std::time::Instant::now();
+        loop {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
+            let workers = tasks.filter(|task| is_worker(&task.path())).filter_map(|task| {
+                let number = task.file_name().to_str()?.parse::<u32>().ok()?;
+                // SAFETY: plain numbers.
+                Some(unsafe { libc::getpriority(libc::PRIO_PROCESS, number) })
+            });
+            let priorities: Vec<i32> = workers.collect();
+            if !priorities.is_empty() && priorities.iter().all(|&nice| nice >= 10) {
+                return;
+            }
+            assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{priorities:?}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! the same for other readers. The frame of a chunk and the columns of evaluations are in `ggscope_format`; here is
 //! what the collector adds: who was recorded, the model, graphs as columns, the index, and the policy of both sides.
 
+mod create;
 mod follow;
 mod graph_columns;
 mod growing;

@@ -2,6 +2,7 @@
 //! file that ends anywhere loses only what follows its last whole chunk. Graphs go down when they come; evaluations
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
+use super::create::create_file;
 use super::growing::{Display, Growing, Now};
 use super::index::{Index, IndexEntry, Totals};
 use super::known_graphs::KnownGraphs;
@@ -16,7 +17,7 @@ use ggscope_format::chunk::{self, ChunkKind};
 use ggscope_format::columns::{Row, encode_durations, encode_evaluations};
 use ggscope_format::record::{BufferEvent, Evaluation, RecordError, RunEnd, Value, encode};
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,17 +87,7 @@ impl TraceWriter {
     /// # Errors
     /// When the file exists or cannot be written.
     pub fn create(path: &Path, force: bool, recording: &Recording) -> Result<TraceWriter> {
-        let mut options = OpenOptions::new();
-        options.write(true);
-        if force {
-            options.create(true).truncate(true)
-        } else {
-            options.create_new(true)
-        };
-        let file = options.open(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => TraceError::Exists(path.to_owned()),
-            _ => TraceError::Open { doing: "create", path: path.to_owned(), source },
-        })?;
+        let file = create_file(path, force)?;
         let mut writer = TraceWriter {
             path: path.to_owned(),
             file,
