@@ -3,6 +3,7 @@
 //! file but the traces that it was given.
 
 mod access;
+mod analytics;
 mod api;
 mod graphs;
 mod metrics;
