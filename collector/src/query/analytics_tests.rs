@@ -5,11 +5,15 @@ use crate::query::access::access;
 use crate::query::analytics_times::{histogram, layer_tokens};
 use crate::query::cost::node_costs;
 use crate::query::dump::{Operator, dump};
+use crate::query::leaves::leaves;
 use crate::query::memory::{Wanted, memory};
 use crate::query::places::places;
+use crate::query::spans::spans;
 use crate::query::table::DEFAULT_MEMORY;
+use crate::query::timeline::timeline;
 use crate::trace::TraceWriter;
 use crate::trace::testing::{Builder, Random, Shape, evaluation, llama, recording};
+use ggscope_format::chunk::{Chunk, FILE_HEADER_BYTES};
 use ggscope_format::record::{Evaluation, Experts};
 use ggscope_format::{EvalId, GraphId, TensorId};
 use std::ops::ControlFlow;
@@ -211,6 +215,39 @@ fn places_are_the_sums_of_their_regions() {
         assert!(own.iter().all(|r| place.start <= r.start && r.start + r.bytes <= place.end));
     }
     assert_eq!(found.iter().map(|p| p.regions).sum::<u64>(), regions.len() as u64);
+}
+
+#[test]
+fn a_trace_that_is_damaged_anywhere_is_answered_as_far_as_it_goes() {
+    let (dir, ..) = trace();
+    let path = dir.path().join("a.ggtrace");
+    let sound = std::fs::read(&path).unwrap();
+    let filter = Filter::default();
+    let mut at = FILE_HEADER_BYTES;
+    while let Ok((chunk, len)) = Chunk::parse(&sound[at..]) {
+        let kind = chunk.kind;
+        let mut damaged = sound.clone();
+        damaged[at + len - 9] ^= 0xff;
+        std::fs::write(&path, &damaged).unwrap();
+        at += len;
+        let Ok(trace) = Trace::open(&path) else { continue };
+        let table = Table::new(&trace, DEFAULT_MEMORY);
+        let mut rows = 0;
+        each(&trace, &filter, |_| rows += 1);
+        assert_eq!(layers(&trace, &table, &filter).iter().map(|l| l.operators).sum::<u64>(), rows, "{kind:?}");
+        assert_eq!(ops(&trace, &table, &filter).iter().map(|c| c.count).sum::<u64>(), rows, "{kind:?}");
+        assert!(histogram(&trace, &table, &filter, 9).count <= rows);
+        assert_eq!(timeline(&table, 0).len(), 32 + 72 * table.len());
+        assert!(layer_tokens(&trace, &table, &filter, 9).bins.len() <= 9);
+        let read: u64 = table.headers(0).map(|(_, h)| h.disk_bytes + h.buffer_bytes).sum();
+        assert_eq!(memory(&trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum::<u64>(), read);
+        assert_eq!(leaves(&trace, &table).is_empty(), rows == 0, "{kind:?}");
+        for eval in 0..8 {
+            assert_eq!(access(&trace, &table, eval).is_some(), table.find(eval).is_some());
+            assert_eq!(spans(&trace, &table, eval).is_some(), table.find(eval).is_some());
+        }
+        assert!(!trace.warnings().is_empty(), "{kind:?}");
+    }
 }
 
 #[test]
