@@ -249,6 +249,37 @@ fn leaves_memory_and_metrics_say_what_was_read() {
 }
 
 #[test]
+fn charts_are_sums_of_what_dump_gives() {
+    let server = Running::start(None);
+    let rows = dumped(&server.trace(), &Filter { tokens: Some("5..9".parse().unwrap()), ..Filter::default() });
+    let ns = |rows: &[Json]| rows.iter().filter_map(|o| o["dur_ns"].as_u64()).sum::<u64>();
+    let sum = |items: &Json, field: &str| {
+        let of = |item: &Json| item[field].as_u64().unwrap();
+        items.as_array().unwrap().iter().map(of).sum::<u64>()
+    };
+    let ask = |path: &str| server.ok(&format!("/api/v1/sessions/0/{path}tokens=5..9"));
+    let ops = ask("analytics/ops?phase=generate&");
+    assert_eq!((sum(&ops, "count"), sum(&ops, "ns")), (rows.len() as u64, ns(&rows)));
+    assert_eq!(ops[0]["phase"], "GENERATE");
+    let layers = ask("analytics/layers?");
+    assert_eq!((sum(&layers, "operators"), sum(&layers, "ns")), (rows.len() as u64, ns(&rows)));
+    assert_eq!((&layers[0]["layer"], &layers[3]["layer"]), (&json!(0), &json!(null)));
+    let map = ask("analytics/layer-tokens?bins=5&");
+    let cells = map["ns"].as_array().unwrap().iter().flat_map(|l| l.as_array().unwrap());
+    assert_eq!(cells.map(|ns| ns.as_u64().unwrap()).sum::<u64>(), ns(&rows));
+    assert_eq!(map["bins"][4], json!({"first_token": 9, "last_token": 9, "evaluations": 1}));
+    let of_op: Vec<Json> = rows.iter().filter(|o| o["op"] == "MUL_MAT").cloned().collect();
+    let histogram = ask("analytics/histogram?op=mul_mat&bins=10&");
+    assert_eq!((&histogram["count"], sum(&histogram["bins"], "count")), (&json!(of_op.len()), of_op.len() as u64));
+    let costs = ask("graphs/1/costs?");
+    assert_eq!(costs["ns"].as_array().unwrap().iter().map(|ns| ns.as_u64().unwrap()).sum::<u64>(), ns(&rows));
+    let access = server.ok("/api/v1/sessions/0/analytics/access?eval=3");
+    assert_eq!((&access["eval"], &access["reads"][0]["name"]), (&json!(3), &json!("token_embd.weight")));
+    let places = server.ok("/api/v1/sessions/0/places");
+    assert_eq!((&places[0]["memory"], &places[0]["end"]), (&json!("DISK"), &json!(98_000_000)));
+}
+
+#[test]
 fn the_document_lists_every_route() {
     let server = Running::start(None);
     let document = server.ok("/api/v1/openapi.json");
@@ -258,13 +289,20 @@ fn the_document_lists_every_route() {
         vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
     expected.push("/api/v1/live".into());
     for list in [
+        "analytics/access",
+        "analytics/histogram",
+        "analytics/layer-tokens",
+        "analytics/layers",
+        "analytics/ops",
         "evaluations",
         "evaluations/{eval}/spans",
         "graphs",
         "graphs/{graph}",
+        "graphs/{graph}/costs",
         "leaves",
         "memory",
         "operators",
+        "places",
         "residency",
         "timeline",
     ] {
@@ -350,6 +388,15 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/sessions/0/timeline?from=x", 400, "from"),
         ("/api/v1/sessions/0/evaluations/10/spans", 404, "eval"),
         ("/api/v1/sessions/0/evaluations/x/spans", 404, "eval"),
+        ("/api/v1/sessions/0/graphs/9/costs", 404, "graph"),
+        ("/api/v1/sessions/0/graphs/0/costs?tokens=x", 400, "tokens"),
+        ("/api/v1/sessions/2/places", 404, "id"),
+        ("/api/v1/sessions/0/analytics/ops?phase=x", 400, "phase"),
+        ("/api/v1/sessions/0/analytics/layers?evals=x", 400, "evals"),
+        ("/api/v1/sessions/0/analytics/layer-tokens?bins=501", 400, "bins"),
+        ("/api/v1/sessions/0/analytics/histogram?node=-1", 400, "node"),
+        ("/api/v1/sessions/0/analytics/access?eval=x", 400, "eval"),
+        ("/api/v1/sessions/0/analytics/access?eval=99", 404, "eval"),
         ("/api/v1/sessions/0/operators?colour=red", 400, "query"),
         ("/api/v1/sessions/0/operators?layer=1&layer=2", 400, "query"),
         ("/api/v1/sessions/0/memory?memory=tape", 400, "memory"),

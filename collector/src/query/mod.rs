@@ -1,6 +1,9 @@
 //! The questions that a trace answers. The functions here return data; the command line prints it, and whoever else
 //! shows a trace asks the same functions.
 
+pub mod access;
+pub mod analytics;
+pub mod analytics_times;
 pub mod buffers;
 pub mod cost;
 pub mod dump;
@@ -12,6 +15,7 @@ pub mod info;
 pub mod leaves;
 pub mod memory;
 pub mod operators;
+pub mod places;
 pub mod range;
 pub mod spans;
 pub mod table;

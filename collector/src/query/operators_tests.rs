@@ -151,7 +151,7 @@ fn filters(random: &mut Random) -> Filter {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
     #[test]
     fn every_page_in_every_order_is_a_piece_of_what_dump_gives_sorted(seed in 1_u64.., few in any::<bool>()) {
         let dir = tempfile::tempdir().unwrap();

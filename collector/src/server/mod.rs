@@ -3,6 +3,7 @@
 //! file but the traces that it was given and, to see which of their pages are in memory, the models that they name.
 
 mod access;
+mod analytics;
 mod api;
 mod graphs;
 mod live;

@@ -16,6 +16,7 @@ pub use header::Header;
 pub(crate) use order::Place;
 pub(crate) use pages::find;
 pub(crate) use plan::{Layout, NONE, PlanInfo, Plans, Routed};
+pub(crate) use ranks::Ranks;
 pub(crate) use times::{Piece, Slice, Span};
 
 use super::dump::run_ends;
@@ -26,7 +27,6 @@ use crate::trace::{Trace, TraceError};
 use cache::Cache;
 use ggscope_format::columns::Row;
 use ggscope_format::{GraphId, TensorId};
-use ranks::Ranks;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

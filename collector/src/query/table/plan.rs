@@ -4,9 +4,10 @@
 use crate::analysis::timing::{Execution, Plan};
 use crate::query::memory;
 use crate::query::view::GraphView;
-use ggscope_format::record::Evaluation;
+use ggscope_format::record::{BufferUsage, Evaluation};
 use ggscope_format::{GraphId, TensorId};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Stands for no slot, no layer, no run, no plan.
@@ -37,27 +38,53 @@ pub(crate) struct Layout {
     pub disk: Vec<bool>,
     /// Whether it reads from buffers.
     pub buffer: Vec<bool>,
-    /// Names of its sources, and where they end in [`Layout::sources`].
-    pub source_end: Vec<u32>,
+    /// Where its reads end in [`Layout::reads`].
+    read_end: Vec<u32>,
+    /// What all places read, one place after the other.
+    pub reads: Vec<ReadOf>,
+    /// Where its sources end in [`Layout::sources`].
+    source_end: Vec<u32>,
     /// Names of the sources of all places: numbers of texts.
-    pub sources: Vec<u32>,
+    sources: Vec<u32>,
     /// The places with a time of their own, in order: the columns of its durations.
     pub timed: Vec<u32>,
     /// Column of each place, or [`NONE`].
     pub column: Vec<u32>,
 }
 
+/// A source that a place reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReadOf {
+    /// Name of the tensor, or of the leaf that it is a look at: number of a text.
+    pub name: u32,
+    /// Whether it is a leaf.
+    pub leaf: bool,
+    /// Whether its bytes are in a file.
+    pub disk: bool,
+    /// Whether only chosen experts are read.
+    pub routed: bool,
+}
+
 impl Layout {
     /// Names of the sources of a place.
     pub fn sources_of(&self, place: usize) -> &[u32] {
-        let begin = place.checked_sub(1).map_or(0, |before| self.source_end[before] as usize);
-        &self.sources[begin..self.source_end[place] as usize]
+        &self.sources[between(&self.source_end, place)]
+    }
+
+    /// What a place reads: numbers of [`Layout::reads`].
+    pub fn reads_of(&self, place: usize) -> Range<usize> {
+        between(&self.read_end, place)
     }
 
     /// Executed nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
+}
+
+fn between(ends: &[u32], place: usize) -> Range<usize> {
+    let begin = place.checked_sub(1).map_or(0, |before| ends[before] as usize);
+    begin..ends[place] as usize
 }
 
 /// A source of which only chosen experts are read.
@@ -78,7 +105,7 @@ pub(crate) struct PlanInfo {
     pub graph: GraphId,
     /// Number of its layout.
     pub layout: u32,
-    /// Bytes that each place reads, without those of chosen experts.
+    /// Bytes of each of the layout's reads, 0 of chosen experts.
     pub bytes: Vec<u64>,
     /// All of them that lie in files.
     pub disk_bytes: u64,
@@ -112,6 +139,7 @@ pub(crate) struct Plans {
     known_plans: HashMap<Key, u32>,
     known_layouts: HashMap<Arc<Layout>, u32>,
     known_texts: HashMap<Arc<str>, u32>,
+    weights: HashMap<u32, (Option<u32>, u64)>,
     operators: usize,
 }
 
@@ -128,6 +156,7 @@ impl Plans {
         }
         let plan = Plan::new(&view.stored.graph, e);
         self.operators = self.operators.saturating_add(plan.executed() as usize + 1);
+        self.add_weights(view);
         let layout = self.layout(view, &plan);
         let info = self.info(view, layout);
         self.plans.push(Arc::new(info));
@@ -139,6 +168,17 @@ impl Plans {
     /// Whether nothing is worked out any more, because there was too much.
     pub fn is_full(&self) -> bool {
         self.operators > MAX_OPERATORS
+    }
+
+    fn add_weights(&mut self, view: &GraphView) {
+        let graph = &view.stored.graph;
+        for (id, tensor) in graph.leaves() {
+            let usage = tensor.buffer.and_then(|b| graph.buffers.get(usize::from(b))).map(|b| b.usage);
+            if view.stored.origin(id).is_some() || usage == Some(BufferUsage::Weights) {
+                let name = self.text(&tensor.name);
+                self.weights.insert(name, (view.layers.layer(id), tensor.bytes.0));
+            }
+        }
     }
 
     fn layout(&mut self, view: &GraphView, plan: &Plan) -> u32 {
@@ -164,6 +204,13 @@ impl Plans {
                 layout.sources.push(name);
             }
             layout.source_end.push(layout.sources.len() as u32);
+            for read in memory::reads(graph, id) {
+                let from = memory::looked_at(graph, read.from);
+                let name = self.text(&graph.tensors[from.index()].name);
+                let (leaf, disk) = (from.0 >= graph.n_nodes, view.is_on_disk(read.from));
+                layout.reads.push(ReadOf { name, leaf, disk, routed: read.experts.is_some() });
+            }
+            layout.read_end.push(layout.reads.len() as u32);
             let place = layout.column.len() as u32;
             layout.column.push(if slot == NONE { NONE } else { layout.timed.len() as u32 });
             layout.timed.extend((slot != NONE).then_some(place));
@@ -189,19 +236,17 @@ impl Plans {
             routed: vec![],
         };
         for (place, &node) in nodes.iter().enumerate() {
-            let mut bytes = 0_u64;
             for read in memory::reads(&view.stored.graph, TensorId(node)) {
-                match read.experts {
-                    Some(dim) => info.routed.push(Routed { place: place as u32, source: read.source, dim }),
-                    None => {
-                        bytes = bytes.saturating_add(read.bytes);
-                        let disk = view.is_on_disk(read.from);
-                        let sum = if disk { &mut info.disk_bytes } else { &mut info.buffer_bytes };
-                        *sum = sum.saturating_add(read.bytes);
-                    }
+                if let Some(dim) = read.experts {
+                    info.routed.push(Routed { place: place as u32, source: read.source, dim });
+                    info.bytes.push(0);
+                    continue;
                 }
+                info.bytes.push(read.bytes);
+                let disk = view.is_on_disk(read.from);
+                let sum = if disk { &mut info.disk_bytes } else { &mut info.buffer_bytes };
+                *sum = sum.saturating_add(read.bytes);
             }
-            info.bytes.push(bytes);
         }
         info
     }
@@ -230,6 +275,11 @@ impl Plans {
     /// The names of operators and tensors that layouts have numbers of.
     pub fn texts(&self) -> &[Arc<str>] {
         &self.texts
+    }
+
+    /// Layer and size of every weight.
+    pub fn weights(&self) -> impl Iterator<Item = (Option<u32>, u64)> {
+        self.weights.values().copied()
     }
 
     /// The number of a text.

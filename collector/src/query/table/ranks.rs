@@ -21,9 +21,10 @@ const SORTED: u64 = 1 << 16;
 const KEPT: usize = 4;
 
 /// How many of the wanted executions took how long.
-pub(super) struct Ranks {
+pub(crate) struct Ranks {
     counts: Vec<u64>,
     timed: u64,
+    sum: u128,
     /// Layout and ordinal of evaluations whose times are damaged.
     damaged: Vec<(u32, u32)>,
 }
@@ -62,23 +63,93 @@ fn times_of(of: usize) -> Numbers {
 impl Ranks {
     fn new(selection: &Selection<'_>) -> Ranks {
         let mut counts = vec![0_u64; CLASSES];
-        let mut damaged = vec![];
+        let (mut damaged, mut sum) = (vec![], 0_u128);
         let wanted = selection.filter.durations.unwrap_or(Numbers { first: 0, last: u64::MAX });
         let all = selection.filter.durations.is_none();
         let count = |piece: &Piece<'_>| {
             for (_, times) in &piece.columns {
                 match times {
-                    Slice::Narrow(times) if all => times.iter().for_each(|&t| counts[narrow_class(t)] += 1),
-                    _ => times.within(wanted.first, wanted.last, |_, t| counts[class(t)] += 1),
+                    Slice::Narrow(narrow) if all => {
+                        narrow.iter().for_each(|&t| counts[narrow_class(t)] += 1);
+                        sum += u128::from(times.sum());
+                    }
+                    _ => times.within(wanted.first, wanted.last, |_, t| {
+                        counts[class(t)] += 1;
+                        sum += u128::from(t);
+                    }),
                 }
             }
         };
         selection.scan(count, |layout, seq| damaged.push((layout, seq)));
-        Ranks { timed: counts.iter().sum(), counts, damaged }
+        Ranks { timed: counts.iter().sum(), sum, counts, damaged }
+    }
+
+    /// Wanted executions with a time.
+    pub fn timed(&self) -> u64 {
+        self.timed
+    }
+
+    /// The sum of their times.
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
+    /// The times at some ranks, from the shortest with rank 0.
+    pub fn at(&self, selection: &Selection<'_>, ranks: &[u64]) -> Vec<u64> {
+        let classes: Vec<(usize, u64, u64)> = ranks.iter().map(|&rank| class_at(&self.counts, rank, false)).collect();
+        let mut wanted: Vec<(Numbers, Vec<u64>)> = vec![];
+        for times in classes.iter().map(|c| times_of(c.0)).filter(|times| times.first < times.last) {
+            if wanted.iter().all(|w| w.0 != times) {
+                wanted.push((times, vec![]));
+            }
+        }
+        if !wanted.is_empty() {
+            let durations = selection.filter.durations;
+            let collect = |piece: &Piece<'_>| {
+                for (_, times) in &piece.columns {
+                    for (within, found) in &mut wanted {
+                        let is_wanted = |t: u64| durations.is_none_or(|n| n.contains(t));
+                        times.within(within.first, within.last, |_, t| found.extend(is_wanted(t).then_some(t)));
+                    }
+                }
+            };
+            selection.scan(collect, |_, _| {});
+        }
+        let at = |(&rank, (class, before, _)): (&u64, (usize, u64, u64))| {
+            let times = times_of(class);
+            let found = wanted.iter_mut().find(|w| w.0 == times).map(|w| &mut w.1);
+            match found.filter(|found| !found.is_empty()) {
+                Some(found) => {
+                    let place = ((rank - before) as usize).min(found.len() - 1);
+                    *found.select_nth_unstable(place).1
+                }
+                None => times.first,
+            }
+        };
+        ranks.iter().zip(classes).map(at).collect()
+    }
+
+    /// How many times are in each of up to `n` ranges that follow each other from `first` to `last`, longer times in
+    /// wider ones. A range begins and ends where times are told apart.
+    pub fn bins(&self, first: u64, last: u64, n: usize) -> Vec<(Numbers, u64)> {
+        let step = (last.max(1) as f64 / first.max(1) as f64).powf(1.0 / n as f64);
+        let edge = |i: usize| class((first.max(1) as f64 * step.powi(i as i32)) as u64).min(class(last));
+        let mut bins: Vec<(Numbers, u64)> = vec![];
+        let mut next = class(first);
+        for i in 1..=n {
+            let end = if i == n { class(last) } else { edge(i) };
+            if end < next {
+                continue;
+            }
+            let (low, high) = (times_of(next), times_of(end));
+            bins.push((Numbers { first: low.first, last: high.last }, self.counts[next..=end].iter().sum()));
+            next = end + 1;
+        }
+        bins
     }
 
     /// The counts for a selection, worked out at most once for as long as the table does not grow.
-    fn of(selection: &Selection<'_>) -> Arc<Ranks> {
+    pub fn of(selection: &Selection<'_>) -> Arc<Ranks> {
         let key = format!("{} {:?}", selection.table.len(), selection.filter);
         let known = |kept: &[(String, Arc<Ranks>)]| kept.iter().find(|k| k.0 == key).map(|k| Arc::clone(&k.1));
         if let Some(ranks) = known(&lock(&selection.table.shared.ranks)) {

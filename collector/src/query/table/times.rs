@@ -57,6 +57,14 @@ impl Slice<'_> {
         }
     }
 
+    /// Adds each to one of `sums`.
+    pub fn add_to(self, sums: &mut [u64]) {
+        match self {
+            Slice::Narrow(times) => times.iter().zip(sums).for_each(|(&t, sum)| *sum = sum.saturating_add(t.into())),
+            Slice::Wide(times) => times.iter().zip(sums).for_each(|(&t, sum)| *sum = sum.saturating_add(t)),
+        }
+    }
+
     /// How many are within `first..=last`.
     pub fn count(self, first: u64, last: u64) -> u64 {
         match self {
