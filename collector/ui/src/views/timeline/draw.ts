@@ -35,7 +35,7 @@ export function drawScene(s: Scene) {
 function drawRuler(s: Scene) {
   const { g, layout, palette } = s;
   const { y, h } = layout.ruler;
-  const marks = ticks(s.span, TICK_PX / layout.inner, s.axis, s.session.timeline);
+  const marks = ticks(s.span, TICK_PX / layout.inner, s.axis, s.session.timeline, s.lanes);
   g.fillStyle = palette.muted;
   for (const { at, label } of marks.ticks) {
     const x = pixel(s, at);
