@@ -95,6 +95,9 @@ export function rangeText([first, last]: Range): string {
   return first === last ? String(first) : `${first}..${last}`;
 }
 
+/** Browsers let a page replace its address only so often; what drags and playback select gets there a little later. */
+const ADDRESS_MS = 200;
+
 class Selection implements Selected {
   session = $state<string | null>(null);
   tokens = $state.raw<Range | null>(null);
@@ -107,20 +110,50 @@ class Selection implements Selected {
   sort = $state<string | null>(null);
   compare = $state<string | null>(null);
   views = $state.raw<View[]>(['graph']);
+  private replaced = -ADDRESS_MS;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
     if (typeof window === 'undefined') return;
     Object.assign(this, parse(location.search));
-    addEventListener('popstate', () => Object.assign(this, parse(location.search)));
+    addEventListener('popstate', () => {
+      this.forget();
+      Object.assign(this, parse(location.search));
+    });
+    addEventListener('pagehide', () => this.timer !== undefined && this.replace());
   }
 
   /** Changes some of it. `keep` replaces the entry in the browser's history: for drags and playback. */
   set(change: Partial<Selected>, { keep = false } = {}) {
+    if (typeof window === 'undefined') {
+      Object.assign(this, change);
+      return;
+    }
+    if (keep) {
+      Object.assign(this, change);
+      const wait = this.replaced + ADDRESS_MS - performance.now();
+      if (wait <= 0) this.replace();
+      else this.timer ??= setTimeout(() => this.replace(), wait);
+      return;
+    }
+    if (this.timer !== undefined) this.replace();
     Object.assign(this, change);
     const address = format(this);
-    if (typeof window === 'undefined' || address === location.search) return;
-    if (keep) history.replaceState(null, '', address);
-    else history.pushState(null, '', address);
+    if (address !== location.search) history.pushState(null, '', address);
+  }
+
+  /** Makes the address what the selection is. */
+  private replace() {
+    this.forget();
+    const address = format(this);
+    if (address === location.search) return;
+    this.replaced = performance.now();
+    history.replaceState(null, '', address);
+  }
+
+  private forget() {
+    clearTimeout(this.timer);
+    this.timer = undefined;
   }
 
   /** Forgets all but the session and the views. */

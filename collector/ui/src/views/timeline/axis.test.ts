@@ -111,25 +111,26 @@ describe('the ruler', () => {
 
   it('names times with one unit, and far into the run counts from a round one', () => {
     const t = timeline([{ dur_ns: 40e9 }]);
-    const { axis } = on('time', t);
-    const near = ticks({ from: 0, to: 40e9 }, 0.1, axis, t);
+    const { axis, lanes } = on('time', t);
+    const near = ticks({ from: 0, to: 40e9 }, 0.1, axis, t, lanes);
     expect(near.ticks.map((tick) => tick.label).slice(0, 3)).toEqual(['0 s', '5 s', '10 s']);
     expect(near.base).toBeNull();
-    const closer = ticks({ from: 14.15e9, to: 15.9e9 }, 0.1, axis, t);
+    const closer = ticks({ from: 14.15e9, to: 15.9e9 }, 0.1, axis, t, lanes);
     expect(closer.ticks.map((tick) => tick.label).slice(0, 2)).toEqual(['14.2 s', '14.4 s']);
-    const far = ticks({ from: 20.00015e9, to: 20.00016e9 }, 0.2, axis, t);
+    const far = ticks({ from: 20.00015e9, to: 20.00016e9 }, 0.2, axis, t, lanes);
     expect(far.base).toBe('20 s');
     expect(far.ticks[1].label).toBe('+152 µs');
   });
 
   it('counts tokens on the axis of tokens, wherever evaluations without tokens are between them', () => {
-    const { axis, t } = on('tokens');
-    const { ticks: list } = ticks({ from: 0, to: 8 }, 0.2, axis, t);
+    const { axis, t, lanes } = on('tokens');
+    const { ticks: list } = ticks({ from: 0, to: 8 }, 0.2, axis, t, lanes);
     expect(list).toEqual([
       { at: 0, label: '0' },
       { at: 2, label: '2' },
       { at: 4, label: '4' },
       { at: 7, label: '6' },
     ]);
+    expect(ticks({ from: 1.2, to: 1.7 }, 0.2, axis, t, lanes)).toMatchObject({ base: 'token 1', ticks: [] });
   });
 });

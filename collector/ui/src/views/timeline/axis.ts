@@ -168,12 +168,14 @@ const UNITS: [number, string][] = [
 /** Steps from the begin of the run that a label may count. */
 const LONGEST_LABEL = 100_000;
 
-/** Ticks of the ruler, about `every` parts of the window apart. `base` is what labels with a `+` count from. */
+/** Ticks of the ruler, about `every` parts of the window apart. `base` is what labels with a `+` count from, or the
+ * token that fills the window. */
 export function ticks(
   span: Span,
   every: number,
   axis: Axis,
   t: Timeline,
+  lanes: Lanes,
 ): { base: string | null; ticks: Tick[]; step: number } {
   const width = span.to - span.from;
   const step = Math.max(1, nice(width * every));
@@ -185,7 +187,9 @@ export function ticks(
       if (at === undefined || at > span.to) break;
       if (at >= span.from) list.push({ at, label: String(token) });
     }
-    return { base: null, ticks: list, step };
+    // Within one token there is nothing to count: it is named instead.
+    const within = list.length < 2 ? tokensOfSpan(span, t, lanes, axis) : null;
+    return { base: within && `token ${within[0]}`, ticks: list, step };
   }
   const first = Math.ceil(Math.max(0, span.from) / step) * step;
   // Where labels would get long they count from a round time, which is said once.

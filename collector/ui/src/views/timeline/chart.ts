@@ -21,9 +21,9 @@ import { Lanes } from './lanes';
 import { inLane, layout, type Layout } from './layout';
 import { Overview } from './overview';
 import { palette, type Palette } from './palette';
-import { pixel, place, type Hit, type OpenBar, type Scene } from './scene';
+import { place, type Hit, type OpenBar, type Scene } from './scene';
 import { FlameStore } from './spans';
-import { visible } from './visible';
+import { visible, type Visible } from './visible';
 
 const ANIMATION_MS = 170;
 /** Pixels that a pointer may be beside a thing that is narrower. */
@@ -47,18 +47,19 @@ export class Chart {
   hover: Hit | null = null;
   dragged: Span | null = null;
   following = false;
-  /** Called after each picture. */
-  drawn: () => void = () => {};
   private kind: AxisKind = 'time';
   readonly lanes = new Lanes();
   private flames: FlameStore;
   private overview = new Overview();
   private palette: Palette | null = null;
   private patterns: Pick<Scene, 'stripes' | 'hatch'> = { stripes: '', hatch: '' };
+  private seen: { key: string; rows: Visible[] } = { key: '', rows: [] };
   private open: OpenBar[] = [];
   private opened = 0;
   private whole = true;
   private begun = false;
+  /** Whether a run that gets too long for the window rolls through it, instead of getting smaller. */
+  private rolling = false;
   /** The evaluation that fills the window because that was asked for: its neighbours will, too. */
   private alone: number | null = null;
   private animation: { from: Span; to: Span; since: number } | null = null;
@@ -98,9 +99,21 @@ export class Chart {
   grown() {
     this.prepare();
     if (!this.begun && this.lanes.length > 0) this.begin();
-    else if (this.following) this.span = follow(this.whole ? fit(this.axis) : this.span, this.axis);
+    else if (this.following) this.keepUp();
     else if (this.whole) this.span = fit(this.axis);
     this.invalidate();
+  }
+
+  private keepUp() {
+    const { whole } = this.axis;
+    const long = whole.to - whole.from > FOLLOWED[this.kind];
+    if (!this.whole) this.span = follow(this.span, this.axis);
+    else if (!this.rolling || !long) this.span = fit(this.axis);
+    else {
+      this.whole = false;
+      this.span = follow({ from: whole.to - FOLLOWED[this.kind], to: whole.to }, this.axis);
+    }
+    this.animation = null;
   }
 
   /** The first look at a run: at what is selected, if that would be too small to be seen. */
@@ -133,15 +146,15 @@ export class Chart {
   }
 
   setFollowing(following: boolean) {
-    if (following && !this.following) {
-      const width = Math.min(this.span.to - this.span.from, FOLLOWED[this.kind]);
-      const { to } = this.axis.whole;
-      if (!this.whole || width < to) this.show(follow({ from: to - width, to }, this.axis), { at: 'once' });
-    }
+    if (following === this.following) return;
     this.following = following;
+    this.rolling = following;
+    if (!following) return;
+    this.keepUp();
+    this.invalidate();
   }
 
-  /** Another selection; `quiet` if it was made here and is in sight. */
+  /** Another selection, which is brought into sight. */
   select(tokens: Range | null) {
     const was = this.tokens;
     this.tokens = tokens;
@@ -172,6 +185,7 @@ export class Chart {
   }
 
   showAll() {
+    this.rolling = false;
     this.show(fit(this.axis));
   }
 
@@ -273,7 +287,6 @@ export class Chart {
     this.animate(now);
     this.draw(now);
     this.lastFrame = now;
-    this.drawn();
     this.mark();
   }
 
@@ -301,15 +314,13 @@ export class Chart {
       this.palette = palette();
       this.patterns = { stripes: stripes(g, this.palette), hatch: hatch(g, this.palette) };
     }
-    const seen = this.lanes.rows.map((row) =>
-      visible(this.session.timeline, row, this.axis, this.span, this.layout.inner),
-    );
+    const seen = this.look();
     const bars = this.chooseOpen(seen.flatMap((v) => v.bars));
     this.openFlame(bars.length > 0 ? 1 : 0, now);
     if (bars.length > 0 || this.opened === 0) this.open = bars;
     const scene: Scene = {
       ...{ g, session: this.session, lanes: this.lanes, axis: this.axis, span: this.span, layout: this.layout },
-      ...{ palette: this.palette, ...this.patterns, visible: seen, open: this.open, tokens: this.tokens },
+      ...{ palette: this.palette, ...this.patterns, visible: seen, open: this.open },
       ...{ wanted: this.wanted, pointed: this.pointed, hover: this.hover, dragged: this.dragged },
       selected: this.tokens && this.partOf(this.tokens),
     };
@@ -320,11 +331,22 @@ export class Chart {
     if (this.overview.draw(scene, ratio)) this.soon();
   }
 
+  /** What is in the window; the same as before unless the window or the session is another. */
+  private look(): Visible[] {
+    const { span, kind, lanes, layout } = this;
+    const key = [span.from, span.to, kind, lanes.length, layout.inner].join();
+    if (key !== this.seen.key) {
+      const rows = lanes.rows.map((row) => visible(this.session.timeline, row, this.axis, span, layout.inner));
+      this.seen = { key, rows };
+    }
+    return this.seen.rows;
+  }
+
   /** The bars that are wide enough for their operators; the selected one goes before others at the same time. */
   private chooseOpen(bars: { seq: number; x0: number; x1: number }[]): OpenBar[] {
     const { inner } = this.layout;
     const seqs = this.tokens?.map((token) => this.session.timeline.seqOfToken(token)) ?? [];
-    const isSelected = (seq: number) => seqs[0] !== undefined && seq >= seqs[0] && seq <= (seqs[1] ?? seqs[0]);
+    const isSelected = (seq: number) => seq === seqs[0] && seq === seqs[1];
     const least = Math.max(OPEN_PX, inner * OPEN_SHARE);
     const chosen: OpenBar[] = [];
     const wide = bars.filter(({ seq, x0, x1 }) => x1 - x0 >= (isSelected(seq) ? OPEN_SELECTED_PX : least));
@@ -360,11 +382,6 @@ export class Chart {
     this.marked = this.lanes.length;
     performance.clearMarks('ggscope-drawn');
     performance.mark('ggscope-drawn', { detail: { session: this.session.id, seq: this.marked - 1 } });
-  }
-
-  /** Pixel of a place on the axis. */
-  pixel(at: number): number {
-    return pixel(this, at);
   }
 }
 

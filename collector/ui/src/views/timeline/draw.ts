@@ -6,11 +6,11 @@ import { kindOf, perToken, type Kind } from './lanes';
 import type { Lane } from './layout';
 import { pixel, type Scene } from './scene';
 import { put, putFirst } from './text';
+import { drawCover } from './cover';
 import type { Visible } from './visible';
 
 /** Pixels between ticks, at least. */
 const TICK_PX = 90;
-const KINDS: Kind[] = ['other', 'generate', 'prompt'];
 
 export function drawScene(s: Scene) {
   const { g, layout, palette } = s;
@@ -35,7 +35,7 @@ export function drawScene(s: Scene) {
 function drawRuler(s: Scene) {
   const { g, layout, palette } = s;
   const { y, h } = layout.ruler;
-  const marks = ticks(s.span, TICK_PX / layout.inner, s.axis, s.session.timeline);
+  const marks = ticks(s.span, TICK_PX / layout.inner, s.axis, s.session.timeline, s.lanes);
   g.fillStyle = palette.muted;
   for (const { at, label } of marks.ticks) {
     const x = pixel(s, at);
@@ -61,7 +61,7 @@ function drawNames(s: Scene) {
     if (lane.h < 8) return;
     const two = under !== undefined && lane.h >= 24;
     g.fillStyle = palette.muted;
-    g.fillText(two || under === undefined ? text : `${text} ${under}`, 8, lane.y + (two ? 9 : lane.h / 2));
+    g.fillText(two || under === undefined ? text : under, 8, lane.y + (two ? 9 : lane.h / 2));
     if (!two) return;
     g.fillStyle = palette.faint;
     g.fillText(under, 8, lane.y + 21);
@@ -77,8 +77,9 @@ function drawNames(s: Scene) {
     name(layout.flame.blocks, 'block');
     name(layout.flame.operators, 'operator');
   }
-  const most = (pick: (v: Visible) => number) => Math.max(0, ...s.visible.map(pick));
-  name(layout.times, 'per token', `to ${time(most((v) => v.ceiling))}`);
+  // Round numbers need no zeros behind the point.
+  const ceiling = time(Math.max(1, ...s.visible.map((v) => v.ceiling))).replace(/\.0+ /, ' ');
+  name(layout.times, 'time / token', `≤ ${ceiling}`);
   name(layout.minor, 'minor faults');
   name(layout.major, 'major faults');
 }
@@ -94,7 +95,7 @@ function drawBars(s: Scene, { y, h }: Lane, seen: Visible) {
   g.globalAlpha = 0.5;
   g.fillStyle = palette.raised;
   g.fillRect(layout.left, y, layout.inner, h);
-  drawCover(s, seen, y, h);
+  drawCover(g, s, seen.columns, layout.left, y, h);
   g.font = `11px ${palette.mono}`;
   for (const { seq, x0, x1 } of seen.bars) {
     const kind = kindOf(t, seq);
@@ -117,20 +118,6 @@ function drawBars(s: Scene, { y, h }: Lane, seen: Visible) {
     if (width >= 12 && h >= 11) drawLabel(s, seq, kind, x, y, width, h, x1 - x0);
   }
   g.font = `10.5px ${palette.sans}`;
-}
-
-/** Columns of evaluations that are narrower than a pixel. */
-function drawCover(s: Scene, { columns }: Visible, y: number, h: number) {
-  const { g, layout } = s;
-  for (const kind of KINDS) {
-    const cover = columns.cover[kind];
-    for (let x = 0; x < cover.length; x++) {
-      if (cover[x] === 0) continue;
-      g.globalAlpha = Math.min(1, 0.25 + 0.75 * cover[x]);
-      fillBar(s, kind, layout.left + x, y, 1, h);
-    }
-  }
-  g.globalAlpha = 1;
 }
 
 function drawLabel(s: Scene, seq: number, kind: Kind, x: number, y: number, width: number, h: number, whole: number) {

@@ -1,7 +1,7 @@
 // Draws the operators of the tokens that are wide enough: layers over blocks over operators.
 import { opColor } from '../../lib/colors';
 import { time } from '../../lib/format';
-import type { Block } from './blocks';
+import { baseName } from './blocks';
 import { wantedOperators, type Flame, type GroupPart, type OperatorPart, type UnknownPart } from './flame';
 import type { Lane } from './layout';
 import { inkOn } from './palette';
@@ -10,6 +10,8 @@ import { put, putFirst } from './text';
 
 /** How much of their colour is left to parts that are not selected. */
 const STEPPED_BACK = 0.22;
+/** What is narrower, in pixels, is left out. */
+const LEAST_PART = 0.1;
 
 export function drawFlames(s: Scene) {
   const { g, layout, palette } = s;
@@ -60,6 +62,8 @@ function drawFlame(s: Scene, bar: OpenBar, flame: Flame) {
     return false;
   };
   const inside = (from: number, to: number) => to >= layout.left && from <= layout.left + layout.inner;
+  const marks: (() => void)[] = [];
+  const mark = (x0: number, x1: number, lane: Lane, color: string) => marks.push(() => outline(s, x0, x1, lane, color));
 
   g.font = `10.5px ${palette.sans}`;
   for (const [list, lane] of [
@@ -68,45 +72,52 @@ function drawFlame(s: Scene, bar: OpenBar, flame: Flame) {
   ] as const) {
     list.forEach((part, i) => {
       const [x0, x1] = [x(part.start), x(part.end)];
-      if (!inside(x0, x1) || x1 - x0 < 0.1) return;
-      const color = part.block ? palette.block[part.block as Block] : i % 2 ? palette.line : palette.raised;
-      const marked =
-        s.hover !== null && 'part' in s.hover && s.hover.part === part
-          ? palette.text
-          : part.block === null && part.layer !== null && part.layer === s.wanted.layer
-            ? palette.select
-            : null;
-      const ink = part.block ? inkOn(color) : palette.text;
-      slice(s, x0, x1, lane, color, isChosen(part) ? 1 : STEPPED_BACK, marked);
-      label(s, groupTexts(part), x0, x1, lane, ink);
+      if (!inside(x0, x1) || x1 - x0 < LEAST_PART) return;
+      const color = part.block ? palette.block[part.block] : i % 2 ? palette.line : palette.raised;
+      const alpha = isChosen(part) ? 1 : STEPPED_BACK;
+      slice(s, x0, x1, lane, color, alpha);
+      label(s, groupTexts(part), x0, x1, lane, alpha < 1 ? palette.muted : part.block ? inkOn(color) : palette.text);
+      if (s.hover !== null && 'part' in s.hover && s.hover.part === part) mark(x0, x1, lane, palette.text);
+      else if (!part.block && part.layer !== null && part.layer === s.wanted.layer) mark(x0, x1, lane, palette.select);
     });
   }
   g.font = `10.5px ${palette.mono}`;
+  const narrowed = s.wanted.tensor !== null || s.wanted.op !== null;
   flame.operators.forEach((part, i) => {
     const [x0, x1] = [x(part.start), x(part.end)];
-    if (!inside(x0, x1) || x1 - x0 < 0.1) return;
+    const selected = chosen?.has(i) ?? false;
+    if (!inside(x0, x1) || (x1 - x0 < LEAST_PART && !selected)) return;
     const color = opColor(part.tensor?.op ?? '');
-    const selected = chosen?.has(i) && (s.wanted.tensor !== null || s.wanted.op !== null);
-    const marked = isPointed(s, flame, part) ? palette.text : selected ? palette.select : null;
-    slice(s, x0, x1, operators, color, !chosen || chosen.has(i) ? 1 : STEPPED_BACK, marked);
-    label(s, operatorTexts(flame, part), x0, x1, operators, inkOn(color));
+    const alpha = !chosen || selected ? 1 : STEPPED_BACK;
+    slice(s, x0, x1, operators, color, alpha);
+    label(s, operatorTexts(flame, part), x0, x1, operators, alpha < 1 ? palette.muted : inkOn(color));
+    if (isPointed(s, flame, part)) mark(x0, x1, operators, palette.text);
+    else if (selected && narrowed) mark(x0, x1, operators, palette.select);
   });
+  for (const draw of marks) draw();
   for (const part of flame.unknown) drawUnknown(s, part, x(part.start), x(part.end));
 }
 
-function slice(s: Scene, x0: number, x1: number, { y, h }: Lane, color: string, alpha: number, mark: string | null) {
+function slice(s: Scene, x0: number, x1: number, { y, h }: Lane, color: string, alpha: number) {
   const { g, layout } = s;
   const from = Math.max(x0, layout.left - 2);
   const width = Math.min(x1, layout.left + layout.inner + 2) - from;
-  const gap = width > 3 ? 0.75 : 0;
   g.globalAlpha = alpha;
   g.fillStyle = color;
-  g.fillRect(from, y, Math.max(0.5, width - gap), h - 1);
+  g.fillRect(from, y, Math.max(0.5, width > 3 ? width - 0.75 : width), h - 1);
   g.globalAlpha = 1;
-  if (!mark) return;
-  g.strokeStyle = mark;
+}
+
+/** Around a part that is selected or pointed at; also one that is too narrow to be seen shows it. */
+function outline(s: Scene, x0: number, x1: number, { y, h }: Lane, color: string) {
+  const { g, layout } = s;
+  const from = Math.max(x0, layout.left - 2);
+  const width = Math.min(x1, layout.left + layout.inner + 2) - from;
+  g.strokeStyle = color;
   g.lineWidth = 1.5;
-  g.strokeRect(from + 0.5, y + 0.5, Math.max(1, width - gap - 1), h - 2);
+  if (width >= 5) return g.strokeRect(from + 0.5, y + 0.5, width - 1.5, h - 2);
+  g.fillStyle = color;
+  g.fillRect(from - 0.5, y - 1, Math.max(1.5, width), h + 1);
 }
 
 /** The first wording that fits; the last is shortened. Stays in sight while its part reaches over the left border. */
@@ -132,7 +143,8 @@ function operatorTexts(flame: Flame, part: OperatorPart): string[] {
   const op = tensor?.op ?? '';
   const fused = part.fused.map((node) => flame.tensors.get(node)?.op ?? `#${node}`);
   const ops = [...fused, op].join('+');
-  return [`${name}  ${ops}  ${time(part.end - part.start)}`, `${name}  ${ops}`, `${name}  ${op}`, name];
+  const dur = time(part.end - part.start);
+  return [`${name}  ${ops}  ${dur}`, `${name}  ${ops}`, `${name}  ${op}`, name, baseName(name)];
 }
 
 function isPointed(s: Scene, flame: Flame, part: OperatorPart): boolean {

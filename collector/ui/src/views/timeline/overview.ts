@@ -1,6 +1,7 @@
 // The whole run in one lane, with the window on it as a brush. The picture of the run is kept until the run grows.
 import { fit } from './axis';
-import { kindOf, type Kind } from './lanes';
+import { drawCover } from './cover';
+import { kindOf, perToken, type Kind } from './lanes';
 import type { Scene } from './scene';
 import { visible } from './visible';
 
@@ -48,21 +49,20 @@ export class Overview {
     for (const row of s.lanes.rows) {
       const { bars, columns, ceiling } = visible(t, row, s.axis, fit(s.axis), layout.inner);
       const high = (ns: number) => Math.max(1, Math.min(1, ns / ceiling) * (h - strip - 2));
-      const draw = (kind: Kind, x: number, w: number, ns: number) => {
+      const time = (kind: Kind, x: number, w: number, ns: number) => {
         fill(kind);
-        g.fillRect(x, 0, w, strip);
         g.globalAlpha = 0.6;
         g.fillRect(x, h - high(ns), w, high(ns));
         g.globalAlpha = 1;
       };
-      for (let x = 0; x < columns.width; x++) {
-        if (columns.count[x] === 0) continue;
-        const { prompt, generate, other } = columns.cover;
-        const kind = prompt[x] > generate[x] ? 'prompt' : generate[x] >= other[x] ? 'generate' : 'other';
-        draw(kind, x, 1, columns.sum[x] / columns.count[x]);
-      }
+      drawCover(g, s, columns, 0, 0, strip);
+      columns.count.forEach((n, x) => {
+        if (n > 0) time('generate', x, 1, columns.sum[x] / n);
+      });
       for (const { seq, x0, x1 } of bars) {
-        draw(kindOf(t, seq), x0, x1 - x0, t.dur_ns[seq] / Math.max(1, t.n_tokens[seq]));
+        const kind = kindOf(t, seq);
+        time(kind, x0, x1 - x0, perToken(t, seq));
+        g.fillRect(x0, 0, x1 - x0, strip);
       }
     }
   }

@@ -13,7 +13,6 @@ export interface Palette {
   accent: string;
   select: string;
   bad: string;
-  disk: string;
   kind: Record<Kind, string>;
   /** Text on a bar. */
   onKind: Record<Kind, string>;
@@ -34,7 +33,6 @@ export function palette(): Palette {
     accent: themeColor('--accent'),
     select: themeColor('--select'),
     bad: themeColor('--bad'),
-    disk: themeColor('--disk'),
     kind: { prompt: themeColor('--prompt'), generate: themeColor('--generate'), other: themeColor('--faint') },
     onKind: { prompt: '#1d1300', generate: accentText, other: themeColor('--bg') },
     block: { attention: '#ee8866', 'feed-forward': '#77aadd', norm: '#44aa99', other: '#a9b1ba' },

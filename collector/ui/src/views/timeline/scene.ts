@@ -1,6 +1,5 @@
 // What one picture of the timeline is drawn from.
 import type { SessionData } from '../../lib/data.svelte';
-import type { Range } from '../../lib/selection.svelte';
 import type { Axis, Span } from './axis';
 import type { Flame, GroupPart, OperatorPart, UnknownPart, Wanted } from './flame';
 import type { Lanes } from './lanes';
@@ -33,7 +32,6 @@ export interface Scene {
   hatch: CanvasPattern | string;
   visible: Visible[];
   open: OpenBar[];
-  tokens: Range | null;
   /** Where the selected tokens are. */
   selected: Span | null;
   /** A range that is being dragged. */
