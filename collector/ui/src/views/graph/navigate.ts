@@ -8,6 +8,11 @@ export type Direction = 'up' | 'down' | 'left' | 'right';
 export function neighbour(visible: Visible, layout: Layout, at: number, direction: Direction): number {
   const { nodes, edges } = visible;
   if (at < 0) return first(visible, layout);
+  if (nodes[at].kind === 'frame' && (direction === 'up' || direction === 'down')) {
+    if (direction === 'down') return first(visible, layout, at);
+    const inside = (i: number): boolean => i === at || (i >= 0 && inside(nodes[i].parent));
+    return edges.find((edge) => inside(edge.to) && !inside(edge.from))?.from ?? -1;
+  }
   if (direction === 'up' || direction === 'down') {
     const up = direction === 'up';
     const linked = edges.filter((edge) => (up ? edge.to : edge.from) === at).map((edge) => (up ? edge.from : edge.to));
@@ -32,11 +37,11 @@ function rank(kind: string): number {
   return kind === 'leaf' ? 1 : 0;
 }
 
-/** Where the keyboard begins: what is highest and not aside. */
-function first({ nodes }: Visible, layout: Layout): number {
+/** Where the keyboard begins: what is highest, in a frame or in all that is not aside. */
+function first({ nodes }: Visible, layout: Layout, frame = -1): number {
   let best = -1;
   nodes.forEach((node, i) => {
-    if (node.kind === 'frame' || node.side) return;
+    if (node.kind === 'leaf' || node.parent !== frame || (frame < 0 && node.side)) return;
     if (best < 0 || layout.x[i] + layout.y[i] < layout.x[best] + layout.y[best]) best = i;
   });
   return best;

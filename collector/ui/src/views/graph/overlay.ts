@@ -158,7 +158,7 @@ function groupTitle(
 ): number {
   // Far away the name alone is written, as large as the box lets it.
   if (scale < 0.55) {
-    const size = Math.min(24, 11 / scale);
+    const size = Math.min(24, 11 / scale, (w - 12) / (label.title.length * 0.62));
     if (size * scale < 5) return 0;
     ctx.textAlign = 'center';
     ctx.font = BOLD_FONT.replace('12px', `${size}px`);

@@ -126,6 +126,8 @@ export function paint(
         detail = mix(text, fill, 0.25);
       }
     }
+    // The category is told by the border where the colour tells something else.
+    if (values && node.category !== 'layer') border = mix(p.panel, own, 0.85);
     if (back) {
       [fill, border, text, detail] = [fill, border, text, detail].map((c) => mix(p.panel, c, 0.28)) as [
         Rgb,

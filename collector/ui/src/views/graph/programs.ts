@@ -25,11 +25,26 @@ export interface CurveData {
   arrow: boolean;
 }
 
-const { FLOAT, UNSIGNED_BYTE, TRIANGLE_STRIP } = WebGL2RenderingContext;
+const { FLOAT, UNSIGNED_BYTE, TRIANGLES, ARRAY_BUFFER, STATIC_DRAW } = WebGL2RenderingContext;
+
+// Not instanced: software WebGL draws instances one by one, which takes a hundred times as long. What does not change is
+// not sent again: the camera is a uniform.
+
+/** The two triangles of a square. */
+const SQUARE = [
+  [-1, -1],
+  [1, -1],
+  [-1, 1],
+  [-1, 1],
+  [1, -1],
+  [1, 1],
+];
 const BOX_UNIFORMS = ['u_matrix', 'u_px', 'u_dpr'] as const;
 
 /** Rectangles with a border and a stripe at the left. */
 export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
+  private stale = true;
+
   // What is under the pointer is found in the layout: nothing has to be drawn a second time for it.
   constructor(gl: WebGLRenderingContext, _picking: WebGLFramebuffer | null, renderer: Sigma) {
     super(gl, null, renderer);
@@ -37,8 +52,8 @@ export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
 
   getDefinition() {
     return {
-      VERTICES: 4,
-      METHOD: TRIANGLE_STRIP,
+      VERTICES: SQUARE.length,
+      METHOD: TRIANGLES,
       VERTEX_SHADER_SOURCE: /* glsl */ `
         attribute vec2 a_corner;
         attribute vec2 a_middle;
@@ -97,6 +112,7 @@ export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
         }`,
       UNIFORMS: BOX_UNIFORMS,
       ATTRIBUTES: [
+        { name: 'a_corner', size: 2, type: FLOAT },
         { name: 'a_middle', size: 2, type: FLOAT },
         { name: 'a_size', size: 2, type: FLOAT },
         { name: 'a_fill', size: 4, type: UNSIGNED_BYTE, normalized: true },
@@ -104,33 +120,63 @@ export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
         { name: 'a_stripe', size: 4, type: UNSIGNED_BYTE, normalized: true },
         { name: 'a_shape', size: 1, type: FLOAT },
       ],
-      CONSTANT_ATTRIBUTES: [{ name: 'a_corner', size: 2, type: FLOAT }],
-      CONSTANT_DATA: [
-        [-1, -1],
-        [1, -1],
-        [-1, 1],
-        [1, 1],
-      ],
     };
   }
 
   processVisibleItem(_index: number, at: number, data: NodeDisplayData) {
     const box = data as NodeDisplayData & BoxData;
     const { array } = this;
-    array[at] = box.x;
-    array[at + 1] = box.y;
-    array[at + 2] = box.boxWidth / UNIT;
-    array[at + 3] = box.boxHeight / UNIT;
-    array[at + 4] = floatColor(box.fill);
-    array[at + 5] = floatColor(box.border);
-    array[at + 6] = floatColor(box.stripe);
-    array[at + 7] = box.shape;
+    const [fill, border, stripe] = [floatColor(box.fill), floatColor(box.border), floatColor(box.stripe)];
+    for (const [cx, cy] of SQUARE) {
+      array[at++] = cx;
+      array[at++] = cy;
+      array[at++] = box.x;
+      array[at++] = box.y;
+      array[at++] = box.boxWidth / UNIT;
+      array[at++] = box.boxHeight / UNIT;
+      array[at++] = fill;
+      array[at++] = border;
+      array[at++] = stripe;
+      array[at++] = box.shape;
+    }
+    this.stale = true;
+  }
+
+  protected bindProgram(program: ProgramInfo) {
+    const { gl, buffer } = program;
+    gl.bindBuffer(ARRAY_BUFFER, buffer);
+    let offset = 0;
+    for (const attribute of this.ATTRIBUTES) offset += this.bindAttribute(attribute, program, offset);
+    if (this.stale) gl.bufferData(ARRAY_BUFFER, this.array, STATIC_DRAW);
+    this.stale = false;
   }
 
   setUniforms(params: RenderParams, { gl, uniformLocations }: ProgramInfo) {
     gl.uniformMatrix3fv(uniformLocations.u_matrix, false, params.matrix);
     gl.uniform1f(uniformLocations.u_px, pixels(params));
     gl.uniform1f(uniformLocations.u_dpr, params.pixelRatio);
+  }
+}
+
+/** Frames of open groups: large, so that each of their pixels has to be cheap. */
+export class FrameProgram extends BoxProgram {
+  getDefinition() {
+    return {
+      ...super.getDefinition(),
+      FRAGMENT_SHADER_SOURCE: /* glsl */ `
+        precision mediump float;
+        varying highp vec2 v_at;
+        varying highp vec2 v_half;
+        varying vec4 v_fill;
+        varying vec4 v_border;
+        void main() {
+          highp vec2 d = abs(v_at) - v_half;
+          float inside = -max(d.x, d.y);
+          vec4 color = inside < 1.0 ? v_border : v_fill;
+          float alpha = color.a * clamp(inside + 0.5, 0.0, 1.0);
+          gl_FragColor = vec4(color.rgb * alpha, alpha);
+        }`,
+    };
   }
 }
 
@@ -141,26 +187,31 @@ function pixels({ matrix, width, pixelRatio }: RenderParams): number {
 
 const CURVE_UNIFORMS = ['u_matrix', 'u_px', 'u_dpr'] as const;
 
-/** Where along the curve the corners of the strip are: part of the length, side, width (of an arrow's head). */
-function strip(pieces: number): number[][] {
-  const corners: number[][] = [];
-  for (let k = 0; k <= pieces; k++) for (const side of [-1, 1]) corners.push([k / pieces, side, 1]);
-  for (const width of [3, 0]) for (const side of [-1, 1]) corners.push([width === 0 ? 2 : 1, side, width]);
-  return corners;
+/** Corners of the triangles along a curve: part of its length, side, width (3 and 0 are those of an arrow's head). */
+function corners(pieces: number): number[][] {
+  const all: number[][] = [];
+  for (let k = 0; k < pieces; k++) {
+    const [a, z] = [k / pieces, (k + 1) / pieces];
+    all.push([a, -1, 1], [a, 1, 1], [z, -1, 1], [z, -1, 1], [a, 1, 1], [z, 1, 1]);
+  }
+  all.push([1, -1, 3], [1, 1, 3], [2, 0, 0]);
+  return all;
 }
 
 /** A program for curves of some straight pieces each. */
 export function curveProgram(pieces: number) {
-  const corners = strip(pieces);
+  const all = corners(pieces);
   return class CurveProgram extends EdgeProgram<(typeof CURVE_UNIFORMS)[number]> {
+    stale = true;
+
     constructor(gl: WebGLRenderingContext, _picking: WebGLFramebuffer | null, renderer: Sigma) {
       super(gl, null, renderer);
     }
 
     getDefinition() {
       return {
-        VERTICES: corners.length,
-        METHOD: TRIANGLE_STRIP,
+        VERTICES: all.length,
+        METHOD: TRIANGLES,
         VERTEX_SHADER_SOURCE: /* glsl */ `
           attribute vec3 a_corner;
           attribute vec4 a_begin;
@@ -216,13 +267,12 @@ export function curveProgram(pieces: number) {
           }`,
         UNIFORMS: CURVE_UNIFORMS,
         ATTRIBUTES: [
+          { name: 'a_corner', size: 3, type: FLOAT },
           { name: 'a_begin', size: 4, type: FLOAT },
           { name: 'a_end', size: 4, type: FLOAT },
           { name: 'a_color', size: 4, type: UNSIGNED_BYTE, normalized: true },
           { name: 'a_style', size: 2, type: FLOAT },
         ],
-        CONSTANT_ATTRIBUTES: [{ name: 'a_corner', size: 3, type: FLOAT }],
-        CONSTANT_DATA: corners,
       };
     }
 
@@ -235,13 +285,30 @@ export function curveProgram(pieces: number) {
     ) {
       const { curve, tint, thickness, dashed, arrow } = data as EdgeDisplayData & CurveData;
       const { array } = this;
-      for (let k = 0; k < 8; k += 2) {
-        array[at + k] = 0.5 + curve[k] / UNIT;
-        array[at + k + 1] = 0.5 - curve[k + 1] / UNIT;
+      const color = floatColor(tint);
+      const style = (arrow ? 1 : 0) + (dashed ? 2 : 0);
+      for (const [along, side, width] of all) {
+        array[at++] = along;
+        array[at++] = side;
+        array[at++] = width;
+        for (let k = 0; k < 8; k += 2) {
+          array[at++] = 0.5 + curve[k] / UNIT;
+          array[at++] = 0.5 - curve[k + 1] / UNIT;
+        }
+        array[at++] = color;
+        array[at++] = thickness;
+        array[at++] = style;
       }
-      array[at + 8] = floatColor(tint);
-      array[at + 9] = thickness;
-      array[at + 10] = (arrow ? 1 : 0) + (dashed ? 2 : 0);
+      this.stale = true;
+    }
+
+    protected bindProgram(program: ProgramInfo) {
+      const { gl, buffer } = program;
+      gl.bindBuffer(ARRAY_BUFFER, buffer);
+      let offset = 0;
+      for (const attribute of this.ATTRIBUTES) offset += this.bindAttribute(attribute, program, offset);
+      if (this.stale) gl.bufferData(ARRAY_BUFFER, this.array, STATIC_DRAW);
+      this.stale = false;
     }
 
     setUniforms(params: RenderParams, { gl, uniformLocations }: ProgramInfo) {

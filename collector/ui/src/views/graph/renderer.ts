@@ -5,10 +5,10 @@ import Sigma from 'sigma';
 import { HEADER } from './layout';
 import { drawOverlay, MARK, markOf, type Marks, type Scene, type View } from './overlay';
 import { css, mix } from './paint';
-import { BoxProgram, curveProgram, UNIT } from './programs';
+import { BoxProgram, curveProgram, FrameProgram, UNIT } from './programs';
 
 /** Curves from which on they are drawn straight, and not while the view moves. */
-const MANY_CURVES = 5000;
+const MANY_CURVES = 4000;
 const MARGIN = 14;
 const LARGEST = 3;
 
@@ -18,11 +18,27 @@ export interface Hit {
   mark: boolean;
 }
 
+let probed: { works: boolean; software: boolean } | null = null;
+
+function probe(): { works: boolean; software: boolean } {
+  if (!probed) {
+    const gl = document.createElement('canvas').getContext('webgl2');
+    const info = gl?.getExtension('WEBGL_debug_renderer_info');
+    const by = gl && info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : '';
+    probed = { works: gl !== null, software: /swiftshader|llvmpipe|softpipe|software|basic render/i.test(by) };
+    gl?.getExtension('WEBGL_lose_context')?.loseContext();
+  }
+  return probed;
+}
+
 /** Whether the browser draws with WebGL. */
 export function hasWebGl(): boolean {
-  const gl = document.createElement('canvas').getContext('webgl2');
-  gl?.getExtension('WEBGL_lose_context')?.loseContext();
-  return gl !== null;
+  return probe().works;
+}
+
+/** Whether WebGL runs on the processor. */
+function drawsInSoftware(): boolean {
+  return probe().software;
 }
 
 export class Renderer {
@@ -45,8 +61,9 @@ export class Renderer {
       zIndex: false,
       defaultNodeType: 'box',
       defaultEdgeType: 'curve',
-      nodeProgramClasses: { box: BoxProgram },
-      edgeProgramClasses: { line: curveProgram(2), curve: curveProgram(14) },
+      // Frames first: what is in them is drawn over them.
+      nodeProgramClasses: { frame: FrameProgram, box: BoxProgram },
+      edgeProgramClasses: { line: curveProgram(1), curve: curveProgram(10) },
       zoomDuration: 140,
       zoomingRatio: 1.35,
       inertiaDuration: 150,
@@ -55,6 +72,9 @@ export class Renderer {
     });
     // The frame of reference stays the same whatever is open: only the camera moves.
     this.sigma.setCustomBBox({ x: [-UNIT / 2, UNIT / 2], y: [-UNIT / 2, UNIT / 2] });
+    // What is under the pointer is found in the layout. Sigma would draw to a picture of its own for it, and read that
+    // back at every move of the pointer, which waits for all that is being drawn.
+    Object.assign(this.sigma, { pickingLayers: new Set<string>(), getNodeAtPosition: () => undefined });
     // Layers of sigma that nothing is drawn on cost time to be put together.
     for (const name of ['labels', 'edgeLabels', 'hovers', 'hoverNodes']) {
       const canvas = container.querySelector<HTMLCanvasElement>(`.sigma-${name}`);
@@ -64,7 +84,8 @@ export class Renderer {
     this.canvas.className = 'overlay';
     this.canvas.style.cssText = 'position:absolute;inset:0;width:100%;height:100%;pointer-events:none';
     container.append(this.canvas);
-    this.ctx = this.canvas.getContext('2d')!;
+    // Where the processor does the drawing, text is drawn faster without the detour over WebGL.
+    this.ctx = this.canvas.getContext('2d', { willReadFrequently: drawsInSoftware() })!;
     this.sigma.on('afterRender', () => this.overlay());
     const captor = this.sigma.getMouseCaptor();
     captor.on('wheel', () => (this.fitted = false));
@@ -135,6 +156,7 @@ export class Renderer {
         x: layout.x[i] + layout.width[i] / 2,
         y: -(layout.y[i] + layout.height[i] / 2),
         size: 1,
+        type: node.kind === 'frame' ? 'frame' : 'box',
         boxWidth: layout.width[i],
         boxHeight: layout.height[i],
         fill: paint.fill[i],
@@ -159,7 +181,7 @@ export class Renderer {
       const { curve } = segment;
       for (let k = 2; k < curve.length; k += 6) {
         graph.addEdge(from.key, to.key, {
-          type: many ? 'line' : 'curve',
+          type: many || curve[k - 2] === curve[k + 4] ? 'line' : 'curve',
           curve: curve.slice(k - 2, k + 6),
           tint,
           thickness: segment.side ? 1 : Math.min(1.4 + Math.log2(segment.edges) * 0.35, 3.5),

@@ -68,6 +68,9 @@ export class GraphScreen {
   private still: string | null = null;
   private columns: { of: string; columns: Record<string, number> } | null = null;
   private asked = 0;
+  private readonly models = new WeakMap<GraphPart, Model>();
+  /** The whole graph as it was laid out last: coming back from a layer lays nothing out. */
+  private kept: { key: string; placed: Placed } | null = null;
   private known = '';
 
   /** What is shown: the part of the selected layer, or the whole graph. */
@@ -79,7 +82,7 @@ export class GraphScreen {
     // Until the layer is here, the one before stays.
     return part && part.graph === whole.graph ? part : null;
   });
-  readonly model: Model | null = $derived(this.shown && buildModel(this.shown));
+  readonly model: Model | null = $derived(this.shown && this.modelOf(this.shown));
   readonly time: Values | null = $derived(this.model && valuesOf(this.model, 'time', this.costs));
   readonly read: Values | null = $derived(this.model && valuesOf(this.model, 'bytes', this.costs));
   readonly weights: Values | null = $derived(this.model && valuesOf(this.model, 'parameters', null));
@@ -88,10 +91,16 @@ export class GraphScreen {
       ? {
           time: this.time,
           read: this.read,
-          over: this.costs ? (selection.tokens ? 'in the selected tokens' : 'in all tokens') : null,
+          over: this.costs ? (selection.tokens ? 'in the selected tokens' : 'in all runs of this graph') : null,
         }
       : null,
   );
+
+  private modelOf(part: GraphPart): Model {
+    let model = this.models.get(part);
+    if (!model) this.models.set(part, (model = buildModel(part)));
+    return model;
+  }
 
   valuesFor(measure: 'category' | 'same' | Measure): Values | null {
     if (measure === 'time') return this.time;
@@ -209,8 +218,15 @@ export class GraphScreen {
       if (!values || !scale || kind === 'group' || kind === 'frame') return 1;
       return 1 + 2.2 * Math.sqrt(values.tensors[of] / scale.most);
     };
+    const open = model.groups.filter((group) => this.isOpen(model, group.key)).map((group) => group.key);
+    const key = values ? '' : `${this.hideViews} ${open.join('\n')}`;
+    if (key && this.kept?.key === key && this.kept.placed.model === model) {
+      this.progress = null;
+      this.placed = { ...this.kept.placed, still: null };
+      return;
+    }
     const seen = visible(model, {
-      open: new Set(model.groups.filter((group) => this.isOpen(model, group.key)).map((group) => group.key)),
+      open: new Set(open),
       hideViews: this.hideViews,
       size: sizer(textWidth, factor),
     });
@@ -234,6 +250,7 @@ export class GraphScreen {
       this.progress = null;
       this.columns = { of, columns: layout.columns };
       this.placed = { model, visible: seen, layout, still };
+      if (key && model.part.layer === null) this.kept = { key, placed: this.placed };
       this.still = null;
     };
     const result = arrange(input, signal, (part) => (this.progress = signal.aborted ? null : part));
