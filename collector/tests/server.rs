@@ -1,11 +1,12 @@
 //! The promises of `ggscope open`, asked over TCP as any client would: pages and filters answer what the store says,
 //! strangers get nothing, and wrong questions are told what is wrong with them.
 
-use ggscope_collector::query::dump::{Filter, dump};
-use ggscope_collector::query::graph::GraphQuery;
+use ggscope_collector::query::dump::{Filter, Operator, dump};
+use ggscope_collector::query::graph::{Evaluated, GraphQuery};
 use ggscope_collector::query::info::info;
 use ggscope_collector::query::leaves::leaves;
-use ggscope_collector::server::{Server, Sessions};
+use ggscope_collector::query::table::{DEFAULT_MEMORY, Table};
+use ggscope_collector::server::{Server, Serving, Sessions};
 use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
 use ggscope_collector::trace::{Trace, TraceWriter};
 use ggscope_format::GraphId;
@@ -23,6 +24,7 @@ const HOSTILE: &str = "<img src=x onerror=\"alert(1)\">-0";
 struct Running {
     address: SocketAddr,
     path: PathBuf,
+    _serving: Option<Serving>,
     _dir: tempfile::TempDir,
 }
 
@@ -31,6 +33,7 @@ struct Answer {
     status: u16,
     head: String,
     body: String,
+    bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -54,8 +57,8 @@ impl Running {
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), token.map(str::to_owned)).unwrap();
         let address = server.address();
         let sessions = Sessions::open(&[path.clone(), other]).unwrap();
-        std::thread::spawn(move || server.run(sessions));
-        Running { address, path, _dir: dir }
+        let serving = server.start(sessions).unwrap();
+        Running { address, path, _serving: Some(serving), _dir: dir }
     }
 
     /// Sends a request as it stands and reads the answer.
@@ -65,10 +68,12 @@ impl Running {
         stream.write_all(request.as_bytes()).unwrap();
         let mut bytes = vec![];
         stream.read_to_end(&mut bytes).unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        let bytes = bytes[end + 4..].to_vec();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status, head: head.to_ascii_lowercase(), body, bytes }
     }
 
     fn with(&self, path: &str, headers: &str) -> Answer {
@@ -90,10 +95,12 @@ impl Running {
     }
 }
 
+/// What `dump` gives, with the ordinals that a server adds: in these traces they are the numbers of the evaluations.
 fn dumped(trace: &Trace, filter: &Filter) -> Vec<Json> {
     let mut all = vec![];
     dump(trace, filter, |operator| {
-        all.push(serde_json::to_value(operator).unwrap());
+        let seq = Some(operator.eval);
+        all.push(serde_json::to_value(Operator { seq, ..operator }).unwrap());
         ControlFlow::Continue(())
     });
     all
@@ -122,7 +129,13 @@ fn sessions_are_listed_and_each_says_what_info_says() {
     let sessions = server.ok("/api/v1/sessions");
     let named: Vec<_> = sessions.as_array().unwrap().iter().map(|s| (&s["id"], &s["name"])).collect();
     assert_eq!(named, [(&json!("0"), &json!("a.ggtrace")), (&json!("1"), &json!("<b>.ggtrace"))]);
-    assert_eq!((&sessions[0]["tokens"], &sessions[0]["evaluations"]), (&json!(14), &json!(10)));
+    let expected = json!({
+        "id": "0", "name": "a.ggtrace", "state": "ended", "complete": true, "level": "ops", "tokens": 14,
+        "prompt_tokens": 5, "generated_tokens": 9, "evaluations": 10, "dropped_records": 0,
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&sessions[0][field], value, "{field}");
+    }
     let expected = serde_json::to_string(&info(&server.trace())).unwrap();
     assert_eq!(server.get("/api/v1/sessions/0").body, expected);
 }
@@ -142,6 +155,8 @@ fn filters_answer_what_dump_gives() {
         ("phase=prompt&", Filter { phase: Some(Phase::Prompt), ..Filter::default() }),
         ("source=disk&", Filter { source: Some(Memory::Disk), ..Filter::default() }),
         ("duration=5000..&", Filter { durations: numbers("5000.."), ..Filter::default() }),
+        ("node=0&", Filter { node: Some(0), ..Filter::default() }),
+        ("tensor=attn_norm-1&", Filter { tensor: Some("attn_norm-1".into()), ..Filter::default() }),
     ] {
         let items = all_pages(&server, &format!("/api/v1/sessions/0/operators?{query}"), 101);
         assert!(!items.is_empty(), "{query}");
@@ -167,12 +182,37 @@ fn evaluations_come_in_pages_and_name_their_tokens() {
 }
 
 #[test]
+fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
+    let server = Running::start(None);
+    let (trace, all) = (server.trace(), all_pages(&server, "/api/v1/sessions/0/evaluations?", 100));
+    let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
+    assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
+    let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
+    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 10 * 4)));
+    assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));
+    assert_eq!(column(32), all[4]["t_ns"].as_f64().unwrap() - all[0]["t_ns"].as_f64().unwrap());
+    assert_eq!(column(32 + 2 * 48), all[4]["disk_bytes"].as_f64().unwrap());
+    let spans = server.ok("/api/v1/sessions/0/evaluations/4/spans");
+    let rows = dumped(&trace, &Filter { evals: Some("4".parse().unwrap()), ..Filter::default() });
+    for (i, row) in rows.iter().enumerate() {
+        let start = row["t_ns"].as_u64().unwrap() - spans["t_ns"].as_u64().unwrap();
+        assert_eq!((&spans["node"][i], &spans["start"][i]), (&row["node"], &json!(start)));
+        assert_eq!(spans["dur"][i], row["dur_ns"]);
+        assert_eq!(&spans["fused_into"][i], row.get("fused_into").unwrap_or(&Json::Null));
+    }
+    assert_eq!(spans["node"].as_array().unwrap().len(), rows.len());
+}
+
+#[test]
 fn a_graph_and_one_of_its_layers_are_the_query_s() {
     let server = Running::start(None);
     let trace = server.trace();
     let query = GraphQuery::open(&trace, GraphId(1)).unwrap();
     let graphs = server.ok("/api/v1/sessions/0/graphs");
-    assert_eq!((&graphs["total"], &graphs["items"][1]), (&json!(2), &serde_json::to_value(query.summary()).unwrap()));
+    assert_eq!(
+        (&graphs["total"], &graphs["items"][1]),
+        (&json!(2), &serde_json::to_value(query.summary(Evaluated { evaluations: 9, last_seq: Some(9) })).unwrap())
+    );
     let whole = server.ok("/api/v1/sessions/0/graphs/1");
     assert_eq!(whole, serde_json::to_value(query.whole()).unwrap());
     let layer = server.ok("/api/v1/sessions/0/graphs/1?layer=1");
@@ -193,7 +233,7 @@ fn a_graph_and_one_of_its_layers_are_the_query_s() {
 #[test]
 fn leaves_memory_and_metrics_say_what_was_read() {
     let server = Running::start(None);
-    let expected = serde_json::to_value(leaves(&server.trace())).unwrap();
+    let expected = serde_json::to_value(leaves(&server.trace(), &Table::new(&server.trace(), DEFAULT_MEMORY))).unwrap();
     assert_eq!(json!(all_pages(&server, "/api/v1/sessions/0/leaves?", 7)), expected);
     let q = server.trace().graph(GraphId(1)).unwrap();
     let q = q.graph.tensors.iter().find(|t| t.name == "blk.1.attn_q.weight").unwrap();
@@ -216,13 +256,25 @@ fn the_document_lists_every_route() {
     let session = "/api/v1/sessions/{id}";
     let mut expected =
         vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
-    for list in ["evaluations", "graphs", "graphs/{graph}", "leaves", "memory", "operators"] {
+    expected.push("/api/v1/live".into());
+    for list in [
+        "evaluations",
+        "evaluations/{eval}/spans",
+        "graphs",
+        "graphs/{graph}",
+        "leaves",
+        "memory",
+        "operators",
+        "residency",
+        "timeline",
+    ] {
         expected.push(format!("{session}/{list}"));
     }
     expected.sort();
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
-    for path in paths {
-        let filled = path.replace("{id}", "0").replace("{graph}", "0");
+    // One never ends, and one has nothing to say of a trace whose model is not here.
+    for path in paths.into_iter().filter(|path| !path.ends_with("/live") && !path.ends_with("/residency")) {
+        let filled = path.replace("{id}", "0").replace("{graph}", "0").replace("{eval}", "0");
         assert_eq!(server.get(&filled).status, 200, "{path}");
     }
     let parameters = document["paths"][format!("{session}/operators")]["get"]["parameters"].as_array().unwrap();
@@ -251,7 +303,7 @@ fn strangers_get_nothing() {
 #[test]
 fn a_token_opens_every_route_and_nothing_else_does() {
     let server = Running::start(Some("s3cret&?"));
-    for path in ["/api/v1/sessions", "/api/v1/openapi.json", "/metrics", "/nowhere"] {
+    for path in ["/api/v1/sessions", "/api/v1/openapi.json", "/api/v1/live", "/metrics", "/nowhere", "/"] {
         let refused = server.get(path);
         assert_eq!((refused.status, refused.json()["error"].is_string()), (401, true), "{path}");
     }
@@ -260,6 +312,21 @@ fn a_token_opens_every_route_and_nothing_else_does() {
     assert_eq!(server.with("/api/v1/sessions", &bearer).status, 200);
     assert_eq!(server.get("/api/v1/sessions/0/operators?limit=1&token=s3cret%26%3F").status, 200);
     assert_eq!(server.get("/api/v1/sessions?token=s3cret").status, 401);
+    assert_eq!(server.get("/?token=s3cret").status, 401);
+    let page = server.get("/sessions/0?token=s3cret%26%3F&view=graph");
+    assert_eq!(page.status, 303);
+    let header = |name: &str| {
+        let line = page.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("{name} is missing: {}", page.head)).to_owned()
+    };
+    assert_eq!(header("location"), "/sessions/0?view=graph");
+    let cookie = header("set-cookie");
+    assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+    let pair = format!("ggscope_token_{}=s3cret%26%3F", server.address.port());
+    assert!(cookie.starts_with(&pair.to_ascii_lowercase()), "{cookie}");
+    let kept = format!("{host}Cookie: {pair}\r\n");
+    assert_eq!(server.with("/", &kept).status, 200);
+    assert_eq!(server.with("/api/v1/sessions", &kept).status, 200);
 }
 
 #[test]
@@ -267,6 +334,9 @@ fn wrong_questions_are_told_what_is_wrong() {
     let server = Running::start(None);
     for (path, status, field) in [
         ("/api/v1/sessions/2", 404, "id"),
+        ("/api/v1/sessions/2/residency?place=/x", 404, "id"),
+        ("/api/v1/sessions/0/residency", 400, "place"),
+        ("/api/v1/sessions/0/residency?place=/etc/passwd", 404, "place"),
         ("/api/v1/sessions/..%2F..%2Fetc%2Fpasswd", 404, "id"),
         ("/api/v1/sessions/0/graphs/9", 404, "graph"),
         ("/api/v1/sessions/0/graphs/1?layer=3", 404, "layer"),
@@ -275,7 +345,11 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/sessions/0/operators?op=%5B", 400, "op"),
         ("/api/v1/sessions/0/operators?sort=size", 400, "sort"),
         ("/api/v1/sessions/0/operators?limit=1001", 400, "limit"),
-        ("/api/v1/sessions/0/operators?sort=name&offset=100001", 400, "offset"),
+        ("/api/v1/sessions/0/operators?node=x", 400, "node"),
+        ("/api/v1/sessions/0/memory?limit=10001", 400, "limit"),
+        ("/api/v1/sessions/0/timeline?from=x", 400, "from"),
+        ("/api/v1/sessions/0/evaluations/10/spans", 404, "eval"),
+        ("/api/v1/sessions/0/evaluations/x/spans", 404, "eval"),
         ("/api/v1/sessions/0/operators?colour=red", 400, "query"),
         ("/api/v1/sessions/0/operators?layer=1&layer=2", 400, "query"),
         ("/api/v1/sessions/0/memory?memory=tape", 400, "memory"),
@@ -286,7 +360,7 @@ fn wrong_questions_are_told_what_is_wrong() {
         assert_eq!((answer.status, &json["field"]), (status, &json!(field)), "{path}: {json}");
         assert!(json["error"].is_string() && json["help"].is_string(), "{path}: {json}");
     }
-    for path in ["/", "/etc/passwd", "/api/v1/../../etc/passwd", "/api/v2"] {
+    for path in ["/etc/passwd.txt", "/assets/x.js", "/api/v1/../../etc/passwd", "/api/v2"] {
         assert_eq!(server.get(path).status, 404, "{path}");
     }
 }
@@ -332,7 +406,7 @@ fn the_command_line_serves_until_it_is_told_to_stop_and_prints_the_same_graph() 
     assert!(lines.next().unwrap().contains("is taken"), "the test's own server has the port");
     let said = lines.next().unwrap();
     let at = said.split_once("http://").and_then(|(_, rest)| rest.split('/').next()).unwrap().parse().unwrap();
-    let other = Running { address: at, path: server.path.clone(), _dir: tempfile::tempdir().unwrap() };
+    let other = Running { address: at, path: server.path.clone(), _serving: None, _dir: tempfile::tempdir().unwrap() };
     assert_eq!(other.ok("/api/v1/sessions/0"), server.ok("/api/v1/sessions/0"));
     // SAFETY: a signal to our own child.
     unsafe { libc::kill(open.id() as i32, libc::SIGINT) };

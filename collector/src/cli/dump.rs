@@ -86,9 +86,9 @@ impl Args {
             name: glob("--name", self.name.as_deref(), false)?,
             phase: self.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
             source: self.source.as_deref().map(|s| if s == "disk" { Memory::Disk } else { Memory::Buffer }),
-            durations: None,
             // A line for people shows a few elements of a value.
             values: self.values || !self.jsonl,
+            ..Filter::default()
         })
     }
 }

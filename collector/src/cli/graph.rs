@@ -3,6 +3,7 @@
 use super::say;
 use crate::query::graph::{GraphQuery, most_evaluated};
 use crate::query::graph_format::{GraphFormat, write};
+use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
 use anyhow::bail;
 use ggscope_format::GraphId;
@@ -43,7 +44,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let file = args.file.display();
-    let Some(id) = args.graph.map(GraphId).or_else(|| most_evaluated(&trace)) else {
+    let Some(id) = args.graph.map(GraphId).or_else(|| most_evaluated(&Table::new(&trace, DEFAULT_MEMORY))) else {
         bail!("{file} has no graph: nothing was computed while it was recorded");
     };
     let query = GraphQuery::open(&trace, id)?;

@@ -3,6 +3,7 @@
 use super::say;
 use super::text::{place, printable, shape};
 use crate::query::leaves::{Leaf, UsedBy, leaves};
+use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
 use ggscope_format::record::MAX_DIMS;
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ pub(super) struct Args {
 /// Prints the leaves of a trace.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
-    let leaves = leaves(&trace);
+    let leaves = leaves(&trace, &Table::new(&trace, DEFAULT_MEMORY));
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&leaves)?)?;

@@ -1,9 +1,9 @@
 //! What the time of a session went to: the sums by operator and layer that monitoring asks for.
 
-use super::dump::{Filter, find};
+use super::dump::Filter;
+use super::table::{NONE, Piece, Selection, Table};
 use crate::trace::Trace;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 /// Executions of one kind of operator in one layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,29 +19,40 @@ pub struct Cost {
 }
 
 /// The costs of all executions, by operator and layer.
-pub fn costs(trace: &Trace) -> Vec<Cost> {
-    let mut sums: BTreeMap<(String, Option<u32>), (u64, u64)> = BTreeMap::new();
-    find(trace, &Filter::default(), true, |found| {
-        let graph = &found.view.stored.graph;
-        // Sums of this evaluation first: they borrow their names.
-        let mut of_this: BTreeMap<(&str, Option<u32>), (u64, u64)> = BTreeMap::new();
-        for (id, span) in found.timed_nodes() {
-            let op = graph.op(&graph.tensors[id.index()]);
-            let (count, ns) = of_this.entry((op, found.view.layers.layer(id))).or_default();
-            (*count, *ns) = (*count + 1, ns.saturating_add(span.duration.unwrap_or(0)));
+pub fn costs(trace: &Trace, table: &Table) -> Vec<Cost> {
+    let filter = Filter::default();
+    let selection = Selection::new(trace, table, &filter);
+    let times = sums(&selection);
+    let mut costs: BTreeMap<(&str, Option<u32>), (u64, u64)> = BTreeMap::new();
+    for (number, layout) in selection.layouts() {
+        let executions = selection.evaluations(number).len() as u64;
+        for &place in selection.places(number) {
+            let i = place as usize;
+            let layer = Some(layout.layer[i]).filter(|&layer| layer != NONE);
+            let (count, ns) = costs.entry((table.text(layout.op[i]), layer)).or_default();
+            (*count, *ns) = (count.saturating_add(executions), ns.saturating_add(times[number as usize][i]));
         }
-        for ((op, layer), (count, ns)) in of_this {
-            let sum = sums.entry((op.to_owned(), layer)).or_default();
-            *sum = (sum.0.saturating_add(count), sum.1.saturating_add(ns));
+    }
+    costs.into_iter().map(|((op, layer), (count, ns))| Cost { op: op.to_owned(), layer, count, ns }).collect()
+}
+
+/// The sums of the times of wanted executions, by layout and place.
+pub(super) fn sums(selection: &Selection<'_>) -> Vec<Vec<u64>> {
+    let mut sums: Vec<Vec<u64>> = selection.table.plans().layouts().iter().map(|l| vec![0; l.len()]).collect();
+    let add = |piece: &Piece<'_>| {
+        for &(place, times) in &piece.columns {
+            let sum = &mut sums[piece.layout as usize][place as usize];
+            *sum = sum.saturating_add(times.sum());
         }
-        ControlFlow::Continue(())
-    });
-    sums.into_iter().map(|((op, layer), (count, ns))| Cost { op, layer, count, ns }).collect()
+    };
+    selection.scan(add, |_, _| {});
+    sums
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::table::DEFAULT_MEMORY;
     use crate::trace::testing::{Shape, write};
 
     #[test]
@@ -50,7 +61,7 @@ mod tests {
         let path = dir.path().join("a.ggtrace");
         write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9).finish().unwrap();
         let trace = Trace::open(&path).unwrap();
-        let costs = costs(&trace);
+        let costs = costs(&trace, &Table::new(&trace, DEFAULT_MEMORY));
         for total in trace.operators() {
             let of_op = costs.iter().filter(|c| c.op == total.op);
             let sum = of_op.fold((0, 0), |sum, c| (sum.0 + c.count, sum.1 + c.ns));

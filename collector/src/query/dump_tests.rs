@@ -1,8 +1,9 @@
 //! The promises of `dump`: every executed operator once, and what it read from where.
 
 use super::*;
+use crate::query::range::Numbers;
 use crate::trace::testing::{Builder, Random, Shape, evaluation, recording, write};
-use crate::trace::{StoredGraph, TraceWriter};
+use crate::trace::{Select, StoredGraph, TraceWriter};
 use ggscope_format::record::{BufferUsage, Evaluation};
 use ggscope_format::{Bytes, EvalId, Nanos};
 use serde_json::{Value as Json, json};
@@ -24,7 +25,7 @@ fn numbers(text: &str) -> Option<Numbers> {
     Some(text.parse().unwrap())
 }
 
-fn glob(text: &str) -> Option<GlobMatcher> {
+fn glob(text: &str) -> Option<globset::GlobMatcher> {
     Some(globset::Glob::new(text).unwrap().compile_matcher())
 }
 

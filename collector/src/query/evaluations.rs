@@ -1,15 +1,12 @@
 //! Evaluations in summary: when, of which tokens, and what the time went to. The bars of a timeline.
 
-use super::dump::{Phase, text};
+use super::dump::{Filter, Phase, text};
 use super::range::Numbers;
-use super::view::GraphViews;
-use crate::analysis::timing::{Plan, Plans};
-use crate::trace::{Select, Trace};
+use super::table::{Header, Layout, Table};
+use crate::trace::Trace;
 use ggscope_format::columns::Row;
-use ggscope_format::record::Graph;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use utoipa::ToSchema;
 
 /// Tokens in one page; a page ends early rather than hold more, but has one evaluation at least.
@@ -33,6 +30,8 @@ pub struct Wanted {
 /// An evaluation.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EvaluationSummary {
+    /// Ordinal in the order of arrival, from 0.
+    pub seq: u64,
     /// Number within the session.
     pub eval: u64,
     /// Its graph.
@@ -51,6 +50,10 @@ pub struct EvaluationSummary {
     pub minor_faults: u32,
     /// Page faults of the process while it ran that read from disk.
     pub major_faults: u32,
+    /// Bytes that its operators read from files.
+    pub disk_bytes: u64,
+    /// Bytes that its operators read from buffers.
+    pub buffer_bytes: u64,
     /// Its tokens.
     pub tokens: Vec<Token>,
     /// Executed operators.
@@ -83,94 +86,82 @@ pub struct OpTime {
     pub ns: u64,
 }
 
-/// The evaluations of a page, and how many there are in all. Those of the page are the only ones whose times are read.
-pub fn evaluations(trace: &Trace, wanted: &Wanted) -> (Vec<EvaluationSummary>, u64) {
-    let select = Select { evals: wanted.evals.map(|n| n.range()), tokens: wanted.tokens.map(|n| n.range()) };
+/// The evaluations of a page, and how many there are in all. Only those of the page are read from the file.
+pub fn evaluations(trace: &Trace, table: &Table, wanted: &Wanted) -> (Vec<EvaluationSummary>, u64) {
+    let filter = Filter { tokens: wanted.tokens, evals: wanted.evals, ..Filter::default() };
     let (mut total, mut tokens) = (0_usize, 0);
-    let mut page: Vec<u64> = vec![];
-    trace.for_each_evaluation(&select, false, |row| {
-        if in_time(wanted, &row) {
-            let next = total == wanted.offset.saturating_add(page.len());
-            tokens += if next { row.generated.len() } else { 0 };
-            if next && page.len() < wanted.limit && (page.is_empty() || tokens <= MAX_TOKENS) {
-                page.push(row.evaluation.eval.0);
-            }
-            total += 1;
+    let mut page: Vec<usize> = vec![];
+    for (seq, header) in table.headers(0).filter(|(_, h)| in_time(wanted, h) && h.choose(&filter).is_some()) {
+        let next = total == wanted.offset.saturating_add(page.len());
+        tokens += if next { header.n_tokens as usize } else { 0 };
+        if next && page.len() < wanted.limit && (page.is_empty() || tokens <= MAX_TOKENS) {
+            page.push(seq);
         }
-        ControlFlow::Continue(())
-    });
-    let Some((&first, &last)) = page.iter().min().zip(page.iter().max()) else { return (vec![], total as u64) };
-    let select = Select { evals: Some(first..last.saturating_add(1)), ..select };
-    let texts = trace.texts();
-    let (mut views, mut plans) = (GraphViews::default(), Plans::default());
+        total += 1;
+    }
     let mut summaries = vec![];
-    trace.for_each_evaluation(&select, true, |row| {
-        if page.contains(&row.evaluation.eval.0) && in_time(wanted, &row) {
-            let mut summary = summary(&row, &texts);
-            match views.of(trace, row.evaluation.graph) {
-                Ok(view) => {
-                    let plan = plans.of(&view.stored.graph, &row.evaluation);
-                    summary.operators = plan.executed();
-                    summary.ops = ops(&view.stored.graph, &plan, &row.evaluation.durations);
-                }
-                Err(error) => trace.warn(format!("evaluations are without operators: {error}")),
-            }
-            summaries.push(summary);
+    let texts = &table.known(trace).texts;
+    table.for_each_row(trace, page.into_iter(), |seq, row| {
+        if let Some(header) = table.header(seq) {
+            let ops = table.plan(header).map_or(vec![], |plan| ops(trace, table, seq, table.layout(plan.layout)));
+            summaries.push(EvaluationSummary { ops, ..summary(seq, header, row, texts) });
         }
-        ControlFlow::Continue(())
     });
     (summaries, total as u64)
 }
 
-fn in_time(wanted: &Wanted, row: &Row) -> bool {
-    let (start, end) = (row.evaluation.start.0, row.evaluation.end.0);
-    wanted.time.is_none_or(|n| start <= n.last && n.first <= end)
+fn in_time(wanted: &Wanted, header: &Header) -> bool {
+    wanted.time.is_none_or(|n| header.start <= n.last && n.first <= header.end())
 }
 
-fn summary(row: &Row, texts: &HashMap<i32, Vec<u8>>) -> EvaluationSummary {
+fn summary(seq: usize, header: &Header, row: &Row, texts: &HashMap<i32, Vec<u8>>) -> EvaluationSummary {
     let e = &row.evaluation;
     let token = |(i, &generated): (usize, &bool)| Token {
         number: row.first_token.saturating_add(i as u64),
         id: e.tokens.get(i).copied(),
         text: text(row, i, texts),
-        phase: if generated { Phase::Generate } else { Phase::Prompt },
+        phase: Phase::of(generated),
     };
     EvaluationSummary {
-        eval: e.eval.0,
-        graph: e.graph.0,
-        context: e.context,
-        thread: e.thread,
-        status: e.status,
-        t_ns: e.start.0,
-        dur_ns: e.end.0.saturating_sub(e.start.0),
-        minor_faults: e.minor_faults,
-        major_faults: e.major_faults,
+        seq: seq as u64,
+        eval: header.eval,
+        graph: header.graph.0,
+        context: header.context,
+        thread: header.thread,
+        status: header.status,
+        t_ns: header.start,
+        dur_ns: header.dur,
+        minor_faults: header.minor_faults,
+        major_faults: header.major_faults,
+        disk_bytes: header.disk_bytes,
+        buffer_bytes: header.buffer_bytes,
         tokens: row.generated.iter().enumerate().map(token).collect(),
-        operators: 0,
+        operators: u64::from(header.operators),
         ops: vec![],
     }
 }
 
-fn ops(graph: &Graph, plan: &Plan, durations: &[u64]) -> Vec<OpTime> {
-    let mut by_op: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    let op = |id: ggscope_format::TensorId| graph.op(&graph.tensors[id.index()]);
-    for id in plan.executed_nodes() {
-        by_op.entry(op(id)).or_default().0 += 1;
+fn ops(trace: &Trace, table: &Table, seq: usize, layout: &Layout) -> Vec<OpTime> {
+    let mut by_op: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    let times = table.durations(trace, seq).unwrap_or_default();
+    for (&op, &column) in layout.op.iter().zip(&layout.column) {
+        let (count, ns) = by_op.entry(op).or_default();
+        let time = times.get(column as usize).copied().unwrap_or(0);
+        (*count, *ns) = (*count + 1, ns.saturating_add(time));
     }
-    for (id, &ns) in plan.slots().iter().zip(durations).filter_map(|(slot, ns)| Some(((*slot)?, ns))) {
-        let sum = &mut by_op.entry(op(id)).or_default().1;
-        *sum = sum.saturating_add(ns);
-    }
-    let mut ops: Vec<_> = by_op.into_iter().map(|(op, (count, ns))| OpTime { op: op.to_owned(), count, ns }).collect();
-    ops.sort_by_key(|o| std::cmp::Reverse(o.ns));
+    let of_op = |(op, (count, ns))| OpTime { op: table.text(op).to_owned(), count, ns };
+    let mut ops: Vec<OpTime> = by_op.into_iter().map(of_op).collect();
+    ops.sort_by(|a, b| (b.ns, &a.op).cmp(&(a.ns, &b.op)));
     ops
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::dump::{Filter, dump};
+    use crate::query::dump::dump;
+    use crate::query::table::DEFAULT_MEMORY;
     use crate::trace::testing::{Shape, write};
+    use std::ops::ControlFlow;
 
     fn trace() -> (tempfile::TempDir, Trace) {
         let dir = tempfile::tempdir().unwrap();
@@ -178,6 +169,10 @@ mod tests {
         write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9).finish().unwrap();
         let trace = Trace::open(&path).unwrap();
         (dir, trace)
+    }
+
+    fn evaluations(trace: &Trace, wanted: &Wanted) -> (Vec<EvaluationSummary>, u64) {
+        super::evaluations(trace, &Table::new(trace, DEFAULT_MEMORY), wanted)
     }
 
     fn numbers(text: &str) -> Option<Numbers> {

@@ -1,10 +1,11 @@
 //! A graph as an answer: its tensors with layers, places and meanings, and its edges; whole, or one layer with what
 //! touches it. Formats for other programs are in [`super::graph_format`].
 
+use super::table::Table;
 use super::view::{GraphView, Place};
 use crate::analysis::layers::NodeType;
 use crate::analysis::leaves::{meaning, uses};
-use crate::trace::{Select, Trace, TraceError};
+use crate::trace::{Trace, TraceError};
 use ggscope_format::record::{MAX_DIMS, TensorFlags};
 use ggscope_format::{GraphId, TensorId};
 use petgraph::Direction::{Incoming, Outgoing};
@@ -13,7 +14,6 @@ use petgraph::visit::EdgeRef;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -123,16 +123,34 @@ pub struct GraphSummary {
     pub n_leaves: usize,
     /// Layers, ascending.
     pub layers: Vec<u32>,
+    /// How often it was evaluated.
+    pub evaluations: u64,
+    /// Ordinal of its last evaluation in the order of arrival, from 0; null if there is none.
+    pub last_seq: Option<u64>,
+}
+
+/// How often a graph was evaluated, and when last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evaluated {
+    /// Evaluations.
+    pub evaluations: u64,
+    /// Ordinal of the last; `None` if there are none.
+    pub last_seq: Option<u64>,
+}
+
+/// How often each graph was evaluated, and when last.
+pub fn evaluated(table: &Table) -> BTreeMap<GraphId, Evaluated> {
+    let mut of: BTreeMap<GraphId, Evaluated> = BTreeMap::new();
+    for (seq, header) in table.headers(0) {
+        let found = of.entry(header.graph).or_default();
+        (found.evaluations, found.last_seq) = (found.evaluations + 1, Some(seq as u64));
+    }
+    of
 }
 
 /// The graph with the most evaluations, the lowest of them if there are several. `None` if nothing was evaluated.
-pub fn most_evaluated(trace: &Trace) -> Option<GraphId> {
-    let mut evaluations: BTreeMap<GraphId, u64> = BTreeMap::new();
-    trace.for_each_evaluation(&Select::default(), false, |row| {
-        *evaluations.entry(row.evaluation.graph).or_default() += 1;
-        ControlFlow::Continue(())
-    });
-    evaluations.into_iter().max_by_key(|&(id, n)| (n, Reverse(id))).map(|(id, _)| id)
+pub fn most_evaluated(table: &Table) -> Option<GraphId> {
+    evaluated(table).into_iter().max_by_key(|&(id, of)| (of.evaluations, Reverse(id))).map(|(id, _)| id)
 }
 
 /// A graph that can be asked for its parts.
@@ -183,8 +201,8 @@ impl GraphQuery {
         (0..self.n_tensors() as u32).map(TensorId)
     }
 
-    /// One line about the graph.
-    pub fn summary(&self) -> GraphSummary {
+    /// One line about the graph, which was evaluated as `evaluated` says.
+    pub fn summary(&self, evaluated: Evaluated) -> GraphSummary {
         let graph = &self.view.stored.graph;
         GraphSummary {
             graph: graph.graph.0,
@@ -193,6 +211,8 @@ impl GraphQuery {
             n_computed: graph.nodes().filter(|(_, t)| t.flags.has(TensorFlags::COMPUTED)).count(),
             n_leaves: graph.leaves().count(),
             layers: self.layers(),
+            evaluations: evaluated.evaluations,
+            last_seq: evaluated.last_seq,
         }
     }
 

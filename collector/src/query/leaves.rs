@@ -1,16 +1,14 @@
 //! The leaves of a trace's graphs: what each is, what it is for, which operators of which layers use it, and how often
 //! it was read. Leaves of the same name, type and shape in several graphs are one.
 
-use super::view::{GraphView, GraphViews, Place};
+use super::table::{Layout, Table};
+use super::view::{GraphView, Place};
 use crate::analysis::leaves::{Use, meaning, uses};
-use crate::analysis::timing::{Execution, Plan, Plans};
-use crate::trace::{Select, Trace};
+use crate::trace::Trace;
 use ggscope_format::TensorId;
 use ggscope_format::record::{Graph, MAX_DIMS};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::ControlFlow;
-use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A leaf.
@@ -71,11 +69,11 @@ fn leaf_of(graph: &Graph) -> Vec<Option<TensorId>> {
 }
 
 /// How often the executed nodes of one evaluation take each leaf.
-fn accesses(graph: &Graph, plan: &Plan) -> HashMap<TensorId, u64> {
+fn accesses(graph: &Graph, layout: &Layout) -> HashMap<TensorId, u64> {
     let leaf_of = leaf_of(graph);
     let mut count: HashMap<TensorId, u64> = HashMap::new();
-    for id in plan.executed_nodes() {
-        for source in graph.tensors[id.index()].src.iter().flatten() {
+    for &node in &layout.nodes {
+        for source in graph.tensors[node as usize].src.iter().flatten() {
             if let Some(leaf) = leaf_of[source.index()] {
                 *count.entry(leaf).or_default() += 1;
             }
@@ -84,47 +82,38 @@ fn accesses(graph: &Graph, plan: &Plan) -> HashMap<TensorId, u64> {
     count
 }
 
-/// Plans that are counted before they are worked into the result.
-const COUNTED: usize = 256;
-
-/// How often each plan was carried out.
+/// The leaves of the plans of a table that were looked at so far.
 #[derive(Default)]
-struct Counts {
-    of: Vec<(Arc<GraphView>, Arc<Plan>, u64)>,
-    at: HashMap<*const Plan, usize>,
-}
-
-#[derive(Default)]
-struct Collected {
+pub(super) struct KnownLeaves {
     found: Vec<Found>,
     known: HashMap<Key, usize>,
+    /// By number of the plan: which leaves one evaluation takes how often.
+    of_plan: Vec<Vec<(usize, u64)>>,
 }
 
 /// The leaves of all graphs that were evaluated: inputs, then caches, then weights, each in the order of first use.
-pub fn leaves(trace: &Trace) -> Vec<Leaf> {
-    let (mut views, mut plans) = (GraphViews::default(), Plans::default());
-    let (mut counts, mut collected) = (Counts::default(), Collected::default());
-    trace.for_each_evaluation(&Select::default(), false, |row| {
-        match views.of(trace, row.evaluation.graph) {
-            Ok(view) => {
-                let plan = plans.of(&view.stored.graph, &row.evaluation);
-                if counts.of.len() >= COUNTED {
-                    collected.take(std::mem::take(&mut counts));
-                }
-                let Counts { of, at } = &mut counts;
-                let i = *at.entry(Arc::as_ptr(&plan)).or_insert_with(|| {
-                    of.push((view, plan, 0));
-                    of.len() - 1
-                });
-                of[i].2 += 1;
+pub fn leaves(trace: &Trace, table: &Table) -> Vec<Leaf> {
+    let plans = table.plans().all();
+    let mut times = vec![0_u64; plans.len()];
+    table.headers(0).for_each(|(_, h)| times.get_mut(h.plan as usize).into_iter().for_each(|n| *n += 1));
+    let mut known = table.leaves();
+    for plan in plans.iter().skip(known.of_plan.len()) {
+        let of_plan = match table.view(trace, plan.graph) {
+            Ok(view) => known.add(&view, table.layout(plan.layout)),
+            Err(error) => {
+                trace.warn(format!("evaluations are not counted: {error}"));
+                vec![]
             }
-            Err(error) => trace.warn(format!("evaluations are not counted: {error}")),
-        }
-        ControlFlow::Continue(())
-    });
-    collected.take(counts);
-    let found = collected.found;
-    let mut leaves: Vec<Leaf> = found.into_iter().map(Found::leaf).collect();
+        };
+        known.of_plan.push(of_plan);
+    }
+    let mut accesses = vec![0_u64; known.found.len()];
+    for (times, of_plan) in times.iter().zip(&known.of_plan) {
+        of_plan.iter().for_each(|&(leaf, n)| accesses[leaf] = accesses[leaf].saturating_add(n.saturating_mul(*times)));
+    }
+    let leaf = |(found, accesses): (&Found, u64)| Leaf { accesses, ..found.leaf() };
+    let mut leaves: Vec<Leaf> = known.found.iter().zip(accesses).map(leaf).collect();
+    drop(known);
     leaves.sort_by_key(|leaf| match leaf.meaning.as_str() {
         meaning if meaning.starts_with("weight") => 2,
         "K cache" | "V cache" | "recurrent state" => 1,
@@ -133,17 +122,12 @@ pub fn leaves(trace: &Trace) -> Vec<Leaf> {
     leaves
 }
 
-impl Collected {
-    fn take(&mut self, counts: Counts) {
-        for (view, plan, times) in &counts.of {
-            self.add(view, plan, *times);
-        }
-    }
-
-    fn add(&mut self, view: &GraphView, plan: &Plan, times: u64) {
+impl KnownLeaves {
+    fn add(&mut self, view: &GraphView, layout: &Layout) -> Vec<(usize, u64)> {
         let graph = &view.stored.graph;
-        let accesses = accesses(graph, plan);
+        let accesses = accesses(graph, layout);
         let uses = uses(graph);
+        let mut of_plan = vec![];
         for (id, tensor) in graph.leaves() {
             let uses = uses.get(&id).map_or(&[][..], Vec::as_slice);
             let key = (tensor.name.clone(), view.dtype(tensor).to_owned(), tensor.ne);
@@ -151,11 +135,11 @@ impl Collected {
                 self.found.push(Found::new(view, id));
                 self.found.len() - 1
             });
-            let found = &mut self.found[i];
-            found.leaf.accesses += times * accesses.get(&id).copied().unwrap_or(0);
-            found.meanings.insert(meaning(&view.stored, id, uses));
-            found.add_uses(view, plan, uses);
+            of_plan.extend(accesses.get(&id).map(|&n| (i, n)));
+            self.found[i].meanings.insert(meaning(&view.stored, id, uses));
+            self.found[i].add_uses(view, layout, uses);
         }
+        of_plan
     }
 }
 
@@ -180,10 +164,10 @@ impl Found {
         Found { leaf, used_by: BTreeMap::new(), meanings: BTreeSet::new() }
     }
 
-    fn add_uses(&mut self, view: &GraphView, plan: &Plan, uses: &[Use]) {
+    fn add_uses(&mut self, view: &GraphView, layout: &Layout, uses: &[Use]) {
         let graph = &view.stored.graph;
         let mut in_this: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
-        for u in uses.iter().filter(|u| plan.node(u.node) != Execution::No) {
+        for u in uses.iter().filter(|u| layout.nodes.binary_search(&u.node.0).is_ok()) {
             in_this.entry(graph.op(&graph.tensors[u.node.index()])).or_default().insert(u.node.0);
         }
         for (op, nodes) in in_this {
@@ -193,20 +177,25 @@ impl Found {
         }
     }
 
-    fn leaf(self) -> Leaf {
-        let used_by = (self.used_by.into_iter())
-            .map(|(op, (layers, operators))| UsedBy { op, layers: layers.into_iter().collect(), operators })
+    fn leaf(&self) -> Leaf {
+        let used_by = (self.used_by.iter())
+            .map(|(op, (layers, operators))| UsedBy {
+                op: op.clone(),
+                layers: layers.iter().copied().collect(),
+                operators: *operators,
+            })
             .collect();
         // What one graph does not explain, another may.
         let explained: Vec<_> = self.meanings.iter().filter(|m| *m != "unknown").cloned().collect();
         let meaning = if explained.is_empty() { "unknown".into() } else { explained.join(", ") };
-        Leaf { meaning, used_by, ..self.leaf }
+        Leaf { meaning, used_by, ..self.leaf.clone() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::table::DEFAULT_MEMORY;
     use crate::trace::testing::{Shape, write};
 
     #[test]
@@ -214,7 +203,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ggtrace");
         write(&path, Shape { n_layer: 3, ..Shape::default() }, 5, 9).finish().unwrap();
-        let leaves = leaves(&Trace::open(&path).unwrap());
+        let trace = Trace::open(&path).unwrap();
+        let leaves = leaves(&trace, &Table::new(&trace, DEFAULT_MEMORY));
         let all = |name: &str| leaves.iter().filter(|l| l.name == name).collect::<Vec<_>>();
 
         let embd = all("token_embd.weight")[0];

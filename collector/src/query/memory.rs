@@ -1,18 +1,16 @@
 //! Which bytes of files and buffers the operators read, how often, and when last. Bytes are what the operators' shapes
 //! say: all of a source, the rows that GET_ROWS picks, the experts that were chosen.
 
-use super::dump::{Memory, chosen_experts, expert_dim};
+use super::dump::{Filter, Memory, chosen_experts, expert_dim};
 use super::range::Numbers;
-use super::view::{GraphView, GraphViews, Place};
-use crate::analysis::timing::{Plan, Plans};
-use crate::trace::{Select, Trace};
+use super::table::{self, PlanInfo, Routed, Table};
+use super::view::{ExpertSlice, GraphView, Place};
+use crate::trace::{Trace, TraceError};
 use ggscope_format::TensorId;
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Graph, Tensor};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::ops::ControlFlow;
-use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Which reads are wanted; `None` lets all through.
@@ -64,56 +62,35 @@ struct Key {
     start: u64,
     bytes: u64,
     name: String,
+    layer: Option<u32>,
     expert: Option<i32>,
 }
 
-/// What every evaluation with the same plan reads.
-struct Reads {
-    /// Kept, so that its address stays its own.
-    _plan: Arc<Plan>,
-    /// Region, accesses, bytes.
-    regions: Vec<(usize, u64, u64)>,
-    /// Sources of which only chosen experts are read: node, number of the source, dimension of the experts.
-    routed: Vec<(TensorId, usize, usize)>,
+/// One source of an operator that it reads.
+pub(super) struct Read {
+    /// Which of its sources.
+    pub source: usize,
+    /// The tensor.
+    pub from: TensorId,
+    /// Bytes, as the shapes say.
+    pub bytes: u64,
+    /// Dimension of the experts, of which only those that were chosen are read.
+    pub experts: Option<usize>,
 }
 
-/// Plans that are kept.
-const KEPT: usize = 256;
-
-#[derive(Default)]
-struct Collected {
-    regions: Vec<Region>,
-    known: HashMap<Key, usize>,
-    reads: HashMap<*const Plan, Reads>,
-}
-
-/// The regions that were read, files before buffers, by place and first byte.
-pub fn memory(trace: &Trace, wanted: &Wanted) -> Vec<Region> {
-    let select = Select { evals: wanted.evals.map(|n| n.range()), tokens: wanted.tokens.map(|n| n.range()) };
-    let (mut views, mut plans) = (GraphViews::default(), Plans::default());
-    let mut collected = Collected::default();
-    trace.for_each_evaluation(&select, false, |row| {
-        match views.of(trace, row.evaluation.graph) {
-            Ok(view) => collected.add(&view, &plans.of(&view.stored.graph, &row.evaluation), &row),
-            Err(error) => trace.warn(format!("evaluations are not counted: {error}")),
-        }
-        ControlFlow::Continue(())
-    });
-    let mut regions: Vec<Region> = collected.regions.into_iter().filter(|r| is_wanted(wanted, r)).collect();
-    let is_buffer = |r: &Region| r.memory == "BUFFER";
-    regions.sort_by(|a, b| {
-        let key = |r: &Region| (is_buffer(r), r.start, r.bytes, r.expert);
-        (is_buffer(a), &a.place).cmp(&(is_buffer(b), &b.place)).then(key(a).cmp(&key(b))).then(a.name.cmp(&b.name))
-    });
-    regions
-}
-
-fn is_wanted(wanted: &Wanted, region: &Region) -> bool {
-    let memory = if region.memory == "DISK" { Memory::Disk } else { Memory::Buffer };
-    let end = region.start.saturating_add(region.bytes);
-    wanted.memory.is_none_or(|m| m == memory)
-        && wanted.place.as_ref().is_none_or(|place| *place == region.place)
-        && wanted.bytes.is_none_or(|n| region.start <= n.last && n.first < end)
+/// What an operator reads.
+pub(super) fn reads(graph: &Graph, id: TensorId) -> impl Iterator<Item = Read> {
+    let node = &graph.tensors[id.index()];
+    node.src.iter().enumerate().filter_map(move |(i, from)| {
+        let from = (*from)?;
+        let source = graph.tensor(from).filter(|_| !is_written(graph, node, i, from))?;
+        Some(Read {
+            source: i,
+            from,
+            bytes: read_bytes(graph, node, i, source),
+            experts: expert_dim(graph.op(node), i),
+        })
+    })
 }
 
 /// Whether a node only writes to one of its sources: the memory that it is a view of, given after what is written.
@@ -131,76 +108,183 @@ fn read_bytes(graph: &Graph, node: &Tensor, i: usize, source: &Tensor) -> u64 {
     picked.map_or(source.bytes.0, |bytes| bytes.min(source.bytes.0))
 }
 
-impl Collected {
-    fn add(&mut self, view: &GraphView, plan: &Arc<Plan>, row: &Row) {
-        if self.reads.len() >= KEPT && !self.reads.contains_key(&Arc::as_ptr(plan)) {
-            self.reads.clear();
-        }
-        if !self.reads.contains_key(&Arc::as_ptr(plan)) {
-            let reads = self.prepare(view, plan);
-            self.reads.insert(Arc::as_ptr(plan), reads);
-        }
-        let Reads { regions, routed, .. } = &self.reads[&Arc::as_ptr(plan)];
-        let last_token = row.generated.len().checked_sub(1).map(|last| row.first_token.saturating_add(last as u64));
-        let eval = row.evaluation.eval.0;
-        for &(i, accesses, bytes) in regions {
-            self.regions[i].read(accesses, bytes, eval, last_token);
-        }
-        let all: Vec<usize> = if routed.is_empty() { vec![] } else { (0..row.generated.len()).collect() };
-        for (node, i, dim) in routed.clone() {
-            let tensor = &view.stored.graph.tensors[node.index()];
-            let Some(from) = tensor.src.get(i).copied().flatten() else { continue };
-            let Some(router) = view.router(tensor, &row.evaluation.experts) else { continue };
-            let ids = chosen_experts(router, &all, &row.evaluation);
-            for slice in view.expert_slices(from, dim, &ids) {
-                let before = slice.bytes.saturating_mul(u64::try_from(slice.id).unwrap_or(0));
-                let region = self.region(view, from, Some((slice.id, before, slice.bytes)));
-                self.regions[region].read(1, slice.bytes, eval, last_token);
+/// Experts of one source of an operator that an evaluation read.
+pub(super) struct ExpertRead {
+    /// The operator's place in its layout.
+    pub place: u32,
+    /// The tensor that holds the experts.
+    pub from: TensorId,
+    /// The part of one expert.
+    pub slice: ExpertSlice,
+}
+
+impl Table {
+    /// Calls `f` for each expert of each source that an evaluation of `plan` read.
+    pub(super) fn for_each_expert_read(
+        &self,
+        view: &GraphView,
+        plan: &PlanInfo,
+        row: &Row,
+        mut f: impl FnMut(ExpertRead),
+    ) {
+        let graph = &view.stored.graph;
+        let all: Vec<usize> = (0..row.generated.len()).collect();
+        for &Routed { place, source, dim } in &plan.routed {
+            let node = &graph.tensors[table::node(self.layout(plan.layout), place).index()];
+            let Some(from) = node.src.get(source).copied().flatten() else { continue };
+            let Some(router) = view.router(node, &row.evaluation.experts) else { continue };
+            for slice in view.expert_slices(from, dim, &chosen_experts(router, &all, &row.evaluation)) {
+                f(ExpertRead { place, from, slice });
             }
         }
     }
+}
 
-    fn prepare(&mut self, view: &GraphView, plan: &Arc<Plan>) -> Reads {
-        let graph = &view.stored.graph;
-        let mut reads = Reads { _plan: Arc::clone(plan), regions: vec![], routed: vec![] };
+/// The regions of a session that are known, and which of them evaluations of a plan read.
+#[derive(Default)]
+pub(super) struct ReadRegions {
+    /// Without their accesses.
+    regions: Vec<Region>,
+    known: HashMap<Key, usize>,
+    /// Region, accesses and bytes of one evaluation, by number of the plan.
+    of_plan: HashMap<u32, Vec<(usize, u64, u64)>>,
+    kept: usize,
+}
+
+/// Regions, and entries of plans, that are kept from one question to the next.
+const KEPT: usize = 1 << 20;
+
+/// What some evaluations read of a region.
+#[derive(Clone, Copy, Default)]
+struct Accesses {
+    accesses: u64,
+    bytes: u64,
+    last_eval: u64,
+    last_token: Option<u64>,
+}
+
+/// How often evaluations of a plan were wanted, and the last of them.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    count: u64,
+    last_eval: u64,
+    last_token: Option<u64>,
+}
+
+/// The regions that were read, files before buffers, by place and first byte.
+pub fn memory(trace: &Trace, table: &Table, wanted: &Wanted) -> Vec<Region> {
+    let filter = Filter { evals: wanted.evals, tokens: wanted.tokens, ..Filter::default() };
+    let plans = table.plans().all();
+    let mut times = vec![Times::default(); plans.len()];
+    let mut routed: Vec<usize> = vec![];
+    for (seq, header) in table.headers(0).filter(|(_, h)| h.choose(&filter).is_some()) {
+        let Some(times) = times.get_mut(header.plan as usize) else { continue };
+        times.count += 1;
+        if times.last_eval <= header.eval {
+            (times.last_eval, times.last_token) = (header.eval, header.last_token());
+        }
+        routed.extend((!plans[header.plan as usize].routed.is_empty()).then_some(seq));
+    }
+    let mut known = table.regions();
+    if known.regions.len() > KEPT || known.kept > KEPT {
+        *known = ReadRegions::default();
+    }
+    let mut read: Vec<Accesses> = vec![];
+    for (number, (plan, times)) in plans.iter().zip(&times).enumerate().filter(|(_, (_, t))| t.count > 0) {
+        if let Err(error) = known.prepare(trace, table, number as u32, plan) {
+            trace.warn(format!("evaluations are not counted: {error}"));
+            continue;
+        }
+        for &(region, accesses, bytes) in &known.of_plan[&(number as u32)] {
+            let (accesses, bytes) = (accesses.saturating_mul(times.count), bytes.saturating_mul(times.count));
+            count(&mut read, region, accesses, bytes, times.last_eval, times.last_token);
+        }
+    }
+    table.for_each_row(trace, routed.into_iter(), |seq, row| {
+        let Some(header) = table.header(seq) else { return };
+        let (Some(plan), Ok(view)) = (table.plan(header), table.view(trace, header.graph)) else { return };
+        table.for_each_expert_read(&view, plan, row, |ExpertRead { from, slice, .. }| {
+            let region = known.region(&view, from, Some(&slice));
+            count(&mut read, region, 1, slice.bytes, header.eval, header.last_token());
+        });
+    });
+    let of_region = |(region, read): (&Region, &Accesses)| Region {
+        accesses: read.accesses,
+        read_bytes: read.bytes,
+        last_eval: read.last_eval,
+        last_token: read.last_token,
+        ..region.clone()
+    };
+    let is_read = |(region, read): &(&Region, &Accesses)| read.accesses > 0 && is_wanted(wanted, region);
+    let mut regions: Vec<Region> = known.regions.iter().zip(&read).filter(is_read).map(of_region).collect();
+    drop(known);
+    let is_buffer = |r: &Region| r.memory == "BUFFER";
+    regions.sort_by(|a, b| {
+        let key = |r: &Region| (is_buffer(r), r.start, r.bytes, r.expert);
+        (is_buffer(a), &a.place).cmp(&(is_buffer(b), &b.place)).then(key(a).cmp(&key(b))).then(a.name.cmp(&b.name))
+    });
+    regions
+}
+
+fn count(read: &mut Vec<Accesses>, region: usize, accesses: u64, bytes: u64, eval: u64, token: Option<u64>) {
+    if read.len() <= region {
+        read.resize(region + 1, Accesses::default());
+    }
+    let of_region = &mut read[region];
+    of_region.accesses = of_region.accesses.saturating_add(accesses);
+    of_region.bytes = of_region.bytes.saturating_add(bytes);
+    if of_region.last_eval <= eval {
+        (of_region.last_eval, of_region.last_token) = (eval, token);
+    }
+}
+
+fn is_wanted(wanted: &Wanted, region: &Region) -> bool {
+    let memory = if region.memory == "DISK" { Memory::Disk } else { Memory::Buffer };
+    let end = region.start.saturating_add(region.bytes);
+    wanted.memory.is_none_or(|m| m == memory)
+        && wanted.place.as_ref().is_none_or(|place| *place == region.place)
+        && wanted.bytes.is_none_or(|n| region.start <= n.last && n.first < end)
+}
+
+impl ReadRegions {
+    fn prepare(&mut self, trace: &Trace, table: &Table, number: u32, plan: &PlanInfo) -> Result<(), TraceError> {
+        if self.of_plan.contains_key(&number) {
+            return Ok(());
+        }
+        let view = table.view(trace, plan.graph)?;
+        let mut of_plan: Vec<(usize, u64, u64)> = vec![];
         let mut at: HashMap<usize, usize> = HashMap::new();
-        for id in plan.executed_nodes() {
-            let node = &graph.tensors[id.index()];
-            for (i, from) in node.src.iter().enumerate().filter_map(|(i, from)| Some((i, (*from)?))) {
-                let Some(source) = graph.tensor(from).filter(|_| !is_written(graph, node, i, from)) else { continue };
-                if let Some(dim) = expert_dim(graph.op(node), i) {
-                    reads.routed.push((id, i, dim));
-                    continue;
-                }
-                let region = self.region(view, from, None);
-                let bytes = read_bytes(graph, node, i, source);
+        for &node in &table.layout(plan.layout).nodes {
+            for read in reads(&view.stored.graph, TensorId(node)).filter(|read| read.experts.is_none()) {
+                let region = self.region(&view, read.from, None);
                 let entry = *at.entry(region).or_insert_with(|| {
-                    reads.regions.push((region, 0, 0));
-                    reads.regions.len() - 1
+                    of_plan.push((region, 0, 0));
+                    of_plan.len() - 1
                 });
-                let (_, accesses, sum) = &mut reads.regions[entry];
-                (*accesses, *sum) = (*accesses + 1, sum.saturating_add(bytes));
+                let (_, accesses, sum) = &mut of_plan[entry];
+                (*accesses, *sum) = (*accesses + 1, sum.saturating_add(read.bytes));
             }
         }
-        reads
+        self.kept += of_plan.len();
+        self.of_plan.insert(number, of_plan);
+        Ok(())
     }
 
-    /// The region of a tensor, or of one of its experts: id, bytes before it in the tensor, its bytes.
-    fn region(&mut self, view: &GraphView, id: TensorId, expert: Option<(i32, u64, u64)>) -> usize {
+    /// The region of a tensor, or of one of its experts.
+    fn region(&mut self, view: &GraphView, id: TensorId, expert: Option<&ExpertSlice>) -> usize {
         let graph = &view.stored.graph;
-        // A look at a leaf reads that leaf.
-        let viewed = graph.tensors[id.index()].view.map(|v| v.0);
-        let id = viewed.filter(|root| root.0 >= graph.n_nodes).unwrap_or(id);
+        let id = looked_at(graph, id);
         let tensor = &graph.tensors[id.index()];
         let Place { memory, file, offset, buffer, addr, .. } = view.place(id);
-        let (before, bytes) = expert.map_or((0, tensor.bytes.0), |(_, before, bytes)| (before, bytes));
+        let before = expert.map_or(0, |e| e.bytes.saturating_mul(u64::try_from(e.id).unwrap_or(0)));
         let key = Key {
             memory,
             place: file.or(buffer).unwrap_or("none").to_owned(),
             start: offset.or(addr).unwrap_or(0).saturating_add(before),
-            bytes,
+            bytes: expert.map_or(tensor.bytes.0, |e| e.bytes),
             name: tensor.name.clone(),
-            expert: expert.map(|e| e.0),
+            layer: view.layers.layer(id),
+            expert: expert.map(|e| e.id),
         };
         let regions = &mut self.regions;
         *self.known.entry(key).or_insert_with_key(|key| {
@@ -208,9 +292,9 @@ impl Collected {
                 memory,
                 place: key.place.clone(),
                 start: key.start,
-                bytes,
+                bytes: key.bytes,
                 name: key.name.clone(),
-                layer: view.layers.layer(id),
+                layer: key.layer,
                 expert: key.expert,
                 accesses: 0,
                 read_bytes: 0,
@@ -222,14 +306,10 @@ impl Collected {
     }
 }
 
-impl Region {
-    fn read(&mut self, accesses: u64, bytes: u64, eval: u64, token: Option<u64>) {
-        self.accesses = self.accesses.saturating_add(accesses);
-        self.read_bytes = self.read_bytes.saturating_add(bytes);
-        if self.last_eval <= eval {
-            (self.last_eval, self.last_token) = (eval, token);
-        }
-    }
+/// The tensor that is read: a look at a leaf reads that leaf.
+pub(super) fn looked_at(graph: &Graph, id: TensorId) -> TensorId {
+    let viewed = graph.tensors[id.index()].view.map(|v| v.0);
+    viewed.filter(|root| root.0 >= graph.n_nodes).unwrap_or(id)
 }
 
 #[cfg(test)]
@@ -239,11 +319,16 @@ mod tests {
     use crate::trace::testing::{Builder, Random, Shape, evaluation, recording, write};
     use ggscope_format::record::{Evaluation, Experts};
 
+    fn of(path: &std::path::Path, wanted: &Wanted) -> Vec<Region> {
+        let trace = Trace::open(path).unwrap();
+        memory(&trace, &Table::new(&trace, table::DEFAULT_MEMORY), wanted)
+    }
+
     fn regions(wanted: &Wanted) -> Vec<Region> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ggtrace");
         write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9).finish().unwrap();
-        memory(&Trace::open(&path).unwrap(), wanted)
+        of(&path, wanted)
     }
 
     fn one<'r>(regions: &'r [Region], name: &str) -> &'r Region {
@@ -300,10 +385,8 @@ mod tests {
         writer.evaluation(e).unwrap();
         writer.finish().unwrap();
         let wanted = Wanted { memory: Some(Memory::Disk), ..Wanted::default() };
-        let found: Vec<_> = memory(&Trace::open(&path).unwrap(), &wanted)
-            .into_iter()
-            .map(|r| (r.expert, r.start, r.bytes, r.read_bytes))
-            .collect();
+        let found: Vec<_> =
+            of(&path, &wanted).into_iter().map(|r| (r.expert, r.start, r.bytes, r.read_bytes)).collect();
         let slice = |id: i32| (Some(id), 1_753_088 + id as u64 * 32 * 40, 32 * 40, 32 * 40);
         assert_eq!(found, [slice(0), slice(1), slice(3)]);
     }

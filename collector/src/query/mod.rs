@@ -5,6 +5,7 @@ pub mod buffers;
 pub mod cost;
 pub mod dump;
 pub mod evaluations;
+mod filter;
 pub mod graph;
 pub mod graph_format;
 pub mod info;
@@ -12,6 +13,9 @@ pub mod leaves;
 pub mod memory;
 pub mod operators;
 pub mod range;
+pub mod spans;
+pub mod table;
+pub mod timeline;
 mod values;
 mod view;
 

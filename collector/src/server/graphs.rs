@@ -1,10 +1,10 @@
 //! Graphs of a session: the list, one graph, one layer of it.
 
 use super::api::{App, Page, answer};
-use super::params::{Params, page, parse};
+use super::params::{MAX_LIMIT, PageParams, Params, parse};
 use super::problem::Problem;
 use super::session::Session;
-use crate::query::graph::{GraphPart, GraphQuery, GraphSummary};
+use crate::query::graph::{GraphPart, GraphQuery, GraphSummary, evaluated};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -17,42 +17,34 @@ use utoipa::IntoParams;
 /// Tensors of the largest graph that is answered whole.
 const MAX_TENSORS: usize = 100_000;
 
-/// Which graphs.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct GraphsParams {
-    /// Graphs before the page, 0 if not given
-    offset: Option<String>,
-    /// Graphs in the page at most: 1 to 1000, 100 if not given
-    limit: Option<String>,
-}
-
 /// The graphs that were computed
 #[utoipa::path(get, path = "/sessions/{id}/graphs",
-    params(("id" = String, Path, description = "The session"), GraphsParams),
+    params(("id" = String, Path, description = "The session"), PageParams),
     responses(
         (status = 200, body = Page<GraphSummary>), (status = 400, body = Problem), (status = 404, body = Problem),
         (status = 500, body = Problem)))]
 pub(super) async fn graphs(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Params(p): Params<GraphsParams>,
+    Params(page, ..): Params<PageParams>,
 ) -> Result<Response, Problem> {
-    let (offset, limit) = page(p.offset.as_deref(), p.limit.as_deref())?;
+    let (offset, limit) = page.page(MAX_LIMIT)?;
     answer(app, move |sessions| {
-        let trace = &sessions.get(&id)?.trace;
-        let total = trace.graphs().count() as u64;
-        let of_page = trace.graphs().skip(offset).take(limit);
-        let items = of_page.map(|graph| Ok(GraphQuery::open(trace, graph)?.summary())).collect::<Result<_, Problem>>();
-        Ok(Page::new(total, offset, items?))
+        let session = sessions.get(&id)?;
+        let (trace, table) = session.now();
+        let evaluated = evaluated(&table);
+        let summary = |graph: GraphId| {
+            let evaluated = evaluated.get(&graph).copied().unwrap_or_default();
+            Ok(GraphQuery::open(&trace, graph)?.summary(evaluated))
+        };
+        let items = trace.graphs().skip(offset).take(limit).map(summary).collect::<Result<_, Problem>>();
+        Ok(Page::new(trace.graphs().count() as u64, offset, items?))
     })
     .await
 }
 
 /// Which part of a graph.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct GraphParams {
     /// The layer's own nodes and leaves, the shared leaves that it uses, its direct inputs and outputs elsewhere, and
@@ -72,11 +64,11 @@ pub(super) struct GraphParams {
 pub(super) async fn graph(
     State(app): State<Arc<App>>,
     Path((id, graph)): Path<(String, String)>,
-    Params(p): Params<GraphParams>,
+    Params(p, ..): Params<GraphParams>,
 ) -> Result<Response, Problem> {
     let layer: Option<u32> = parse("layer", p.layer.as_deref(), "give the number of a layer")?;
     answer(app, move |sessions| {
-        let query = open(sessions.get(&id)?, &graph)?;
+        let query = open(&*sessions.get(&id)?, &graph)?;
         if layer.is_none() && query.n_tensors() > MAX_TENSORS {
             let error = format!("the graph has {} tensors, and {MAX_TENSORS} are the most", query.n_tensors());
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, "ask for one layer with ?layer="));
@@ -95,11 +87,14 @@ pub(super) async fn graph(
 }
 
 fn open(session: &Session, graph: &str) -> Result<GraphQuery, Problem> {
-    let trace = &session.trace;
-    let known = graph.parse().ok().map(GraphId).filter(|&id| trace.graphs().any(|g| g == id));
-    let unknown = || {
+    Ok(GraphQuery::open(&session.trace(), known(session, graph)?)?)
+}
+
+/// The graph with the number `graph`.
+pub(super) fn known(session: &Session, graph: &str) -> Result<GraphId, Problem> {
+    let known = graph.parse().ok().map(GraphId).filter(|&id| session.trace().graphs().any(|g| g == id));
+    known.ok_or_else(|| {
         let help = format!("/api/v1/sessions/{}/graphs lists those that there are", session.id);
         Problem::missing("graph", format!("session {} has no graph {graph}", session.id), help)
-    };
-    Ok(GraphQuery::open(trace, known.ok_or_else(unknown)?)?)
+    })
 }

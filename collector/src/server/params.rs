@@ -1,28 +1,116 @@
 //! Parameters of questions: read as text, so that a wrong one is refused with its name and not ignored.
 
 use super::problem::Problem;
+use crate::query::dump::{Filter, Memory, Phase};
 use crate::query::range::Numbers;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use globset::{GlobBuilder, GlobMatcher};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 use std::str::FromStr;
+use utoipa::IntoParams;
+use utoipa::openapi::path::ParameterIn;
+
+pub(super) const PHASES: [(&str, Phase); 2] = [("prompt", Phase::Prompt), ("generate", Phase::Generate)];
+pub(super) const MEMORIES: [(&str, Memory); 2] = [("disk", Memory::Disk), ("buffer", Memory::Buffer)];
 
 /// Items of a page if nothing is said.
 pub(super) const DEFAULT_LIMIT: usize = 100;
 /// Items of the largest page.
 pub(super) const MAX_LIMIT: usize = 1000;
 
-/// The query of a request as `T`, whose fields are all `Option<String>`.
-pub(super) struct Params<T>(pub T);
+/// The query of a request in up to three parts, whose fields are all `Option<String>`.
+pub(super) struct Params<A, B = Nothing, C = Nothing>(pub A, pub B, pub C);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+/// No parameters.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct Nothing {}
+
+impl<S, A, B, C> FromRequestParts<S> for Params<A, B, C>
+where
+    S: Send + Sync,
+    A: DeserializeOwned + IntoParams,
+    B: DeserializeOwned + IntoParams,
+    C: DeserializeOwned + IntoParams,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Params<T>, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let help = "/api/v1/openapi.json lists the parameters of every question; each may be given once";
-        let read = Query::<T>::try_from_uri(&parts.uri);
-        read.map(|Query(params)| Params(params)).map_err(|error| Problem::bad("query", error.body_text(), help))
+        let wrong = |error: String| Problem::bad("query", error, help);
+        let read = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(given) = read.map_err(|error| wrong(error.body_text()))?;
+        let known = [names::<A>(), names::<B>(), names::<C>()].concat();
+        for (i, (name, _)) in given.iter().enumerate() {
+            if !known.contains(name) {
+                return Err(wrong(format!("{name} is no parameter here: there are {}", known.join(", "))));
+            }
+            if given[..i].iter().any(|before| before.0 == *name) {
+                return Err(wrong(format!("{name} is given twice")));
+            }
+        }
+        let given: Json = given.into_iter().map(|(name, value)| (name, Json::String(value))).collect();
+        let part = |error: serde_json::Error| wrong(error.to_string());
+        Ok(Params(
+            A::deserialize(&given).map_err(part)?,
+            B::deserialize(&given).map_err(part)?,
+            C::deserialize(&given).map_err(part)?,
+        ))
+    }
+}
+
+fn names<T: IntoParams>() -> Vec<String> {
+    T::into_params(|| Some(ParameterIn::Query)).into_iter().map(|p| p.name).collect()
+}
+
+/// Which part of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageParams {
+    /// Items before the page, 0 if not given
+    offset: Option<String>,
+    /// Items in the page at most: 1 to 1000, 100 if not given; of memory up to 10000
+    limit: Option<String>,
+}
+
+impl PageParams {
+    /// Offset and limit.
+    pub(super) fn page(&self, most: usize) -> Result<(usize, usize), Problem> {
+        let offset = parse("offset", self.offset.as_deref(), "give how many items come before the page")?.unwrap_or(0);
+        let help = "give how many items the page has at most";
+        let limit = parse("limit", self.limit.as_deref(), help)?.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=most).contains(&limit) {
+            let help = format!("give 1 to {most}, and ask for the next page with offset");
+            return Err(Problem::bad("limit", format!("limit={limit} is no size of a page"), help));
+        }
+        Ok((offset, limit))
+    }
+}
+
+/// Which evaluations.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Only for these tokens, counted from 0 through the session: `7`, `7..9`, `7..`
+    tokens: Option<String>,
+    /// Only in these evaluations: `7`, `7..9`, `7..`
+    evals: Option<String>,
+}
+
+impl Which {
+    pub(super) fn tokens(&self) -> Result<Option<Numbers>, Problem> {
+        numbers("tokens", self.tokens.as_deref())
+    }
+
+    pub(super) fn evals(&self) -> Result<Option<Numbers>, Problem> {
+        numbers("evals", self.evals.as_deref())
+    }
+
+    /// A filter that lets through all operators of these evaluations.
+    pub(super) fn filter(&self) -> Result<Filter, Problem> {
+        Ok(Filter { tokens: self.tokens()?, evals: self.evals()?, ..Filter::default() })
     }
 }
 
@@ -61,17 +149,6 @@ pub(super) fn glob(field: &str, text: Option<&str>, ignore_case: bool) -> Result
     text.map(built).transpose()
 }
 
-/// Offset and limit of a page.
-pub(super) fn page(offset: Option<&str>, limit: Option<&str>) -> Result<(usize, usize), Problem> {
-    let offset = parse("offset", offset, "give how many items come before the page")?.unwrap_or(0);
-    let limit = parse("limit", limit, "give how many items the page has at most")?.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        let help = format!("give 1 to {MAX_LIMIT}, and ask for the next page with offset");
-        return Err(Problem::bad("limit", format!("limit={limit} is no size of a page"), help));
-    }
-    Ok((offset, limit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +158,9 @@ mod tests {
         let field = |problem: Option<Problem>| problem.map(|p| (p.status, p.field.unwrap()));
         let bad = |field: &str| Some((400, field.to_owned()));
         assert_eq!(field(numbers("layer", Some("x")).err()), bad("layer"));
+        let page = |offset: Option<&str>, limit: Option<&str>| {
+            PageParams { offset: offset.map(Into::into), limit: limit.map(Into::into) }.page(MAX_LIMIT)
+        };
         assert_eq!(field(page(Some("-1"), None).err()), bad("offset"));
         for limit in ["0", "1001", "x", ""] {
             assert_eq!(field(page(None, Some(limit)).err()), bad("limit"));

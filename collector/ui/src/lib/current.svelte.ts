@@ -70,6 +70,8 @@ class Current {
     const before = this.graph;
     if (selection.node === null || !before || before.graph === next.graph || !this.node) return;
     const { name, op } = this.node;
+    // Selected by its name together with a token of another graph: the number is of that graph already.
+    if (selection.tensor !== null && selection.tensor !== name) return;
     const same = (t: GraphTensor) => t.name === name && t.op === op;
     const nth = before.tensors.filter(same).findIndex((t) => t.id === selection.node);
     const found = next.tensors.filter(same);

@@ -19,6 +19,12 @@ export interface Selected {
   tensor: string | null;
   /** The session to compare with. */
   other: string | null;
+  /** What the trace table filters by beside the selection, in its own words. */
+  filter: string | null;
+  /** What the trace table is sorted by, as the server says it: `-duration`. */
+  sort: string | null;
+  /** What is compared, in the words of that view. */
+  compare: string | null;
   views: View[];
 }
 
@@ -30,6 +36,9 @@ const NOTHING: Selected = {
   node: null,
   tensor: null,
   other: null,
+  filter: null,
+  sort: null,
+  compare: null,
   views: ['graph'],
 };
 
@@ -56,6 +65,9 @@ export function parse(search: string): Selected {
     node: number(p.get('node')),
     tensor: p.get('tensor'),
     other: p.get('with'),
+    filter: p.get('filter'),
+    sort: p.get('sort'),
+    compare: p.get('compare'),
     views: views.length ? [...new Set(views)].slice(0, 2) : NOTHING.views,
   };
 }
@@ -72,6 +84,9 @@ export function format(s: Selected): string {
   put('node', s.node);
   put('tensor', s.tensor);
   put('with', s.other);
+  put('filter', s.filter);
+  put('sort', s.sort);
+  put('compare', s.compare);
   return `?${p.toString().replace(/%20/g, '+')}`;
 }
 
@@ -88,6 +103,9 @@ class Selection implements Selected {
   node = $state<number | null>(null);
   tensor = $state<string | null>(null);
   other = $state<string | null>(null);
+  filter = $state<string | null>(null);
+  sort = $state<string | null>(null);
+  compare = $state<string | null>(null);
   views = $state.raw<View[]>(['graph']);
 
   constructor() {

@@ -186,6 +186,8 @@ export interface Operator {
   t_ns: number;
   dur_ns: number | null;
   fused_into?: number;
+  /** The run that computed it, if it has no time of its own. */
+  run?: { number: number; t_ns: number; dur_ns: number };
   dst: {
     type: string;
     ne: [number, number, number, number];
@@ -284,24 +286,41 @@ export interface AccessPattern {
   span_bytes: number;
 }
 
+/** All of one of two sessions that are compared. */
+export interface ComparedSession {
+  trace: string;
+  tokens: number;
+  evaluations: number;
+  /** Time of the evaluations, and the part of it that is operators' own. */
+  ns: number;
+  operator_ns: number;
+  ns_per_token: number | null;
+}
+
 export interface ComparedSide {
   count: number;
   ns: number;
-  ns_per_token: number;
+  ns_per_token: number | null;
   bytes: number;
+}
+
+export interface ComparedRow {
+  key: string;
+  name?: string;
+  op?: string;
+  layer?: number;
+  a: ComparedSide | null;
+  b: ComparedSide | null;
+  difference_ns_per_token: number | null;
+  ratio: number | null;
 }
 
 export interface Comparison {
   by: 'op' | 'layer' | 'tensor';
-  a: string;
-  b: string;
-  rows: {
-    key: string;
-    a: ComparedSide | null;
-    b: ComparedSide | null;
-    difference_ns_per_token: number;
-    ratio: number | null;
-  }[];
-  unmatched_a: number;
-  unmatched_b: number;
+  phase: Phase | null;
+  a: ComparedSession;
+  b: ComparedSession;
+  rows: ComparedRow[];
+  unmatched_a: string[];
+  unmatched_b: string[];
 }

@@ -1,0 +1,84 @@
+//! What was read from the file, by block of evaluations, up to a number of bytes.
+
+use super::lock;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+struct Kept<T> {
+    of: HashMap<usize, (Arc<T>, usize)>,
+    /// Blocks in the order in which they came.
+    order: VecDeque<usize>,
+    bytes: usize,
+}
+
+/// Blocks of `T`.
+pub(super) struct Cache<T> {
+    limit: usize,
+    kept: Mutex<Kept<T>>,
+}
+
+impl<T> Cache<T> {
+    /// A cache of about `limit` bytes.
+    pub fn new(limit: usize) -> Cache<T> {
+        Cache { limit, kept: Mutex::new(Kept { of: HashMap::new(), order: VecDeque::new(), bytes: 0 }) }
+    }
+
+    /// A block, if it is there and `is_enough`: the last block of a growing table was kept when it was shorter.
+    pub fn get(&self, block: usize, is_enough: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        let kept = lock(&self.kept);
+        kept.of.get(&block).map(|(found, _)| found).filter(|found| is_enough(found)).cloned()
+    }
+
+    /// Keeps a block. Where there is no room for it, the oldest give way if it `matters`, as it does to somebody who
+    /// turns pages; who reads everything once does not drive out what others read again.
+    pub fn put(&self, block: usize, value: T, bytes: usize, matters: bool) -> Arc<T> {
+        let value = Arc::new(value);
+        let mut kept = lock(&self.kept);
+        if let Some((_, before)) = kept.of.remove(&block) {
+            kept.bytes -= before;
+            kept.order.retain(|&b| b != block);
+        }
+        while matters && kept.bytes + bytes > self.limit {
+            let Some(oldest) = kept.order.pop_front() else { break };
+            if let Some((_, before)) = kept.of.remove(&oldest) {
+                kept.bytes -= before;
+            }
+        }
+        if kept.bytes + bytes <= self.limit {
+            kept.of.insert(block, (Arc::clone(&value), bytes));
+            kept.order.push_back(block);
+            kept.bytes += bytes;
+        }
+        value
+    }
+
+    /// Whether little more goes in.
+    pub fn is_full(&self) -> bool {
+        let kept = lock(&self.kept);
+        let of_one = kept.bytes.checked_div(kept.of.len()).unwrap_or(0);
+        kept.bytes + of_one > self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_give_way_and_the_limit_holds() {
+        let cache = Cache::new(10);
+        let there = |cache: &Cache<u32>| (0..6).filter(|&b| cache.get(b, |_| true).is_some()).collect::<Vec<_>>();
+        for block in 0..4 {
+            cache.put(block, block as u32, 3, true);
+        }
+        assert_eq!(there(&cache), [1, 2, 3]);
+        assert!(cache.is_full());
+        cache.put(4, 4, 3, false);
+        assert_eq!(there(&cache), [1, 2, 3], "what is read once does not drive out others");
+        cache.put(2, 20, 4, true);
+        assert_eq!((there(&cache), *cache.get(2, |_| true).unwrap()), (vec![1, 2, 3], 20), "it is replaced");
+        assert!(cache.get(2, |&v| v > 20).is_none());
+        assert_eq!(*cache.put(5, 5, 11, true), 5);
+        assert_eq!(there(&cache), [0; 0], "too large to be kept at all");
+    }
+}
