@@ -150,7 +150,7 @@ export function draw(context: CanvasRenderingContext2D, scene: Scene, memory: st
   context.font = `${FONT}px ${color.mono}`;
   context.textBaseline = 'middle';
   overview(context, scene);
-  if (layout.places) places(context, scene, layout.places);
+  if (layout.places) places(context, scene, layout.places, memory);
   if (layout.bands) layers(context, scene, layout.bands);
   heatCells(context, scene, layout.cells, scene.window, true);
   if (layout.pages && scene.states) pages(context, scene, layout.pages, scene.states);
@@ -235,7 +235,7 @@ function heatCells(context: CanvasRenderingContext2D, scene: Scene, row: Row, wi
   });
 }
 
-function places(context: CanvasRenderingContext2D, scene: Scene, row: Row) {
+function places(context: CanvasRenderingContext2D, scene: Scene, row: Row, memory: string) {
   const { axis, ink: color, width } = scene;
   for (const span of axis.spans) {
     const left = Math.max(0, at(scene, span.base));
@@ -245,7 +245,7 @@ function places(context: CanvasRenderingContext2D, scene: Scene, row: Row) {
     context.fillRect(left, row.y, Math.max(1, right - left - 1), row.h);
     context.fillStyle = color.text;
     const size = ` ${bytes(span.bytes)}`;
-    const name = fileName(span.place);
+    const name = memory === 'DISK' ? fileName(span.place) : span.place;
     const all = (name.length + size.length) * ADVANCE < right - left - 8;
     context.fillText(fit(all ? name + size : name, right - left - 8), left + 5, row.y + row.h / 2 + 0.5);
   }
