@@ -17,8 +17,13 @@ describe('the axis', () => {
   it('puts buffers one after the other, and finds back to the very byte of a high address', () => {
     const axis = Axis.of(
       'BUFFER',
-      [place('BUFFER', 'CPU', HIGH, HIGH + 100), place('DISK', 'f', 0, 9), place('BUFFER', 'KV', 4096, 5096)],
-      [],
+      [place('DISK', 'f', 0, 9)],
+      [
+        region('BUFFER', 'CPU', HIGH + 40, 60),
+        region('BUFFER', 'CPU', HIGH, 10),
+        region('DISK', 'f', 1, 2),
+        region('BUFFER', 'KV', 4096, 1000),
+      ],
     );
     expect(axis.total).toBe(1100);
     expect(axis.position('CPU', HIGH + 99)).toBe(99);
@@ -41,9 +46,14 @@ describe('the axis', () => {
     ]);
   });
 
-  it('keeps two buffers of one name apart', () => {
-    const axis = Axis.of('BUFFER', [place('BUFFER', 'KV', 0, 10), place('BUFFER', 'KV', HIGH, HIGH + 10)], []);
-    expect([axis.position('KV', 3), axis.position('KV', HIGH + 3)]).toEqual([3, 13]);
+  it('leaves out the hole between two buffers of one name, but not what a buffer has between its tensors', () => {
+    const spans = (...regions: Region[]) => Axis.of('BUFFER', [], regions).spans.map((s) => [s.start, s.bytes]);
+    expect(spans(region('BUFFER', 'KV', 0, 10), region('BUFFER', 'KV', HIGH, 10))).toEqual([
+      [0, 10],
+      [HIGH, 10],
+    ]);
+    expect(spans(region('BUFFER', 'KV', 0, 10), region('BUFFER', 'KV', 2 ** 24, 10))).toEqual([[0, 2 ** 24 + 10]]);
+    expect(spans(region('BUFFER', 'KV', 0, 2 ** 30), region('BUFFER', 'KV', 3 * 2 ** 29, 10)).length).toBe(1);
   });
 });
 
@@ -75,7 +85,7 @@ describe('the window', () => {
   });
 
   it('has marks at round offsets of each place, and not too many', () => {
-    const axis = Axis.of('BUFFER', [place('BUFFER', 'a', 1000, 1300), place('BUFFER', 'b', 5000, 5300)], []);
+    const axis = Axis.of('BUFFER', [], [region('BUFFER', 'a', 1000, 300), region('BUFFER', 'b', 5000, 300)]);
     const marks = ticks(axis, whole(axis.total), 8);
     expect(marks.map((m) => m.byte)).toEqual([1000, 1128, 1256, 5000, 5128, 5256]);
     expect(marks.map((m) => m.position)).toEqual([0, 128, 256, 300, 428, 556]);

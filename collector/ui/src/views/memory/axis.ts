@@ -21,6 +21,35 @@ export interface Window {
   bytes: number;
 }
 
+interface Piece {
+  start: number;
+  end: number;
+}
+
+/** A hole of this many bytes parts two buffers of one name, of which one came after the other. */
+const HOLE = 64 * 2 ** 20;
+
+/** The memory that pieces are of: what has a hole between that is greater than all of them is not one. */
+function allocations(pieces: Piece[]): Piece[] {
+  const joined: Piece[] = [];
+  for (const piece of pieces.sort((a, b) => a.start - b.start)) {
+    const last = joined.at(-1);
+    if (last && piece.start <= last.end) last.end = Math.max(last.end, piece.end);
+    else joined.push({ ...piece });
+  }
+  const hole = Math.max(
+    HOLE,
+    joined.reduce((n, piece) => n + piece.end - piece.start, 0),
+  );
+  const found: Piece[] = [];
+  for (const piece of joined) {
+    const last = found.at(-1);
+    if (last && piece.start - last.end < hole) last.end = piece.end;
+    else found.push(piece);
+  }
+  return found;
+}
+
 export class Axis {
   readonly total: number;
 
@@ -29,31 +58,27 @@ export class Axis {
     this.total = last ? last.base + last.bytes : 0;
   }
 
-  /** The files or the buffers that a session has; a place that grew holds all regions that are known of it. */
+  /** Files from their first byte to their last, as far as `places` knows it; buffers where something was read. */
   static of(memory: Memory, places: readonly PlaceSummary[], regions: readonly Region[]): Axis {
-    const spans = places
-      .filter((p) => p.memory === memory && p.end > p.start)
-      .map((p) => ({ place: p.place, start: p.start, end: p.end }));
+    const byPlace = new Map<string, Piece[]>();
+    for (const { memory: of, place, end } of places) {
+      if (of === 'DISK' && memory === of && end > 0) byPlace.set(place, [{ start: 0, end }]);
+    }
     for (const region of regions) {
       if (region.memory !== memory || region.bytes <= 0) continue;
-      const end = region.start + region.bytes;
-      const away = (s: { start: number; end: number }) => Math.max(0, s.start - region.start, end - s.end);
-      const same = spans.filter((s) => s.place === region.place);
-      const nearest = same.reduce((a, b) => (away(b) < away(a) ? b : a), same[0]);
-      if (!nearest) spans.push({ place: region.place, start: memory === 'DISK' ? 0 : region.start, end });
-      else if (away(nearest) > 0) {
-        nearest.start = Math.min(nearest.start, region.start);
-        nearest.end = Math.max(nearest.end, end);
-      }
+      const known = byPlace.get(region.place) ?? [];
+      if (known.length === 0) byPlace.set(region.place, known);
+      known.push({ start: memory === 'DISK' ? 0 : region.start, end: region.start + region.bytes });
     }
     let base = 0;
-    return new Axis(
-      spans.map(({ place, start, end }) => {
-        const span = { place, start, bytes: end - start, base };
-        base += span.bytes;
-        return span;
-      }),
-    );
+    const spans: Span[] = [];
+    for (const [place, known] of byPlace) {
+      for (const { start, end } of allocations(known)) {
+        spans.push({ place, start, bytes: end - start, base });
+        base += end - start;
+      }
+    }
+    return new Axis(spans);
   }
 
   /** Where a byte of a place is on the axis. */

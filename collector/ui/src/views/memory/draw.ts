@@ -1,6 +1,6 @@
 // Draws a track: the strip of the whole axis, places and layers, the cells, the pages in memory, and the marks of the axis.
 import { themeColor } from '../../lib/colors';
-import { bytes, fileName, hex } from '../../lib/format';
+import { bytes, count, fileName, hex } from '../../lib/format';
 import { ticks, whole, type Axis, type Tick, type Window } from './axis';
 import type { Band, Cells, Placed } from './cells';
 import { columns, runs } from './columns';
@@ -16,14 +16,14 @@ export interface Row {
 export interface Layout {
   overview: Row;
   places: Row | null;
-  bands: Row;
+  bands: Row | null;
   cells: Row;
   pages: Row | null;
   axis: Row;
 }
 
 /** Rows for a height: the cells get what the others leave. */
-export function layout(height: number, places: boolean, pages: boolean): Layout {
+export function layout(height: number, places: boolean, bands: boolean, pages: boolean): Layout {
   let y = 0;
   const row = (h: number, gap: number): Row => {
     const made = { y, h };
@@ -32,7 +32,7 @@ export function layout(height: number, places: boolean, pages: boolean): Layout 
   };
   const overview = row(12, 4);
   const placesRow = places ? row(15, 2) : null;
-  const bandsRow = row(14, 2);
+  const bandsRow = bands ? row(14, 2) : null;
   const below = 17 + (pages ? 17 : 0);
   const cellsRow = row(Math.max(18, height - y - below), 3);
   const pagesRow = pages ? row(14, 2) : null;
@@ -115,20 +115,32 @@ const FONT = 11;
 /** Width of a character of the monospaced font, in its height. */
 const ADVANCE = 0.602 * FONT;
 
-/** As much of a name as fits: all of it, what is special about it, the begin of that, or nothing. */
-export function fit(name: string, width: number): string {
+/** As much of a name as fits: all of it, what is special about it, the begin of that, or nothing. An expert keeps its
+ * number. */
+export function fit(name: string, width: number, expert: number | null = null): string {
   const room = Math.floor(width / ADVANCE);
-  if (name.length <= room) return name;
+  const end = expert === null ? '' : ` #${expert}`;
   const short = name.replace(/^blk\.\d+\./, '').replace(/\.(weight|bias)$/, '');
-  if (short.length <= room) return short;
-  return room >= 4 ? `${short.slice(0, room - 1)}…` : '';
+  const whole = [expert === null ? name : `${name} · expert ${expert}`, name + end, short + end];
+  const found = whole.find((text) => text.length <= room);
+  if (found !== undefined) return found;
+  const left = room - 1 - end.length;
+  if (left >= 3) return `${short.slice(0, left)}…${end}`;
+  return end && end.length - 1 <= room ? end.slice(1) : '';
 }
+
+const UNITS: [number, string][] = [
+  [2 ** 40, 'TiB'],
+  [2 ** 30, 'GiB'],
+  [2 ** 20, 'MiB'],
+];
 
 /** An offset or address of a mark, as exact as the distance of the marks asks for. */
 export function tickLabel(tick: Tick, memory: string): string {
   const offset = tick.byte - tick.span.start;
-  if (memory === 'DISK') return tick.step >= 2 ** 20 || tick.byte === 0 ? bytes(tick.byte) : hex(tick.byte);
-  return tick.step >= 2 ** 20 && offset > 0 ? `+${bytes(offset)}` : hex(tick.byte);
+  const [unit, name] = UNITS.find(([unit]) => tick.step >= unit) ?? [0, ''];
+  if (offset === 0 || unit === 0) return memory === 'DISK' && offset === 0 ? '0' : hex(tick.byte);
+  return `${memory === 'DISK' ? '' : '+'}${count(offset / unit)} ${name}`;
 }
 
 export function draw(context: CanvasRenderingContext2D, scene: Scene, memory: string) {
@@ -138,8 +150,8 @@ export function draw(context: CanvasRenderingContext2D, scene: Scene, memory: st
   context.font = `${FONT}px ${color.mono}`;
   context.textBaseline = 'middle';
   overview(context, scene);
-  if (layout.places) places(context, scene, layout.places);
-  layers(context, scene);
+  if (layout.places) places(context, scene, layout.places, memory);
+  if (layout.bands) layers(context, scene, layout.bands);
   heatCells(context, scene, layout.cells, scene.window, true);
   if (layout.pages && scene.states) pages(context, scene, layout.pages, scene.states);
   marks(context, scene, memory);
@@ -208,11 +220,10 @@ function heatCells(context: CanvasRenderingContext2D, scene: Scene, row: Row, wi
     if (wide < 30) return;
     const region = placed.items[cells.top[cell]];
     const many = cells.count[cell] - 1;
-    const name = region.expert === null ? region.name : `${region.name} · expert ${region.expert}`;
     context.fillStyle = cells.lit[cell] ? palette.ink[shade] : color.muted;
     const two = row.h >= 40;
     const middle = row.y + row.h / 2;
-    context.fillText(fit(name, wide - 9), left + 5, two ? middle - 7 : middle);
+    context.fillText(fit(region.name, wide - 9, region.expert), left + 5, two ? middle - 7 : middle);
     if (!two) return;
     const value =
       scale.metric === 'accesses' ? `${label('accesses', cells.value[cell])}×` : label(scale.metric, cells.value[cell]);
@@ -224,7 +235,7 @@ function heatCells(context: CanvasRenderingContext2D, scene: Scene, row: Row, wi
   });
 }
 
-function places(context: CanvasRenderingContext2D, scene: Scene, row: Row) {
+function places(context: CanvasRenderingContext2D, scene: Scene, row: Row, memory: string) {
   const { axis, ink: color, width } = scene;
   for (const span of axis.spans) {
     const left = Math.max(0, at(scene, span.base));
@@ -234,15 +245,14 @@ function places(context: CanvasRenderingContext2D, scene: Scene, row: Row) {
     context.fillRect(left, row.y, Math.max(1, right - left - 1), row.h);
     context.fillStyle = color.text;
     const size = ` ${bytes(span.bytes)}`;
-    const name = fileName(span.place);
+    const name = memory === 'DISK' ? fileName(span.place) : span.place;
     const all = (name.length + size.length) * ADVANCE < right - left - 8;
     context.fillText(fit(all ? name + size : name, right - left - 8), left + 5, row.y + row.h / 2 + 0.5);
   }
 }
 
-function layers(context: CanvasRenderingContext2D, scene: Scene) {
-  const { layout, ink: color, width, bands, layer } = scene;
-  const row = layout.bands;
+function layers(context: CanvasRenderingContext2D, scene: Scene, row: Row) {
+  const { ink: color, width, bands, layer } = scene;
   let drawn = -1;
   for (const band of bands) {
     const [from, to] = [at(scene, band.from), at(scene, band.to)];

@@ -1,6 +1,7 @@
 // Colours, labels and page faults.
 import { describe, expect, it } from 'vitest';
-import { fit } from './draw';
+import { Axis } from './axis';
+import { fit, tickLabel } from './draw';
 import { heat, label, palette, step } from './heat';
 import { faultColumns, sumFaults } from './faults';
 import { Timeline } from '../../lib/timeline';
@@ -34,7 +35,20 @@ it('names are cut to what says most', () => {
   expect(fit('blk.12.ffn_down.weight', 200)).toBe('blk.12.ffn_down.weight');
   expect(fit('blk.12.ffn_down.weight', 80)).toBe('ffn_down');
   expect(fit('blk.12.ffn_down.weight', 40)).toBe('ffn_d…');
+  expect(fit('blk.1.ffn_up_exps.weight', 100, 12)).toBe('ffn_up_exps #12');
+  expect(fit('blk.1.ffn_up_exps.weight', 80, 12)).toBe('ffn_up_… #12');
+  expect(fit('blk.1.ffn_up_exps.weight', 30, 12)).toBe('#12');
   expect(fit('blk.12.ffn_down.weight', 20)).toBe('');
+});
+
+it('marks of the axis differ from each other, however great the file', () => {
+  const axis = new Axis([{ place: 'f', start: 0, bytes: 2 ** 40, base: 0 }]);
+  const at = (byte: number, step: number) => tickLabel({ position: byte, span: axis.spans[0], byte, step }, 'DISK');
+  expect([at(0, 1), at(2 ** 24, 2 ** 24), at(6831 * 2 ** 20, 2 ** 20)]).toEqual(['0', '16 MiB', '6,831 MiB']);
+  expect(at(0x1e64840, 64)).toBe('0x1e64840');
+  const buffer = { place: 'b', start: 0x7eff_0000_0000, bytes: 2 ** 30, base: 0 };
+  const label = (byte: number) => tickLabel({ position: 0, span: buffer, byte, step: 2 ** 20 }, 'BUFFER');
+  expect([label(buffer.start), label(buffer.start + 2 ** 21)]).toEqual(['0x7eff00000000', '+2 MiB']);
 });
 
 it('page faults of an evaluation are as wide as its tokens', () => {

@@ -38,6 +38,7 @@ export class Reads {
   private shown: Wanted | null = null;
   private wholeLength = 0;
   private next: Wanted | null = null;
+  private underWay: Wanted | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private asked = 0;
   private askedWhole = 0;
@@ -66,7 +67,7 @@ export class Reads {
       Object.assign(this, { session: wanted.session, shown: null, next: null, ready: false, asked: 0, askedWhole: 0 });
       Object.assign(this, { regions: [], whole: [], places: [], error: null, wholeLength: 0 });
     }
-    const was = this.next ?? this.shown;
+    const was = this.next ?? this.underWay ?? this.shown;
     if (was && same(was, wanted) && !this.error) return;
     this.next = wanted;
     this.plan();
@@ -84,6 +85,7 @@ export class Reads {
     const wanted = this.next;
     if (!wanted) return;
     this.next = null;
+    this.underWay = wanted;
     this.loading = true;
     this.asked = Date.now();
     const abort = (this.abort = new AbortController());
@@ -92,23 +94,22 @@ export class Reads {
       getAll<Region>(`${path}/memory`, { tokens: tokens && rangeText(tokens), limit: LIMIT }, abort.signal);
     try {
       const aside = wanted.length !== this.wholeLength && Date.now() >= this.askedWhole + ASIDE;
-      const [regions, places] = await Promise.all([
+      const all = wanted.tokens === null || aside;
+      const [regions, whole, places] = await Promise.all([
         memory(wanted.tokens),
-        wanted.tokens === null || aside ? get<PlaceSummary[]>(`${path}/places`, {}, abort.signal) : this.places,
+        wanted.tokens !== null && aside ? memory(null) : null,
+        all ? get<PlaceSummary[]>(`${path}/places`, {}, abort.signal) : this.places,
       ]);
       if (abort.signal.aborted) return;
-      const change = { regions, places, tokens: wanted.tokens, shown: wanted, error: null, ready: true };
-      Object.assign(this, change, wanted.tokens === null ? { whole: regions, wholeLength: wanted.length } : {});
-      if (wanted.tokens === null || !aside) return;
-      this.askedWhole = Date.now();
-      const whole = await memory(null);
-      if (!abort.signal.aborted) Object.assign(this, { whole, wholeLength: wanted.length });
+      Object.assign(this, { regions, places, tokens: wanted.tokens, shown: wanted, error: null, ready: true });
+      if (all) Object.assign(this, { whole: whole ?? regions, wholeLength: wanted.length, askedWhole: Date.now() });
     } catch (error) {
       if (abort.signal.aborted) return;
       this.error = error instanceof ApiError ? error : new ApiError(0, String(error), 'reload the page');
     } finally {
       if (this.abort === abort) {
         this.loading = false;
+        this.underWay = null;
         this.plan();
       }
     }
