@@ -23,6 +23,8 @@ class Keys {
   handle(event: KeyboardEvent) {
     const target = event.target as HTMLElement | null;
     const typing = target?.closest('input, select, textarea, [contenteditable]');
+    // A dialog has the keys to itself: Esc closes it.
+    if (target?.closest('dialog[open]')) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     if (typing && event.key !== 'Escape') return;
     // A button that has the focus is pressed with these.

@@ -30,6 +30,8 @@ export class Blocks<T> {
   private wanted: [number, number] = [0, 0];
   private timer: ReturnType<typeof setTimeout> | undefined;
   private counting: AbortController | null = null;
+  /** The block that did not come. */
+  private failed = -1;
   private closed = false;
 
   constructor(private readonly fetch: Fetch<T>) {}
@@ -42,6 +44,7 @@ export class Blocks<T> {
   /** Says which rows are in view: they are loaded, and requests for others are cancelled. */
   want(first: number, last: number) {
     this.wanted = [Math.floor(Math.max(0, first) / BLOCK), Math.floor(Math.max(0, last) / BLOCK)];
+    if (this.failed >= 0 && (this.failed < this.wanted[0] || this.failed > this.wanted[1])) this.forget();
     for (const [block, abort] of this.pending) {
       if (block >= this.wanted[0] && block <= this.wanted[1]) continue;
       abort.abort();
@@ -79,6 +82,7 @@ export class Blocks<T> {
       this.version++;
     } catch (error) {
       if (abort.signal.aborted) return;
+      this.failed = block;
       this.error = error instanceof ApiError ? error : new ApiError(0, String(error), 'try again');
     } finally {
       if (this.pending.get(block) === abort) this.pending.delete(block);
@@ -107,8 +111,13 @@ export class Blocks<T> {
 
   /** Asks again for what has failed. */
   retry() {
-    this.error = null;
+    this.forget();
     this.load();
+  }
+
+  private forget() {
+    this.failed = -1;
+    this.error = null;
   }
 
   /** Cancels all; nothing more comes. */

@@ -88,6 +88,17 @@ describe('rows in blocks', () => {
     expect([asked[3].offset, blocks.row(389), asked.length]).toEqual([BLOCK, 389, 4]);
   });
 
+  it('forgets what did not come once it is out of view', async () => {
+    const { blocks, asked, look } = list();
+    await look(0, 10);
+    await asked[0].answer(200_000);
+    await look(150_000, 150_010);
+    await asked[1].fail(new ApiError(400, 'too far', 'filter', 'offset'));
+    expect(blocks.error?.field).toBe('offset');
+    await look(400, 410);
+    expect([blocks.error, asked[2].offset]).toEqual([null, 400]);
+  });
+
   it('stops at an error until it is told to try again', async () => {
     const { blocks, asked, look } = list();
     await look(0, 10);

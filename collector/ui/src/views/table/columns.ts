@@ -7,6 +7,8 @@ export interface Column {
   help: string;
   /** Pixels, at least. */
   width: number;
+  /** The same where the table has only a part of the page. */
+  narrow?: number;
   /** Its part of the width that is left over. */
   grows?: number;
   numeric?: boolean;
@@ -15,16 +17,17 @@ export interface Column {
 }
 
 export const COLUMNS: readonly Column[] = [
-  { id: 'token', title: 'token', help: 'number and text of the token', width: 112, sort: 'token' },
-  { id: 'phase', title: 'phase', help: 'PROMPT or GENERATE', width: 72, sort: 'phase' },
+  { id: 'token', title: 'token', help: 'number and text of the token', width: 112, narrow: 88, sort: 'token' },
+  { id: 'phase', title: 'phase', help: 'PROMPT or GENERATE', width: 72, narrow: 46, sort: 'phase' },
   { id: 'layer', title: 'layer', help: 'layer of the model', width: 46, numeric: true, sort: 'layer' },
-  { id: 'op', title: 'op', help: 'kind of operator', width: 114, sort: 'op' },
-  { id: 'name', title: 'name', help: 'name of what it computed', width: 120, grows: 3, sort: 'name' },
+  { id: 'op', title: 'op', help: 'kind of operator', width: 114, narrow: 98, sort: 'op' },
+  { id: 'name', title: 'name', help: 'name of what it computed', width: 120, narrow: 104, grows: 3, sort: 'name' },
   {
     id: 'duration',
     title: 'duration',
     help: 'its own time; the bar is its part of the longest one around',
     width: 108,
+    narrow: 98,
     grows: 2,
     numeric: true,
     sort: 'duration',
@@ -42,6 +45,8 @@ export const COLUMNS: readonly Column[] = [
   { id: 'device', title: 'device', help: 'what computed it', width: 54 },
 ];
 
+/** A table that is narrower than this has narrow columns. */
+export const NARROW = 720;
 /** Narrower than this no column gets. */
 export const MIN_WIDTH = 36;
 
