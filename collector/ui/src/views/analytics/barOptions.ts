@@ -2,7 +2,7 @@
 import { opColor } from '../../lib/colors';
 import { bytes, percent, time } from '../../lib/format';
 import type { Histogram, LayerSum, OpSum, Phase } from '../../lib/types';
-import { amounts, axisName, names, type Look, type Option } from './look';
+import { amounts, axisName, frame, names, type Look, type Option } from './look';
 
 /** What a layer is called; what is in none is `rest`. */
 export function layerName(layer: number | null): string {
@@ -31,10 +31,10 @@ export function layerOption(layers: LayerSum[], evaluations: number, selected: n
   const weights = roundBytes(Math.max(0, ...layers.map((sum) => sum.weight_bytes)), 2);
   const labels = layers.map((sum) => layerName(sum.layer));
   const picked = (sum: LayerSum) => selected !== null && sum.layer === selected;
+  const at = layers.findIndex(picked);
   const item = (sum: LayerSum, color: string) => ({
     color,
-    opacity: selected === null || picked(sum) ? 1 : 0.55,
-    ...(picked(sum) ? { borderColor: colors.select, borderWidth: 2 } : {}),
+    opacity: selected === null || picked(sum) ? 1 : 0.6,
   });
   const title = (text: string, top: number) => ({
     text,
@@ -86,6 +86,8 @@ export function layerOption(layers: LayerSum[], evaluations: number, selected: n
         barCategoryGap: '22%',
         data: layers.map((sum) => ({ value: sum.weight_bytes, itemStyle: item(sum, colors.disk) })),
       },
+      // The third axis of amounts is the one of the second chart.
+      ...(at < 0 ? [] : [frame(colors, [at, at], null, 0, 0), frame(colors, [at, at], null, 1, 2)]),
     ],
   };
 }
