@@ -2,7 +2,7 @@
 import { opColor } from '../../lib/colors';
 import { bytes, percent, time } from '../../lib/format';
 import type { Histogram, LayerSum, OpSum, Phase } from '../../lib/types';
-import { amounts, axisName, names, type Look, type Option } from './look';
+import { amounts, axisName, frame, names, type Look, type Option } from './look';
 
 /** What a layer is called; what is in none is `rest`. */
 export function layerName(layer: number | null): string {
@@ -31,10 +31,10 @@ export function layerOption(layers: LayerSum[], evaluations: number, selected: n
   const weights = roundBytes(Math.max(0, ...layers.map((sum) => sum.weight_bytes)), 2);
   const labels = layers.map((sum) => layerName(sum.layer));
   const picked = (sum: LayerSum) => selected !== null && sum.layer === selected;
+  const at = layers.findIndex(picked);
   const item = (sum: LayerSum, color: string) => ({
     color,
-    opacity: selected === null || picked(sum) ? 1 : 0.55,
-    ...(picked(sum) ? { borderColor: colors.select, borderWidth: 2 } : {}),
+    opacity: selected === null || picked(sum) ? 1 : 0.6,
   });
   const title = (text: string, top: number) => ({
     text,
@@ -44,10 +44,7 @@ export function layerOption(layers: LayerSum[], evaluations: number, selected: n
     textStyle: { color: colors.muted, fontSize: 11, fontWeight: 'normal' },
   });
   return {
-    title: [
-      title('time (left: sum, right: average of an evaluation)', 0),
-      title('weights of the layer that were read', 189),
-    ],
+    title: [title('time (left: sum, right: average of an evaluation)', 0), title('weights of the layer', 189)],
     grid: [
       { left: 64, right: 70, top: 20, height: 160, outerBoundsMode: 'none' },
       { left: 64, right: 70, top: 210, height: 54, outerBoundsMode: 'none' },
@@ -86,6 +83,8 @@ export function layerOption(layers: LayerSum[], evaluations: number, selected: n
         barCategoryGap: '22%',
         data: layers.map((sum) => ({ value: sum.weight_bytes, itemStyle: item(sum, colors.disk) })),
       },
+      // The third axis of amounts is the one of the second chart.
+      ...(at < 0 ? [] : [frame(colors, [at, at], null, 0, 0), frame(colors, [at, at], null, 1, 2)]),
     ],
   };
 }
@@ -108,7 +107,8 @@ export function opTotals(sums: OpSum[]): OpTotal[] {
     total.count += sum.count;
     total.ns += sum.ns;
     total.bytes += sum.bytes;
-    total[sum.phase] += sum.ns;
+    // An evaluation without tokens has no phase; as everywhere, it is no answer.
+    total[sum.phase === 'GENERATE' ? 'GENERATE' : 'PROMPT'] += sum.ns;
     totals.set(sum.op, total);
   }
   return [...totals.values()].sort((a, b) => b.ns - a.ns || a.op.localeCompare(b.op));
@@ -202,11 +202,11 @@ export function shareOption(ops: OpTotal[], selected: string | null, colors: Loo
 /** Where on the axis of bins a time is: 2.5 is the middle of the third. */
 export function binPlace(histogram: Histogram, ns: number): number {
   const { bins } = histogram;
-  const at = bins.findIndex((bin) => ns < bin.to);
+  const at = bins.findIndex((bin) => ns <= bin.to);
   if (at < 0) return bins.length;
   const { from, to } = bins[at];
   if (ns <= from) return at;
-  const [low, high] = [Math.log(Math.max(1, from)), Math.log(Math.max(2, to))];
+  const [low, high] = [Math.log(Math.max(1, from)), Math.log(Math.max(2, to + 1))];
   return at + Math.min(1, (Math.log(ns) - low) / Math.max(1e-9, high - low));
 }
 

@@ -83,11 +83,11 @@ interface Drawing {
 }
 
 /** A frame around the selected places of two axes of names: all of the height where `y` is missing. */
-export function frame(colors: Look, x: [number, number], y: [number, number] | null, axis = 0): object {
+export function frame(colors: Look, x: [number, number], y: [number, number] | null, xAxis = 0, yAxis = xAxis): object {
   return {
     type: 'custom',
-    xAxisIndex: axis,
-    yAxisIndex: axis,
+    xAxisIndex: xAxis,
+    yAxisIndex: yAxis,
     silent: true,
     clip: true,
     z: 5,

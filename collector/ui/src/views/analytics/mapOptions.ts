@@ -105,8 +105,8 @@ export function pattern(sequential: number): string {
   return 'Random: most reads begin somewhere else than where the one before ended; read-ahead helps little.';
 }
 
-export function accessOption(access: AccessPattern, tensor: string | null, colors: Look): Option {
-  const largest = access.reads.reduce((max, read) => Math.max(max, read.bytes), 1);
+export function accessOption(reads: AccessPattern['reads'], tensor: string | null, colors: Look): Option {
+  const largest = reads.reduce((max, read) => Math.max(max, read.bytes), 1);
   return {
     grid: { left: 76, right: 34, top: 12, bottom: 38, outerBoundsMode: 'none' },
     tooltip: { trigger: 'item' },
@@ -115,13 +115,13 @@ export function accessOption(access: AccessPattern, tensor: string | null, color
         splitNumber: 5,
         splitLine: { show: false },
         min: 0,
-        ...axisName(colors, 'time within the evaluation', { nameLocation: 'middle', nameGap: 22 }),
+        ...axisName(colors, 'time since the first read', { nameLocation: 'middle', nameGap: 22 }),
       }),
       axisLine: { show: true, lineStyle: { color: colors.line } },
     },
     yAxis: amounts(colors, bytes, {
       min: 0,
-      ...roundBytes(access.reads.reduce((max, read) => Math.max(max, read.offset + read.bytes), 0)),
+      ...roundBytes(reads.reduce((max, read) => Math.max(max, read.offset + read.bytes), 0)),
       ...axisName(colors, 'offset in the file', { nameLocation: 'middle', nameGap: 62 }),
     }),
     series: [
@@ -131,9 +131,9 @@ export function accessOption(access: AccessPattern, tensor: string | null, color
         symbol: 'circle',
         showAllSymbol: true,
         symbolSize: (_: unknown, params: { dataIndex: number }) =>
-          4 + 8 * Math.sqrt((access.reads[params.dataIndex]?.bytes ?? 0) / largest),
+          4 + 8 * Math.sqrt((reads[params.dataIndex]?.bytes ?? 0) / largest),
         emphasis: { scale: 1.5, itemStyle: { borderColor: colors.select, borderWidth: 2 } },
-        data: access.reads.map((read) => ({
+        data: reads.map((read) => ({
           value: [read.t_ns, read.offset],
           itemStyle:
             read.name === tensor

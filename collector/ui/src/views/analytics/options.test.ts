@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { binPlace, opTotals, round, roundBytes } from './barOptions';
 import { plain } from './look';
 import { cell, cells, cellsOf, pattern } from './mapOptions';
+import { exactly } from './scope';
 import { timeline } from './testing';
 import { binLines, binRow, binsOf } from './tokenOption';
 import { binTokens } from './tokens';
@@ -71,16 +72,17 @@ describe('the pictures', () => {
     expect(binLines(one, '<b>')).toEqual([
       'token 0 “<b>” (GENERATE)',
       '3.00 ms',
-      '10.0 operators',
+      '10 operators',
       '300 B DISK, 100 B BUFFER (75.0 % DISK)',
-      '1.00 page faults, 0.00 of them read from disk',
+      '1 page faults, 0 of them read from disk',
     ]);
     expect(binRow(one)).toMatchObject({ token: 0, last_token: 0, phase: 'GENERATE', ms: 3, disk_share: 0.75 });
     const bins = binTokens(timeline([[8, 0, 8]]), [0, 7], 4);
     expect([binsOf(bins, [3, 4]), binsOf(bins, null), binsOf(bins, [9, 9])]).toEqual([[1, 2], null, null]);
   });
 
-  it('take no name for markup', () => {
+  it('take no name for markup, nor for a pattern', () => {
+    expect(exactly('a*[0] {b}\\')).toBe('a\\*\\[0\\] \\{b\\}\\\\');
     expect(plain('{a|x} {y}')).toBe('{\u200ba|x} {y}');
   });
 });

@@ -29,6 +29,8 @@ export class Remote<T> {
   value = $state.raw<T | null>(null);
   error = $state.raw<ApiError | null>(null);
   busy = $state(false);
+  /** Whether nothing has been answered yet. */
+  readonly pending = $derived(this.value === null && this.error === null);
 }
 
 /** `read()`, that changes at most every `ms` milliseconds; to be called in a component. */

@@ -16,3 +16,8 @@ export function toggleOp(op: string) {
 export function toggleLayer(layer: number | null) {
   selection.set({ layer: selection.layer === layer ? null : layer });
 }
+
+/** A name where the server takes a pattern. */
+export function exactly(name: string): string {
+  return name.replace(/[*?[\]{}\\]/g, '\\$&');
+}

@@ -1,5 +1,5 @@
 // The picture of what each token cost: five small charts over one axis of tokens.
-import { bytes, digits, time } from '../../lib/format';
+import { bytes, count, digits, time } from '../../lib/format';
 import type { Range } from '../../lib/selection.svelte';
 import { amounts, frame, names, type Look, type Option } from './look';
 import { ceiling, type TokenBin } from './tokens';
@@ -30,6 +30,9 @@ export function diskShare(bin: TokenBin): number | null {
   return all > 0 ? bin.disk_bytes / all : null;
 }
 
+/** Whole numbers as they are, averages with three digits. */
+const amount = (n: number) => (Number.isInteger(n) ? count(n) : digits(n));
+
 /** What a bin says. */
 export function binLines(bin: TokenBin, text: string | null): string[] {
   const n = tokens(bin);
@@ -39,10 +42,10 @@ export function binLines(bin: TokenBin, text: string | null): string[] {
       ? `token ${bin.first}${text === null ? '' : ` “${text}”`} (${bin.phase})`
       : `tokens ${bin.first} to ${bin.last} (${bin.phase}), average`,
     time(each(bin, bin.ns)) + (n > 1 ? `, slowest ${time(bin.slowest_ns)} (token ${bin.slowest})` : ''),
-    `${digits(each(bin, bin.operators))} operators`,
+    `${amount(each(bin, bin.operators))} operators`,
     `${bytes(each(bin, bin.disk_bytes))} DISK, ${bytes(each(bin, bin.buffer_bytes))} BUFFER` +
       (share === null ? '' : ` (${(100 * share).toFixed(1)} % DISK)`),
-    `${digits(each(bin, bin.minor_faults + bin.major_faults))} page faults, ${digits(each(bin, bin.major_faults))} of them read from disk`,
+    `${amount(each(bin, bin.minor_faults + bin.major_faults))} page faults, ${amount(each(bin, bin.major_faults))} of them read from disk`,
   ];
 }
 

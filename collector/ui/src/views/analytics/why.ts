@@ -29,8 +29,8 @@ export interface Part {
   usual_ns: number;
 }
 
-function middle(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
+function middle(values: Iterable<number>): number {
+  const sorted = Float64Array.from(values).sort();
   const at = sorted.length >> 1;
   return sorted.length === 0 ? 0 : sorted.length % 2 ? sorted[at] : (sorted[at - 1] + sorted[at]) / 2;
 }
@@ -40,19 +40,26 @@ const faults = (timeline: Timeline, seq: number) =>
 
 /** What is usual for a phase. */
 export function usual(timeline: Timeline, phase: Phase): Usual | null {
-  const seqs = [];
+  const seqs: number[] = [];
   for (let seq = 0; seq < timeline.length; seq++) {
     if (timeline.n_tokens[seq] > 0 && phaseOf(timeline, seq) === phase) seqs.push(seq);
   }
   if (seqs.length === 0) return null;
-  seqs.sort((a, b) => perToken(timeline, a) - perToken(timeline, b));
-  const from = Math.max(0, Math.min(seqs.length - USUAL, (seqs.length >> 1) - (USUAL >> 1)));
+  const ns = middle(seqs.map((seq) => perToken(timeline, seq)));
+  const away = (seq: number) => Math.abs(perToken(timeline, seq) - ns);
+  const nearest: number[] = [];
+  for (const seq of seqs) {
+    if (nearest.length === USUAL && away(seq) >= away(nearest[USUAL - 1])) continue;
+    const at = nearest.findIndex((other) => away(other) > away(seq));
+    nearest.splice(at < 0 ? nearest.length : at, 0, seq);
+    nearest.length = Math.min(nearest.length, USUAL);
+  }
   return {
     phase,
-    ns: middle(seqs.map((seq) => perToken(timeline, seq))),
+    ns,
     faults: middle(seqs.map((seq) => faults(timeline, seq))),
     evaluations: seqs.length,
-    seqs: seqs.slice(from, from + USUAL),
+    seqs: nearest,
   };
 }
 
