@@ -1,6 +1,7 @@
 //! The command line: one file a command, which holds its options, its help and what it does.
 
 mod daemon;
+mod diff;
 mod dump;
 mod graph;
 mod info;
@@ -48,6 +49,8 @@ enum Command {
     Leaves(leaves::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
+    /// Compare what a token costs in two traces
+    Diff(diff::Args),
     /// Answer questions about traces over HTTP
     Open(open::Args),
 }
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Open(args) => open::run(args),
     };
     done.unwrap_or_else(|error| {

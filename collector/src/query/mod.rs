@@ -2,6 +2,7 @@
 //! shows a trace asks the same functions.
 
 pub mod buffers;
+pub mod compare;
 pub mod cost;
 pub mod dump;
 pub mod evaluations;
@@ -12,6 +13,7 @@ pub mod leaves;
 pub mod memory;
 pub mod operators;
 pub mod range;
+mod reads;
 mod values;
 mod view;
 

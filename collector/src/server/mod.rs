@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod compare;
 mod graphs;
 mod metrics;
 mod params;

@@ -18,7 +18,8 @@ use utoipa::IntoParams;
 /// Executions that a sorted page may have before it; more have to be filtered away.
 const MAX_SORTED_OFFSET: usize = 100_000;
 
-const PHASES: [(&str, Phase); 2] = [("prompt", Phase::Prompt), ("generate", Phase::Generate)];
+/// Phases by the names of the parameter `phase`.
+pub(super) const PHASES: [(&str, Phase); 2] = [("prompt", Phase::Prompt), ("generate", Phase::Generate)];
 const MEMORIES: [(&str, Memory); 2] = [("disk", Memory::Disk), ("buffer", Memory::Buffer)];
 
 /// Which evaluations.
