@@ -216,13 +216,19 @@ fn the_document_lists_every_route() {
     let session = "/api/v1/sessions/{id}";
     let mut expected =
         vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
-    for list in ["evaluations", "graphs", "graphs/{graph}", "leaves", "memory", "operators"] {
+    expected.push("/api/v1/compare".into());
+    for list in ["evaluations", "export", "graphs", "graphs/{graph}", "leaves", "memory", "operators"] {
         expected.push(format!("{session}/{list}"));
     }
     expected.sort();
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
     for path in paths {
-        let filled = path.replace("{id}", "0").replace("{graph}", "0");
+        let required = match path.rsplit('/').next() {
+            Some("compare") => "?a=0&b=1",
+            Some("export") => "?format=dot&layer=0",
+            _ => "",
+        };
+        let filled = path.replace("{id}", "0").replace("{graph}", "0") + required;
         assert_eq!(server.get(&filled).status, 200, "{path}");
     }
     let parameters = document["paths"][format!("{session}/operators")]["get"]["parameters"].as_array().unwrap();

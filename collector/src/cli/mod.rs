@@ -3,6 +3,7 @@
 mod daemon;
 mod diff;
 mod dump;
+mod export;
 mod graph;
 mod info;
 mod leaves;
@@ -49,6 +50,8 @@ enum Command {
     Leaves(leaves::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
+    /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
+    Export(export::Args),
     /// Compare what a token costs in two traces
     Diff(diff::Args),
     /// Answer questions about traces over HTTP
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),
+        Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Open(args) => open::run(args),
     };

@@ -16,6 +16,8 @@ pub mod range;
 mod reads;
 mod values;
 mod view;
+mod walk;
 
 pub use values::CapturedValue;
 pub use view::{ExpertSlice, GraphView, Place};
+pub(crate) use walk::{DeviceRun, Evaluated, Timed, walk};

@@ -4,7 +4,7 @@
 use super::access::{Access, guard};
 use super::problem::Problem;
 use super::session::Sessions;
-use super::{compare, graphs, metrics, tables};
+use super::{compare, download, graphs, metrics, tables};
 use crate::query::info::{Info, info};
 use axum::Router;
 use axum::extract::{Path, State};
@@ -94,7 +94,8 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(tables::memory))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph))
-        .routes(routes!(compare::sessions));
+        .routes(routes!(compare::sessions))
+        .routes(routes!(download::export));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));
     let (router, document) = all.split_for_parts();
     let document = serde_json::to_string(&document).unwrap_or_default();

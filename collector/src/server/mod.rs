@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod compare;
+mod download;
 mod graphs;
 mod metrics;
 mod params;
