@@ -287,7 +287,7 @@ fn the_document_lists_every_route() {
     let session = "/api/v1/sessions/{id}";
     let mut expected =
         vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
-    expected.push("/api/v1/live".into());
+    expected.extend(["/api/v1/compare".into(), "/api/v1/live".into()]);
     for list in [
         "analytics/access",
         "analytics/histogram",
@@ -296,6 +296,7 @@ fn the_document_lists_every_route() {
         "analytics/ops",
         "evaluations",
         "evaluations/{eval}/spans",
+        "export",
         "graphs",
         "graphs/{graph}",
         "graphs/{graph}/costs",
@@ -312,7 +313,12 @@ fn the_document_lists_every_route() {
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
     // One never ends, and one has nothing to say of a trace whose model is not here.
     for path in paths.into_iter().filter(|path| !path.ends_with("/live") && !path.ends_with("/residency")) {
-        let filled = path.replace("{id}", "0").replace("{graph}", "0").replace("{eval}", "0");
+        let required = match path.rsplit('/').next() {
+            Some("compare") => "?a=0&b=1",
+            Some("export") => "?format=dot&layer=0",
+            _ => "",
+        };
+        let filled = path.replace("{id}", "0").replace("{graph}", "0").replace("{eval}", "0") + required;
         assert_eq!(server.get(&filled).status, 200, "{path}");
     }
     let parameters = document["paths"][format!("{session}/operators")]["get"]["parameters"].as_array().unwrap();

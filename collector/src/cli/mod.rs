@@ -1,7 +1,9 @@
 //! The command line: one file a command, which holds its options, its help and what it does.
 
 mod daemon;
+mod diff;
 mod dump;
+mod export;
 mod graph;
 mod info;
 mod leaves;
@@ -52,6 +54,10 @@ enum Command {
     Leaves(leaves::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
+    /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
+    Export(export::Args),
+    /// Compare what a token costs in two traces
+    Diff(diff::Args),
     /// Show traces in a browser, and answer questions about them over HTTP
     Open(open::Args),
 }
@@ -65,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Open(args) => open::run(args),
     };
     done.unwrap_or_else(|error| {

@@ -3,20 +3,18 @@
 
 use super::filter::Chosen;
 pub use super::filter::{Filter, Memory, Phase};
+use super::find::{Found, find};
 use super::values::{CapturedValue, assemble};
-use super::view::{ExpertSlice, GraphView, GraphViews, Place};
-use crate::analysis::timing::{Execution, Plans, Span};
+use super::view::{ExpertSlice, GraphView, Place};
+use crate::analysis::timing::{Execution, Span};
 use crate::trace::{Remark, Trace};
+use ggscope_format::TensorId;
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Evaluation, Experts, MAX_DIMS, RunEnd, Value};
-use ggscope_format::{GraphId, TensorId};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
-
-/// Graphs of which it is kept which nodes the filter lets through.
-const KEPT_GRAPHS: usize = 64;
 
 /// One execution of an operator.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -132,44 +130,20 @@ pub struct Source<'a> {
 /// Calls `f` for each execution (and, with values, each captured view) that `filter` lets through, in the order of the
 /// file, until it breaks.
 pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> ControlFlow<()>) {
-    let (mut views, mut plans) = (GraphViews::default(), Plans::default());
-    let mut taken: HashMap<GraphId, Vec<bool>> = HashMap::new();
     let (texts, ends) = (trace.texts(), run_ends(trace));
     let with_values = filter.values && trace.has_values();
-    trace.for_each_evaluation(&filter.select(), true, |row| {
-        let Some(chosen) = filter.choose(&row) else { return ControlFlow::Continue(()) };
-        let view = match views.of(trace, row.evaluation.graph) {
-            Ok(view) => view,
-            Err(error) => {
-                trace.warn(format!("evaluations are left out: {error}"));
-                return ControlFlow::Continue(());
-            }
-        };
-        let graph = &view.stored.graph;
-        if taken.len() >= KEPT_GRAPHS {
-            taken.clear();
-        }
-        let taken = taken
-            .entry(row.evaluation.graph)
-            .or_insert_with(|| graph.nodes().map(|(id, t)| filter.takes_node(&view, id, t)).collect());
-        let takes = |id: TensorId| taken.get(id.index()) == Some(&true);
-        let plan = plans.of(graph, &row.evaluation);
+    find(trace, filter, |found| {
+        let Found { view, row, plan, chosen, .. } = found;
         let values = if with_values { trace.values(row.evaluation.eval) } else { vec![] };
         // A view is not executed, but what it shows may have been captured.
-        let captured = values.iter().map(|v| v.tensor);
-        let mut shown: Vec<TensorId> = plan.executed_nodes().chain(captured).filter(|&id| takes(id)).collect();
+        let captured = values.iter().map(|v| v.tensor).filter(|&id| found.takes(id));
+        let mut shown: Vec<TensorId> = found.nodes().chain(captured).collect();
         shown.sort_unstable();
         shown.dedup();
-        let spans = if shown.is_empty() { vec![] } else { plan.spans(&row.evaluation) };
-        for id in shown {
-            let span = spans.get(id.index()).copied().flatten().unwrap_or(Span { start: 0, duration: None });
-            if !filter.takes_duration(span.duration) {
-                continue;
-            }
+        let evaluated = Evaluated { view, row, chosen, texts: &texts, ends: &ends };
+        for (id, Span { start, duration }) in found.times_of(shown) {
             let fused_into = if let Execution::Fused(with) = plan.node(id) { Some(with.0) } else { None };
-            let of_id = Executed { id, start: span.start, duration: span.duration, fused_into, run: plan.run(id) };
-            f(Evaluated { view: &view, row: &row, chosen: &chosen, texts: &texts, ends: &ends }
-                .operator(of_id, &values))?;
+            f(evaluated.operator(Executed { id, start, duration, fused_into, run: plan.run(id) }, &values))?;
         }
         ControlFlow::Continue(())
     });

@@ -94,12 +94,13 @@ pub(super) fn reads(graph: &Graph, id: TensorId) -> impl Iterator<Item = Read> {
 }
 
 /// Whether a node only writes to one of its sources: the memory that it is a view of, given after what is written.
-fn is_written(graph: &Graph, node: &Tensor, i: usize, source: TensorId) -> bool {
+pub(super) fn is_written(graph: &Graph, node: &Tensor, i: usize, source: TensorId) -> bool {
     let root = |id: TensorId| graph.tensor(id).and_then(|t| t.view).map_or(id, |(root, _)| root);
     i > 0 && matches!(graph.op(node), "SET_ROWS" | "CPY") && node.view.is_some_and(|(of, _)| of == root(source))
 }
 
-fn read_bytes(graph: &Graph, node: &Tensor, i: usize, source: &Tensor) -> u64 {
+/// Bytes that a node reads of a source: the rows that GET_ROWS picks, else all of it.
+pub(super) fn read_bytes(graph: &Graph, node: &Tensor, i: usize, source: &Tensor) -> u64 {
     let rows = || {
         let ids = graph.tensor(node.src.get(1).copied().flatten()?)?;
         ids.ne.iter().try_fold(source.nb[1], |bytes, &n| bytes.checked_mul(u64::try_from(n).ok()?))

@@ -4,7 +4,7 @@
 use super::access::{Access, guard};
 use super::problem::Problem;
 use super::session::{SessionSummary, Sessions};
-use super::{analytics, graphs, live, metrics, page, residency, tables, timeline};
+use super::{analytics, compare, download, graphs, live, metrics, page, residency, tables, timeline};
 use crate::query::info::{Info, info};
 use axum::Router;
 use axum::extract::{Path, State};
@@ -99,7 +99,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(analytics::histogram))
         .routes(routes!(analytics::access))
         .routes(routes!(graphs::graphs))
-        .routes(routes!(graphs::graph));
+        .routes(routes!(graphs::graph))
+        .routes(routes!(compare::sessions))
+        .routes(routes!(download::export));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));
     let (router, document) = all.split_for_parts();
     let document = serde_json::to_string(&document).unwrap_or_default();

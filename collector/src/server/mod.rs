@@ -5,6 +5,8 @@
 mod access;
 mod analytics;
 mod api;
+mod compare;
+mod download;
 mod graphs;
 mod live;
 mod metrics;
