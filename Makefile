@@ -6,12 +6,28 @@ target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # The collector carries the shim inside. Exported for every cargo call: one without it would build another collector.
 export GGSCOPE_EMBED_SHIM := $(target)/release/libggscope.so
+# And the page.
+ui := $(abspath collector/ui)
+export GGSCOPE_EMBED_UI := $(ui)/dist
+ui_sources := $(wildcard $(ui)/*.json $(ui)/*.ts $(ui)/*.js $(ui)/index.html) $(shell find $(ui)/src $(ui)/public -type f)
+# Node.js of vendor/setup is there only where the system's does not do.
+export PATH := $(abspath vendor/node/bin):$(PATH)
 
-.PHONY: all vendor demo test bench install lint fmt clean help
+.PHONY: all ui vendor demo test bench shots install lint fmt clean help
 
-all: vendor ## build everything, release: target/release/ggscope and libggscope.so
+all: vendor ui ## build everything, release: target/release/ggscope and libggscope.so
 	$(CARGO) build --release -p ggscope-shim
 	$(CARGO) build --release -p ggscope-collector
+
+ui: $(ui)/dist/index.html ## build the page that the collector carries
+
+$(ui)/node_modules/.package-lock.json: $(ui)/package.json $(ui)/package-lock.json
+	vendor/setup --node
+	cd $(ui) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(ui)/dist/index.html: $(ui)/node_modules/.package-lock.json $(ui_sources)
+	cd $(ui) && npm run --silent build
 
 vendor: ## fetch and build llama.cpp and the demo model, into a cache outside the tree
 	vendor/setup
@@ -30,26 +46,36 @@ test: ## everything that CI tests
 	    $(CARGO) test --release --workspace --lib --bins --tests; \
 	fi
 	$(CARGO) test --release --workspace --doc
+	$(CARGO) build --release -p ggscope-collector --examples
+	cd $(ui) && npm run --silent test && npm run --silent test:browser
 	RUSTFLAGS="--cfg loom" $(CARGO) test -p ggscope-format --release --target-dir $(target)/loom loom_
 
 bench: all ## the numbers in docs/performance.md
 	$(CARGO) bench --workspace --bench '*'
+	$(CARGO) build --release -p ggscope-collector --examples
 	benches/overhead
+	benches/page.mjs
+
+shots: demo ## the pictures in docs/img, from a real run
+	docs/screenshots.mjs
 
 install: all ## install into PREFIX (/usr/local)
 	install -D -m 755 $(target)/release/ggscope $(DESTDIR)$(PREFIX)/bin/ggscope
 	install -D -m 755 $(target)/release/libggscope.so $(DESTDIR)$(PREFIX)/lib/libggscope.so
 
-lint: all ## formatting and clippy, warnings are errors
+lint: all ## formatting, clippy and svelte-check, warnings are errors
 	$(CARGO) fmt --all --check
+	cd $(ui) && npm run --silent lint
 	$(CARGO) clippy --workspace --all-targets --release -- -D warnings
 
-fmt: ## format the code
+fmt: $(ui)/node_modules/.package-lock.json ## format the code
 	$(CARGO) fmt --all
+	cd $(ui) && npm run --silent format
 
 clean: ## remove what was built here (not the cache of llama.cpp)
 	$(CARGO) clean
-	rm -f vendor/llama.cpp vendor/build vendor/build-dl vendor/build-static vendor/models
+	rm -rf $(ui)/dist $(ui)/node_modules
+	rm -f vendor/llama.cpp vendor/build vendor/build-dl vendor/build-static vendor/models vendor/node
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

@@ -6,7 +6,7 @@ use ggscope_collector::query::graph::{Evaluated, GraphQuery};
 use ggscope_collector::query::info::info;
 use ggscope_collector::query::leaves::leaves;
 use ggscope_collector::query::table::{DEFAULT_MEMORY, Table};
-use ggscope_collector::server::{Server, Sessions};
+use ggscope_collector::server::{Server, Serving, Sessions};
 use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
 use ggscope_collector::trace::{Trace, TraceWriter};
 use ggscope_format::GraphId;
@@ -24,6 +24,7 @@ const HOSTILE: &str = "<img src=x onerror=\"alert(1)\">-0";
 struct Running {
     address: SocketAddr,
     path: PathBuf,
+    _serving: Option<Serving>,
     _dir: tempfile::TempDir,
 }
 
@@ -56,8 +57,8 @@ impl Running {
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), token.map(str::to_owned)).unwrap();
         let address = server.address();
         let sessions = Sessions::open(&[path.clone(), other]).unwrap();
-        std::thread::spawn(move || server.run(sessions));
-        Running { address, path, _dir: dir }
+        let serving = server.start(sessions).unwrap();
+        Running { address, path, _serving: Some(serving), _dir: dir }
     }
 
     /// Sends a request as it stands and reads the answer.
@@ -128,7 +129,13 @@ fn sessions_are_listed_and_each_says_what_info_says() {
     let sessions = server.ok("/api/v1/sessions");
     let named: Vec<_> = sessions.as_array().unwrap().iter().map(|s| (&s["id"], &s["name"])).collect();
     assert_eq!(named, [(&json!("0"), &json!("a.ggtrace")), (&json!("1"), &json!("<b>.ggtrace"))]);
-    assert_eq!((&sessions[0]["tokens"], &sessions[0]["evaluations"]), (&json!(14), &json!(10)));
+    let expected = json!({
+        "id": "0", "name": "a.ggtrace", "state": "ended", "complete": true, "level": "ops", "tokens": 14,
+        "prompt_tokens": 5, "generated_tokens": 9, "evaluations": 10, "dropped_records": 0,
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&sessions[0][field], value, "{field}");
+    }
     let expected = serde_json::to_string(&info(&server.trace())).unwrap();
     assert_eq!(server.get("/api/v1/sessions/0").body, expected);
 }
@@ -280,6 +287,7 @@ fn the_document_lists_every_route() {
     let session = "/api/v1/sessions/{id}";
     let mut expected =
         vec!["/api/v1/openapi.json".into(), "/api/v1/sessions".into(), session.into(), "/metrics".into()];
+    expected.push("/api/v1/live".into());
     for list in [
         "analytics/access",
         "analytics/histogram",
@@ -295,13 +303,15 @@ fn the_document_lists_every_route() {
         "memory",
         "operators",
         "places",
+        "residency",
         "timeline",
     ] {
         expected.push(format!("{session}/{list}"));
     }
     expected.sort();
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
-    for path in paths {
+    // One never ends, and one has nothing to say of a trace whose model is not here.
+    for path in paths.into_iter().filter(|path| !path.ends_with("/live") && !path.ends_with("/residency")) {
         let filled = path.replace("{id}", "0").replace("{graph}", "0").replace("{eval}", "0");
         assert_eq!(server.get(&filled).status, 200, "{path}");
     }
@@ -331,7 +341,7 @@ fn strangers_get_nothing() {
 #[test]
 fn a_token_opens_every_route_and_nothing_else_does() {
     let server = Running::start(Some("s3cret&?"));
-    for path in ["/api/v1/sessions", "/api/v1/openapi.json", "/metrics", "/nowhere"] {
+    for path in ["/api/v1/sessions", "/api/v1/openapi.json", "/api/v1/live", "/metrics", "/nowhere", "/"] {
         let refused = server.get(path);
         assert_eq!((refused.status, refused.json()["error"].is_string()), (401, true), "{path}");
     }
@@ -340,6 +350,21 @@ fn a_token_opens_every_route_and_nothing_else_does() {
     assert_eq!(server.with("/api/v1/sessions", &bearer).status, 200);
     assert_eq!(server.get("/api/v1/sessions/0/operators?limit=1&token=s3cret%26%3F").status, 200);
     assert_eq!(server.get("/api/v1/sessions?token=s3cret").status, 401);
+    assert_eq!(server.get("/?token=s3cret").status, 401);
+    let page = server.get("/sessions/0?token=s3cret%26%3F&view=graph");
+    assert_eq!(page.status, 303);
+    let header = |name: &str| {
+        let line = page.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("{name} is missing: {}", page.head)).to_owned()
+    };
+    assert_eq!(header("location"), "/sessions/0?view=graph");
+    let cookie = header("set-cookie");
+    assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+    let pair = format!("ggscope_token_{}=s3cret%26%3F", server.address.port());
+    assert!(cookie.starts_with(&pair.to_ascii_lowercase()), "{cookie}");
+    let kept = format!("{host}Cookie: {pair}\r\n");
+    assert_eq!(server.with("/", &kept).status, 200);
+    assert_eq!(server.with("/api/v1/sessions", &kept).status, 200);
 }
 
 #[test]
@@ -347,6 +372,9 @@ fn wrong_questions_are_told_what_is_wrong() {
     let server = Running::start(None);
     for (path, status, field) in [
         ("/api/v1/sessions/2", 404, "id"),
+        ("/api/v1/sessions/2/residency?place=/x", 404, "id"),
+        ("/api/v1/sessions/0/residency", 400, "place"),
+        ("/api/v1/sessions/0/residency?place=/etc/passwd", 404, "place"),
         ("/api/v1/sessions/..%2F..%2Fetc%2Fpasswd", 404, "id"),
         ("/api/v1/sessions/0/graphs/9", 404, "graph"),
         ("/api/v1/sessions/0/graphs/1?layer=3", 404, "layer"),
@@ -379,7 +407,7 @@ fn wrong_questions_are_told_what_is_wrong() {
         assert_eq!((answer.status, &json["field"]), (status, &json!(field)), "{path}: {json}");
         assert!(json["error"].is_string() && json["help"].is_string(), "{path}: {json}");
     }
-    for path in ["/", "/etc/passwd", "/api/v1/../../etc/passwd", "/api/v2"] {
+    for path in ["/etc/passwd.txt", "/assets/x.js", "/api/v1/../../etc/passwd", "/api/v2"] {
         assert_eq!(server.get(path).status, 404, "{path}");
     }
 }
@@ -425,7 +453,7 @@ fn the_command_line_serves_until_it_is_told_to_stop_and_prints_the_same_graph() 
     assert!(lines.next().unwrap().contains("is taken"), "the test's own server has the port");
     let said = lines.next().unwrap();
     let at = said.split_once("http://").and_then(|(_, rest)| rest.split('/').next()).unwrap().parse().unwrap();
-    let other = Running { address: at, path: server.path.clone(), _dir: tempfile::tempdir().unwrap() };
+    let other = Running { address: at, path: server.path.clone(), _serving: None, _dir: tempfile::tempdir().unwrap() };
     assert_eq!(other.ok("/api/v1/sessions/0"), server.ok("/api/v1/sessions/0"));
     // SAFETY: a signal to our own child.
     unsafe { libc::kill(open.id() as i32, libc::SIGINT) };

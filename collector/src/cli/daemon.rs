@@ -2,12 +2,15 @@
 
 use super::options::Capture;
 use super::say;
+use super::serving::Options;
 use crate::live::{Blocked, Collector, Event, Listener, Output, find_shim};
+use crate::server::Sessions;
 use anyhow::{Context, bail};
 use crossbeam::channel::Receiver;
 use ggscope_format::session::{SOCKET_ENV, socket_path};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -18,6 +21,7 @@ EXAMPLES
   # In others: these stream to the daemon, or run untraced if there is none
   LD_PRELOAD=/usr/local/lib/libggscope.so llama-server -m model.gguf
 
+What they compute is shown while they compute it, at the address that is said at the start (--no-serve: it is not).
 Ctrl-C lets go of all programs, which run on, and finishes their files.
 ";
 
@@ -30,6 +34,11 @@ pub(super) struct Args {
     dir: PathBuf,
     #[command(flatten)]
     capture: Capture,
+    /// Only record: no page, and no answers over HTTP
+    #[arg(long, conflicts_with_all = ["listen", "token"])]
+    no_serve: bool,
+    #[command(flatten)]
+    serving: Options,
 }
 
 /// Collects until a signal ends it.
@@ -41,6 +50,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let socket = socket_path(unsafe { libc::getuid() });
     let signals = Blocked::block().context("cannot block signals")?;
     let listener = Listener::bind(&socket)?;
+    let bound = if args.no_serve { None } else { Some(args.serving.bind()?) };
+    let sessions = bound.is_some().then(|| Arc::new(Sessions::default()));
     let mut collector =
         Collector::start(listener, wanted, Output::directory(dir.clone())).context("cannot start to listen")?;
     say::line(format_args!("traces go to {}, the socket is {}", dir.display(), socket.display()));
@@ -54,17 +65,23 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         )),
         Err(error) => say::line(format_args!("programs attach if libggscope.so is loaded into them, but: {error}")),
     }
+    let serving = match (bound, &sessions) {
+        (Some(bound), Some(sessions)) => {
+            Some(bound.start(sessions.clone(), false, "it shows what programs compute")?)
+        }
+        _ => None,
+    };
     let events = collector.events().clone();
-    let reporter = std::thread::Builder::new().name("report".into()).spawn(move || report(&events));
+    let reporter =
+        std::thread::Builder::new().name("report".into()).spawn(move || report(&events, sessions.as_deref()));
     let reporter = reporter.context("cannot start a thread")?;
-    let ends = |number| [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].contains(&number);
-    while !signals.next(Duration::from_secs(3600)).is_some_and(|signal| ends(signal.number)) {}
+    signals.await_end();
     collector.stop_accepting();
     collector.stop_sessions();
     while collector.open_sessions() > 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    drop((collector, private));
+    drop((collector, serving, private));
     if reporter.join().is_err() {
         bail!("the thread that reports has failed; the traces are complete");
     }
@@ -79,10 +96,13 @@ fn socket_export(socket: &std::path::Path) -> String {
     }
 }
 
-fn report(events: &Receiver<Event>) {
+fn report(events: &Receiver<Event>, sessions: Option<&Sessions>) {
     for event in events {
         match event {
-            Event::Attached { hello, path, .. } => {
+            Event::Attached { hello, path, growing, .. } => {
+                if let Some(sessions) = sessions {
+                    sessions.add(growing);
+                }
                 say::line(format_args!("{} (pid {}) attached, to {}", hello.exe, hello.pid, path.display()));
             }
             Event::Refused(error) => say::line(format_args!("a program did not attach: {error}")),

@@ -9,6 +9,7 @@ mod open;
 mod options;
 mod record;
 mod say;
+mod serving;
 mod text;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,9 @@ EXAMPLES
   ggscope record -o run.ggtrace -- llama-server -m model.gguf --port 8080
   ggscope info run.ggtrace
   ggscope dump run.ggtrace --token 12 --layer 5 --op MUL_MAT
+
+  # Watch it while it runs, in a browser
+  ggscope record --serve -- llama-server -m model.gguf --port 8080
 
   # Record whatever attaches by itself
   ggscope daemon -d traces
@@ -48,7 +52,7 @@ enum Command {
     Leaves(leaves::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
-    /// Answer questions about traces over HTTP
+    /// Show traces in a browser, and answer questions about them over HTTP
     Open(open::Args),
 }
 

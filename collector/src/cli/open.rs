@@ -1,15 +1,22 @@
-//! `ggscope open`: serves what is in traces, until Ctrl-C.
+//! `ggscope open`: shows what is in traces, until Ctrl-C.
 
 use super::say;
-use crate::server::{Server, Sessions};
-use std::net::SocketAddr;
+use super::serving::Options;
+use crate::gguf::is_gguf;
+use crate::live::Blocked;
+use crate::server::Sessions;
+use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "\
 EXAMPLES
-  # Ask for the ten slowest operators of layer 5
+  # Look at a trace in a browser; one that is still being written grows there
   ggscope open run.ggtrace
+
+  # Ask for the ten slowest operators of layer 5
+  ggscope open run.ggtrace --no-open
   curl 'http://127.0.0.1:7437/api/v1/sessions/0/operators?layer=5&sort=-duration&limit=10'
 
   # Let other machines ask who know the secret
@@ -25,26 +32,30 @@ pub(super) struct Args {
     /// The traces
     #[arg(required = true)]
     file: Vec<PathBuf>,
-    /// Where to answer; if the port is taken, the system chooses another
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7437")]
-    listen: SocketAddr,
-    /// A secret that has to come with every request; any address but loopback needs one
-    #[arg(long, value_name = "SECRET", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    token: Option<String>,
+    #[command(flatten)]
+    serving: Options,
+    /// Do not open a browser
+    #[arg(long)]
+    no_open: bool,
+    /// A GGUF file of which the page may show which parts are in memory now; can be given more than once
+    #[arg(long, value_name = "FILE")]
+    model: Vec<PathBuf>,
 }
 
 /// Serves the traces.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let sessions = Sessions::open(&args.file)?;
+    if let Some(other) = args.model.iter().find(|model| !is_gguf(model)) {
+        bail!("--model {}: there is no GGUF file", other.display());
+    }
+    let sessions = Sessions::open(&args.file)?.with_models(args.model);
     for warning in sessions.warnings() {
         say::line(format_args!("{warning}"));
     }
-    let server = Server::bind(args.listen, args.token)?;
-    let address = server.address();
-    if args.listen.port() != 0 && address.port() != args.listen.port() {
-        say::line(format_args!("port {} is taken: port {} is used", args.listen.port(), address.port()));
-    }
-    say::line(format_args!("answering at http://{address}/api/v1/sessions (Ctrl-C ends it)"));
-    server.run(sessions)?;
+    let bound = args.serving.bind()?;
+    // Before any thread is started, so that all of them leave signals to this one.
+    let signals = Blocked::block().context("cannot block signals")?;
+    let serving = bound.start(Arc::new(sessions), !args.no_open, "Ctrl-C ends it")?;
+    signals.await_end();
+    drop(serving);
     Ok(ExitCode::SUCCESS)
 }

@@ -3,11 +3,13 @@
 
 use super::options::Capture;
 use super::say;
+use super::serving::Options;
 use crate::ingest::Progress;
 use crate::live::{
     Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, carries_ggml, default_name, die_by,
     find_program, find_shim, spawn, why_untraceable,
 };
+use crate::server::Sessions;
 use anyhow::{Context, bail};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::ffi::OsString;
@@ -27,10 +29,14 @@ EXAMPLES
   # A benchmark; the file is named after program and time
   ggscope record -- llama-bench -m model.gguf -p 64 -n 64
 
+  # Watched while it runs, in a browser
+  ggscope record --serve -- llama-server -m model.gguf --port 8080
+
   # With the hidden state after every layer
   ggscope record --capture 'l_out-*' -- llama-cli -m model.gguf -p Hello
 
-The exit code is the program's. Programs that it starts are recorded too, each to a file of its own.
+The exit code is the program's. Programs that it starts are recorded too, each to a file of its own. With --serve, the
+page stays when the program has ended, until Ctrl-C or SIGTERM; a signal that ends the program through ggscope ends both.
 ";
 
 /// How often the progress line is drawn.
@@ -55,6 +61,14 @@ pub(super) struct Args {
     /// Say nothing but what is wrong
     #[arg(short, long)]
     quiet: bool,
+    /// Show what the program computes while it computes it, on a page and over HTTP
+    #[arg(long)]
+    serve: bool,
+    #[command(flatten)]
+    serving: Options,
+    /// Do not open a browser
+    #[arg(long, requires = "serve")]
+    no_open: bool,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
@@ -81,12 +95,22 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(why) = untraceable {
         say::line(format_args!("{} {why}; it runs untraced", program.display()));
     }
+    if args.serving.is_given() && !args.serve {
+        bail!("--listen and --token say how the page is served: give --serve too");
+    }
+    let bound = if args.serve { Some(args.serving.bind()?) } else { None };
     // Before any thread is started, so that all of them leave signals to this one.
     let signals = Blocked::block().context("cannot block signals")?;
     let listener = Listener::bind(&socket)?;
     let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
+    let sessions = Arc::new(Sessions::default());
+    let serving = match bound {
+        Some(bound) => Some(bound.start(sessions.clone(), !args.no_open, "Ctrl-C ends the program")?),
+        None => None,
+    };
     let reporter = {
-        let reporter = Reporter::new(collector.events().clone(), args.quiet);
+        let shown = serving.is_some().then_some(sessions);
+        let reporter = Reporter::new(collector.events().clone(), args.quiet, shown);
         std::thread::Builder::new()
             .name("report".into())
             .spawn(move || reporter.run())
@@ -96,11 +120,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(launched) => launched,
         Err(error) => return Ok(refused(&error)),
     };
-    let status = launched.wait(&signals).with_context(|| format!("cannot wait for {}", program.display()))?;
-    await_sessions(&mut collector, &signals, args.quiet);
+    let (status, asked_to_end) =
+        launched.wait(&signals).with_context(|| format!("cannot wait for {}", program.display()))?;
+    let asked_to_end = await_sessions(&mut collector, &signals, args.quiet) || asked_to_end;
     drop(collector);
     let sessions = reporter.join().unwrap_or_default();
     conclude(&sessions, &program, untraceable.is_some(), args.quiet, &capture);
+    if let Some(serving) = serving.filter(|_| !asked_to_end) {
+        say::line(format_args!("the program has ended; the page stays until Ctrl-C"));
+        signals.await_end();
+        drop(serving);
+    }
     // Whoever dies by a signal drops nothing.
     drop(private);
     Ok(exit_like(status))
@@ -144,16 +174,17 @@ fn writable(path: &Path) -> std::io::Result<()> {
 }
 
 /// Waits for sessions that go on after the program's end, those of programs that it started, until they end or a
-/// signal says that it is enough.
-fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) {
+/// signal says that it is enough. Returns whether one was sent to us alone that says so.
+fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) -> bool {
     let begin = Instant::now();
+    let mut asked = false;
     let mut said = quiet;
     loop {
         if collector.open_sessions() == 0 {
             // Whoever has connected in this moment is still let in.
             collector.stop_accepting();
             if collector.open_sessions() == 0 {
-                return;
+                return asked;
             }
         }
         if !said && begin.elapsed() > WAIT_QUIETLY {
@@ -161,7 +192,8 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) {
             let n = collector.open_sessions();
             say::line(format_args!("the program has ended; {n} that it started run on (Ctrl-C ends the recording)"));
         }
-        if signals.next(LOOK_EVERY).is_some_and(|s| s.number != libc::SIGCHLD) {
+        if let Some(signal) = signals.next(LOOK_EVERY).filter(|s| s.number != libc::SIGCHLD) {
+            asked |= signal.asks_to_end() && !signal.to_all;
             collector.stop_sessions();
         }
     }
@@ -207,12 +239,14 @@ struct Reporter {
     quiet: bool,
     draws: bool,
     sessions: Vec<Arc<Progress>>,
+    /// Where sessions are shown, if they are.
+    shown: Option<Arc<Sessions>>,
 }
 
 impl Reporter {
-    fn new(events: Receiver<Event>, quiet: bool) -> Reporter {
+    fn new(events: Receiver<Event>, quiet: bool, shown: Option<Arc<Sessions>>) -> Reporter {
         let draws = !quiet && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
-        Reporter { events, quiet, draws, sessions: vec![] }
+        Reporter { events, quiet, draws, sessions: vec![], shown }
     }
 
     /// Returns the sessions that were recorded, when all are over.
@@ -245,8 +279,11 @@ impl Reporter {
             Event::Trouble { path, trouble } => say::trouble(path, trouble),
             Event::Attached { .. } | Event::Ended(_) => {}
         }
-        if let Event::Attached { progress, .. } = event {
+        if let Event::Attached { progress, growing, .. } = event {
             self.sessions.push(progress);
+            if let Some(shown) = &self.shown {
+                shown.add(growing);
+            }
         }
     }
 

@@ -174,7 +174,7 @@ pub fn is_gguf(path: &Path) -> bool {
 }
 
 /// Opens a file, but no pipe and no device: paths come from the traced program, and reading those could wait for ever.
-fn open_regular(path: &Path) -> std::io::Result<File> {
+pub fn open_regular(path: &Path) -> std::io::Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("not a regular file"));

@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 /// How long the rings are read after the end, should somebody still write.
 const LAST_DRAIN: Duration = Duration::from_secs(5);
-/// Niceness of both threads.
+/// Niceness of all threads that work while the host computes.
 const NICE: i32 = 10;
 
 /// How far a session is, for whoever shows it.
@@ -131,8 +131,8 @@ fn next_pause(pause: Duration, fill: f64) -> Duration {
     }
 }
 
-/// Best effort: whoever may not, polls at normal priority.
-fn lower_priority() {
+/// Makes the calling thread give way to the traced program. Best effort: whoever may not, runs at normal priority.
+pub fn lower_priority() {
     // SAFETY: plain numbers. On Linux, process 0 is the calling thread alone.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }

@@ -68,6 +68,7 @@ impl<'a> Store<'a> {
                 self.check(flushed);
             }
             self.sink.progress.set(self.sink.writer.totals());
+            self.sink.writer.show();
         }
     }
 

@@ -6,6 +6,7 @@ use super::listener::Listener;
 use super::output::Output;
 use super::session::{Ended, Session, SessionError};
 use crate::ingest::{Progress, Trouble};
+use crate::trace::Growing;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use ggscope_format::session::Hello;
 use std::io;
@@ -27,6 +28,8 @@ pub enum Event {
         path: PathBuf,
         /// How far it is.
         progress: Arc<Progress>,
+        /// What is in the file and on its way there.
+        growing: Arc<Growing>,
     },
     /// A process that connected is not recorded.
     Refused(SessionError),
@@ -160,7 +163,8 @@ fn session(stream: UnixStream, shared: &Shared) {
         Ok(session) => {
             let progress = Arc::new(Progress::default());
             let path = session.path.clone();
-            tell(Event::Attached { hello: session.hello.clone(), path: path.clone(), progress: progress.clone() });
+            let (hello, growing) = (session.hello.clone(), session.growing.clone());
+            tell(Event::Attached { hello, path: path.clone(), progress: progress.clone(), growing });
             let report = |trouble| tell(Event::Trouble { path: path.clone(), trouble });
             let ended = session.run(&progress, &shared.stop, &report);
             tell(Event::Ended(Box::new(ended)));

@@ -123,19 +123,21 @@ pub fn spawn(
 
 impl Launched {
     /// Waits for the program's end. What the terminal sends (Ctrl-C, Ctrl-\, a hang-up) reaches the program without us;
-    /// what is sent to us alone is passed on.
+    /// what is sent to us alone is passed on. Returns with its status whether it was asked to end in that way.
     ///
     /// # Errors
     /// When the system cannot say how it ended.
-    pub fn wait(&mut self, signals: &Blocked) -> io::Result<ExitStatus> {
+    pub fn wait(&mut self, signals: &Blocked) -> io::Result<(ExitStatus, bool)> {
+        let mut asked = false;
         loop {
             // Another child's SIGCHLD can hide that of this one, so it is asked for once in a while too.
-            let signal = signals.next(Duration::from_secs(1));
+            let signal = signals.next(Duration::from_secs(1)).filter(|s| s.number != libc::SIGCHLD && !s.to_all);
+            asked |= signal.is_some_and(|signal| signal.asks_to_end());
             // Before passing anything on: while it is not reaped, its number is nobody else's.
             if let Some(status) = self.0.try_wait()? {
-                return Ok(status);
+                return Ok((status, asked));
             }
-            if let Some(signal) = signal.filter(|s| s.number != libc::SIGCHLD && !s.to_all) {
+            if let Some(signal) = signal {
                 // SAFETY: plain numbers.
                 unsafe { libc::kill(self.0.id() as libc::pid_t, signal.number) };
             }

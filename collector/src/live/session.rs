@@ -4,15 +4,19 @@ use super::handshake::{Handshake, HandshakeError, Wanted};
 use super::output::Output;
 use super::segment::{MappedSegment, SegmentNameError};
 use crate::ingest::{self, Outcome, Progress, Sink, Trouble};
-use crate::trace::{TraceError, TraceWriter};
+use crate::trace::{Growing, TraceError, TraceWriter};
 use ggscope_format::session::Hello;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// While somebody looks on, what the host has said is fetched after this time at the latest.
+const WATCHED_PAUSE: Duration = Duration::from_millis(40);
 
 /// Why a process that connected is not recorded.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,7 @@ pub struct Ended {
 pub(super) struct Session {
     pub(super) hello: Hello,
     pub(super) path: PathBuf,
+    pub(super) growing: Arc<Growing>,
     writer: TraceWriter,
     tokens: bool,
     segment: MappedSegment,
@@ -55,25 +60,34 @@ impl Session {
         let (mut handshake, hello, pid) = Handshake::begin(stream)?;
         let segment = MappedSegment::open(&handshake.ask(wanted)?)?;
         // Before the shim hears that it is attached: without a file there is nothing to attach to.
-        let writer = output.create(&wanted.recording(hello.clone()))?;
+        let mut writer = output.create(&wanted.recording(hello.clone()))?;
         let path = writer.path().to_owned();
-        match handshake.attach() {
-            Ok(stream) => {
+        let attached =
+            writer.share().map_err(SessionError::from).and_then(|growing| Ok((growing, handshake.attach()?)));
+        match attached {
+            Ok((growing, stream)) => {
                 let host = Host::new(stream, pid);
-                Ok(Session { hello, path, writer, tokens: wanted.tokens, segment, host })
+                Ok(Session { hello, path, growing, writer, tokens: wanted.tokens, segment, host })
             }
             Err(error) => {
                 let _ = std::fs::remove_file(&path);
-                Err(error.into())
+                Err(error)
             }
         }
     }
 
     /// Records until the process ends or `stop` is set.
     pub(super) fn run(self, progress: &Progress, stop: &AtomicBool, report: &(dyn Fn(Trouble) + Sync)) -> Ended {
-        let Session { hello, path, writer, tokens, segment, mut host } = self;
+        let Session { hello, path, growing, writer, tokens, segment, mut host } = self;
+        // Whoever wants to see it keeps it; if nobody does, it need not be shown.
+        let seen = Arc::downgrade(&growing);
+        drop(growing);
         let sink = Sink { writer, hello: &hello, tokens, progress, report };
-        let wait = |pause| stop.load(Ordering::Relaxed) || host.ended_within(pause);
+        let wait = |pause: Duration| {
+            let watched = seen.upgrade().is_some_and(|growing| growing.is_watched());
+            let pause = if watched { pause.min(WATCHED_PAUSE) } else { pause };
+            stop.load(Ordering::Relaxed) || host.ended_within(pause)
+        };
         let outcome = ingest::run(segment.segment(), sink, wait);
         Ended { hello, path, outcome }
     }

@@ -17,6 +17,13 @@ pub struct Signal {
     pub to_all: bool,
 }
 
+impl Signal {
+    /// Whether it says that this process is to end.
+    pub fn asks_to_end(&self) -> bool {
+        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].contains(&self.number)
+    }
+}
+
 /// The taken signals are blocked in this process.
 #[derive(Clone, Copy)]
 pub struct Blocked {
@@ -48,6 +55,11 @@ impl Blocked {
             0 => Ok(()),
             error => Err(io::Error::from_raw_os_error(error)),
         }
+    }
+
+    /// Waits until somebody wants this process to end.
+    pub fn await_end(&self) {
+        while !self.next(Duration::from_secs(3600)).is_some_and(|signal| signal.asks_to_end()) {}
     }
 
     /// The next signal, or `None` if there is none within `patience`.

@@ -1,10 +1,13 @@
 //! Who may ask. A web page elsewhere must not read a trace: a browser that was led here by another name (DNS rebinding)
-//! says so in Host, and a page from elsewhere says so in Origin. An address that other machines reach needs a token.
+//! says so in Host, and a page from elsewhere says so in Origin. An address that other machines reach needs a token,
+//! which a browser that opened the page with it keeps as a cookie.
 
+use super::page::is_page;
 use super::problem::Problem;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, REFERRER_POLICY, SET_COOKIE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -64,7 +67,8 @@ impl Access {
         }
         if let Some(wanted) = &self.token {
             let bearer = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
-            if !bearer.or(token).is_some_and(|given| is_same(given, wanted)) {
+            let known = |given: &str| is_same(given, wanted);
+            if !bearer.or(token).map_or_else(|| self.has_cookie(headers, wanted), known) {
                 let help = "send the secret of --token as `Authorization: Bearer SECRET` or as ?token=SECRET";
                 return Err(Problem::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong", help));
             }
@@ -75,6 +79,35 @@ impl Access {
         }
         Ok(())
     }
+}
+
+impl Access {
+    /// Cookies are the same for all ports of a host: the name tells one server from another.
+    fn cookie_name(&self) -> String {
+        format!("ggscope_token_{}", self.address.port())
+    }
+
+    fn has_cookie(&self, headers: &HeaderMap, wanted: &str) -> bool {
+        let (name, value) = (self.cookie_name(), cookie_value(wanted));
+        let pairs = headers.get_all(COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+        pairs.filter_map(|pair| pair.trim().split_once('=')).any(|(n, v)| n == name && is_same(v, &value))
+    }
+
+    /// Sends a browser that came with the token to the same address without it, which then stands in no history.
+    fn remember(&self, to: &Uri) -> Option<Response> {
+        let token = self.token.as_ref()?;
+        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Strict", self.cookie_name(), cookie_value(token));
+        let query = to.query().filter(|query| !query.is_empty()).map_or(String::new(), |query| format!("?{query}"));
+        // A path of two slashes would name another host.
+        let location = format!("/{}{query}", to.path().trim_start_matches('/'));
+        let headers = [(SET_COOKIE, cookie), (LOCATION, location)];
+        Some((StatusCode::SEE_OTHER, headers).into_response())
+    }
+}
+
+/// A secret in characters that a cookie can have.
+fn cookie_value(secret: &str) -> String {
+    form_urlencoded::byte_serialize(secret.as_bytes()).collect()
 }
 
 /// Compares all of two secrets, whatever they have in common.
@@ -112,7 +145,12 @@ pub(super) async fn guard(State(access): State<Access>, mut request: Request, ne
             if let Some(uri) = without_token {
                 *request.uri_mut() = uri;
             }
-            next.run(request).await
+            let remembered =
+                token.filter(|_| is_page(request.uri().path())).and_then(|_| access.remember(request.uri()));
+            match remembered {
+                Some(redirect) => redirect,
+                None => next.run(request).await,
+            }
         }
         Err(problem) => problem.into_response(),
     };
@@ -122,7 +160,7 @@ pub(super) async fn guard(State(access): State<Access>, mut request: Request, ne
         (REFERRER_POLICY, "no-referrer"),
         (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -191,6 +229,27 @@ mod tests {
         let anywhere = Access::new("192.0.2.1:4000".parse().unwrap(), Some("s3cret".into()));
         assert_eq!(status(&anywhere, &[("host", "gpu-box:4000")], "/?token=s3cret"), 200);
         assert_eq!(status(&anywhere, &[("host", "gpu-box:4000")], "/"), 401);
+    }
+
+    #[test]
+    fn a_browser_keeps_the_token_as_a_cookie_and_not_in_the_address() {
+        let access = loopback(Some("a b;c"));
+        let answer = access.remember(&"/graph/3?layer=2".parse().unwrap()).unwrap();
+        let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
+        assert_eq!(
+            (answer.status(), &answer.headers()[LOCATION]),
+            (StatusCode::SEE_OTHER, &"/graph/3?layer=2".parse::<HeaderValue>().unwrap())
+        );
+        assert_eq!(cookie, "ggscope_token_4000=a+b%3Bc; Path=/; HttpOnly; SameSite=Strict");
+        let host = ("host", "localhost:4000");
+        let kept = cookie.split(';').next().unwrap();
+        assert_eq!(status(&access, &[host, ("cookie", &format!("theme=dark; {kept}"))], "/"), 200);
+        for other in ["ggscope_token_4000=", "ggscope_token_4000=x", "ggscope_token_4001=a+b%3Bc", "a+b%3Bc"] {
+            assert_eq!(status(&access, &[host, ("cookie", other)], "/"), 401, "{other}");
+        }
+        let elsewhere = access.remember(&"//evil.example/".parse().unwrap()).unwrap();
+        assert_eq!(elsewhere.headers()[LOCATION], "/evil.example/");
+        assert!(loopback(None).remember(&"/".parse().unwrap()).is_none());
     }
 
     #[test]

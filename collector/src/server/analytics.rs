@@ -55,8 +55,9 @@ pub(super) async fn costs(
     let filter = which.filter()?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
-        let graph = known(session, &graph)?;
-        Ok(cost::node_costs(&session.trace(), &session.table(), graph, &filter))
+        let graph = known(&session, &graph)?;
+        let (trace, table) = session.now();
+        Ok(cost::node_costs(&trace, &table, graph, &filter))
     })
     .await
 }
@@ -67,8 +68,8 @@ pub(super) async fn costs(
     responses((status = 200, body = Vec<PlaceSummary>), (status = 404, body = Problem)))]
 pub(super) async fn places(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        Ok(places::places(&session.trace(), &session.table()))
+        let (trace, table) = sessions.get(&id)?.now();
+        Ok(places::places(&trace, &table))
     })
     .await
 }
@@ -93,8 +94,8 @@ pub(super) async fn ops(
 ) -> Result<Response, Problem> {
     let filter = Filter { phase: word("phase", p.phase.as_deref(), &PHASES)?, ..which.filter()? };
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        Ok(analytics::ops(&session.trace(), &session.table(), &filter))
+        let (trace, table) = sessions.get(&id)?.now();
+        Ok(analytics::ops(&trace, &table, &filter))
     })
     .await
 }
@@ -111,8 +112,8 @@ pub(super) async fn layers(
 ) -> Result<Response, Problem> {
     let filter = which.filter()?;
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        Ok(analytics::layers(&session.trace(), &session.table(), &filter))
+        let (trace, table) = sessions.get(&id)?.now();
+        Ok(analytics::layers(&trace, &table, &filter))
     })
     .await
 }
@@ -128,8 +129,8 @@ pub(super) async fn layer_tokens(
 ) -> Result<Response, Problem> {
     let (filter, bins) = (which.filter()?, p.bins()?);
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        Ok(analytics_times::layer_tokens(&session.trace(), &session.table(), &filter, bins))
+        let (trace, table) = sessions.get(&id)?.now();
+        Ok(analytics_times::layer_tokens(&trace, &table, &filter, bins))
     })
     .await
 }
@@ -169,8 +170,8 @@ pub(super) async fn histogram(
         ..which.filter()?
     };
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        Ok(analytics_times::histogram(&session.trace(), &session.table(), &filter, bins))
+        let (trace, table) = sessions.get(&id)?.now();
+        Ok(analytics_times::histogram(&trace, &table, &filter, bins))
     })
     .await
 }
@@ -194,10 +195,9 @@ pub(super) async fn access(
 ) -> Result<Response, Problem> {
     let eval: Option<u64> = parse("eval", p.eval.as_deref(), "give the number of an evaluation")?;
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        let table = session.table();
+        let (trace, table) = sessions.get(&id)?.now();
         let eval = eval.or_else(|| table.header(0).map(|h| h.eval)).unwrap_or(0);
-        access::access(&session.trace(), &table, eval).ok_or_else(|| {
+        access::access(&trace, &table, eval).ok_or_else(|| {
             let help = format!("/api/v1/sessions/{id}/evaluations lists those that there are");
             Problem::missing("eval", format!("session {id} has no evaluation {eval}"), help)
         })

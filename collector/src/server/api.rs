@@ -3,8 +3,8 @@
 
 use super::access::{Access, guard};
 use super::problem::Problem;
-use super::session::Sessions;
-use super::{analytics, graphs, metrics, tables, timeline};
+use super::session::{SessionSummary, Sessions};
+use super::{analytics, graphs, live, metrics, page, residency, tables, timeline};
 use crate::query::info::{Info, info};
 use axum::Router;
 use axum::extract::{Path, State};
@@ -13,18 +13,40 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The largest answer in bytes; a larger one has to be asked for in pages.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Queries that run at the same time.
+const MAX_QUERIES: usize = 4;
+/// Connections that are told what happens.
+const MAX_VIEWERS: usize = 64;
 
 /// What all routes know.
 pub(super) struct App {
     pub sessions: Arc<Sessions>,
     /// The OpenAPI document.
     document: String,
+    /// Room for queries that run at the same time; others wait.
+    queries: Semaphore,
+    /// Room for those who look on.
+    viewers: Arc<Semaphore>,
+}
+
+impl App {
+    /// A place among those who look on.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub(super) fn viewer(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.viewers.clone().try_acquire_owned().map_err(|_| {
+            let error = format!("{MAX_VIEWERS} look on already");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error, "close another window, or ask /sessions now and then")
+        })
+    }
 }
 
 /// A part of a longer list.
@@ -48,37 +70,10 @@ impl<T> Page<T> {
     }
 }
 
-/// A recorded process.
-#[derive(Debug, Serialize, ToSchema)]
-struct SessionSummary {
-    /// Number in the paths of other questions.
-    id: String,
-    /// Name of the trace file.
-    name: String,
-    /// Whether the recording ended in order and all of the file is there.
-    complete: bool,
-    /// The traced process.
-    pid: u32,
-    /// Its command line.
-    argv: Vec<String>,
-    /// Name of its first model.
-    model: Option<String>,
-    /// Tokens of prompts and answers.
-    tokens: u64,
-    /// Evaluations.
-    evaluations: u64,
-    /// Executed operators.
-    operators: u64,
-    /// Begin of the first evaluation, nanoseconds of `CLOCK_MONOTONIC`.
-    first_ns: u64,
-    /// End of the last evaluation.
-    last_ns: u64,
-}
-
 #[derive(OpenApi)]
 #[openapi(info(
     title = "ggscope",
-    description = "What llama.cpp processes did: every operator of every token, from recorded traces.",
+    description = "What llama.cpp processes did: every operator of every token, from recorded traces and while they run.",
 ))]
 struct Document;
 
@@ -88,6 +83,8 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(openapi))
         .routes(routes!(list_sessions))
         .routes(routes!(session_info))
+        .routes(routes!(live::live))
+        .routes(routes!(residency::residency))
         .routes(routes!(tables::evaluations))
         .routes(routes!(tables::operators))
         .routes(routes!(tables::leaves))
@@ -106,13 +103,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));
     let (router, document) = all.split_for_parts();
     let document = serde_json::to_string(&document).unwrap_or_default();
-    let app = Arc::new(App { sessions, document });
-    router.fallback(nothing_here).with_state(app).layer(from_fn_with_state(access, guard))
-}
-
-async fn nothing_here() -> Problem {
-    let help = "/api/v1/openapi.json lists what there is";
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path", help)
+    let (queries, viewers) = (Semaphore::new(MAX_QUERIES), Arc::new(Semaphore::new(MAX_VIEWERS)));
+    let app = Arc::new(App { sessions, document, queries, viewers });
+    router.fallback(page::page).with_state(app).layer(from_fn_with_state(access, guard))
 }
 
 /// Runs a query beside the network's threads and makes JSON of what it finds.
@@ -137,7 +130,10 @@ pub(super) async fn beside<T: Send + 'static>(
         let help = "please report it with the address that you asked for";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the query came to no end", help)
     };
-    tokio::task::spawn_blocking(move || query(&app.sessions)).await.map_err(failed)?
+    // Nobody closes the semaphore.
+    let _running = app.queries.acquire().await.ok();
+    let sessions = app.sessions.clone();
+    tokio::task::spawn_blocking(move || query(&sessions)).await.map_err(failed)?
 }
 
 /// An answer that is not too large to be one.
@@ -156,26 +152,10 @@ async fn openapi(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], app.document.clone()).into_response()
 }
 
-/// The sessions: one a trace file, in the order of the command line
+/// The sessions: one a trace file, in the order of the command line or in which they began
 #[utoipa::path(get, path = "/sessions", responses((status = 200, body = Vec<SessionSummary>)))]
 async fn list_sessions(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let summary = |s: &super::session::Session| {
-        let (hello, totals) = (&s.trace.recording().hello, s.trace.totals());
-        SessionSummary {
-            id: s.id.clone(),
-            name: s.name.clone(),
-            complete: s.trace.complete(),
-            pid: hello.pid,
-            argv: hello.argv.clone(),
-            model: s.trace.model().map(|m| m.name.clone()),
-            tokens: totals.prompt_tokens.saturating_add(totals.generated_tokens),
-            evaluations: totals.evaluations,
-            operators: totals.operators,
-            first_ns: totals.first_ns,
-            last_ns: totals.last_ns,
-        }
-    };
-    answer(app, move |sessions| Ok(sessions.all().iter().map(summary).collect::<Vec<_>>())).await
+    answer(app, |sessions| Ok(sessions.all().iter().map(|s| s.summary()).collect::<Vec<_>>())).await
 }
 
 /// What a session is of: the same as `ggscope info --json`
@@ -183,5 +163,5 @@ async fn list_sessions(State(app): State<Arc<App>>) -> Result<Response, Problem>
     params(("id" = String, Path, description = "The session")),
     responses((status = 200, body = Info), (status = 404, body = Problem)))]
 async fn session_info(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    answer(app, move |sessions| Ok(info(&sessions.get(&id)?.trace))).await
+    answer(app, move |sessions| Ok(info(&sessions.get(&id)?.trace()))).await
 }

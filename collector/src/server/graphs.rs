@@ -31,8 +31,8 @@ pub(super) async fn graphs(
     let (offset, limit) = page.page(MAX_LIMIT)?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
-        let trace = session.trace();
-        let evaluated = evaluated(&session.table());
+        let (trace, table) = session.now();
+        let evaluated = evaluated(&table);
         let summary = |graph: GraphId| {
             let evaluated = evaluated.get(&graph).copied().unwrap_or_default();
             Ok(GraphQuery::open(&trace, graph)?.summary(evaluated))
@@ -68,7 +68,7 @@ pub(super) async fn graph(
 ) -> Result<Response, Problem> {
     let layer: Option<u32> = parse("layer", p.layer.as_deref(), "give the number of a layer")?;
     answer(app, move |sessions| {
-        let query = open(sessions.get(&id)?, &graph)?;
+        let query = open(&*sessions.get(&id)?, &graph)?;
         if layer.is_none() && query.n_tensors() > MAX_TENSORS {
             let error = format!("the graph has {} tensors, and {MAX_TENSORS} are the most", query.n_tensors());
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, "ask for one layer with ?layer="));

@@ -3,7 +3,8 @@
 use super::api::{App, beside, bounded};
 use super::problem::Problem;
 use super::session::{Session, Sessions};
-use axum::extract::State;
+use crate::trace::State;
+use axum::extract::State as Extract;
 use axum::response::Response;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,7 +15,7 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Sums over each session for Prometheus
 #[utoipa::path(get, path = "/metrics",
     responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain")))]
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+pub(super) async fn metrics(Extract(app): Extract<Arc<App>>) -> Result<Response, Problem> {
     let text = beside(app, |sessions| Ok(text(sessions)));
     bounded(CONTENT_TYPE, text.await?.into_bytes())
 }
@@ -24,9 +25,11 @@ type Sample = (Vec<(&'static str, String)>, String);
 
 fn text(sessions: &Sessions) -> String {
     let mut out = String::new();
+    let all = sessions.all();
     for (name, help, samples) in FAMILIES {
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
-        for session in sessions.all() {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for session in &all {
             for (labels, value) in samples(session) {
                 let own = [("session", session.id.clone()), ("file", session.name.clone())];
                 let labels: Vec<String> =
@@ -41,13 +44,19 @@ fn text(sessions: &Sessions) -> String {
 /// Name, help and lines of each metric.
 type Family = (&'static str, &'static str, fn(&Session) -> Vec<Sample>);
 
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 10] = [
+    ("ggscope_session_state", "1 for the state that the session is in: live, ended or cut.", |s| {
+        let now = s.state();
+        let of = |(name, state): (&str, State)| (vec![("state", name.to_owned())], u8::from(state == now).to_string());
+        [("live", State::Live), ("ended", State::Ended), ("cut", State::Cut)].map(of).into()
+    }),
     ("ggscope_tokens_total", "Tokens that were evaluated.", |s| {
-        let totals = s.trace.totals();
+        let trace = s.trace();
+        let totals = trace.totals();
         let of = |phase: &str, n: u64| (vec![("phase", phase.to_owned())], n.to_string());
         vec![of("PROMPT", totals.prompt_tokens), of("GENERATE", totals.generated_tokens)]
     }),
-    ("ggscope_evaluations_total", "Evaluations of graphs.", |s| plain(s.trace.totals().evaluations)),
+    ("ggscope_evaluations_total", "Evaluations of graphs.", |s| plain(s.trace().totals().evaluations)),
     ("ggscope_operators_total", "Executed operators, by kind and layer.", |s| {
         s.costs().0.iter().map(|c| (operator(&c.op, c.layer), c.count.to_string())).collect()
     }),
@@ -55,16 +64,17 @@ const FAMILIES: [Family; 9] = [
         s.costs().0.iter().map(|c| (operator(&c.op, c.layer), seconds(c.ns))).collect()
     }),
     ("ggscope_compute_seconds_total", "Time inside evaluations.", |s| {
-        vec![(vec![], seconds(s.trace.totals().compute_ns))]
+        vec![(vec![], seconds(s.trace().totals().compute_ns))]
     }),
     ("ggscope_read_bytes_total", "Bytes that operators read, by file or buffer.", read_bytes),
     ("ggscope_page_faults_total", "Page faults of the process during evaluations.", |s| {
-        let totals = s.trace.totals();
+        let trace = s.trace();
+        let totals = trace.totals();
         let of = |kind: &str, n: u64| (vec![("kind", kind.to_owned())], n.to_string());
         vec![of("minor", totals.minor_faults), of("major", totals.major_faults)]
     }),
-    ("ggscope_dropped_records_total", "Records that were lost.", |s| plain(s.trace.totals().dropped_records)),
-    ("ggscope_dropped_bytes_total", "Bytes of records that were lost.", |s| plain(s.trace.totals().dropped_bytes)),
+    ("ggscope_dropped_records_total", "Records that were lost.", |s| plain(s.trace().totals().dropped_records)),
+    ("ggscope_dropped_bytes_total", "Bytes of records that were lost.", |s| plain(s.trace().totals().dropped_bytes)),
 ];
 
 fn plain(n: u64) -> Vec<Sample> {
@@ -80,8 +90,8 @@ fn seconds(ns: u64) -> String {
 }
 
 fn read_bytes(session: &Session) -> Vec<Sample> {
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let (_, regions) = session.costs();
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for region in &regions {
         let sum = sums.entry((region.memory, &region.place)).or_default();
         *sum = sum.saturating_add(region.read_bytes);
@@ -117,10 +127,12 @@ mod tests {
             found.unwrap_or_else(|| panic!("{start} is missing:\n{text}")).to_owned()
         };
         assert_eq!(value("ggscope_tokens_total", ",phase=\"GENERATE\""), "9");
+        assert_eq!(value("ggscope_session_state", ",state=\"ended\""), "1");
+        assert_eq!(value("ggscope_session_state", ",state=\"live\""), "0");
         assert_eq!(value("ggscope_evaluations_total", ""), "10");
         assert_eq!(value("ggscope_operators_total", ",op=\"FLASH_ATTN_EXT\",layer=\"1\""), "10");
         assert_eq!(value("ggscope_dropped_records_total", ""), "2");
-        let ns = sessions.all()[0].trace.totals().compute_ns;
+        let ns = sessions.all()[0].trace().totals().compute_ns;
         assert_eq!(value("ggscope_compute_seconds_total", ""), seconds(ns));
         let disk = ",memory=\"DISK\",place=\"/models/Smol LM2 ü.gguf\"";
         assert!(value("ggscope_read_bytes_total", disk).parse::<u64>().unwrap() > 0);

@@ -1,14 +1,17 @@
 //! The server: what is in traces, over HTTP. It translates questions to those of [`crate::query`] and answers in JSON;
 //! the OpenAPI document at `/api/v1/openapi.json` is generated from the same code. It changes nothing and reaches no
-//! file but the traces that it was given.
+//! file but the traces that it was given and, to see which of their pages are in memory, the models that they name.
 
 mod access;
 mod analytics;
 mod api;
 mod graphs;
+mod live;
 mod metrics;
+mod page;
 mod params;
 mod problem;
+mod residency;
 mod session;
 mod tables;
 mod timeline;
@@ -20,8 +23,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-/// Queries that run at the same time; others wait.
-const MAX_QUERIES: usize = 4;
+/// Threads for what can take long: queries, and looking for what is new.
+const MAX_BLOCKING: usize = 16;
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +43,8 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// The server cannot go on.
-    #[error("the server ended: {0}")]
+    /// The server cannot begin.
+    #[error("cannot answer: {0}")]
     Run(io::Error),
 }
 
@@ -77,27 +80,37 @@ impl Server {
         self.address
     }
 
-    /// Answers until the process is told to stop (Ctrl-C).
+    /// Begins to answer, on threads that give way to a traced program.
     ///
     /// # Errors
-    /// When the system takes the listener away.
-    pub fn run(self, sessions: Sessions) -> Result<(), ServeError> {
+    /// When the system has no threads left.
+    pub fn start(self, sessions: impl Into<Arc<Sessions>>) -> Result<Serving, ServeError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
-            .max_blocking_threads(MAX_QUERIES)
+            .max_blocking_threads(MAX_BLOCKING)
+            .on_thread_start(crate::ingest::lower_priority)
             .enable_all()
             .build()
             .map_err(ServeError::Run)?;
-        let router = api::router(Arc::new(sessions), Access::new(self.address, self.token));
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(self.listener)?;
-            tokio::select! {
-                served = async { axum::serve(listener, router).await } => served,
-                stopped = tokio::signal::ctrl_c() => stopped,
-            }
-        });
-        runtime.shutdown_background();
-        served.map_err(ServeError::Run)
+        let router = api::router(sessions.into(), Access::new(self.address, self.token));
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Run)?
+        };
+        // It ends with the runtime, and with nothing else: a connection that cannot be accepted is tried again.
+        runtime.spawn(async { axum::serve(listener, router).await });
+        Ok(Serving(Some(runtime)))
+    }
+}
+
+/// A server that answers until it is dropped.
+pub struct Serving(Option<tokio::runtime::Runtime>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

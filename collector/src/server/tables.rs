@@ -46,8 +46,8 @@ pub(super) async fn evaluations(
         limit,
     };
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        let (items, total) = evaluations::evaluations(&session.trace(), &session.table(), &wanted);
+        let (trace, table) = sessions.get(&id)?.now();
+        let (items, total) = evaluations::evaluations(&trace, &table, &wanted);
         Ok(Page::new(total, offset, items))
     })
     .await
@@ -112,10 +112,10 @@ pub(super) async fn operators(
     let sort = sort.unwrap_or(Sort { by: Column::File, descending: false });
     let filter = p.filter(&which)?;
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
+        let (trace, table) = sessions.get(&id)?.now();
         let page = operators::Page { offset, limit, sort };
         let mut items: Vec<(usize, Box<RawValue>)> = vec![];
-        let total = operators::operators(&session.trace(), &session.table(), &filter, &page, |place, operator| {
+        let total = operators::operators(&trace, &table, &filter, &page, |place, operator| {
             items.extend(to_raw_value(&operator).ok().map(|json| (place, json)));
         });
         items.sort_by_key(|item| item.0);
@@ -136,8 +136,8 @@ pub(super) async fn leaves(
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_LIMIT)?;
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        let leaves = leaves_of(&session.trace(), &session.table());
+        let (trace, table) = sessions.get(&id)?.now();
+        let leaves = leaves_of(&trace, &table);
         let total = leaves.len() as u64;
         Ok(Page::new(total, offset, leaves.into_iter().skip(offset).take(limit).collect()))
     })
@@ -175,8 +175,8 @@ pub(super) async fn memory(
         place: p.place,
     };
     answer(app, move |sessions| {
-        let session = sessions.get(&id)?;
-        let regions = memory::memory(&session.trace(), &session.table(), &wanted);
+        let (trace, table) = sessions.get(&id)?.now();
+        let regions = memory::memory(&trace, &table, &wanted);
         let total = regions.len() as u64;
         Ok(Page::new(total, offset, regions.into_iter().skip(offset).take(limit).collect()))
     })

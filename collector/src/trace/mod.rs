@@ -2,17 +2,24 @@
 //! the same for other readers. The frame of a chunk and the columns of evaluations are in `ggscope_format`; here is
 //! what the collector adds: who was recorded, the model, graphs as columns, the index, and the policy of both sides.
 
+mod follow;
 mod graph_columns;
+mod growing;
 mod index;
 mod known_graphs;
+mod operator_sums;
 mod reader;
+mod rows;
 mod scan;
 #[doc(hidden)]
 pub mod testing;
 mod writer;
 
+pub use follow::{Followed, LOOK_EVERY};
+pub use growing::{Growing, Watch};
 pub use index::{IndexEntry, OperatorTotal, Totals};
-pub use reader::{Select, Trace};
+pub use reader::Trace;
+pub use rows::Select;
 pub use writer::TraceWriter;
 
 use ggscope_format::record::{BufferEvent, Graph, RecordError, RunEnd, Value};
@@ -20,6 +27,7 @@ use ggscope_format::session::{Hello, Level};
 use ggscope_format::{TensorId, chunk::ChunkError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use utoipa::ToSchema;
 
 /// No chunk of a trace unpacks to more bytes than this: a writer splits earlier, a reader refuses.
 pub const MAX_CHUNK_BYTES: usize = 64 << 20;
@@ -96,6 +104,18 @@ impl StoredGraph {
         }
         Ok(())
     }
+}
+
+/// Whether a trace still grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is being written.
+    Live,
+    /// It was ended in order.
+    Ended,
+    /// It ends without an index, and nobody writes it.
+    Cut,
 }
 
 /// One entry of a Notes chunk.

@@ -7,15 +7,15 @@ use super::{
     Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
     scan,
 };
-use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind};
-use ggscope_format::columns::{Row, decode_durations, decode_evaluations};
+use crate::analysis::timing::Plans;
+use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTES};
+use ggscope_format::columns::Row;
 use ggscope_format::record::{BufferEvent, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use memmap2::Mmap;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,54 +23,107 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const KEPT_GRAPHS: usize = 64;
 /// Warnings that are kept; a file that is damaged all over says the same again and again.
 const MAX_WARNINGS: usize = 50;
+/// Models that are read.
+const MAX_MODELS: usize = 64;
 
-/// Which evaluations are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Select {
-    /// Numbers of evaluations; all if `None`.
-    pub evals: Option<Range<u64>>,
-    /// Numbers of tokens within the session, of which an evaluation has one at least; all if `None`.
-    pub tokens: Option<Range<u64>>,
-}
-
-impl Select {
-    fn takes_chunk(&self, entry: &IndexEntry) -> bool {
-        let evals = self.evals.as_ref().is_none_or(|r| entry.first < r.end && r.start <= entry.last);
-        let end = entry.first_token.saturating_add(entry.n_tokens);
-        evals && self.tokens.as_ref().is_none_or(|r| entry.first_token < r.end && r.start < end)
-    }
-
-    /// Whether an evaluation is wanted.
-    pub fn takes(&self, row: &Row) -> bool {
-        let evals = self.evals.as_ref().is_none_or(|r| r.contains(&row.evaluation.eval.0));
-        let end = row.first_token.saturating_add(row.generated.len() as u64);
-        evals && self.tokens.as_ref().is_none_or(|r| row.first_token < r.end && r.start < end)
-    }
-}
-
-/// An open trace file.
-pub struct Trace {
-    path: PathBuf,
-    map: Mmap,
-    index: Index,
-    complete: bool,
-    recording: Recording,
-    models: Vec<Model>,
+/// What a trace has: who was recorded, where its chunks are, sums, and what is not in the file yet. Cheap to copy.
+#[derive(Clone, Default)]
+pub(super) struct Contents {
+    pub recording: Arc<Recording>,
+    pub models: Arc<Vec<Model>>,
+    /// In the order of the file.
+    pub chunks: Arc<Vec<IndexEntry>>,
     /// Where the chunk of each graph begins.
-    graph_at: BTreeMap<GraphId, u64>,
+    pub graph_at: Arc<BTreeMap<GraphId, u64>>,
+    pub totals: Totals,
+    pub operators: Arc<Vec<OperatorTotal>>,
+    pub complete: bool,
+    /// Why the file ends early, if it does.
+    pub cut: Option<String>,
+    pub pending: Pending,
+}
+
+/// What a writer has taken and not written yet.
+#[derive(Clone, Default)]
+pub(super) struct Pending {
+    pub rows: Arc<Vec<Arc<Row>>>,
+    pub texts: Arc<Texts>,
+    pub buffers: Arc<Buffers>,
+    pub remarks: Arc<Remarks>,
+}
+
+impl Contents {
+    /// Adds chunks.
+    pub fn add_chunks(&mut self, entries: &[IndexEntry]) {
+        if entries.is_empty() {
+            return;
+        }
+        for entry in entries.iter().filter(|e| e.kind == ChunkKind::Graph) {
+            if let Ok(id) = u32::try_from(entry.first) {
+                Arc::make_mut(&mut self.graph_at).entry(GraphId(id)).or_insert(entry.offset);
+            }
+        }
+        Arc::make_mut(&mut self.chunks).extend_from_slice(entries);
+    }
+}
+
+/// What the successive states of one trace have in common: what was decoded, and what was found wrong.
+#[derive(Default)]
+pub(super) struct Shared {
     warnings: Mutex<Vec<String>>,
     graphs: Mutex<HashMap<GraphId, Arc<StoredGraph>>>,
     values: Mutex<Option<(u64, Arc<Values>)>>,
+    texts: Mutex<KnownTexts>,
+}
+
+/// Texts of the Texts chunks before `end`.
+#[derive(Default)]
+struct KnownTexts {
+    end: u64,
+    of: HashMap<i32, Vec<u8>>,
+}
+
+/// A trace as it is at one time: of a file that was finished or cut, or of one that still grows. A later state of a
+/// growing trace is another `Trace`.
+pub struct Trace {
+    path: PathBuf,
+    pub(super) map: Arc<Mmap>,
+    pub(super) contents: Contents,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trace").field("path", &self.path).field("complete", &self.complete).finish_non_exhaustive()
+        f.debug_struct("Trace").field("path", &self.path).field("complete", &self.complete()).finish_non_exhaustive()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens a trace file for reading.
+pub(super) fn open_file(path: &Path) -> Result<File, TraceError> {
+    let failed = |source| TraceError::Open { doing: "open", path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
+    if meta.len() == 0 {
+        let reason = "the file is empty: nothing was recorded into it".to_owned();
+        return Err(TraceError::Content { path: path.to_owned(), offset: 0, reason });
+    }
+    Ok(file)
+}
+
+/// Maps what a trace file has now.
+pub(super) fn map(path: &Path, file: &File) -> Result<Arc<Mmap>, TraceError> {
+    // SAFETY: the map is read-only and private to this process's view. ggscope only ever appends to a trace, so
+    // the mapped bytes stay; another program that truncates the file while it is read can end this reader, as it
+    // can every reader of a mapped file.
+    let mapped = unsafe { Mmap::map(file) };
+    mapped.map(Arc::new).map_err(|source| TraceError::Open { doing: "map", path: path.to_owned(), source })
 }
 
 impl Trace {
@@ -79,47 +132,44 @@ impl Trace {
     /// # Errors
     /// When the file cannot be read, is not a trace, or ends before its first whole chunk.
     pub fn open(path: &Path) -> Result<Trace, TraceError> {
-        let failed = |doing| move |source| TraceError::Open { doing, path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed("open"))?;
-        let meta = file.metadata().map_err(failed("open"))?;
-        if !meta.is_file() {
-            return Err(failed("open")(std::io::Error::other("not a regular file")));
-        }
-        if meta.len() == 0 {
-            let reason = "the file is empty: nothing was recorded into it".to_owned();
-            return Err(TraceError::Content { path: path.to_owned(), offset: 0, reason });
-        }
-        // SAFETY: the map is read-only and private to this process's view. ggscope only ever appends to a trace, so
-        // the mapped bytes stay; another program that truncates the file while it is read can end this reader, as it
-        // can every reader of a mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(failed("map"))?;
+        Ok(Trace::open_up_to(path, &open_file(path)?, &mut Plans::default(), false)?.0)
+    }
+
+    /// Opens a trace, and says where the last chunk ends that was read. With `grows`, evaluations are left for later
+    /// whose times have yet to come.
+    pub(super) fn open_up_to(
+        path: &Path,
+        file: &File,
+        plans: &mut Plans,
+        grows: bool,
+    ) -> Result<(Trace, u64), TraceError> {
+        let map = map(path, file)?;
         chunk::check_file_header(&map).map_err(|source| {
             let offset = if matches!(source, ChunkError::Version(_)) { 8 } else { 0 };
             TraceError::Frame { path: path.to_owned(), offset, source }
         })?;
-        let mut trace = Trace {
-            path: path.to_owned(),
-            map,
-            index: Index::default(),
-            complete: true,
-            recording: Recording::default(),
-            models: vec![],
-            graph_at: BTreeMap::new(),
-            warnings: Mutex::default(),
-            graphs: Mutex::default(),
-            values: Mutex::default(),
-        };
+        let mut end = map.len() as u64;
+        let mut trace = Trace::new(path.to_owned(), map, Contents::default(), Arc::default());
         if let Err(why) = trace.read_index() {
-            trace.complete = false;
-            trace.rebuild_index(&why)?;
+            end = scan::extend(&mut trace, FILE_HEADER_BYTES as u64, plans, &why, grows);
+            if trace.contents.chunks.is_empty() {
+                let reason = "the file ends before its first whole chunk: nothing of the recording is left".to_owned();
+                let offset = trace.map.len() as u64;
+                return Err(TraceError::Content { path: path.to_owned(), offset, reason });
+            }
         }
-        trace.index.totals.file_bytes = trace.map.len() as u64;
-        trace.find_graphs();
-        trace.read_heads();
-        Ok(trace)
+        Ok((trace, end))
     }
 
-    fn read_index(&mut self) -> Result<(), String> {
+    pub(super) fn new(path: PathBuf, map: Arc<Mmap>, contents: Contents, shared: Arc<Shared>) -> Trace {
+        Trace { path, map, contents, shared }
+    }
+
+    /// Takes chunks and sums from the index.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub(super) fn read_index(&mut self) -> Result<(), String> {
         let end = self.map.len() as u64;
         let offset = chunk::index_offset(&self.map).ok_or("it has no trailer")?;
         let bytes = usize::try_from(offset).ok().and_then(|o| self.map.get(o..)).ok_or("its trailer points outside")?;
@@ -132,57 +182,31 @@ impl Trace {
         if !sorted || index.chunks.last().is_some_and(|last| last.offset >= offset) {
             return Err(format!("its index at byte {offset} names chunks that cannot be"));
         }
-        self.index = index;
+        let mut contents = Contents { complete: true, operators: Arc::new(index.operators), ..Contents::default() };
+        contents.totals = Totals { file_bytes: end, ..index.totals };
+        contents.add_chunks(&index.chunks);
+        self.contents = contents;
+        self.read_heads(0);
         Ok(())
     }
 
-    /// Finds the chunks of a file without a usable index, and counts what is in them.
-    fn rebuild_index(&mut self, why: &str) -> Result<(), TraceError> {
-        let found = scan::scan(&self.map);
-        if found.chunks.is_empty() {
-            let reason = "the file ends before its first whole chunk: nothing of the recording is left".to_owned();
-            return Err(TraceError::Content { path: self.path.clone(), offset: self.map.len() as u64, reason });
-        }
-        self.warn(format!(
-            "the recording was cut, or is still running ({why}): read up to byte {} of {}",
-            found.end,
-            self.map.len()
-        ));
-        for damage in &found.damaged {
-            self.warn(format!("bytes {} to {} are damaged and left out", damage.start, damage.end));
-        }
-        let chunks: Vec<_> = found.chunks.iter().map(|(offset, chunk)| (*offset, chunk.kind)).collect();
-        scan::rebuild(self, &chunks);
-        Ok(())
-    }
-
-    pub(super) fn set_index(&mut self, index: Index) {
-        self.index = index;
-        self.find_graphs();
-    }
-
-    fn find_graphs(&mut self) {
-        self.graph_at.clear();
-        for entry in self.index.chunks.iter().filter(|e| e.kind == ChunkKind::Graph) {
-            if let Ok(id) = u32::try_from(entry.first) {
-                self.graph_at.entry(GraphId(id)).or_insert(entry.offset);
+    /// Reads who was recorded and the models, of the chunks from number `from` on.
+    pub(super) fn read_heads(&mut self, from: usize) {
+        let chunks = self.contents.chunks.clone();
+        let of_kind = |kind| chunks[from..].iter().filter(move |e| e.kind == kind).map(|e| e.offset);
+        if from == 0 {
+            match of_kind(ChunkKind::Session).next().map(|at| self.content(at, ChunkKind::Session)) {
+                Some(Ok(recording)) => self.contents.recording = Arc::new(recording),
+                Some(Err(error)) => self.warn(format!("who was recorded is not known: {error}")),
+                None => self.warn("who was recorded is not known: the file has no session chunk".into()),
             }
         }
-    }
-
-    fn read_heads(&mut self) {
-        let of_kind = |kind| self.index.chunks.iter().filter(move |e| e.kind == kind).map(|e| e.offset);
-        let recording = of_kind(ChunkKind::Session).next().map(|at| self.content::<Recording>(at, ChunkKind::Session));
-        let models: Vec<_> =
-            of_kind(ChunkKind::Model).take(64).map(|at| self.content::<Model>(at, ChunkKind::Model)).collect();
-        match recording {
-            Some(Ok(recording)) => self.recording = recording,
-            Some(Err(error)) => self.warn(format!("who was recorded is not known: {error}")),
-            None => self.warn("who was recorded is not known: the file has no session chunk".into()),
-        }
-        for model in models {
-            match model {
-                Ok(model) => self.models.push(model),
+        for at in of_kind(ChunkKind::Model) {
+            match self.content(at, ChunkKind::Model) {
+                Ok(model) if self.contents.models.len() < MAX_MODELS => {
+                    Arc::make_mut(&mut self.contents.models).push(model);
+                }
+                Ok(_) => return,
                 Err(error) => self.warn(error.to_string()),
             }
         }
@@ -195,42 +219,43 @@ impl Trace {
 
     /// Who was recorded.
     pub fn recording(&self) -> &Recording {
-        &self.recording
+        &self.contents.recording
     }
 
     /// The models, in the order in which they were found.
     pub fn models(&self) -> &[Model] {
-        &self.models
+        &self.contents.models
     }
 
     /// The first model, for a program that has but one.
     pub fn model(&self) -> Option<&Model> {
-        self.models.first()
+        self.contents.models.first()
     }
 
     /// Sums over the trace.
     pub fn totals(&self) -> &Totals {
-        &self.index.totals
+        &self.contents.totals
     }
 
-    /// Times by kind of operator, longest first. Empty if the file was cut.
+    /// Times by kind of operator, longest first. Empty if the file was cut, or another process writes it.
     pub fn operators(&self) -> &[OperatorTotal] {
-        &self.index.operators
+        &self.contents.operators
     }
 
     /// Whether the recording was ended in order and all of the file is there.
     pub fn complete(&self) -> bool {
-        self.complete
+        self.contents.complete
     }
 
     /// What was found wrong so far.
     pub fn warnings(&self) -> Vec<String> {
-        lock(&self.warnings).clone()
+        let found = lock(&self.shared.warnings);
+        self.contents.cut.iter().chain(&*found).cloned().collect()
     }
 
     /// Adds a warning, once.
     pub fn warn(&self, text: String) {
-        let mut warnings = lock(&self.warnings);
+        let mut warnings = lock(&self.shared.warnings);
         if warnings.len() < MAX_WARNINGS && !warnings.contains(&text) {
             warnings.push(text);
         }
@@ -238,7 +263,7 @@ impl Trace {
 
     /// Numbers of the graphs.
     pub fn graphs(&self) -> impl Iterator<Item = GraphId> {
-        self.graph_at.keys().copied()
+        self.contents.graph_at.keys().copied()
     }
 
     /// A graph.
@@ -246,7 +271,7 @@ impl Trace {
     /// # Errors
     /// When the file does not have it, or it is damaged.
     pub fn graph(&self, id: GraphId) -> Result<Arc<StoredGraph>, TraceError> {
-        if let Some(graph) = lock(&self.graphs).get(&id) {
+        if let Some(graph) = lock(&self.shared.graphs).get(&id) {
             return Ok(graph.clone());
         }
         let (offset, columns) = self.graph_columns(id, true)?;
@@ -255,7 +280,7 @@ impl Trace {
             return Err(self.bad(offset, format!("graph {} stands where graph {id} should", graph.graph.graph)));
         }
         let graph = Arc::new(graph);
-        let mut graphs = lock(&self.graphs);
+        let mut graphs = lock(&self.shared.graphs);
         if graphs.len() >= KEPT_GRAPHS {
             graphs.clear();
         }
@@ -269,7 +294,7 @@ impl Trace {
     }
 
     fn graph_columns(&self, id: GraphId, may_have_base: bool) -> Result<(u64, Vec<u8>), TraceError> {
-        let Some(&offset) = self.graph_at.get(&id) else {
+        let Some(&offset) = self.contents.graph_at.get(&id) else {
             return Err(self.bad(self.map.len() as u64, format!("graph {id} is not in the file")));
         };
         let invalid = |e: ggscope_format::record::RecordError| self.bad(offset, e.to_string());
@@ -282,84 +307,9 @@ impl Trace {
         Ok((offset, graph_columns::unpack(&content, &base).map_err(invalid)?))
     }
 
-    /// Calls `f` for each evaluation that is wanted, in the order of the file, until it breaks. Evaluations that are
-    /// damaged are left out with a warning. Without `durations`, or when those are damaged, rows have none.
-    pub fn for_each_evaluation(&self, select: &Select, durations: bool, mut f: impl FnMut(Row) -> ControlFlow<()>) {
-        for (i, entry) in self.index.chunks.iter().enumerate() {
-            if entry.kind != ChunkKind::Evaluations || !select.takes_chunk(entry) {
-                continue;
-            }
-            let rows = match self.timed_rows(i, entry, durations) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    self.warn(format!("{} evaluations are left out: {error}", entry.items));
-                    continue;
-                }
-            };
-            for row in rows.into_iter().filter(|row| select.takes(row)) {
-                if f(row).is_break() {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Calls `f` for each evaluation from the one with number `seq` in the order of the file on, until it breaks. A
-    /// damaged chunk leaves a gap in the numbers. Without `durations`, or when those are damaged, rows have none.
-    pub fn for_each_evaluation_from(&self, seq: u64, durations: bool, mut f: impl FnMut(u64, Row) -> ControlFlow<()>) {
-        let mut next = 0_u64;
-        for (i, entry) in self.index.chunks.iter().enumerate().filter(|(_, e)| e.kind == ChunkKind::Evaluations) {
-            let first = next;
-            next = next.saturating_add(entry.items);
-            if next <= seq {
-                continue;
-            }
-            let rows = match self.timed_rows(i, entry, durations) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    self.warn(format!("{} evaluations are left out: {error}", entry.items));
-                    continue;
-                }
-            };
-            for (number, row) in (first..next).zip(rows).filter(|(number, _)| *number >= seq) {
-                if f(number, row).is_break() {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The evaluations of the chunk with place `i` in the index.
-    fn timed_rows(&self, i: usize, entry: &IndexEntry, durations: bool) -> Result<Vec<Row>, TraceError> {
-        let mut rows = self.rows(entry.offset)?;
-        if durations {
-            let clocked = rows.iter().any(|r| r.evaluation.runs.iter().any(|run| run.n_calls > 0));
-            let read = match self.index.chunks.get(i + 1).filter(|e| e.kind == ChunkKind::Durations) {
-                Some(next) => self.add_durations(next.offset, &mut rows),
-                None if clocked => Err(self.bad(entry.offset, "the chunk with their times is not there".into())),
-                None => Ok(()),
-            };
-            if let Err(error) = read {
-                rows.iter_mut().for_each(|row| row.evaluation.durations.clear());
-                self.warn(format!("{} evaluations are without times: {error}", entry.items));
-            }
-        }
-        Ok(rows)
-    }
-
-    pub(super) fn rows(&self, offset: u64) -> Result<Vec<Row>, TraceError> {
-        let content = self.unpack(offset, ChunkKind::Evaluations)?;
-        decode_evaluations(&content).map_err(|e| self.bad(offset, e.to_string()))
-    }
-
-    fn add_durations(&self, offset: u64, rows: &mut [Row]) -> Result<(), TraceError> {
-        let content = self.unpack(offset, ChunkKind::Durations)?;
-        decode_durations(&content, rows).map_err(|e| self.bad(offset, e.to_string()))
-    }
-
     /// Checks the checksums of all chunks, up to about `budget` bytes of them; what is damaged becomes a warning.
     pub fn verify(&self, mut budget: u64) {
-        for entry in &self.index.chunks {
+        for entry in self.contents.chunks.iter() {
             let bytes = usize::try_from(entry.offset).ok().and_then(|o| self.map.get(o..)).unwrap_or_default();
             let checked = Chunk::parse(bytes).and_then(|(chunk, len)| chunk.check().map(|()| len as u64));
             match checked {
@@ -377,13 +327,13 @@ impl Trace {
 
     /// Whether the file has captured values.
     pub fn has_values(&self) -> bool {
-        self.index.chunks.iter().any(|e| e.kind == ChunkKind::Values)
+        self.contents.chunks.iter().any(|e| e.kind == ChunkKind::Values)
     }
 
     /// The pieces of tensors that were captured in an evaluation, in the order of the file.
     pub fn values(&self, eval: EvalId) -> Vec<Value> {
         let mut found = vec![];
-        for entry in self.index.chunks.iter().filter(|e| e.kind == ChunkKind::Values) {
+        for entry in self.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Values) {
             if entry.first <= eval.0 && eval.0 <= entry.last {
                 found.extend(self.values_at(entry.offset).iter().filter(|v| v.eval == eval).cloned());
             }
@@ -392,7 +342,7 @@ impl Trace {
     }
 
     pub(super) fn values_at(&self, offset: u64) -> Arc<Values> {
-        if let Some((_, values)) = lock(&self.values).as_ref().filter(|kept| kept.0 == offset) {
+        if let Some((_, values)) = lock(&self.shared.values).as_ref().filter(|kept| kept.0 == offset) {
             return values.clone();
         }
         let values = self.content(offset, ChunkKind::Values).unwrap_or_else(|error| {
@@ -400,27 +350,42 @@ impl Trace {
             Values::default()
         });
         let values = Arc::new(values);
-        *lock(&self.values) = Some((offset, values.clone()));
+        *lock(&self.shared.values) = Some((offset, values.clone()));
         values
     }
 
     /// Texts of token ids, as far as they are known.
     pub fn texts(&self) -> HashMap<i32, Vec<u8>> {
-        self.all::<Texts>(ChunkKind::Texts).flatten().collect()
+        self.all::<Texts>(ChunkKind::Texts).flatten().chain(self.contents.pending.texts.iter().cloned()).collect()
+    }
+
+    /// Texts of some token ids, as far as they are known. What was read for it is kept for the states to come.
+    pub fn texts_of(&self, ids: &[i32]) -> HashMap<i32, Vec<u8>> {
+        let mut known = lock(&self.shared.texts);
+        let end = known.end;
+        for entry in self.contents.chunks.iter().rev().take_while(|e| e.offset >= end) {
+            if entry.kind == ChunkKind::Texts {
+                known.of.extend(self.content::<Texts>(entry.offset, ChunkKind::Texts).unwrap_or_default());
+            }
+            known.end = known.end.max(entry.offset + 1);
+        }
+        let pending = &self.contents.pending.texts;
+        let text = |id: &i32| known.of.get(id).or_else(|| pending.iter().find(|t| t.0 == *id).map(|t| &t.1)).cloned();
+        ids.iter().filter_map(|id| Some((*id, text(id)?))).collect()
     }
 
     /// Buffers that were allocated and released, in the order of the file.
     pub fn buffers(&self) -> Vec<BufferEvent> {
-        self.all::<Buffers>(ChunkKind::Buffers).flatten().collect()
+        self.all::<Buffers>(ChunkKind::Buffers).flatten().chain(self.contents.pending.buffers.iter().cloned()).collect()
     }
 
     /// Remarks, in the order of the file.
     pub fn notes(&self) -> Vec<Remark> {
-        self.all::<Remarks>(ChunkKind::Notes).flatten().collect()
+        self.all::<Remarks>(ChunkKind::Notes).flatten().chain(self.contents.pending.remarks.iter().cloned()).collect()
     }
 
     fn all<T: DeserializeOwned + Default>(&self, kind: ChunkKind) -> impl Iterator<Item = T> {
-        self.index.chunks.iter().filter(move |e| e.kind == kind).map(move |e| {
+        self.contents.chunks.iter().filter(move |e| e.kind == kind).map(move |e| {
             self.content(e.offset, kind).unwrap_or_else(|error: TraceError| {
                 self.warn(error.to_string());
                 T::default()
@@ -428,12 +393,12 @@ impl Trace {
         })
     }
 
-    fn content<T: DeserializeOwned>(&self, offset: u64, kind: ChunkKind) -> Result<T, TraceError> {
+    pub(super) fn content<T: DeserializeOwned>(&self, offset: u64, kind: ChunkKind) -> Result<T, TraceError> {
         let bytes = self.unpack(offset, kind)?;
         decode(&bytes).map_err(|e| self.bad(offset, e.to_string()))
     }
 
-    fn unpack(&self, offset: u64, kind: ChunkKind) -> Result<Vec<u8>, TraceError> {
+    pub(super) fn unpack(&self, offset: u64, kind: ChunkKind) -> Result<Vec<u8>, TraceError> {
         let frame = |source| TraceError::Frame { path: self.path.clone(), offset, source };
         let bytes = usize::try_from(offset).ok().and_then(|o| self.map.get(o..)).unwrap_or_default();
         let (chunk, _) = Chunk::parse(bytes).map_err(frame)?;
@@ -446,7 +411,7 @@ impl Trace {
         chunk.unpack().map_err(frame)
     }
 
-    fn bad(&self, offset: u64, reason: String) -> TraceError {
+    pub(super) fn bad(&self, offset: u64, reason: String) -> TraceError {
         TraceError::Content { path: self.path.clone(), offset, reason }
     }
 }

@@ -1,30 +1,31 @@
 //! Finds the chunks of a trace that has no usable index, because the recording was cut or is still running, and
-//! counts again what the index would have said.
+//! counts again what the index would have said. A file that has grown is read from where it ended before.
 
-use super::index::{Index, IndexEntry};
-use super::{Remark, Trace};
+use super::index::IndexEntry;
+use super::{Remark, Remarks, Trace};
 use crate::analysis::timing::Plans;
-use ggscope_format::chunk::{Chunk, ChunkKind, FILE_HEADER_BYTES};
+use ggscope_format::chunk::{Chunk, ChunkKind};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Whole chunks of a file.
 #[derive(Debug, Default)]
-pub struct Found<'a> {
+struct Found<'a> {
     /// Offset and chunk.
-    pub chunks: Vec<(u64, Chunk<'a>)>,
+    chunks: Vec<(u64, Chunk<'a>)>,
     /// What lies between them and is no chunk.
-    pub damaged: Vec<Range<u64>>,
+    damaged: Vec<Range<u64>>,
     /// Where the last whole chunk ends.
-    pub end: u64,
+    end: u64,
 }
 
-/// Looks for whole chunks from the front.
-pub fn scan(file: &[u8]) -> Found<'_> {
-    let mut found = Found { end: FILE_HEADER_BYTES as u64, ..Default::default() };
-    let mut at = FILE_HEADER_BYTES;
+/// Looks for whole chunks from byte `from` on.
+fn scan(file: &[u8], from: usize) -> Found<'_> {
+    let mut found = Found { end: from as u64, ..Default::default() };
+    let mut at = from;
     // A hostile file can make every fourth byte look like the beginning of a huge chunk: look at each byte a few
     // times at most.
-    let mut patience = file.len().saturating_mul(4).saturating_add(1 << 20);
+    let mut patience = (file.len().saturating_sub(from)).saturating_mul(4).saturating_add(1 << 20);
     while at < file.len() && patience > 0 {
         match Chunk::parse(&file[at..]).and_then(|(chunk, len)| chunk.check().map(|()| (chunk, len))) {
             Ok((chunk, len)) => {
@@ -50,51 +51,81 @@ fn next_magic(file: &[u8], from: usize) -> usize {
     rest.windows(4).position(|w| w == b"GGCK").map_or(file.len(), |at| from + at)
 }
 
-/// The index of a trace whose chunks are `chunks`; `trace` is opened as far as that it can read a chunk.
-pub fn rebuild(trace: &mut Trace, chunks: &[(u64, ChunkKind)]) {
-    let mut index = Index::default();
-    for &(offset, kind) in chunks.iter().filter(|c| c.1 != ChunkKind::Index) {
-        let mut entry = IndexEntry::new(offset, kind, 1);
-        if kind == ChunkKind::Graph {
-            match trace.graph_id_at(offset) {
-                Ok(id) => entry.cover([u64::from(id.0)].into_iter()),
-                Err(error) => trace.warn(error.to_string()),
-            }
-        }
-        index.chunks.push(entry);
+/// Adds to `trace` the chunks from byte `from` on, and what is in them to its sums. Returns where the last one ends,
+/// which is where to go on when the file has grown. `why` says why there is no index. With `grows`, evaluations at the
+/// end are left for later: their times come after them.
+pub fn extend(trace: &mut Trace, from: u64, plans: &mut Plans, why: &str, grows: bool) -> u64 {
+    let map = trace.map.clone();
+    let mut found = scan(&map, from as usize);
+    if let Some(last) = found.chunks.pop_if(|last| grows && last.1.kind == ChunkKind::Evaluations) {
+        found.end = last.0;
     }
-    trace.set_index(index.clone());
-    index.totals.graphs = trace.graphs().count() as u64;
+    trace.contents.totals.file_bytes = map.len() as u64;
+    trace.contents.cut = Some(format!(
+        "the recording was cut, or is still running ({why}): read up to byte {} of {}",
+        found.end,
+        map.len()
+    ));
+    for damage in &found.damaged {
+        trace.warn(format!("bytes {} to {} are damaged and left out", damage.start, damage.end));
+    }
+    let before = trace.contents.chunks.len();
+    let chunks = found.chunks.iter().filter(|(_, chunk)| chunk.kind != ChunkKind::Index);
+    // Graphs first: an evaluation is counted with the help of its graph.
+    let mut entries: Vec<IndexEntry> = chunks.map(|(at, chunk)| outline(trace, *at, chunk.kind)).collect();
+    trace.contents.add_chunks(&entries);
+    trace.contents.totals.graphs = trace.contents.graph_at.len() as u64;
+    for entry in &mut entries {
+        count(trace, entry, plans);
+    }
+    Arc::make_mut(&mut trace.contents.chunks)[before..].clone_from_slice(&entries);
+    if !entries.is_empty() {
+        trace.read_heads(before);
+    }
+    found.end
+}
 
-    let mut plans = Plans::default();
-    for i in 0..index.chunks.len() {
-        let offset = index.chunks[i].offset;
-        match index.chunks[i].kind {
-            ChunkKind::Evaluations => match trace.rows(offset) {
-                Ok(rows) => {
-                    index.chunks[i] = IndexEntry::of_rows(offset, ChunkKind::Evaluations, &rows);
-                    for row in &rows {
-                        match trace.graph(row.evaluation.graph) {
-                            Ok(stored) => index.totals.add(row, &plans.of(&stored.graph, &row.evaluation)),
-                            Err(error) => trace.warn(format!("evaluations are not counted: {error}")),
-                        }
+/// What is known of a chunk without counting what is in it.
+fn outline(trace: &Trace, offset: u64, kind: ChunkKind) -> IndexEntry {
+    let mut entry = IndexEntry::new(offset, kind, 1);
+    if kind == ChunkKind::Graph {
+        match trace.graph_id_at(offset) {
+            Ok(id) => entry.cover([u64::from(id.0)].into_iter()),
+            Err(error) => trace.warn(error.to_string()),
+        }
+    }
+    entry
+}
+
+fn count(trace: &mut Trace, entry: &mut IndexEntry, plans: &mut Plans) {
+    let mut totals = trace.contents.totals.clone();
+    match entry.kind {
+        ChunkKind::Evaluations => match trace.rows(entry.offset) {
+            Ok(rows) => {
+                *entry = IndexEntry::of_rows(entry.offset, ChunkKind::Evaluations, &rows);
+                for row in &rows {
+                    match trace.graph(row.evaluation.graph) {
+                        Ok(stored) => totals.add(row, &plans.of(&stored.graph, &row.evaluation)),
+                        Err(error) => trace.warn(format!("evaluations are not counted: {error}")),
                     }
                 }
-                Err(error) => trace.warn(format!("evaluations are left out: {error}")),
-            },
-            ChunkKind::Values => {
-                let values = trace.values_at(offset);
-                index.chunks[i].items = values.len() as u64;
-                index.chunks[i].cover(values.iter().map(|v| v.eval.0));
-                index.totals.value_bytes += values.iter().map(|v| v.bytes.len() as u64).sum::<u64>();
             }
-            _ => {}
+            Err(error) => trace.warn(format!("evaluations are left out: {error}")),
+        },
+        ChunkKind::Values => {
+            let values = trace.values_at(entry.offset);
+            entry.items = values.len() as u64;
+            entry.cover(values.iter().map(|v| v.eval.0));
+            totals.value_bytes += values.iter().map(|v| v.bytes.len() as u64).sum::<u64>();
         }
-    }
-    for remark in trace.notes() {
-        if let Remark::Dropped { records, bytes } = remark {
-            (index.totals.dropped_records, index.totals.dropped_bytes) = (records, bytes);
+        ChunkKind::Notes => {
+            for remark in trace.content::<Remarks>(entry.offset, ChunkKind::Notes).unwrap_or_default() {
+                if let Remark::Dropped { records, bytes } = remark {
+                    (totals.dropped_records, totals.dropped_bytes) = (records, bytes);
+                }
+            }
         }
+        _ => {}
     }
-    trace.set_index(index);
+    trace.contents.totals = totals;
 }

@@ -2,10 +2,12 @@
 
 use super::super::testing::{Shape, model, recording, write};
 use super::*;
-use crate::trace::{TraceWriter, testing};
+use crate::trace::{Select, TraceWriter, testing};
+use ggscope_format::columns::Row;
 use ggscope_format::record::{Buffer, BufferUsage, Evaluation, RunEnd};
 use ggscope_format::{BufferId, Bytes, Nanos, TensorId};
 use proptest::prelude::*;
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 const SMALL: Shape = Shape { n_layer: 2, n_tokens: 1, n_outputs: 1, n_kv: 32 };
@@ -126,16 +128,41 @@ fn only_the_wanted_evaluations_are_read() {
 }
 
 #[test]
+fn evaluations_are_read_from_any_one_on_and_know_their_place() {
+    let trace = open_bytes(everything()).unwrap();
+    let all = rows(&trace, true);
+    for from in 0..10 {
+        let mut found = vec![];
+        trace.for_each_evaluation_from(from, true, |seq, row| {
+            assert_eq!(row, all[seq as usize]);
+            found.push(seq);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(found, (from..8).collect::<Vec<_>>());
+    }
+    let victim = trace.contents.chunks.iter().find(|e| e.kind == ChunkKind::Evaluations).unwrap();
+    let mut bytes = everything().to_vec();
+    bytes[victim.offset as usize + 40] ^= 1;
+    let mut found = vec![];
+    open_bytes(&bytes).unwrap().for_each_evaluation_from(0, false, |seq, row| {
+        assert_eq!(row.evaluation.eval, all[seq as usize].evaluation.eval);
+        found.push(seq);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(found, [5, 6, 7], "what is damaged keeps its numbers");
+}
+
+#[test]
 fn a_trace_cut_at_any_byte_opens_up_to_its_last_whole_chunk() {
     let bytes = everything();
     let whole = open_bytes(bytes).unwrap();
-    let ends: Vec<u64> = whole.index.chunks.iter().skip(1).map(|e| e.offset).collect();
+    let ends: Vec<u64> = whole.contents.chunks.iter().skip(1).map(|e| e.offset).collect();
     for len in 0..bytes.len() {
         match open_bytes(&bytes[..len]) {
             Ok(trace) => {
                 assert!(!trace.complete());
                 let whole_chunks = ends.iter().filter(|&&end| end <= len as u64).count();
-                assert!(trace.index.chunks.len() >= whole_chunks, "cut at {len}");
+                assert!(trace.contents.chunks.len() >= whole_chunks, "cut at {len}");
                 let said = &trace.warnings()[0];
                 let last = ends.iter().rev().find(|&&end| end <= len as u64).unwrap();
                 assert!(said.contains("was cut"), "{said}");
@@ -194,7 +221,7 @@ proptest! {
 #[test]
 fn damage_in_the_middle_costs_that_chunk_and_no_other() {
     let whole = open_bytes(everything()).unwrap();
-    let victim = whole.index.chunks.iter().find(|e| e.kind == ChunkKind::Evaluations).unwrap();
+    let victim = whole.contents.chunks.iter().find(|e| e.kind == ChunkKind::Evaluations).unwrap();
     for complete in [true, false] {
         let mut bytes = everything().to_vec();
         bytes[victim.offset as usize + 40] ^= 1;
@@ -212,7 +239,7 @@ fn damage_in_the_middle_costs_that_chunk_and_no_other() {
 fn a_graph_whose_base_is_damaged_is_an_error_and_the_others_are_fine() {
     let whole = open_bytes(everything()).unwrap();
     let mut bytes = everything().to_vec();
-    bytes[whole.graph_at[&GraphId(0)] as usize + 50] ^= 1;
+    bytes[whole.contents.graph_at[&GraphId(0)] as usize + 50] ^= 1;
     let trace = open_bytes(&bytes).unwrap();
     assert!(trace.graph(GraphId(1)).is_err(), "it builds on graph 0");
     assert_eq!(rows(&trace, true).len(), 8);
@@ -292,7 +319,7 @@ fn a_graph_that_was_not_used_for_long_is_still_known() {
 
 #[test]
 fn a_graph_comes_before_the_evaluations_that_name_it() {
-    let kinds: Vec<_> = open_bytes(everything()).unwrap().index.chunks.iter().map(|e| e.kind).collect();
+    let kinds: Vec<_> = open_bytes(everything()).unwrap().contents.chunks.iter().map(|e| e.kind).collect();
     let first = |kind| kinds.iter().position(|&k| k == kind).unwrap();
     assert_eq!(kinds[0], ChunkKind::Session);
     assert!(first(ChunkKind::Graph) < first(ChunkKind::Evaluations));
@@ -305,7 +332,7 @@ fn a_generated_token_of_the_demo_model_costs_less_than_a_kilobyte() {
     let path = dir.path().join("a.ggtrace");
     let totals = write(&path, Shape::default(), 32, 128).finish().unwrap();
     let trace = Trace::open(&path).unwrap();
-    let graphs = trace.index.chunks.iter().filter(|e| e.kind == ChunkKind::Graph).map(|e| e.offset);
+    let graphs = trace.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Graph).map(|e| e.offset);
     let sizes: Vec<_> = graphs.map(|at| Chunk::parse(&trace.map[at as usize..]).unwrap().1).collect();
     println!("{} bytes a token, graphs of {sizes:?} bytes", totals.file_bytes / 128);
     assert!(sizes[0] < 12_000 && sizes[1] < 4_000, "{sizes:?}");

@@ -2,21 +2,24 @@
 //! file that ends anywhere loses only what follows its last whole chunk. Graphs go down when they come; evaluations
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
-use super::index::{Index, IndexEntry, OperatorTotal, Totals};
+use super::growing::{Display, Growing, Now};
+use super::index::{Index, IndexEntry, Totals};
 use super::known_graphs::KnownGraphs;
+use super::operator_sums::OperatorSums;
 use super::{
     Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
 };
 use crate::analysis::phase::Phases;
-use crate::analysis::timing::{Plan, Plans};
+use crate::analysis::timing::Plans;
 use ggscope_format::GraphId;
 use ggscope_format::chunk::{self, ChunkKind};
 use ggscope_format::columns::{Row, encode_durations, encode_evaluations};
-use ggscope_format::record::{BufferEvent, Evaluation, Graph, RecordError, RunEnd, Value, encode};
-use std::collections::{HashMap, HashSet};
+use ggscope_format::record::{BufferEvent, Evaluation, RecordError, RunEnd, Value, encode};
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, TraceError>;
@@ -43,17 +46,17 @@ const MAX_BASES: usize = 8;
 /// An open trace file.
 pub struct TraceWriter {
     path: PathBuf,
-    file: File,
+    pub(super) file: File,
     offset: u64,
     failed_at: Option<u64>,
     index: Index,
-    operators: HashMap<String, (u64, u64)>,
+    operators: OperatorSums,
     graphs: KnownGraphs,
     bases: Vec<(GraphId, usize, Vec<u8>)>,
     plans: Plans,
     phases: Phases,
     next_token: u64,
-    rows: Vec<Row>,
+    rows: Vec<Arc<Row>>,
     row_bytes: usize,
     values: Values,
     value_bytes: usize,
@@ -65,6 +68,9 @@ pub struct TraceWriter {
     ring_dropped: (u64, u64),
     refused: u64,
     pending_since: Option<Instant>,
+    recording: Arc<Recording>,
+    models: Vec<Model>,
+    display: Display,
 }
 
 /// About how many bytes an evaluation takes in memory.
@@ -97,7 +103,7 @@ impl TraceWriter {
             offset: 0,
             failed_at: None,
             index: Index::default(),
-            operators: HashMap::new(),
+            operators: OperatorSums::default(),
             graphs: KnownGraphs::default(),
             bases: vec![],
             plans: Plans::default(),
@@ -114,6 +120,9 @@ impl TraceWriter {
             ring_dropped: (0, 0),
             refused: 0,
             pending_since: None,
+            recording: Arc::new(recording.clone()),
+            models: vec![],
+            display: Display::default(),
         };
         writer.put(&chunk::file_header())?;
         writer.encoded(ChunkKind::Session, recording, 1)?;
@@ -134,13 +143,11 @@ impl TraceWriter {
         let refused = |source| TraceError::Refused { path: self.path.clone(), source };
         stored.validate().map_err(refused)?;
         if self.graphs.contains(id) {
-            let what = format!("graph {id} was written before");
-            return Err(refused(RecordError::Invalid(what)));
+            return Err(refused(RecordError::Invalid(format!("graph {id} was written before"))));
         }
         let columns = graph_columns::encode_graph(&stored);
         if columns.len() > MAX_CHUNK_BYTES {
-            let what = format!("graph {id} takes {} bytes", columns.len());
-            return Err(refused(RecordError::Invalid(what)));
+            return Err(refused(RecordError::Invalid(format!("graph {id} takes {} bytes", columns.len()))));
         }
         let n = stored.graph.tensors.len();
         let alike = |other: usize| other.abs_diff(n) <= n / 8;
@@ -170,7 +177,9 @@ impl TraceWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn model(&mut self, model: Model) -> Result<()> {
-        self.encoded(ChunkKind::Model, &model, 1)
+        self.encoded(ChunkKind::Model, &model, 1)?;
+        self.models.push(model);
+        Ok(())
     }
 
     /// Takes an evaluation. One that contradicts itself or its graph is counted as lost, with a remark.
@@ -200,9 +209,9 @@ impl TraceWriter {
         let row = Row { first_token: self.next_token, generated, evaluation };
         self.next_token += u64::from(row.evaluation.n_tokens);
         self.index.totals.add(&row, &plan);
-        self.add_operators(&graph, &plan, &row.evaluation);
+        self.operators.add(&graph, &plan, &row.evaluation);
         self.row_bytes += bytes;
-        self.rows.push(row);
+        self.rows.push(Arc::new(row));
         self.pending();
         if self.rows.len() >= CHUNK_EVALUATIONS || self.row_bytes >= PENDING_EVALUATION_BYTES {
             self.flush_evaluations()?;
@@ -318,6 +327,7 @@ impl TraceWriter {
         (self.index.totals.dropped_records, self.index.totals.dropped_bytes) = (records, bytes);
         if let Some(Remark::Dropped { .. }) = self.remarks.last() {
             self.remarks.pop();
+            self.display.same.remarks = self.display.same.remarks.min(self.remarks.len());
         }
         self.remarks.push(Remark::Dropped { records, bytes });
         self.pending();
@@ -354,36 +364,44 @@ impl TraceWriter {
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<Totals> {
         self.flush()?;
-        let total = |(op, (count, ns)): (String, (u64, u64))| OperatorTotal { op, count, ns };
-        self.index.operators = self.operators.drain().map(total).collect();
-        self.index.operators.sort_by(|a, b| (b.ns, b.count, &a.op).cmp(&(a.ns, a.count, &b.op)));
+        self.index.operators = self.operators.totals();
         let mut content = vec![];
         encode(&self.index, &mut content);
         let index_offset = self.offset;
         let packed = self.pack(ChunkKind::Index, &content)?;
         self.put(&packed)?;
         self.put(&chunk::trailer(index_offset))?;
+        self.show_as(true);
         Ok(self.index.totals)
     }
 
-    fn add_operators(&mut self, graph: &Graph, plan: &Plan, e: &Evaluation) {
-        let mut add = |op: &str, count: u64, ns: u64| match self.operators.get_mut(op) {
-            Some(total) => *total = (total.0 + count, total.1.saturating_add(ns)),
-            None => drop(self.operators.insert(op.to_owned(), (count, ns))),
-        };
-        let mut of_op = vec![(0_u64, 0_u64); graph.ops.len()];
-        for id in plan.executed_nodes() {
-            of_op[usize::from(graph.tensors[id.index()].op)].0 += 1;
-        }
-        for (&ns, owner) in e.durations.iter().zip(plan.slots()) {
-            if let Some(id) = owner {
-                let total = &mut of_op[usize::from(graph.tensors[id.index()].op)].1;
-                *total = total.saturating_add(ns);
-            }
-        }
-        for (op, &(count, ns)) in graph.ops.iter().zip(&of_op).filter(|(_, total)| total.0 > 0) {
-            add(op, count, ns);
-        }
+    /// Shows readers in this process what was taken, from now on each time that [`TraceWriter::show`] is called.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for reading.
+    pub fn share(&mut self) -> Result<Arc<Growing>> {
+        let growing = self.display.begin(&self.path, &self.recording)?;
+        self.show();
+        Ok(growing)
+    }
+
+    /// Shows what was taken so far, if anybody can see it.
+    pub fn show(&mut self) {
+        self.show_as(false);
+    }
+
+    fn show_as(&mut self, complete: bool) {
+        self.display.update(&Now {
+            totals: &self.index.totals,
+            operators: &|| self.operators.totals(),
+            models: &self.models,
+            chunks: &self.index.chunks,
+            rows: &self.rows,
+            texts: &self.texts,
+            buffers: &self.buffers,
+            remarks: &self.remarks,
+            complete,
+        });
     }
 
     fn pending(&mut self) {
@@ -396,8 +414,8 @@ impl TraceWriter {
         }
         // Whoever reads a file that was cut after these evaluations reads their tokens' texts too.
         self.flush_texts()?;
-        let rows = std::mem::take(&mut self.rows);
-        self.row_bytes = 0;
+        let rows: Vec<Row> = std::mem::take(&mut self.rows).into_iter().map(Arc::unwrap_or_clone).collect();
+        (self.row_bytes, self.display.same.rows) = (0, 0);
         self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Evaluations, &rows), &encode_evaluations(&rows))?;
         if rows.iter().any(|r| !r.evaluation.durations.is_empty()) {
             self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Durations, &rows), &encode_durations(&rows))?;
@@ -420,16 +438,19 @@ impl TraceWriter {
 
     fn flush_texts(&mut self) -> Result<()> {
         let texts = std::mem::take(&mut self.texts);
+        self.display.same.texts = 0;
         if texts.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Texts, &texts, texts.len()) }
     }
 
     fn flush_buffers(&mut self) -> Result<()> {
         let buffers = std::mem::take(&mut self.buffers);
+        self.display.same.buffers = 0;
         if buffers.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Buffers, &buffers, buffers.len()) }
     }
 
     fn flush_remarks(&mut self) -> Result<()> {
         let remarks = std::mem::take(&mut self.remarks);
+        self.display.same.remarks = 0;
         if remarks.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Notes, &remarks, remarks.len()) }
     }
 
@@ -459,6 +480,7 @@ impl TraceWriter {
         self.refuse_after_failure()?;
         if let Err(source) = self.file.write_all(bytes) {
             self.failed_at = Some(self.offset);
+            self.display = Display::default();
             // What was written of the chunk is of no use; a file that cannot be shortened opens all the same.
             let _ = self.file.set_len(self.offset);
             return Err(TraceError::Write { path: self.path.clone(), offset: self.offset, source });

@@ -43,7 +43,7 @@ pub struct Header {
     /// Bytes that its operators read from buffers.
     pub buffer_bytes: u64,
     /// Number by which the trace gives it back.
-    pub(crate) at: u64,
+    pub at: u64,
     /// For each token whether it is of an answer, if some are and some are not.
     generated: Option<Arc<[bool]>>,
 }

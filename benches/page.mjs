@@ -1,0 +1,258 @@
+#!/usr/bin/env node
+// Prints the numbers that need a browser: how soon the page shows something, and how it moves. Debian's Chromium, headless,
+// WebGL in software. Needs `make all` and the example `synthetic`; `make bench` calls it.
+//
+//   benches/page.mjs [first|latency|graph|overhead]…     all of them if none is named
+
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from '../collector/ui/node_modules/playwright-core/index.mjs';
+
+const ROOT = new URL('..', import.meta.url).pathname;
+const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
+const GGSCOPE = join(TARGET, 'release/ggscope');
+const SYNTHETIC = join(TARGET, 'release/examples/synthetic');
+const SERVER = join(ROOT, 'vendor/build/bin/llama-server');
+const BENCH = join(ROOT, 'vendor/build/bin/llama-bench');
+const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+const PAIRS = Number(process.env.GGSCOPE_BENCH_PAIRS ?? 9);
+const QUIET_CHROMIUM = [
+  ...['--no-sandbox', '--enable-unsafe-swiftshader', '--use-gl=angle', '--use-angle=swiftshader', '--no-first-run'],
+  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+];
+
+const scratch = mkdtempSync(join(tmpdir(), 'ggscope-bench-'));
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const line = (what, value, wanted) => console.log(`${what.padEnd(72)} ${value.padStart(16)}${wanted ? `   wanted: ${wanted}` : ''}`);
+const sorted = (values) => [...values].sort((a, b) => a - b);
+const quantile = (values, q) => sorted(values)[Math.min(values.length - 1, Math.floor(q * values.length))];
+const median = (values) => quantile(values, 0.5);
+
+let browser;
+const running = new Set();
+
+/** Starts ggscope with a page, and waits for its address. */
+async function start(args) {
+  const env = { ...process.env, BROWSER: '', DISPLAY: '', WAYLAND_DISPLAY: '' };
+  const child = spawn(GGSCOPE, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
+  running.add(child);
+  let said = '';
+  child.stderr.setEncoding('utf8');
+  const url = await new Promise((resolve, reject) => {
+    child.stderr.on('data', (text) => {
+      said += text;
+      const found = /http:\/\/[0-9.:]+/.exec(said);
+      if (found) resolve(found[0]);
+    });
+    child.on('exit', () => reject(new Error(`ggscope ${args.join(' ')} ended: ${said}`)));
+  });
+  return { url, child, said: () => said };
+}
+
+async function stop(child) {
+  running.delete(child);
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGINT');
+  await ended;
+}
+
+/** A page that keeps the evaluations that it has drawn, with the time of each picture. */
+async function newPage() {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
+  await page.addInitScript(() => {
+    window.drawn = [];
+    new PerformanceObserver((list) => {
+      for (const mark of list.getEntries()) {
+        if (mark.name === 'ggscope-drawn') window.drawn.push([mark.detail.seq, performance.timeOrigin + mark.startTime]);
+      }
+    }).observe({ type: 'mark', buffered: true });
+  });
+  return page;
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function trace(name, kind, layers, tokens) {
+  const path = join(scratch, name);
+  if (!existsSync(path)) execFileSync(SYNTHETIC, [path, kind, String(layers), String(tokens)]);
+  return path;
+}
+
+/** From the command to the picture of a trace of ten million operator executions. */
+async function first() {
+  const path = trace('ten-million.ggtrace', 'llama', 30, 17_362);
+  const times = [];
+  for (let i = 0; i < 5; i++) {
+    const page = await newPage();
+    const begin = performance.now();
+    const { url, child } = await start(['open', '--no-open', '--listen', '127.0.0.1:0', path]);
+    await page.goto(url);
+    await page.waitForFunction(() => window.drawn.length > 0 && window.drawn.at(-1)[0] >= 17_000, null, { polling: 10 });
+    times.push(performance.now() - begin);
+    await page.close();
+    await stop(child);
+  }
+  line('open 10 million operator executions: command to first picture, median', `${(median(times) / 1000).toFixed(2)} s`, 'under 1.5 s');
+}
+
+/** From the end of an evaluation in the host to its bar in the page. */
+async function latency() {
+  const port = await freePort();
+  const model = [SERVER, '-m', MODEL, '--port', String(port), '-t', '1', '-c', '2048'];
+  const output = join(scratch, 'latency.ggtrace');
+  const { url, child } = await start(['record', '--serve', '--no-open', '--listen', '127.0.0.1:0', '-o', output, '--', ...model]);
+  const base = `http://127.0.0.1:${port}`;
+  while (!(await fetch(`${base}/health`).then((r) => r.ok, () => false))) await sleep(200);
+  const page = await newPage();
+  await page.goto(url);
+  await page.waitForSelector('[data-panel="timeline"]');
+  const before = await page.evaluate(() => window.drawn.at(-1)?.[0] ?? -1);
+  const body = JSON.stringify({ prompt: 'Once upon a time', n_predict: 200, temperature: 0, ignore_eos: true });
+  await (await fetch(`${base}/completion`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).json();
+  await sleep(1000);
+  const drawn = await page.evaluate(() => window.drawn);
+  const bytes = await (await fetch(`${url}/api/v1/sessions/0/timeline`)).arrayBuffer();
+  // The host's clock is CLOCK_MONOTONIC, the browser's the time of day.
+  const offset = performance.timeOrigin + performance.now() - Number(process.hrtime.bigint()) / 1e6;
+  const view = new DataView(bytes);
+  const n = view.getUint32(8, true);
+  const t0 = view.getFloat64(24, true);
+  const waits = [];
+  for (let seq = before + 1; seq < n; seq++) {
+    const end = (t0 + view.getFloat64(32 + seq * 8, true) + view.getFloat64(32 + (n + seq) * 8, true)) / 1e6 + offset;
+    const picture = drawn.find(([newest]) => newest >= seq);
+    if (picture) waits.push(picture[1] - end);
+  }
+  await page.close();
+  await stop(child);
+  line(`evaluation ended in the host to drawn in the page, median of ${waits.length}`, `${median(waits).toFixed(0)} ms`, 'under 300 ms');
+  line('  99 of 100', `${quantile(waits, 0.99).toFixed(0)} ms`);
+}
+
+/** Ten thousand nodes: frames while the graph moves, and the time until a layer is shown. */
+async function graph() {
+  const path = trace('graph.ggtrace', 'llama', 322, 3);
+  const { url, child } = await start(['open', '--no-open', '--listen', '127.0.0.1:0', path]);
+  const page = await newPage();
+  await page.goto(`${url}/?session=0&view=graph`);
+  await page.click('[data-test="graph-expand-all"]');
+  await page.waitForSelector('[data-test="graph-canvas"][data-ready="true"]', { timeout: 60_000 });
+  await sleep(1000);
+  const box = await page.locator('[data-test="graph-canvas"]').boundingBox();
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  const frames = async (what) => {
+    await page.evaluate(() => {
+      window.frames_ = [];
+      window.counting = true;
+      const frame = (t) => {
+        window.frames_.push(t);
+        if (window.counting) requestAnimationFrame(frame);
+      };
+      requestAnimationFrame(frame);
+    });
+    await what();
+    return page.evaluate(() => {
+      window.counting = false;
+      const t = window.frames_;
+      return ((t.length - 1) * 1000) / (t.at(-1) - t[0]);
+    });
+  };
+  await page.mouse.move(x, y);
+  const pan = await frames(async () => {
+    await page.mouse.down();
+    for (let i = 0; i < 120; i++) await page.mouse.move(x + 150 * Math.sin(i / 9), y + 100 * Math.cos(i / 7));
+    await page.mouse.up();
+  });
+  const zoom = await frames(async () => {
+    for (let i = 0; i < 80; i++) {
+      await page.mouse.wheel(0, i % 40 < 20 ? -120 : 120);
+      await sleep(10);
+    }
+  });
+  line('graph of 10,000 nodes, all open: pan', `${pan.toFixed(0)} frames/s`, 'at least 30');
+  line('graph of 10,000 nodes, all open: zoom', `${zoom.toFixed(0)} frames/s`, 'at least 30');
+  const times = [];
+  for (const layer of [5, 100, 250, 17, 200]) {
+    const took = await page.evaluate(async (layer) => {
+      const counts = () => document.querySelector('[data-test="graph-counts"]')?.getAttribute('data-layer');
+      const begin = performance.now();
+      const select = document.querySelector('[data-test="graph-layer"]');
+      select.value = String(layer);
+      select.dispatchEvent(new Event('change', { bubbles: true }));
+      while (counts() !== String(layer)) await new Promise((resolve) => requestAnimationFrame(resolve));
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      return performance.now() - begin;
+    }, layer);
+    times.push(took);
+  }
+  await page.close();
+  await stop(child);
+  line('layer filter in the graph of 10,000 nodes: click to drawn, median', `${median(times).toFixed(0)} ms`, 'under 200 ms');
+}
+
+/** Tokens a second with the page open and following, against untraced; runs alternate. */
+async function overhead() {
+  const command = [BENCH, '-m', MODEL, '-p', '0', '-n', '128', '-r', '1', '-t', process.env.GGSCOPE_BENCH_THREADS ?? '1', '-o', 'json'];
+  const untraced = () => JSON.parse(execFileSync(command[0], command.slice(1), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))[0].avg_ts;
+  const followed = async () => {
+    const out = join(scratch, 'overhead.ggtrace');
+    const env = { ...process.env, BROWSER: '', DISPLAY: '', WAYLAND_DISPLAY: '' };
+    const args = ['record', '--serve', '--no-open', '--listen', '127.0.0.1:0', '--force', '-o', out, '--', ...command];
+    const child = spawn(GGSCOPE, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
+    running.add(child);
+    let [said, printed] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text) => (printed += text));
+    child.stderr.setEncoding('utf8').on('data', (text) => (said += text));
+    while (!/http:\/\/[0-9.:]+/.test(said)) await sleep(10);
+    const page = await newPage();
+    await page.goto(/http:\/\/[0-9.:]+/.exec(said)[0]);
+    while (!printed.trimEnd().endsWith(']')) await sleep(20);
+    const drawn = await page.evaluate(() => window.drawn.length);
+    if (drawn < 2) throw new Error('the page has followed nothing');
+    await page.close();
+    await stop(child);
+    return JSON.parse(printed)[0].avg_ts;
+  };
+  untraced();
+  let before = untraced();
+  const [ratios, controls] = [[], []];
+  for (let i = 0; i < PAIRS; i++) {
+    const traced = await followed();
+    const after = untraced();
+    ratios.push((2 * traced) / (before + after));
+    controls.push(after / before);
+    before = after;
+  }
+  line(`tokens/s, page open and following / untraced, median of ${PAIRS} pairs`, median(ratios).toFixed(3), 'at least 0.97');
+  line('  middle half of the pairs', `${quantile(ratios, 0.25).toFixed(3)} to ${quantile(ratios, 0.75).toFixed(3)}`);
+  line('  untraced / untraced (what noise alone does)', median(controls).toFixed(3), '1');
+}
+
+const all = { first, latency, graph, overhead };
+const wanted = process.argv.slice(2);
+try {
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET_CHROMIUM });
+  for (const name of wanted.length ? wanted : Object.keys(all)) {
+    if (!all[name]) throw new Error(`there is no ${name}: give ${Object.keys(all).join(', ')}`);
+    await all[name]();
+  }
+} catch (error) {
+  console.error(`benches/page.mjs: ${error.stack ?? error}`);
+  process.exitCode = 1;
+} finally {
+  await browser?.close();
+  for (const child of running) child.kill('SIGKILL');
+  rmSync(scratch, { recursive: true, force: true });
+}

@@ -1,0 +1,129 @@
+//! What `open`, `record --serve` and `daemon` have in common: where the server listens, who may ask, and the browser
+//! that is sent there.
+
+use super::say;
+use crate::server::{Server, Serving, Sessions};
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+/// Where to answer if nothing is said.
+const DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7437));
+
+/// Where to answer, and whom.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Where to answer; if the port is taken, the system chooses another [default: 127.0.0.1:7437]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// A secret that viewers have to know; any address but loopback needs one
+    #[arg(long, value_name = "SECRET", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    token: Option<String>,
+}
+
+/// A server that has its address.
+pub(super) struct Bound {
+    server: Server,
+    token: Option<String>,
+}
+
+impl Options {
+    /// Whether anything was said about it.
+    pub(super) fn is_given(&self) -> bool {
+        self.listen.is_some() || self.token.is_some()
+    }
+
+    /// Takes the address.
+    pub(super) fn bind(&self) -> anyhow::Result<Bound> {
+        let wanted = self.listen.unwrap_or(DEFAULT);
+        let server = Server::bind(wanted, self.token.clone())?;
+        let port = server.address().port();
+        if wanted.port() != 0 && port != wanted.port() {
+            say::line(format_args!("port {} is taken: port {port} is used", wanted.port()));
+        }
+        Ok(Bound { server, token: self.token.clone() })
+    }
+}
+
+impl Bound {
+    /// Begins to answer, says where, and opens a browser there if that is wanted and possible.
+    pub(super) fn start(self, sessions: Arc<Sessions>, browser: bool, until: &str) -> anyhow::Result<Serving> {
+        let address = self.server.address();
+        let serving = self.server.start(sessions)?;
+        say::line(format_args!("the page is at http://{address}/ ({until})"));
+        if browser {
+            let secret =
+                |token: &String| form_urlencoded::Serializer::new(String::new()).append_pair("token", token).finish();
+            let query = self.token.as_ref().map_or(String::new(), |token| format!("?{}", secret(token)));
+            open_browser(&format!("http://{}/{query}", reachable(address)));
+        }
+        Ok(serving)
+    }
+}
+
+/// An address that this machine reaches a server by that listens on all of them.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    address
+}
+
+/// Sends the user's browser to `url`, if there is a display. Whether that succeeds is the browser's business.
+fn open_browser(url: &str) {
+    let Some(program) = browser(|name| std::env::var_os(name)) else { return };
+    let mut command = Command::new(program);
+    command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    // SAFETY: between fork and exec it only sets the signal mask, which is async-signal-safe.
+    unsafe { command.pre_exec(unblock_signals) };
+    if let Ok(mut child) = command.spawn() {
+        // It may stay as long as the browser does; somebody has to take note of its end.
+        let _ = std::thread::Builder::new().name("browser".into()).spawn(move || child.wait());
+    }
+}
+
+/// The program that opens an address in a browser: none without a display.
+fn browser(variable: impl Fn(&str) -> Option<OsString>) -> Option<OsString> {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    set("DISPLAY").or_else(|| set("WAYLAND_DISPLAY"))?;
+    // A list of programs, of which the first is preferred.
+    let own = set("BROWSER").and_then(|list| std::env::split_paths(&list).next());
+    Some(own.map_or_else(|| "xdg-open".into(), Into::into))
+}
+
+fn unblock_signals() -> std::io::Result<()> {
+    // SAFETY: plain data; the call reads only what it is given.
+    let status = unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())
+    };
+    if status == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(status)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_is_opened_only_where_there_is_a_display() {
+        let of = |variables: &[(&str, &str)]| {
+            let found = |name: &str| variables.iter().find(|v| v.0 == name).map(|v| OsString::from(v.1));
+            browser(found).map(|program| program.into_string().unwrap())
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("BROWSER", "firefox"), ("DISPLAY", "")]), None);
+        assert_eq!(of(&[("DISPLAY", ":0")]).as_deref(), Some("xdg-open"));
+        assert_eq!(of(&[("WAYLAND_DISPLAY", "wayland-0"), ("BROWSER", "firefox:lynx")]).as_deref(), Some("firefox"));
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_reached_on_loopback() {
+        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:7437"), "127.0.0.1:7437");
+        assert_eq!(reached("[::]:7437"), "[::1]:7437");
+        assert_eq!(reached("192.0.2.1:7437"), "192.0.2.1:7437");
+    }
+}

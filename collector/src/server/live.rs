@@ -1,0 +1,257 @@
+//! What happens now, as server-sent events: the list of sessions when it changes, and evaluations as they end. Every
+//! viewer takes what is new from the traces at its own pace, so a slow one misses evaluations and holds up nobody; it
+//! sees from the numbers what it has missed and asks for that.
+
+use super::api::App;
+use super::problem::Problem;
+use super::session::{Session, SessionSummary, Sessions};
+use crate::query::dump::Phase;
+use crate::query::evaluations::Token;
+use crate::query::table::Header;
+use crate::trace::{State, Trace, Watch};
+use axum::extract::State as Extract;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{Stream, unfold};
+use ggscope_format::columns::Row;
+use serde::Serialize;
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use utoipa::ToSchema;
+
+/// Evaluations in an event; a viewer that has more to catch up with gets the latest.
+const MAX_ITEMS: usize = 256;
+/// Tokens of an evaluation that an event names.
+const MAX_TOKENS: usize = 8;
+/// Time between two events about the evaluations of one session, at least.
+const EVALUATIONS_EVERY: Duration = Duration::from_millis(50);
+/// Time between two lists of sessions that differ in nothing but their sums.
+const SESSIONS_EVERY: Duration = Duration::from_secs(1);
+/// A quiet connection is kept up by a comment.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// New evaluations of a session: the data of an `evaluations` event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Evaluations {
+    /// The session.
+    session: String,
+    /// Number of the first item; whoever expected a lower one asks for what is missing.
+    from: usize,
+    /// The evaluations, in the order of their ends.
+    items: Vec<Item>,
+    /// Evaluations of the session so far.
+    total: usize,
+}
+
+/// An evaluation that has ended.
+#[derive(Debug, Serialize, ToSchema)]
+struct Item {
+    /// Number in the order of the trace.
+    seq: u64,
+    /// Number that the traced process gave it.
+    eval: u64,
+    /// Its graph.
+    graph: u32,
+    /// The scheduler that computed it.
+    context: u32,
+    /// Begin, nanoseconds after that of the session's first evaluation.
+    start_ns: i64,
+    /// Nanoseconds from begin to end.
+    dur_ns: u64,
+    /// Number of its first token.
+    first_token: u64,
+    /// Its tokens.
+    n_tokens: u32,
+    /// Those that belong to an answer.
+    n_generated: u32,
+    /// Executed operators.
+    operators: u32,
+    /// Bytes that they read of files.
+    disk_bytes: u64,
+    /// Bytes that they read of buffers.
+    buffer_bytes: u64,
+    /// Page faults that needed no read.
+    minor_faults: u32,
+    /// Page faults that read from disk.
+    major_faults: u32,
+    /// `ggml_status`.
+    status: i32,
+    /// The first of its tokens.
+    tokens: Vec<Token>,
+}
+
+/// An evaluation as the table has it, with its first tokens as the trace has them.
+fn item(seq: usize, header: &Header, first_ns: u64, tokens: Vec<Token>) -> Item {
+    Item {
+        seq: seq as u64,
+        eval: header.eval,
+        graph: header.graph.0,
+        context: header.context,
+        start_ns: header.start.wrapping_sub(first_ns) as i64,
+        dur_ns: header.dur,
+        first_token: header.first_token,
+        n_tokens: header.n_tokens,
+        n_generated: header.n_generated,
+        operators: header.operators,
+        disk_bytes: header.disk_bytes,
+        buffer_bytes: header.buffer_bytes,
+        minor_faults: header.minor_faults,
+        major_faults: header.major_faults,
+        status: header.status,
+        tokens,
+    }
+}
+
+fn tokens(trace: &Trace, row: &Row) -> Vec<Token> {
+    let ids = &row.evaluation.tokens;
+    let texts = trace.texts_of(&ids[..ids.len().min(MAX_TOKENS)]);
+    let token = |(i, &generated): (usize, &bool)| {
+        let id = ids.get(i).copied();
+        Token {
+            number: row.first_token.saturating_add(i as u64),
+            id,
+            text: id.and_then(|id| texts.get(&id)).map(|text| String::from_utf8_lossy(text).into_owned()),
+            phase: if generated { Phase::Generate } else { Phase::Prompt },
+        }
+    };
+    row.generated.iter().enumerate().take(MAX_TOKENS).map(token).collect()
+}
+
+/// Evaluations of a session from ordinal `from` on, but no more than the latest [`MAX_ITEMS`].
+fn evaluations(session: &Session, from: usize) -> Evaluations {
+    let (trace, table) = session.now();
+    let from = from.max(table.len().saturating_sub(MAX_ITEMS));
+    let first_ns = table.header(0).map_or(0, |h| h.start);
+    let mut tokens_of: HashMap<u64, Vec<Token>> = HashMap::new();
+    if let Some(header) = table.header(from) {
+        trace.for_each_evaluation_from(header.at, false, |at, row| {
+            tokens_of.insert(at, tokens(&trace, &row));
+            ControlFlow::Continue(())
+        });
+    }
+    let items = table
+        .headers(from)
+        .map(|(seq, header)| item(seq, header, first_ns, tokens_of.remove(&header.at).unwrap_or_default()));
+    Evaluations { session: session.id.clone(), from, items: items.collect(), total: table.len() }
+}
+
+/// One who looks on.
+struct Viewer {
+    sessions: Arc<Sessions>,
+    changes: watch::Receiver<u64>,
+    ready: VecDeque<Event>,
+    /// The list of sessions as it was told last, and when.
+    told: Option<(Vec<SessionSummary>, Instant)>,
+    /// How far it is with each session.
+    places: HashMap<String, Place>,
+    /// When to look again even if nothing changes.
+    due: Instant,
+    _counted: OwnedSemaphorePermit,
+}
+
+struct Place {
+    /// Ordinal of the evaluation that it is told of next.
+    next: usize,
+    /// Evaluations of the trace when it was told last.
+    seen: u64,
+    told: Option<Instant>,
+    _watch: Option<Watch>,
+}
+
+impl Viewer {
+    /// The next event, when there is one.
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Viewer)> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some((Ok(event), self));
+            }
+            if self.told.is_some() {
+                let due = self.due;
+                tokio::select! {
+                    // The sender lives as long as the sessions do.
+                    _ = self.changes.changed() => {}
+                    () = tokio::time::sleep_until(due.into()) => {}
+                }
+            }
+            self.changes.borrow_and_update();
+            // Reading a trace can wait for the disk.
+            self = tokio::task::spawn_blocking(move || self.look()).await.ok()?;
+        }
+    }
+
+    /// Finds out what is new.
+    fn look(mut self) -> Viewer {
+        let now = Instant::now();
+        let begins = self.told.is_none();
+        let all = self.sessions.all();
+        self.due = now + SESSIONS_EVERY;
+        self.tell_sessions(&all, now);
+        for session in &all {
+            if session.is_followed() {
+                self.due = self.due.min(now + crate::trace::LOOK_EVERY);
+            }
+            let n_evaluations = session.trace().n_evaluations();
+            let place = self.places.entry(session.id.clone()).or_insert_with(|| Place {
+                // What was there before is asked for by other questions.
+                next: if begins { session.now().1.len() } else { 0 },
+                seen: 0,
+                told: None,
+                _watch: session.watch(),
+            });
+            let is_new = n_evaluations > place.seen || place.told.is_none();
+            if !is_new {
+                continue;
+            }
+            if let Some(early) = place.told.map(|told| told + EVALUATIONS_EVERY).filter(|&next| next > now) {
+                self.due = self.due.min(early);
+                continue;
+            }
+            let told = evaluations(session, place.next);
+            (place.next, place.seen, place.told) = (told.total, n_evaluations, Some(now));
+            self.ready.extend(Event::default().event("evaluations").json_data(told).ok());
+        }
+        self
+    }
+
+    fn tell_sessions(&mut self, all: &[Arc<Session>], now: Instant) {
+        let list: Vec<SessionSummary> = all.iter().map(|s| s.summary()).collect();
+        let states = |list: &[SessionSummary]| list.iter().map(|s| s.state).collect::<Vec<State>>();
+        let differs = match &self.told {
+            None => true,
+            Some((told, _)) if *told == list => false,
+            Some((told, at)) => {
+                let soon = *at + SESSIONS_EVERY;
+                self.due = self.due.min(soon.max(now));
+                soon <= now || states(told) != states(&list)
+            }
+        };
+        if differs {
+            self.ready.extend(Event::default().event("sessions").json_data(&list).ok());
+            self.told = Some((list, now));
+        }
+    }
+}
+
+/// What happens now, as server-sent events: `sessions`, the list of sessions, at once and when it changes;
+/// `evaluations`, those that have ended since the event before, at most every 50 ms for each session
+#[utoipa::path(get, path = "/live",
+    responses(
+        (status = 200, description = "Events without end", body = Evaluations, content_type = "text/event-stream"),
+        (status = 503, body = Problem)))]
+pub(super) async fn live(
+    Extract(app): Extract<Arc<App>>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let viewer = Viewer {
+        sessions: app.sessions.clone(),
+        changes: app.sessions.changes(),
+        ready: VecDeque::new(),
+        told: None,
+        places: HashMap::new(),
+        due: Instant::now(),
+        _counted: app.viewer()?,
+    };
+    Ok(Sse::new(unfold(viewer, Viewer::next)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}

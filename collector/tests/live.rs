@@ -1,0 +1,352 @@
+//! The promises of the live server, with a shim of the tests' own: whoever looks on sees evaluations as they end, knows
+//! what it has missed, and sees how each session ended, wherever it is recorded.
+
+mod support;
+
+use ggscope_collector::live::{Collector, Event, Listener, Output, Wanted};
+use ggscope_collector::server::{Server, Serving, Sessions};
+use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, recording};
+use ggscope_collector::trace::{Trace, TraceWriter};
+use ggscope_format::record::{Evaluation, Graph};
+use serde_json::{Value as Json, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{FakeShim, computation, until};
+
+/// A collector whose sessions are served.
+struct Live {
+    dir: tempfile::TempDir,
+    collector: Collector,
+    sessions: Arc<Sessions>,
+    address: SocketAddr,
+    _serving: Serving,
+}
+
+impl Live {
+    fn start() -> Live {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(&dir.path().join("sock")).unwrap();
+        let output = Output::file(dir.path().join("run.ggtrace"), false);
+        let collector = Collector::start(listener, Wanted::default(), output).unwrap();
+        let sessions = Arc::new(Sessions::default());
+        let (address, serving) = serve(sessions.clone());
+        Live { dir, collector, sessions, address, _serving: serving }
+    }
+
+    fn attach(&self) -> FakeShim {
+        let shim = FakeShim::attach(&self.dir.path().join("sock")).unwrap();
+        loop {
+            let event = self.collector.events().recv_timeout(Duration::from_secs(20)).unwrap();
+            if let Event::Attached { growing, .. } = event {
+                self.sessions.add(growing);
+                return shim;
+            }
+        }
+    }
+}
+
+fn serve(sessions: impl Into<Arc<Sessions>>) -> (SocketAddr, Serving) {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    (server.address(), server.start(sessions).unwrap())
+}
+
+fn ask(address: SocketAddr, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // Of this version an answer comes as it is, without being cut into chunks.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).unwrap();
+    stream
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, Json) {
+    let mut answer = String::new();
+    ask(address, path).read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Json::Null))
+}
+
+fn ok(address: SocketAddr, path: &str) -> Json {
+    let (status, body) = get(address, path);
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+/// One who looks on.
+struct Viewer {
+    lines: std::io::Lines<BufReader<TcpStream>>,
+    /// Numbers of the evaluations that it was told of, and what it knows to have missed.
+    seen: Vec<u64>,
+    missed: Vec<u64>,
+}
+
+impl Viewer {
+    fn new(address: SocketAddr) -> Viewer {
+        let mut lines = BufReader::new(ask(address, "/api/v1/live")).lines();
+        assert!(lines.next().unwrap().unwrap().contains(" 200 "));
+        assert!(
+            lines
+                .by_ref()
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .any(|l| l.contains("text/event-stream"))
+        );
+        Viewer { lines, seen: vec![], missed: vec![] }
+    }
+
+    /// The next event: its name and data.
+    fn next(&mut self) -> (String, Json) {
+        let (mut name, mut data) = (String::new(), String::new());
+        loop {
+            let line = self.lines.next().expect("the stream ended").expect("an event in time");
+            match line.split_once(": ") {
+                Some(("event", value)) => name = value.to_owned(),
+                Some(("data", value)) => data = value.to_owned(),
+                _ if line.is_empty() && !name.is_empty() => return (name, serde_json::from_str(&data).unwrap()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next event of this name.
+    fn next_of(&mut self, name: &str) -> Json {
+        loop {
+            let (named, data) = self.next();
+            if named == name {
+                return data;
+            }
+        }
+    }
+
+    /// Looks on until evaluation `last` of the only session was seen; the last event about it.
+    fn until_seen(&mut self, last: u64) -> Json {
+        loop {
+            let event = self.next_of("evaluations");
+            let next = event["from"].as_u64().unwrap();
+            let expected = self.seen.iter().chain(&self.missed).max().map_or(0, |n| n + 1);
+            self.missed.extend(expected..next);
+            for (seq, item) in (next..).zip(event["items"].as_array().unwrap()) {
+                assert_eq!(item["seq"], seq, "{event}");
+                assert!(seq >= expected, "{seq} comes twice");
+                self.seen.push(seq);
+            }
+            assert_eq!(event["total"], next + event["items"].as_array().unwrap().len() as u64, "{event}");
+            if self.seen.contains(&last) {
+                return event;
+            }
+        }
+    }
+}
+
+#[test]
+fn evaluations_are_told_as_they_end_to_all_who_look_on() {
+    let live = Live::start();
+    let (mut first, mut second) = (Viewer::new(live.address), Viewer::new(live.address));
+    assert_eq!(first.next(), ("sessions".into(), json!([])));
+    let shim = live.attach();
+    let attached = first.next_of("sessions");
+    let expected =
+        json!({"id": "0", "state": "live", "complete": false, "evaluations": 0, "exe": "/usr/bin/fake-server"});
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&attached[0][field], value, "{field}");
+    }
+    let (graph, evaluations) = computation(0, 0, 40);
+    for (n, e) in (0..).zip(&evaluations) {
+        shim.compute(0, &graph, std::slice::from_ref(e));
+        // Each is told before the next has begun, long before it is in the file.
+        first.until_seen(n);
+    }
+    assert!(first.missed.is_empty());
+    let told = second.until_seen(39);
+    assert!(second.missed.is_empty(), "the session is as new to the one as to the other");
+    let item = told["items"].as_array().unwrap().last().unwrap();
+    let e = &evaluations[39];
+    for (field, value) in [
+        ("eval", json!(39)),
+        ("graph", json!(0)),
+        ("start_ns", json!(e.start.0 - evaluations[0].start.0)),
+        ("dur_ns", json!(e.end.0 - e.start.0)),
+        ("first_token", json!(39)),
+        ("n_tokens", json!(1)),
+        ("status", json!(0)),
+    ] {
+        assert_eq!(item[field], value, "{field}");
+    }
+    assert_eq!(item["tokens"], json!([{"number": 39, "id": e.tokens[0], "text": null, "phase": "GENERATE"}]));
+    let session = "/api/v1/sessions/0";
+    let regions = ok(live.address, &format!("{session}/memory?evals=39&limit=1000"));
+    let read = |memory: &str| -> u64 {
+        let of = regions["items"].as_array().unwrap().iter().filter(|r| r["memory"] == memory);
+        of.map(|r| r["read_bytes"].as_u64().unwrap()).sum()
+    };
+    assert_eq!((&item["disk_bytes"], &item["buffer_bytes"]), (&json!(read("DISK")), &json!(read("BUFFER"))));
+    // Other questions see it too.
+    let page = ok(live.address, &format!("{session}/evaluations?evals=39"));
+    assert_eq!((&page["total"], &page["items"][0]["operators"]), (&json!(1), &item["operators"]));
+    assert_eq!(ok(live.address, session)["evaluations"], 40);
+    drop(shim);
+    until("the end to be told", || {
+        let list = first.next_of("sessions");
+        list[0]["state"] == "ended" && list[0]["complete"] == true && list[0]["evaluations"] == 40
+    });
+    let path = live.dir.path().join("run.ggtrace");
+    assert_eq!(ok(live.address, session)["evaluations"], Trace::open(&path).unwrap().totals().evaluations);
+}
+
+#[test]
+fn who_comes_back_or_is_slow_knows_what_it_has_missed_and_can_ask_for_it() {
+    let live = Live::start();
+    let shim = live.attach();
+    let (graph, evaluations) = computation(0, 0, 1000);
+    let mut viewer = Viewer::new(live.address);
+    shim.compute(0, &graph, &evaluations[..10]);
+    viewer.until_seen(9);
+    drop(viewer.lines);
+    shim.compute(0, &graph, &evaluations[10..900]);
+    until("the evaluations", || ok(live.address, "/api/v1/sessions/0")["evaluations"] == 900);
+    let mut back = Viewer::new(live.address);
+    let event = back.next_of("evaluations");
+    assert_eq!(event, json!({"session": "0", "from": 900, "items": [], "total": 900}));
+    (back.seen, back.missed) = (viewer.seen, (10..900).collect());
+    shim.compute(0, &graph, &evaluations[900..]);
+    back.until_seen(999);
+    let mut known: Vec<u64> = back.seen.into_iter().chain(back.missed).collect();
+    known.sort_unstable();
+    assert_eq!(known, (0..1000).collect::<Vec<_>>(), "all was told, or is known to be missing");
+    let first = ok(live.address, "/api/v1/sessions/0/evaluations?offset=10&limit=1000");
+    assert_eq!((&first["total"], first["items"].as_array().unwrap().len()), (&json!(1000), 990));
+}
+
+#[test]
+fn sessions_that_never_compute_or_end_early_are_shown_as_what_they_are() {
+    let live = Live::start();
+    let (idle, gone) = (live.attach(), live.attach());
+    let states = || -> Vec<Json> {
+        ok(live.address, "/api/v1/sessions").as_array().unwrap().iter().map(|s| s["state"].clone()).collect()
+    };
+    assert_eq!(states(), ["live", "live"]);
+    assert_eq!(ok(live.address, "/api/v1/sessions/0")["evaluations"], 0);
+    assert_eq!(ok(live.address, "/api/v1/sessions/0/operators")["total"], 0);
+    let (graph, evaluations) = computation(0, 0, 3);
+    gone.compute(0, &graph, &evaluations);
+    // As kill -9 has it: the connection ends, and nothing more is said.
+    drop(gone);
+    until("the end", || states() == ["live", "ended"]);
+    assert_eq!(ok(live.address, "/api/v1/sessions/1")["evaluations"], 3);
+    drop(idle);
+    until("the end", || states() == ["ended", "ended"]);
+    let (status, problem) = get(live.address, "/api/v1/sessions/2");
+    assert_eq!((status, &problem["field"]), (404, &json!("id")));
+}
+
+/// A file that another process would be writing.
+struct Elsewhere {
+    dir: tempfile::TempDir,
+    writer: TraceWriter,
+    evaluations: std::vec::IntoIter<Evaluation>,
+}
+
+impl Elsewhere {
+    fn new() -> Elsewhere {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = TraceWriter::create(&dir.path().join("a.ggtrace"), false, &recording()).unwrap();
+        let stored = llama(0, Shape { n_layer: 2, ..Shape::default() });
+        writer.graph(stored.clone()).unwrap();
+        let mut random = Random(9);
+        let evaluations: Vec<_> = (0..1000).map(|n| evaluation(&stored, n, n as i32, &mut random)).collect();
+        Elsewhere { dir, writer, evaluations: evaluations.into_iter() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("a.ggtrace")
+    }
+
+    fn compute(&mut self, n: usize) {
+        for e in self.evaluations.by_ref().take(n) {
+            self.writer.evaluation(e).unwrap();
+        }
+        self.writer.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_another_process_writes_is_followed_to_its_end() {
+    let mut file = Elsewhere::new();
+    file.compute(5);
+    let (address, _serving) = serve(Sessions::open(&[file.path()]).unwrap());
+    let mut viewer = Viewer::new(address);
+    let list = viewer.next_of("sessions");
+    assert_eq!((&list[0]["state"], &list[0]["evaluations"]), (&json!("live"), &json!(5)));
+    viewer.missed = (0..5).collect();
+    for n in [6, 106, 606] {
+        let more = n - viewer.seen.last().map_or(5, |seen| seen + 1);
+        file.compute(more as usize);
+        viewer.until_seen(n - 1);
+    }
+    let last = ok(address, "/api/v1/sessions/0/operators?evals=605&limit=1000");
+    assert!(last["items"].as_array().unwrap().iter().any(|o| o["dur_ns"].is_u64()), "times are there too");
+    file.writer.finish().unwrap();
+    until("the end to be told", || viewer.next_of("sessions")[0]["state"] == "ended");
+    assert_eq!(ok(address, "/api/v1/sessions/0")["warnings"], json!([]));
+}
+
+#[test]
+fn a_file_that_nobody_writes_any_more_is_cut() {
+    let mut file = Elsewhere::new();
+    file.compute(5);
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::options().append(true).open(file.path()).unwrap().set_modified(long_ago).unwrap();
+    let (address, _serving) = serve(Sessions::open(&[file.path()]).unwrap());
+    assert_eq!(ok(address, "/api/v1/sessions")[0]["state"], "cut");
+    file.compute(5);
+    until("it to grow again", || {
+        let list = ok(address, "/api/v1/sessions");
+        list[0]["state"] == "live" && list[0]["evaluations"] == 10
+    });
+}
+
+#[test]
+fn only_models_in_use_or_named_by_the_user_are_asked_about() {
+    let live = Live::start();
+    let shim = live.attach();
+    let model = live.dir.path().join("model.gguf");
+    std::fs::write(&model, [b"GGUF".as_slice(), &[0; 20_000]].concat()).unwrap();
+    let secret = live.dir.path().join("secret.gguf");
+    std::fs::copy(&model, &secret).unwrap();
+    let (graph, evaluations) = computation(0, 0, 2);
+    let graph = of_file(graph, model.to_str().unwrap());
+    shim.compute(0, &graph, &evaluations);
+    until("the evaluations", || ok(live.address, "/api/v1/sessions/0")["evaluations"] == 2);
+    let path = |id: u32, file: &std::path::Path| format!("/api/v1/sessions/{id}/residency?place={}", file.display());
+    let resident = ok(live.address, &path(0, &model));
+    assert_eq!(resident["place"], model.to_str().unwrap());
+    let pages = resident["pages"].as_u64().unwrap();
+    assert_eq!(pages, 20_004_u64.div_ceil(resident["page_bytes"].as_u64().unwrap()));
+    assert_eq!(
+        (&resident["resident"], &resident["resident_pages"]),
+        (&json!([[0, pages]]), &json!(pages)),
+        "just written"
+    );
+    let refused = |address, path: String| {
+        let (status, problem) = get(address, &path);
+        assert_eq!((status, &problem["field"]), (404, &json!("place")), "{path}: {problem}");
+        problem["help"].as_str().unwrap().to_owned()
+    };
+    refused(live.address, path(0, &secret));
+    refused(live.address, path(0, std::path::Path::new("/etc/passwd")));
+    drop(shim);
+    until("the end", || ok(live.address, "/api/v1/sessions")[0]["state"] == "ended");
+    assert!(refused(live.address, path(0, &model)).contains("--model"));
+
+    let trace = live.dir.path().join("run.ggtrace");
+    let (address, _serving) = serve(Sessions::open(&[trace]).unwrap().with_models(vec![model.clone()]));
+    assert_eq!(ok(address, &path(0, &model))["pages"], pages);
+    refused(address, path(0, &secret));
+}
+
+fn of_file(mut graph: Graph, path: &str) -> Graph {
+    graph.files[0].path = path.into();
+    graph
+}

@@ -1,0 +1,117 @@
+// What the selection means: the session's data, the evaluation and the graph on the screen, the node that is pointed at.
+import { data, type SessionData } from './data.svelte';
+import { selection, type Range } from './selection.svelte';
+import type { GraphPart, GraphTensor, SessionSummary } from './types';
+
+class Current {
+  /** Whether the newest token is selected as it comes. */
+  following = $state(false);
+  /** The graph of the selected evaluation, once it is here. */
+  graph = $state.raw<GraphPart | null>(null);
+  graphError = $state<string | null>(null);
+  /** What the pointer is over, in any view: a tensor's number in the graph, or its name. */
+  hover = $state.raw<{ node?: number; tensor?: string } | null>(null);
+
+  readonly summary: SessionSummary | undefined = $derived(
+    data.sessions.find((s) => s.id === selection.session) ?? data.sessions[0],
+  );
+  readonly session: SessionData | null = $derived(this.summary ? data.session(this.summary.id) : null);
+  /** The evaluation of the first selected token; the newest one if none is selected. */
+  readonly seq: number | null = $derived.by(() => {
+    const session = this.session;
+    if (!session) return null;
+    void session.version;
+    const timeline = session.timeline;
+    const selected = selection.tokens ? timeline.seqOfToken(selection.tokens[0]) : undefined;
+    return selected ?? (timeline.length ? timeline.length - 1 : null);
+  });
+  /** Number of the graph on the screen. */
+  readonly graphId: number | null = $derived(
+    this.session && this.seq !== null ? this.session.timeline.graph[this.seq] : null,
+  );
+  /** The selected node. */
+  readonly node: GraphTensor | undefined = $derived(
+    selection.node === null ? undefined : this.graph?.tensors.find((t) => t.id === selection.node),
+  );
+
+  /** Keeps `graph` what `graphId` says; to be called once, in a component. */
+  watch() {
+    $effect(() => {
+      const [session, id] = [this.session, this.graphId];
+      if (!session || id === null) {
+        this.graph = null;
+        return;
+      }
+      let stale = false;
+      session.graph(id).then(
+        (graph) => {
+          if (stale) return;
+          this.remap(graph);
+          this.graph = graph;
+          this.graphError = null;
+        },
+        (error) => {
+          if (!stale) this.graphError = String(error.message ?? error);
+        },
+      );
+      return () => (stale = true);
+    });
+    $effect(() => {
+      const session = this.session;
+      if (!session || !this.following) return;
+      void session.version;
+      const last = session.timeline.tokens - 1;
+      if (last >= 0 && selection.tokens?.[0] !== last) selection.set({ tokens: [last, last] }, { keep: true });
+    });
+  }
+
+  /** Another graph numbers its nodes in another way: the selected node is the one of the same name. */
+  private remap(next: GraphPart) {
+    const before = this.graph;
+    if (selection.node === null || !before || before.graph === next.graph || !this.node) return;
+    const { name, op } = this.node;
+    // Selected by its name together with a token of another graph: the number is of that graph already.
+    if (selection.tensor !== null && selection.tensor !== name) return;
+    const same = (t: GraphTensor) => t.name === name && t.op === op;
+    const nth = before.tensors.filter(same).findIndex((t) => t.id === selection.node);
+    const found = next.tensors.filter(same);
+    selection.set({ node: (found[nth] ?? found[0])?.id ?? null }, { keep: true });
+  }
+
+  /** Selects tokens; stops following. */
+  selectTokens(tokens: Range | null, { keep = false } = {}) {
+    this.following = false;
+    selection.set({ tokens }, { keep });
+  }
+
+  /** Selects a tensor of the graph on the screen, and what it says of layer and name. */
+  selectNode(tensor: GraphTensor | null) {
+    if (!tensor) selection.set({ node: null, tensor: null });
+    else selection.set({ node: tensor.id, tensor: tensor.name });
+  }
+
+  /** Selects a tensor by its name, as the heatmap and the analytics know it. */
+  selectTensor(name: string | null) {
+    const found = name === null ? undefined : this.graph?.tensors.find((t) => t.name === name);
+    selection.set({ tensor: name, node: found?.id ?? null });
+  }
+
+  /** One token on, or back. */
+  step(by: number, extend = false) {
+    const session = this.session;
+    if (!session) return;
+    const last = session.timeline.tokens - 1;
+    if (last < 0) return;
+    const at = selection.tokens;
+    if (!at) this.selectTokens(by > 0 ? [0, 0] : [last, last]);
+    else if (extend) {
+      const [first, end] = by > 0 ? [at[0], Math.min(last, at[1] + by)] : [Math.max(0, at[0] + by), at[1]];
+      this.selectTokens([first, end], { keep: true });
+    } else {
+      const to = Math.min(last, Math.max(0, (by > 0 ? at[1] : at[0]) + by));
+      this.selectTokens([to, to], { keep: true });
+    }
+  }
+}
+
+export const current = new Current();

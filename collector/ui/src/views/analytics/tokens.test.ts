@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest';
+import { timeline } from './testing';
+import { binTokens, ceiling, evaluationsOf, phaseSums, quantile } from './tokens';
+
+// A prompt of four tokens, an evaluation of none, an answer of three.
+const run = timeline([
+  [4, 0, 400],
+  [0, 0, 50],
+  [1, 1, 30],
+  [1, 1, 20],
+  [1, 1, 90],
+]);
+
+describe('what tokens cost', () => {
+  it('is the evaluation by its tokens, one bar a token', () => {
+    const bins = binTokens(run, [0, 6], 600);
+    expect(bins.map((bin) => bin.ns)).toEqual([100, 100, 100, 100, 30, 20, 90]);
+    expect(bins.map((bin) => bin.phase[0]).join('')).toBe('PPPPGGG');
+    expect(bins[0]).toMatchObject({ first: 0, last: 0, operators: 10, disk_bytes: 300, buffer_bytes: 100 });
+  });
+
+  it('adds up in bins of several, which name their slowest token', () => {
+    const bins = binTokens(run, [0, 6], 3);
+    expect(bins.map(({ first, last }) => [first, last])).toEqual([
+      [0, 2],
+      [3, 5],
+      [6, 6],
+    ]);
+    expect(bins.map((bin) => bin.ns)).toEqual([300, 150, 90]);
+    expect(bins.reduce((sum, bin) => sum + bin.ns, 0)).toBe(540);
+    expect(bins[1]).toMatchObject({ phase: 'GENERATE', slowest: 3, slowest_ns: 100 });
+  });
+
+  it('is of a part of the run, within what there is', () => {
+    expect(binTokens(run, [5, 100], 600).map((bin) => bin.first)).toEqual([5, 6]);
+    expect(binTokens(run, [7, 9], 600)).toEqual([]);
+    expect(binTokens(timeline([]), [0, -1], 600)).toEqual([]);
+  });
+
+  it('adds up by phase; an evaluation without tokens is no answer', () => {
+    const all = phaseSums(run, null);
+    expect(all.PROMPT).toMatchObject({ tokens: 4, ns: 450 });
+    expect(all.GENERATE).toMatchObject({ tokens: 3, ns: 140 });
+    const some = phaseSums(run, [3, 4]);
+    expect(some.PROMPT).toMatchObject({ tokens: 1, ns: 100 });
+    expect(some.GENERATE).toMatchObject({ tokens: 1, ns: 30 });
+    expect([evaluationsOf(run, null), evaluationsOf(run, [3, 4])]).toEqual([5, 2]);
+  });
+
+  it('is shared out where an evaluation has tokens of both phases', () => {
+    const sums = phaseSums(timeline([[4, 1, 400]]), null);
+    expect([sums.PROMPT.ns, sums.GENERATE.ns, sums.PROMPT.tokens]).toEqual([300, 100, 3]);
+  });
+});
+
+describe('an axis', () => {
+  it('is cut where a few values are far above the rest, and only there', () => {
+    const usual = Array.from({ length: 100 }, () => 10);
+    expect(ceiling([...usual, 1000])).toEqual({ top: 16, cut: true });
+    expect(ceiling([...usual, 20])).toEqual({ top: 20, cut: false });
+    expect(ceiling([])).toEqual({ top: 0, cut: false });
+    expect(quantile([3, 1, 2], 0.5)).toBe(2);
+  });
+});

@@ -1,0 +1,128 @@
+// What each token cost, from the evaluations that are here. A token's part of an evaluation is the evaluation by its tokens.
+import type { Range } from '../../lib/selection.svelte';
+import type { Timeline } from '../../lib/timeline';
+import type { Phase } from '../../lib/types';
+
+/** Neighbouring tokens and the sums of their parts. */
+export interface TokenBin {
+  first: number;
+  last: number;
+  /** What most of its tokens are. */
+  phase: Phase;
+  ns: number;
+  operators: number;
+  disk_bytes: number;
+  buffer_bytes: number;
+  minor_faults: number;
+  major_faults: number;
+  /** The slowest of its tokens, and how long that took. */
+  slowest: number;
+  slowest_ns: number;
+}
+
+/** Time and tokens of a phase. */
+export interface PhaseSum {
+  phase: Phase;
+  tokens: number;
+  ns: number;
+}
+
+/** What an evaluation is: an answer's if most of its tokens are. */
+export function phaseOf(timeline: Timeline, seq: number): Phase {
+  const generated = timeline.n_generated[seq];
+  return generated > 0 && generated * 2 >= timeline.n_tokens[seq] ? 'GENERATE' : 'PROMPT';
+}
+
+/** Nanoseconds of an evaluation by its tokens. */
+export function perToken(timeline: Timeline, seq: number): number {
+  return timeline.dur_ns[seq] / Math.max(1, timeline.n_tokens[seq]);
+}
+
+/** The tokens of `window` in at most `most` bins of one size. */
+export function binTokens(timeline: Timeline, window: Range, most: number): TokenBin[] {
+  const [from, to] = [Math.max(0, window[0]), Math.min(window[1], timeline.tokens - 1)];
+  if (to < from) return [];
+  const size = Math.ceil((to - from + 1) / most);
+  const bins = Array.from({ length: Math.ceil((to - from + 1) / size) }, (_, i): TokenBin => {
+    const first = from + i * size;
+    const zero = { ns: 0, operators: 0, disk_bytes: 0, buffer_bytes: 0, minor_faults: 0, major_faults: 0 };
+    return {
+      first,
+      last: Math.min(to, first + size - 1),
+      phase: 'PROMPT',
+      ...zero,
+      slowest: first,
+      slowest_ns: 0,
+    };
+  });
+  const generated = new Float64Array(bins.length);
+  for (let seq = 0; seq < timeline.length; seq++) {
+    const n = timeline.n_tokens[seq];
+    const first = timeline.first_token[seq];
+    if (n === 0 || first > to || first + n <= from) continue;
+    const [begin, end] = [Math.max(first, from), Math.min(first + n - 1, to)];
+    const ns = timeline.dur_ns[seq] / n;
+    for (let at = Math.floor((begin - from) / size); at <= Math.floor((end - from) / size); at++) {
+      const bin = bins[at];
+      const part = (Math.min(end, bin.last) - Math.max(begin, bin.first) + 1) / n;
+      bin.ns += timeline.dur_ns[seq] * part;
+      bin.operators += timeline.operators[seq] * part;
+      bin.disk_bytes += timeline.disk_bytes[seq] * part;
+      bin.buffer_bytes += timeline.buffer_bytes[seq] * part;
+      bin.minor_faults += timeline.minor_faults[seq] * part;
+      bin.major_faults += timeline.major_faults[seq] * part;
+      generated[at] += timeline.n_generated[seq] * part;
+      if (ns > bin.slowest_ns) [bin.slowest, bin.slowest_ns] = [Math.max(begin, bin.first), ns];
+    }
+  }
+  bins.forEach((bin, i) => {
+    if (generated[i] * 2 >= bin.last - bin.first + 1) bin.phase = 'GENERATE';
+  });
+  return bins;
+}
+
+/** Time and tokens by phase, of some tokens or of all evaluations. As the server counts: by the share of tokens. */
+export function phaseSums(timeline: Timeline, tokens: Range | null): Record<Phase, PhaseSum> {
+  const sums: Record<Phase, PhaseSum> = {
+    PROMPT: { phase: 'PROMPT', tokens: 0, ns: 0 },
+    GENERATE: { phase: 'GENERATE', tokens: 0, ns: 0 },
+  };
+  for (let seq = 0; seq < timeline.length; seq++) {
+    const n = timeline.n_tokens[seq];
+    const first = timeline.first_token[seq];
+    const within = tokens ? Math.min(tokens[1], first + n - 1) - Math.max(tokens[0], first) + 1 : n;
+    if (tokens && within <= 0) continue;
+    const part = n === 0 ? 1 : within / n;
+    const answer = n === 0 ? 0 : timeline.n_generated[seq] / n;
+    sums.GENERATE.tokens += timeline.n_generated[seq] * part;
+    sums.GENERATE.ns += timeline.dur_ns[seq] * part * answer;
+    sums.PROMPT.tokens += (n - timeline.n_generated[seq]) * part;
+    sums.PROMPT.ns += timeline.dur_ns[seq] * part * (1 - answer);
+  }
+  return sums;
+}
+
+/** How many evaluations have one of the tokens; all without a choice. */
+export function evaluationsOf(timeline: Timeline, tokens: Range | null): number {
+  if (!tokens) return timeline.length;
+  let n = 0;
+  for (let seq = 0; seq < timeline.length; seq++) {
+    const [first, count] = [timeline.first_token[seq], timeline.n_tokens[seq]];
+    if (count > 0 && first <= tokens[1] && first + count > tokens[0]) n++;
+  }
+  return n;
+}
+
+/** The value below which the part `q` of the values lies. */
+export function quantile(values: number[], q: number): number {
+  if (values.length === 0) return 0;
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+}
+
+/** Where an axis ends so that a few outliers do not flatten all the rest: they are cut, and marked as such. */
+export function ceiling(values: number[]): { top: number; cut: boolean } {
+  const max = values.reduce((a, b) => Math.max(a, b), 0);
+  const usual = quantile(values, 0.97);
+  return usual > 0 && max > 3 * usual ? { top: 1.6 * usual, cut: true } : { top: max, cut: false };
+}

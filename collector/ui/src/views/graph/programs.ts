@@ -1,0 +1,253 @@
+// What sigma draws with WebGL: boxes of four shapes, and curves with arrows, whole or dashed.
+import { EdgeProgram, NodeProgram, type ProgramInfo } from 'sigma/rendering';
+import type { NodeDisplayData, EdgeDisplayData, RenderParams } from 'sigma/types';
+import type Sigma from 'sigma';
+import { floatColor } from 'sigma/utils';
+
+/** Units of the layout in one unit of sigma's frame. */
+export const UNIT = 1000;
+
+export interface BoxData {
+  boxWidth: number;
+  boxHeight: number;
+  fill: string;
+  border: string;
+  stripe: string;
+  shape: number;
+}
+
+export interface CurveData {
+  /** Eight numbers: begin, two control points, end. */
+  curve: number[];
+  tint: string;
+  thickness: number;
+  dashed: boolean;
+  arrow: boolean;
+}
+
+const { FLOAT, UNSIGNED_BYTE, TRIANGLE_STRIP } = WebGL2RenderingContext;
+const BOX_UNIFORMS = ['u_matrix', 'u_px', 'u_dpr'] as const;
+
+/** Rectangles with a border and a stripe at the left. */
+export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
+  // What is under the pointer is found in the layout: nothing has to be drawn a second time for it.
+  constructor(gl: WebGLRenderingContext, _picking: WebGLFramebuffer | null, renderer: Sigma) {
+    super(gl, null, renderer);
+  }
+
+  getDefinition() {
+    return {
+      VERTICES: 4,
+      METHOD: TRIANGLE_STRIP,
+      VERTEX_SHADER_SOURCE: /* glsl */ `
+        attribute vec2 a_corner;
+        attribute vec2 a_middle;
+        attribute vec2 a_size;
+        attribute vec4 a_fill;
+        attribute vec4 a_border;
+        attribute vec4 a_stripe;
+        attribute float a_shape;
+        uniform mat3 u_matrix;
+        uniform float u_px;
+        varying vec2 v_at;
+        varying vec2 v_half;
+        varying vec4 v_fill;
+        varying vec4 v_border;
+        varying vec4 v_stripe;
+        varying float v_shape;
+        void main() {
+          vec2 reach = a_size * 0.5 + 1.0 / u_px;
+          gl_Position = vec4((u_matrix * vec3(a_middle + a_corner * reach, 1.0)).xy, 0.0, 1.0);
+          v_at = a_corner * reach * u_px;
+          v_half = a_size * 0.5 * u_px;
+          v_fill = a_fill;
+          v_border = a_border;
+          v_stripe = a_stripe;
+          v_shape = a_shape;
+        }`,
+      FRAGMENT_SHADER_SOURCE: /* glsl */ `
+        precision highp float;
+        varying vec2 v_at;
+        varying vec2 v_half;
+        varying vec4 v_fill;
+        varying vec4 v_border;
+        varying vec4 v_stripe;
+        varying float v_shape;
+        uniform float u_px;
+        uniform float u_dpr;
+        void main() {
+          float scale = u_px / ${UNIT}.0;
+          vec2 p = abs(v_at);
+          float d;
+          if (v_shape < 1.5) {
+            float r = v_shape < 0.5 ? min(5.0 * scale, v_half.y) : v_half.y;
+            vec2 q = p - v_half + r;
+            d = length(max(q, 0.0)) + min(max(q.x, q.y), 0.0) - r;
+          } else {
+            float cut = v_shape < 2.5 ? v_half.y : min(7.0 * scale, v_half.y);
+            d = max(max(p.x - v_half.x, p.y - v_half.y), (p.x + p.y - v_half.x - v_half.y + cut) * 0.7071);
+          }
+          float cover = clamp(0.5 - d, 0.0, 1.0);
+          if (cover <= 0.0) discard;
+          float line = clamp(1.3 * scale, 0.5 * u_dpr, 2.0 * u_dpr);
+          vec4 color = v_at.x < 4.0 * scale - v_half.x && v_stripe.a > 0.0 ? v_stripe : v_fill;
+          color = mix(color, v_border, clamp(d + line + 0.5, 0.0, 1.0) * step(0.001, v_border.a));
+          float alpha = color.a * cover;
+          gl_FragColor = vec4(color.rgb * alpha, alpha);
+        }`,
+      UNIFORMS: BOX_UNIFORMS,
+      ATTRIBUTES: [
+        { name: 'a_middle', size: 2, type: FLOAT },
+        { name: 'a_size', size: 2, type: FLOAT },
+        { name: 'a_fill', size: 4, type: UNSIGNED_BYTE, normalized: true },
+        { name: 'a_border', size: 4, type: UNSIGNED_BYTE, normalized: true },
+        { name: 'a_stripe', size: 4, type: UNSIGNED_BYTE, normalized: true },
+        { name: 'a_shape', size: 1, type: FLOAT },
+      ],
+      CONSTANT_ATTRIBUTES: [{ name: 'a_corner', size: 2, type: FLOAT }],
+      CONSTANT_DATA: [
+        [-1, -1],
+        [1, -1],
+        [-1, 1],
+        [1, 1],
+      ],
+    };
+  }
+
+  processVisibleItem(_index: number, at: number, data: NodeDisplayData) {
+    const box = data as NodeDisplayData & BoxData;
+    const { array } = this;
+    array[at] = box.x;
+    array[at + 1] = box.y;
+    array[at + 2] = box.boxWidth / UNIT;
+    array[at + 3] = box.boxHeight / UNIT;
+    array[at + 4] = floatColor(box.fill);
+    array[at + 5] = floatColor(box.border);
+    array[at + 6] = floatColor(box.stripe);
+    array[at + 7] = box.shape;
+  }
+
+  setUniforms(params: RenderParams, { gl, uniformLocations }: ProgramInfo) {
+    gl.uniformMatrix3fv(uniformLocations.u_matrix, false, params.matrix);
+    gl.uniform1f(uniformLocations.u_px, pixels(params));
+    gl.uniform1f(uniformLocations.u_dpr, params.pixelRatio);
+  }
+}
+
+/** Device pixels in a unit of sigma's frame. */
+function pixels({ matrix, width, pixelRatio }: RenderParams): number {
+  return Math.abs(matrix[0]) * (width / 2) * pixelRatio;
+}
+
+const CURVE_UNIFORMS = ['u_matrix', 'u_px', 'u_dpr'] as const;
+
+/** Where along the curve the corners of the strip are: part of the length, side, width (of an arrow's head). */
+function strip(pieces: number): number[][] {
+  const corners: number[][] = [];
+  for (let k = 0; k <= pieces; k++) for (const side of [-1, 1]) corners.push([k / pieces, side, 1]);
+  for (const width of [3, 0]) for (const side of [-1, 1]) corners.push([width === 0 ? 2 : 1, side, width]);
+  return corners;
+}
+
+/** A program for curves of some straight pieces each. */
+export function curveProgram(pieces: number) {
+  const corners = strip(pieces);
+  return class CurveProgram extends EdgeProgram<(typeof CURVE_UNIFORMS)[number]> {
+    constructor(gl: WebGLRenderingContext, _picking: WebGLFramebuffer | null, renderer: Sigma) {
+      super(gl, null, renderer);
+    }
+
+    getDefinition() {
+      return {
+        VERTICES: corners.length,
+        METHOD: TRIANGLE_STRIP,
+        VERTEX_SHADER_SOURCE: /* glsl */ `
+          attribute vec3 a_corner;
+          attribute vec4 a_begin;
+          attribute vec4 a_end;
+          attribute vec4 a_color;
+          attribute vec2 a_style;
+          uniform mat3 u_matrix;
+          uniform float u_px;
+          uniform float u_dpr;
+          varying vec4 v_color;
+          varying float v_side;
+          varying float v_half;
+          varying float v_along;
+          varying float v_dash;
+          void main() {
+            float scale = u_px / ${UNIT}.0;
+            vec2 p0 = a_begin.xy;
+            vec2 p1 = a_begin.zw;
+            vec2 p2 = a_end.xy;
+            vec2 p3 = a_end.zw;
+            float dashed = step(1.5, a_style.y);
+            float arrow = mod(a_style.y, 2.0);
+            float len = max((length(p1 - p0) + length(p2 - p1) + length(p3 - p2)) * u_px, 0.001);
+            float head = arrow * min(min(7.0 * scale, 9.0 * u_dpr), len * 0.6);
+            float body = 1.0 - head / len;
+            float t = a_corner.x > 1.5 ? 1.0 : a_corner.x * body;
+            float s = 1.0 - t;
+            vec2 at = s * s * s * p0 + 3.0 * s * s * t * p1 + 3.0 * s * t * t * p2 + t * t * t * p3;
+            vec2 way = s * s * (p1 - p0) + 2.0 * s * t * (p2 - p1) + t * t * (p3 - p2);
+            if (length(way) < 1e-9) way = p3 - p0;
+            vec2 normal = length(way) > 0.0 ? normalize(vec2(-way.y, way.x)) : vec2(0.0);
+            float thick = max(a_style.x * scale, 0.9 * u_dpr);
+            float wide = a_corner.z == 1.0 ? thick * 0.5 : a_corner.z * head * 0.16;
+            v_half = wide;
+            wide += 0.75;
+            gl_Position = vec4((u_matrix * vec3(at + normal * a_corner.y * wide / u_px, 1.0)).xy, 0.0, 1.0);
+            v_side = a_corner.y * wide;
+            v_color = a_color;
+            v_along = t * len / u_dpr;
+            v_dash = dashed * (1.0 - step(1.5, a_corner.x));
+          }`,
+        FRAGMENT_SHADER_SOURCE: /* glsl */ `
+          precision highp float;
+          varying vec4 v_color;
+          varying float v_side;
+          varying float v_half;
+          varying float v_along;
+          varying float v_dash;
+          void main() {
+            if (v_dash > 0.5 && mod(v_along, 9.0) > 5.0) discard;
+            float alpha = v_color.a * clamp(v_half + 0.5 - abs(v_side), 0.0, 1.0);
+            gl_FragColor = vec4(v_color.rgb * alpha, alpha);
+          }`,
+        UNIFORMS: CURVE_UNIFORMS,
+        ATTRIBUTES: [
+          { name: 'a_begin', size: 4, type: FLOAT },
+          { name: 'a_end', size: 4, type: FLOAT },
+          { name: 'a_color', size: 4, type: UNSIGNED_BYTE, normalized: true },
+          { name: 'a_style', size: 2, type: FLOAT },
+        ],
+        CONSTANT_ATTRIBUTES: [{ name: 'a_corner', size: 3, type: FLOAT }],
+        CONSTANT_DATA: corners,
+      };
+    }
+
+    processVisibleItem(
+      _index: number,
+      at: number,
+      _from: NodeDisplayData,
+      _to: NodeDisplayData,
+      data: EdgeDisplayData,
+    ) {
+      const { curve, tint, thickness, dashed, arrow } = data as EdgeDisplayData & CurveData;
+      const { array } = this;
+      for (let k = 0; k < 8; k += 2) {
+        array[at + k] = 0.5 + curve[k] / UNIT;
+        array[at + k + 1] = 0.5 - curve[k + 1] / UNIT;
+      }
+      array[at + 8] = floatColor(tint);
+      array[at + 9] = thickness;
+      array[at + 10] = (arrow ? 1 : 0) + (dashed ? 2 : 0);
+    }
+
+    setUniforms(params: RenderParams, { gl, uniformLocations }: ProgramInfo) {
+      gl.uniformMatrix3fv(uniformLocations.u_matrix, false, params.matrix);
+      gl.uniform1f(uniformLocations.u_px, pixels(params));
+      gl.uniform1f(uniformLocations.u_dpr, params.pixelRatio);
+    }
+  };
+}

@@ -1,0 +1,255 @@
+// The state of the graph view: what part of the graph is shown, what is open, what colours and sizes say, and the scene
+// that comes of it.
+import { untrack } from 'svelte';
+import { SvelteSet } from 'svelte/reactivity';
+import { get } from '../../lib/api';
+import { current } from '../../lib/current.svelte';
+import { selection } from '../../lib/selection.svelte';
+import type { GraphCosts, GraphPart } from '../../lib/types';
+import { arrange } from './arrange';
+import { labelOf, sizer, withValue } from './labels';
+import type { Layout } from './layout';
+import { scaleOf, valuesOf, type Measure, type Values } from './measures';
+import { buildModel, groupsAround, openTo, tensorKey, type Model } from './model';
+import type { Known } from './describe';
+import { visible, type NodeKind, type Visible } from './visible';
+
+/** Parts of layers that are kept. */
+const KEPT_PARTS = 48;
+/** A live session's sums are asked for again after this many milliseconds. */
+const COSTS_EVERY = 1000;
+
+let measuring: CanvasRenderingContext2D | null = null;
+const widths = new Map<string, number>();
+
+/** Width of a text in pixels. */
+function textWidth(text: string, font: string): number {
+  const key = `${font}\n${text}`;
+  let width = widths.get(key);
+  if (width === undefined) {
+    measuring ??= document.createElement('canvas').getContext('2d');
+    if (!measuring) return text.length * 7;
+    measuring.font = font;
+    width = measuring.measureText(text).width;
+    if (widths.size > 50_000) widths.clear();
+    widths.set(key, width);
+  }
+  return width;
+}
+
+/** What is to be drawn, and where. */
+export interface Placed {
+  model: Model;
+  visible: Visible;
+  layout: Layout;
+  /** What stays where it is on the screen while the rest makes room. */
+  still: string | null;
+}
+
+export class GraphScreen {
+  colour = $state<'category' | Measure>('category');
+  size = $state<'same' | Measure>('same');
+  hideViews = $state(false);
+  /** Groups that are open in the whole graph, and those that are closed in the part of a layer, which is small. */
+  private readonly openWhole = new SvelteSet<string>();
+  private readonly closedPart = new SvelteSet<string>();
+  /** The part of the selected layer, once it is here. */
+  part = $state.raw<GraphPart | null>(null);
+  error = $state<string | null>(null);
+  costs = $state.raw<GraphCosts | null>(null);
+  placed = $state.raw<Placed | null>(null);
+  /** 0..1 while a large graph is laid out. */
+  progress = $state<number | null>(null);
+  /** What the keyboard is at. */
+  focus = $state<string | null>(null);
+  aspect = $state.raw({ width: 900, height: 500 });
+
+  private readonly parts = new Map<string, Promise<GraphPart>>();
+  private still: string | null = null;
+  private columns: { of: string; columns: Record<string, number> } | null = null;
+  private asked = 0;
+  private known = '';
+
+  /** What is shown: the part of the selected layer, or the whole graph. */
+  readonly shown: GraphPart | null = $derived.by(() => {
+    const whole = current.graph;
+    if (!whole) return null;
+    if (selection.layer === null || !whole.layers.includes(selection.layer)) return whole;
+    const { part } = this;
+    // Until the layer is here, the one before stays.
+    return part && part.graph === whole.graph ? part : null;
+  });
+  readonly model: Model | null = $derived(this.shown && buildModel(this.shown));
+  readonly time: Values | null = $derived(this.model && valuesOf(this.model, 'time', this.costs));
+  readonly read: Values | null = $derived(this.model && valuesOf(this.model, 'bytes', this.costs));
+  readonly weights: Values | null = $derived(this.model && valuesOf(this.model, 'parameters', null));
+  readonly sums: Known | null = $derived(
+    this.time && this.read
+      ? {
+          time: this.time,
+          read: this.read,
+          over: this.costs ? (selection.tokens ? 'in the selected tokens' : 'in all tokens') : null,
+        }
+      : null,
+  );
+
+  valuesFor(measure: 'category' | 'same' | Measure): Values | null {
+    if (measure === 'time') return this.time;
+    if (measure === 'bytes') return this.read;
+    return measure === 'parameters' ? this.weights : null;
+  }
+
+  /** The measure that groups tell with their name. */
+  readonly told: Measure = $derived(
+    this.colour !== 'category' ? this.colour : this.size !== 'same' ? this.size : 'time',
+  );
+
+  /** Whether a graph is another than the one before: then the layers are closed again. */
+  reset(model: Model) {
+    if (model.part.layer !== null) return;
+    const key = `${current.summary?.id} ${model.part.layers.length}`;
+    if (key === this.known) return;
+    this.known = key;
+    this.openWhole.clear();
+    for (const group of openTo(model, 1)) this.openWhole.add(group);
+  }
+
+  isOpen(model: Model, key: string): boolean {
+    return model.part.layer === null ? this.openWhole.has(key) : !this.closedPart.has(key);
+  }
+
+  toggle(key: string) {
+    const { model } = this;
+    if (!model) return;
+    this.still = key;
+    const set = model.part.layer === null ? this.openWhole : this.closedPart;
+    if (set.has(key)) set.delete(key);
+    else set.add(key);
+  }
+
+  /** Opens all groups down to a depth: 1 layers, 2 blocks, 3 all. */
+  openTo(depth: number) {
+    const { model } = this;
+    if (!model) return;
+    this.still = null;
+    this.columns = null;
+    const whole = model.part.layer === null;
+    const open = openTo(model, whole ? depth : Math.max(depth, 2));
+    const set = whole ? this.openWhole : this.closedPart;
+    set.clear();
+    for (const group of model.groups) if (open.has(group.key) === whole) set.add(group.key);
+  }
+
+  /** Opens what a tensor is in; returns its key. */
+  uncover(tensor: number): string | null {
+    const { model } = this;
+    if (!model) return null;
+    const whole = model.part.layer === null;
+    for (const key of groupsAround(model, tensor)) {
+      if (whole) this.openWhole.add(key);
+      else this.closedPart.delete(key);
+    }
+    this.still = null;
+    return tensorKey(model.tensors[tensor].id);
+  }
+
+  /** Asks for the part of the selected layer. */
+  async fetchPart(signal: AbortSignal) {
+    const [session, graph, layer] = [current.summary?.id, current.graph, selection.layer];
+    if (!session || !graph || layer === null || !graph.layers.includes(layer)) {
+      this.part = null;
+      this.error = null;
+      return;
+    }
+    const key = `${session} ${graph.graph} ${layer}`;
+    let asked = this.parts.get(key);
+    if (!asked) {
+      asked = get<GraphPart>(`/sessions/${session}/graphs/${graph.graph}`, { layer });
+      asked.catch(() => this.parts.delete(key));
+      this.parts.set(key, asked);
+      if (this.parts.size > KEPT_PARTS) this.parts.delete(this.parts.keys().next().value!);
+    }
+    try {
+      const part = await asked;
+      if (signal.aborted) return;
+      this.part = part;
+      this.error = null;
+    } catch (error) {
+      if (!signal.aborted) this.error = error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** Asks what the operators took, no more often than is good. */
+  fetchCosts(session: string, graph: number, tokens: string | null): () => void {
+    const abort = new AbortController();
+    const wait = Math.max(60, this.asked + COSTS_EVERY - performance.now());
+    const timer = setTimeout(
+      async () => {
+        this.asked = performance.now();
+        try {
+          const costs = await get<GraphCosts>(`/sessions/${session}/graphs/${graph}/costs`, { tokens }, abort.signal);
+          if (!abort.signal.aborted) this.costs = costs;
+        } catch {
+          if (!abort.signal.aborted) this.costs = null;
+        }
+      },
+      this.costs ? wait : 0,
+    );
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }
+
+  /** Finds out what is visible and where it goes. */
+  place(model: Model, signal: AbortSignal) {
+    const values = this.valuesFor(this.size);
+    const scale = values && scaleOf(values.tensors);
+    const factor = (kind: NodeKind, of: number) => {
+      if (!values || !scale || kind === 'group' || kind === 'frame') return 1;
+      return 1 + 2.2 * Math.sqrt(values.tensors[of] / scale.most);
+    };
+    const seen = visible(model, {
+      open: new Set(model.groups.filter((group) => this.isOpen(model, group.key)).map((group) => group.key)),
+      hideViews: this.hideViews,
+      size: sizer(textWidth, factor),
+    });
+    const of = `${current.summary?.id} ${model.part.layer}`;
+    const still = this.still;
+    const input = {
+      boxes: seen.nodes.map(({ key, kind, parent, side, width, height }) => ({
+        key,
+        kind,
+        parent,
+        side,
+        width,
+        height,
+      })),
+      edges: seen.edges.map(({ from, to, cross }) => ({ from, to, cross })),
+      aspect: untrack(() => this.aspect),
+      columns: still !== null && this.columns?.of === of ? this.columns.columns : null,
+    };
+    const done = (layout: Layout | null) => {
+      if (!layout || signal.aborted) return;
+      this.progress = null;
+      this.columns = { of, columns: layout.columns };
+      this.placed = { model, visible: seen, layout, still };
+      this.still = null;
+    };
+    const result = arrange(input, signal, (part) => (this.progress = signal.aborted ? null : part));
+    if (!(result instanceof Promise)) return done(result);
+    this.progress = 0;
+    result.then(done, (error) => {
+      this.progress = null;
+      this.error = `the graph could not be laid out: ${error.message}`;
+    });
+  }
+
+  labels({ model, visible }: Placed) {
+    const values = this.valuesFor(this.told);
+    return visible.nodes.map((node) => {
+      const label = labelOf(model, node.kind, node.of);
+      return values ? withValue(label, node, this.told, values) : label;
+    });
+  }
+}

@@ -1,0 +1,50 @@
+// Colours and type of the page's theme for the timeline's canvas.
+import { themeColor } from '../../lib/colors';
+import type { Block } from './blocks';
+import type { Kind } from './lanes';
+
+export interface Palette {
+  panel: string;
+  raised: string;
+  line: string;
+  text: string;
+  muted: string;
+  faint: string;
+  accent: string;
+  select: string;
+  bad: string;
+  disk: string;
+  kind: Record<Kind, string>;
+  /** Text on a bar. */
+  onKind: Record<Kind, string>;
+  block: Record<Block, string>;
+  sans: string;
+  mono: string;
+}
+
+export function palette(): Palette {
+  const accentText = themeColor('--accent-text');
+  return {
+    panel: themeColor('--panel'),
+    raised: themeColor('--raised'),
+    line: themeColor('--line'),
+    text: themeColor('--text'),
+    muted: themeColor('--muted'),
+    faint: themeColor('--faint'),
+    accent: themeColor('--accent'),
+    select: themeColor('--select'),
+    bad: themeColor('--bad'),
+    disk: themeColor('--disk'),
+    kind: { prompt: themeColor('--prompt'), generate: themeColor('--generate'), other: themeColor('--faint') },
+    onKind: { prompt: '#1d1300', generate: accentText, other: themeColor('--bg') },
+    block: { attention: '#ee8866', 'feed-forward': '#77aadd', norm: '#44aa99', other: '#a9b1ba' },
+    sans: themeColor('--font'),
+    mono: themeColor('--mono'),
+  };
+}
+
+/** Black or white: what can be read on a colour `#rrggbb`. */
+export function inkOn(color: string): string {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+  return r * 0.299 + g * 0.587 + b * 0.114 > 130 ? '#0b1016' : '#ffffff';
+}

@@ -1,0 +1,190 @@
+// What browser tests stand on: the collector on a free port, Chromium, synthetic traces, and a llama-server that is
+// recorded while somebody looks. All of it ends with the test.
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+
+const ROOT = new URL('../../..', import.meta.url).pathname;
+const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
+export const GGSCOPE = process.env.GGSCOPE ?? join(TARGET, 'release/ggscope');
+const SYNTHETIC = join(TARGET, 'release/examples/synthetic');
+const LLAMA_SERVER = join(ROOT, 'vendor/build/bin/llama-server');
+const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+
+/** Where a test file's traces go. */
+export const folder = mkdtempSync(join(tmpdir(), 'ggscope-ui-'));
+const cleanups: (() => Promise<void> | void)[] = [];
+let browser: Browser;
+
+beforeAll(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--no-sandbox',
+      '--enable-unsafe-swiftshader',
+      '--use-gl=angle',
+      '--use-angle=swiftshader',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--no-first-run',
+    ],
+  });
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+afterAll(async () => {
+  await browser?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Runs when the test is over, the last first. */
+export function afterTest(cleanup: () => Promise<void> | void) {
+  cleanups.push(cleanup);
+}
+
+/** A synthetic trace: see collector/examples/synthetic.rs. */
+export function synthetic(name: string, kind: 'llama' | 'hostile' | 'experts', layers = 30, tokens = 100): string {
+  const path = join(folder, name);
+  rmSync(path, { force: true });
+  execFileSync(SYNTHETIC, [path, kind, String(layers), String(tokens)]);
+  return path;
+}
+
+export interface Server {
+  url: string;
+  process: ChildProcess;
+  /** What it has said on stderr. */
+  said: () => string;
+}
+
+/** Starts ggscope, and waits until it says where it answers. */
+export async function ggscope(args: string[], env: Record<string, string> = {}): Promise<Server> {
+  const process_ = spawn(GGSCOPE, args, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, BROWSER: '', DISPLAY: '', WAYLAND_DISPLAY: '', ...env },
+  });
+  let said = '';
+  process_.stderr!.setEncoding('utf8');
+  const url = await new Promise<string>((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`ggscope ${args.join(' ')} said no address: ${said}`)), 60_000);
+    process_.stderr!.on('data', (text: string) => {
+      said += text;
+      const found = /http:\/\/[0-9.:]+/.exec(said);
+      if (found) {
+        clearTimeout(late);
+        resolve(found[0]);
+      }
+    });
+    process_.on('exit', () => reject(new Error(`ggscope ${args.join(' ')} ended: ${said}`)));
+  });
+  afterTest(() => stop(process_));
+  return { url, process: process_, said: () => said };
+}
+
+/** Ends a process that was started here. */
+export async function stop(process_: ChildProcess, signal: NodeJS.Signals = 'SIGINT') {
+  if (process_.exitCode !== null || process_.signalCode !== null) return;
+  const ended = once(process_, 'exit');
+  process_.kill(signal);
+  const late = setTimeout(() => process_.kill('SIGKILL'), 20_000);
+  await ended;
+  clearTimeout(late);
+}
+
+/** Serves traces. */
+export function serve(files: string[], args: string[] = []): Promise<Server> {
+  return ggscope(['open', '--no-open', '--listen', '127.0.0.1:0', ...args, ...files]);
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+export interface Recorded extends Server {
+  /** Asks the model, and returns its answer. */
+  ask: (question: string, tokens: number) => Promise<string>;
+  /** Ends the model's process, not the page. */
+  stopModel: () => Promise<void>;
+}
+
+/** Records llama-server with the demo model, with the page open. */
+export async function record(name = 'live.ggtrace'): Promise<Recorded> {
+  const port = await freePort();
+  const model = [LLAMA_SERVER, '-m', MODEL, '--port', String(port), '-t', '2', '-c', '2048'];
+  const output = join(folder, name);
+  const server = await ggscope([
+    'record',
+    '--serve',
+    '--no-open',
+    '--listen',
+    '127.0.0.1:0',
+    '--force',
+    '-o',
+    output,
+    '--',
+    ...model,
+  ]);
+  const base = `http://127.0.0.1:${port}`;
+  for (let i = 0; ; i++) {
+    const ready = await fetch(`${base}/health`).then(
+      (reply) => reply.ok,
+      () => false,
+    );
+    if (ready) break;
+    if (i > 300) throw new Error(`llama-server was not ready: ${server.said()}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  const ask = async (question: string, tokens: number) => {
+    const body = { messages: [{ role: 'user', content: question }], max_tokens: tokens, temperature: 0 };
+    const reply = await fetch(`${base}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    return (await reply.json()).choices[0].message.content as string;
+  };
+  const stopModel = async () => {
+    const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(server.process.pid)], { encoding: 'utf8' });
+    for (const pid of children.trim().split(/\s+/)) process.kill(Number(pid), 'SIGINT');
+  };
+  return { ...server, ask, stopModel };
+}
+
+/** Opens a page. The test fails if the page says an error on its console. */
+export async function open(url: string, options: BrowserContextOptions = {}): Promise<Page> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 720 }, colorScheme: 'dark', ...options });
+  const page = await context.newPage();
+  const errors: string[] = [];
+  page.on('pageerror', (error) => errors.push(error.message));
+  // A request that fails is said on the console too; tests that cut connections mean it.
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !/Failed to load resource|net::ERR/.test(message.text())) {
+      errors.push(message.text());
+    }
+  });
+  await page.goto(url);
+  afterTest(async () => {
+    await context.close();
+    expect(errors).toEqual([]);
+  });
+  return page;
+}
+
+/** What the server answers, to compare the page with. */
+export async function api<T>(server: Server, path: string): Promise<T> {
+  const reply = await fetch(`${server.url}/api/v1${path}`);
+  if (!reply.ok) throw new Error(`${path}: ${reply.status} ${await reply.text()}`);
+  return reply.json() as Promise<T>;
+}
