@@ -3,7 +3,7 @@
 
 use ggscope_collector::query::compare::{By, compare};
 use ggscope_collector::query::dump::Phase;
-use ggscope_collector::server::{Server, Sessions};
+use ggscope_collector::server::{Server, Serving, Sessions};
 use ggscope_collector::trace::Trace;
 use ggscope_collector::trace::testing::{Shape, write};
 use serde_json::{Value as Json, json};
@@ -146,11 +146,11 @@ fn diff_prints_the_comparison() {
     assert!(!absent.status.success() && said(&absent).contains("c.ggtrace"), "{absent:?}");
 }
 
-fn serve(paths: &[PathBuf]) -> SocketAddr {
+/// A server, which answers until it is dropped, and its address.
+fn serve(paths: &[PathBuf]) -> (SocketAddr, Serving) {
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
-    let (address, sessions) = (server.address(), Sessions::open(paths).unwrap());
-    std::thread::spawn(move || server.run(sessions));
-    address
+    let address = server.address();
+    (address, server.start(Sessions::open(paths).unwrap()).unwrap())
 }
 
 /// An answer: status, head, body with its chunks put together.
@@ -183,7 +183,7 @@ fn get(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
 #[test]
 fn a_download_is_what_the_command_line_writes() {
     let (dir, a, b) = traces();
-    let address = serve(&[a, b]);
+    let (address, _serving) = serve(&[a, b]);
     for (format, extension) in FORMATS {
         let written = ggscope(dir.path(), &["export", "b \"x\".ggtrace", "-f", format, "-o", "-"]).stdout;
         let (status, head, body) = get(address, &format!("/sessions/1/export?format={format}"));
@@ -199,7 +199,7 @@ fn a_download_is_what_the_command_line_writes() {
 #[test]
 fn clients_that_go_away_do_not_keep_others_from_their_downloads() {
     let (_dir, a, b) = traces();
-    let address = serve(&[a, b]);
+    let (address, _serving) = serve(&[a, b]);
     for _ in 0..20 {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET /api/v1/sessions/0/export?format=json HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
@@ -212,7 +212,7 @@ fn clients_that_go_away_do_not_keep_others_from_their_downloads() {
 #[test]
 fn wrong_questions_are_told_what_is_wrong() {
     let (_dir, a, b) = traces();
-    let address = serve(&[a, b]);
+    let (address, _serving) = serve(&[a, b]);
     for (path, status, field) in [
         ("/sessions/0/export", 400, "format"),
         ("/sessions/0/export?format=xml", 400, "format"),
@@ -236,7 +236,7 @@ fn wrong_questions_are_told_what_is_wrong() {
 #[test]
 fn the_servers_comparison_is_the_command_lines() {
     let (dir, a, b) = traces();
-    let address = serve(&[a, b]);
+    let (address, _serving) = serve(&[a, b]);
     let printed = ggscope(dir.path(), &["diff", "a.ggtrace", "b \"x\".ggtrace", "--by", "layer", "--json"]);
     let (status, _, body) = get(address, "/compare?a=0&b=1&by=layer");
     let of = |bytes: &[u8]| serde_json::from_slice::<Json>(bytes).unwrap();

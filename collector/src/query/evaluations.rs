@@ -100,11 +100,11 @@ pub fn evaluations(trace: &Trace, table: &Table, wanted: &Wanted) -> (Vec<Evalua
         total += 1;
     }
     let mut summaries = vec![];
-    let texts = &table.known(trace).texts;
     table.for_each_row(trace, page.into_iter(), |seq, row| {
         if let Some(header) = table.header(seq) {
             let ops = table.plan(header).map_or(vec![], |plan| ops(trace, table, seq, table.layout(plan.layout)));
-            summaries.push(EvaluationSummary { ops, ..summary(seq, header, row, texts) });
+            summaries
+                .push(EvaluationSummary { ops, ..summary(seq, header, row, &trace.texts_of(&row.evaluation.tokens)) });
         }
     });
     (summaries, total as u64)

@@ -2,7 +2,7 @@
 //! evaluations; only those of the page are derived in full.
 
 use super::dump::{Evaluated, Executed, Filter, Operator};
-use super::table::{self, Known, NONE, Place, Selection, Span, Table, find};
+use super::table::{self, NONE, Place, Selection, Span, Table, find};
 use crate::trace::Trace;
 use std::str::FromStr;
 
@@ -81,7 +81,7 @@ pub fn operators(
     let (found, total) = find(&Selection::new(trace, table, filter), page);
     let mut found: Vec<(Place, usize)> = found.into_iter().zip(0..).collect();
     found.sort_unstable();
-    let Known { texts, ends } = table.known(trace);
+    let ends = table.ends(trace);
     let mut rest = &found[..];
     let seqs: Vec<usize> = found.chunk_by(|a, b| a.0.0 == b.0.0).map(|of_one| of_one[0].0.0 as usize).collect();
     table.for_each_row(trace, seqs.into_iter(), |seq, row| {
@@ -96,7 +96,9 @@ pub fn operators(
         let layout = table.layout(plan.layout);
         let spans = table.spans(trace, seq, &row.evaluation);
         let values = if filter.values && trace.has_values() { trace.values(row.evaluation.eval) } else { vec![] };
-        let evaluated = Evaluated { view: &view, row, chosen: &chosen, texts, ends };
+        let id = chosen.tokens.first().and_then(|&token| row.evaluation.tokens.get(token));
+        let texts = trace.texts_of(id.map(std::slice::from_ref).unwrap_or_default());
+        let evaluated = Evaluated { view: &view, row, chosen: &chosen, texts: &texts, ends: &ends };
         for &((_, place), number) in wanted {
             let Span { start, duration } = spans[place as usize];
             let (fused, run) = (layout.fused[place as usize], layout.run[place as usize]);

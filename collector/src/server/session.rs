@@ -131,7 +131,12 @@ impl Session {
                 Arc::make_mut(&mut table).update(&trace);
                 table
             }
-            None => Arc::new(Table::new(&trace, DEFAULT_MEMORY)),
+            None => {
+                let table = Arc::new(Table::new(&trace, DEFAULT_MEMORY));
+                let (trace, ahead) = (Arc::clone(&trace), Table::clone(&table));
+                std::thread::spawn(move || ahead.read_ahead(&trace));
+                table
+            }
         };
         *kept = Some(table.clone());
         (trace, table)

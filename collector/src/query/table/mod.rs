@@ -29,7 +29,7 @@ use ggscope_format::columns::Row;
 use ggscope_format::{GraphId, TensorId};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use times::TimeBlock;
 
 /// Bytes that a table keeps of what it read, if nothing else is said.
@@ -50,7 +50,6 @@ pub struct Table {
     next: u64,
     plans: Arc<Plans>,
     shared: Arc<Shared>,
-    known: OnceLock<Arc<Known>>,
 }
 
 impl std::fmt::Debug for Table {
@@ -67,15 +66,12 @@ struct Shared {
     ranks: Mutex<Vec<(String, Arc<Ranks>)>>,
     regions: Mutex<ReadRegions>,
     leaves: Mutex<KnownLeaves>,
+    /// Size of the trace and evaluations in it when it was asked, and what it said.
+    ends: Mutex<Option<((u64, u64), Arc<RunEnds>)>>,
 }
 
-/// What the trace says of all its evaluations together.
-pub(crate) struct Known {
-    /// Texts of token ids.
-    pub texts: HashMap<i32, Vec<u8>>,
-    /// When the host saw runs end, by evaluation and run.
-    pub ends: HashMap<(u64, u32), u64>,
-}
+/// When the host saw runs end, by evaluation and run.
+pub(crate) type RunEnds = HashMap<(u64, u32), u64>;
 
 #[derive(Default)]
 struct Views {
@@ -104,8 +100,8 @@ impl Table {
                 ranks: Mutex::default(),
                 regions: Mutex::default(),
                 leaves: Mutex::default(),
+                ends: Mutex::default(),
             }),
-            known: OnceLock::new(),
         };
         table.update(trace);
         table
@@ -113,7 +109,6 @@ impl Table {
 
     /// Takes the evaluations that `trace` has and the table has not. It has to be the table's own trace.
     pub fn update(&mut self, trace: &Trace) {
-        self.known = OnceLock::new();
         trace.for_each_evaluation_from(self.next, false, |at, row| {
             self.push(trace, at, &row);
             ControlFlow::Continue(())
@@ -214,9 +209,14 @@ impl Table {
         self.plans.texts().get(number as usize).map_or("?", Arc::as_ref)
     }
 
-    /// Texts of tokens and ends of runs, as the trace has them now.
-    pub(crate) fn known(&self, trace: &Trace) -> &Known {
-        self.known.get_or_init(|| Arc::new(Known { texts: trace.texts(), ends: run_ends(trace) }))
+    /// When the host saw runs end.
+    pub(crate) fn ends(&self, trace: &Trace) -> Arc<RunEnds> {
+        let now = (trace.totals().file_bytes, trace.totals().evaluations);
+        let mut kept = lock(&self.shared.ends);
+        match kept.as_ref().filter(|(when, _)| *when == now) {
+            Some((_, ends)) => Arc::clone(ends),
+            None => Arc::clone(&kept.insert((now, Arc::new(run_ends(trace)))).1),
+        }
     }
 
     pub(super) fn regions(&self) -> MutexGuard<'_, ReadRegions> {
