@@ -47,6 +47,8 @@ export class Chart {
   hover: Hit | null = null;
   dragged: Span | null = null;
   following = false;
+  /** Called when something else has come under a pointer that stays. */
+  slid: () => void = () => {};
   private kind: AxisKind = 'time';
   readonly lanes = new Lanes();
   private flames: FlameStore;
@@ -64,6 +66,7 @@ export class Chart {
   private alone: number | null = null;
   private animation: { from: Span; to: Span; since: number } | null = null;
   private frame = 0;
+  private drawnSpan: Span = this.span;
   private lastFrame = 0;
   private marked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -284,8 +287,11 @@ export class Chart {
     if (this.frame === -1) return;
     this.frame = 0;
     const now = performance.now();
+    const { from } = this.drawnSpan;
     this.animate(now);
     this.draw(now);
+    this.drawnSpan = this.span;
+    if (from !== this.span.from) this.slid();
     this.lastFrame = now;
     this.mark();
   }

@@ -30,9 +30,12 @@ export function selectHit(hit: Hit, t: Timeline, extend: boolean) {
       return current.selectTokens([Math.min(before[0], tokens[0]), Math.max(before[1], tokens[1])]);
     }
     case 'layer':
-    case 'block':
-      // A second click takes it back.
-      return change(t, hit.flame.seq, { layer: hit.part.layer === selection.layer ? null : hit.part.layer });
+    case 'block': {
+      // A second click takes it back. A tensor of another layer would hide it.
+      const layer = hit.part.layer === selection.layer ? null : hit.part.layer;
+      const other = layer !== null && current.node?.layer !== layer;
+      return change(t, hit.flame.seq, { layer, ...(other && { node: null, tensor: null }) });
+    }
     case 'operator':
       return selectOperator(hit.flame, hit.part, t);
     case 'unknown':
