@@ -129,7 +129,7 @@ export function paint(
     // The category is told by the border where the colour tells something else.
     if (values && node.category !== 'layer') border = mix(p.panel, own, 0.85);
     if (back) {
-      [fill, border, text, detail] = [fill, border, text, detail].map((c) => mix(p.panel, c, 0.28)) as [
+      [fill, border, text, detail] = [fill, border, text, detail].map((c) => mix(p.panel, c, 0.42)) as [
         Rgb,
         Rgb,
         Rgb,
@@ -139,7 +139,7 @@ export function paint(
     out.fill.push(css(fill));
     out.border.push(css(border));
     const stripe = tensor && !tensor.leaf && !passive && !values && out.shape[i] === SHAPES.round;
-    out.stripe.push(stripe ? css(back ? mix(p.panel, rgb(opColor(tensor.op)), 0.3) : rgb(opColor(tensor.op))) : none);
+    out.stripe.push(stripe ? css(back ? mix(p.panel, rgb(opColor(tensor.op)), 0.42) : rgb(opColor(tensor.op))) : none);
     out.text.push(css(text));
     out.detail.push(css(detail));
   });

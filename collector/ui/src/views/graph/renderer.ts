@@ -18,6 +18,13 @@ export interface Hit {
   mark: boolean;
 }
 
+/** One piece of a curve as a straight line. */
+function straight(curve: number[], k: number): number[] {
+  const [x0, y0, x1, y1] = [curve[k - 2], curve[k - 1], curve[k + 4], curve[k + 5]];
+  const [dx, dy] = [(x1 - x0) / 3, (y1 - y0) / 3];
+  return [x0, y0, x0 + dx, y0 + dy, x1 - dx, y1 - dy, x1, y1];
+}
+
 let probed: { works: boolean; software: boolean } | null = null;
 
 function probe(): { works: boolean; software: boolean } {
@@ -108,8 +115,8 @@ export class Renderer {
     this.canvas.remove();
   }
 
-  /** Shows a scene. `still` is a key that stays where it is on the screen. */
-  show(scene: Scene, still: string | null) {
+  /** Shows a scene. `still` is a key that stays where it is on the screen; `refit` lets what was fitted fit again. */
+  show(scene: Scene, still: string | null, refit: boolean) {
     const before = still === null || !this.scene ? undefined : this.scene.visible.byKey.get(still);
     const now = still === null ? undefined : scene.visible.byKey.get(still);
     const view = this.view();
@@ -117,7 +124,7 @@ export class Renderer {
     this.scene = scene;
     this.sigma.setGraph(this.graphOf(scene));
     this.limit();
-    if (before !== undefined && now !== undefined && old) {
+    if (before !== undefined && now !== undefined && old && !(refit && this.fitted)) {
       const { x, y } = scene.layout;
       this.look({
         scale: view.scale,
@@ -182,7 +189,7 @@ export class Renderer {
       for (let k = 2; k < curve.length; k += 6) {
         graph.addEdge(from.key, to.key, {
           type: many || curve[k - 2] === curve[k + 4] ? 'line' : 'curve',
-          curve: curve.slice(k - 2, k + 6),
+          curve: many ? straight(curve, k) : curve.slice(k - 2, k + 6),
           tint,
           thickness: segment.side ? 1 : Math.min(1.4 + Math.log2(segment.edges) * 0.35, 3.5),
           dashed: cross,

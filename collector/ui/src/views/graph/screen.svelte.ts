@@ -37,6 +37,13 @@ function textWidth(text: string, font: string): number {
   return width;
 }
 
+/** A question for sums, and when it is asked again. */
+interface Asked {
+  of: string;
+  abort: AbortController;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
 /** What is to be drawn, and where. */
 export interface Placed {
   model: Model;
@@ -67,10 +74,10 @@ export class GraphScreen {
   private readonly parts = new Map<string, Promise<GraphPart>>();
   private still: string | null = null;
   private columns: { of: string; columns: Record<string, number> } | null = null;
-  private asked = 0;
+  private readonly asking: { sums: Asked | null } = { sums: null };
   private readonly models = new WeakMap<GraphPart, Model>();
-  /** The whole graph as it was laid out last: coming back from a layer lays nothing out. */
-  private kept: { key: string; placed: Placed } | null = null;
+  /** Whole graphs as they were laid out last: coming back from a layer lays nothing out. */
+  private readonly kept = new WeakMap<Model, { key: string; placed: Placed }>();
   private known = '';
 
   /** What is shown: the part of the selected layer, or the whole graph. */
@@ -188,26 +195,37 @@ export class GraphScreen {
     }
   }
 
-  /** Asks what the operators took, no more often than is good. */
-  fetchCosts(session: string, graph: number, tokens: string | null): () => void {
-    const abort = new AbortController();
-    const wait = Math.max(60, this.asked + COSTS_EVERY - performance.now());
-    const timer = setTimeout(
-      async () => {
-        this.asked = performance.now();
-        try {
-          const costs = await get<GraphCosts>(`/sessions/${session}/graphs/${graph}/costs`, { tokens }, abort.signal);
-          if (!abort.signal.aborted) this.costs = costs;
-        } catch {
-          if (!abort.signal.aborted) this.costs = null;
-        }
-      },
-      this.costs ? wait : 0,
-    );
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
+  /** Asks what the operators took: at once for other tokens, now and then while a session goes on. */
+  fetchCosts(session: string, graph: number, tokens: string | null) {
+    const { sums } = this.asking;
+    const of = `${session} ${graph} ${tokens}`;
+    if (sums && sums.of === of) {
+      if (!sums.timer) sums.timer = setTimeout(() => this.askCosts(sums, session, graph, tokens), COSTS_EVERY);
+      return;
+    }
+    this.stop();
+    const asked: Asked = { of, abort: new AbortController(), timer: undefined };
+    this.asking.sums = asked;
+    void this.askCosts(asked, session, graph, tokens);
+  }
+
+  private async askCosts(asked: Asked, session: string, graph: number, tokens: string | null) {
+    const { signal } = asked.abort;
+    try {
+      const costs = await get<GraphCosts>(`/sessions/${session}/graphs/${graph}/costs`, { tokens }, signal);
+      if (!signal.aborted) this.costs = costs;
+    } catch {
+      // The graph is shown without sums; the next change asks again.
+      if (!signal.aborted) this.costs = null;
+    }
+    asked.timer = undefined;
+  }
+
+  /** Asks for no more. */
+  stop() {
+    this.asking.sums?.abort.abort();
+    clearTimeout(this.asking.sums?.timer);
+    this.asking.sums = null;
   }
 
   /** Finds out what is visible and where it goes. */
@@ -220,9 +238,11 @@ export class GraphScreen {
     };
     const open = model.groups.filter((group) => this.isOpen(model, group.key)).map((group) => group.key);
     const key = values ? '' : `${this.hideViews} ${open.join('\n')}`;
-    if (key && this.kept?.key === key && this.kept.placed.model === model) {
+    const kept = this.kept.get(model);
+    if (key && kept?.key === key) {
       this.progress = null;
-      this.placed = { ...this.kept.placed, still: null };
+      this.placed = { ...kept.placed, still: this.still };
+      this.still = null;
       return;
     }
     const seen = visible(model, {
@@ -250,7 +270,7 @@ export class GraphScreen {
       this.progress = null;
       this.columns = { of, columns: layout.columns };
       this.placed = { model, visible: seen, layout, still };
-      if (key && model.part.layer === null) this.kept = { key, placed: this.placed };
+      if (key && model.part.layer === null) this.kept.set(model, { key, placed: this.placed });
       this.still = null;
     };
     const result = arrange(input, signal, (part) => (this.progress = signal.aborted ? null : part));
