@@ -74,7 +74,7 @@ export function binsOf(bins: TokenBin[], range: Range | null): Range | null {
   return first >= 0 && first <= last ? [first, last] : null;
 }
 
-export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Look, zoom: [number, number]): Option {
+export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Look): Option {
   const ms = bins.map((bin) => each(bin, bin.ns) / 1e6);
   const { top, cut } = ceiling(ms);
   const outliers = ms.map((value, i) => ({ value, i })).filter(({ value }) => cut && value > top);
@@ -140,8 +140,6 @@ export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Lo
       {
         type: 'inside',
         xAxisIndex: ROWS.map((_, i) => i),
-        start: zoom[0],
-        end: zoom[1],
         zoomOnMouseWheel: 'ctrl',
         moveOnMouseMove: 'alt',
         moveOnMouseWheel: false,
@@ -149,8 +147,6 @@ export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Lo
       {
         type: 'slider',
         xAxisIndex: ROWS.map((_, i) => i),
-        start: zoom[0],
-        end: zoom[1],
         bottom: 2,
         height: 16,
         left: LEFT,
