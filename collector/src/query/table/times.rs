@@ -3,6 +3,7 @@
 
 use super::plan::NONE;
 use super::{BLOCK, Table};
+use crate::analysis::timing::Span;
 use crate::trace::Trace;
 use ggscope_format::record::Evaluation;
 use std::ops::ControlFlow;
@@ -110,15 +111,6 @@ impl Slice<'_> {
             Slice::Wide(times) => times.iter().enumerate().for_each(|(i, &t)| f(i, t)),
         }
     }
-}
-
-/// A node's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// Begin, nanoseconds after the evaluation's; of an untimed node, when its run began.
-    pub start: u64,
-    /// Nanoseconds, if they are known and its own.
-    pub duration: Option<u64>,
 }
 
 impl TimeBlock {
