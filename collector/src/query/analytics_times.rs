@@ -1,6 +1,7 @@
 //! Times of operators as pictures show them: layer by token, and how often which time occurred.
 
 use super::dump::Filter;
+use super::range::Numbers;
 use super::table::{Header, NONE, Piece, Ranks, Selection, Table};
 use crate::trace::Trace;
 use serde::Serialize;
@@ -44,7 +45,11 @@ pub fn layer_tokens(trace: &Trace, table: &Table, filter: &Filter, bins: usize) 
     let mut found = LayerTokens::default();
     for i in 0..=(last - first) / width {
         let first_token = first + i * width;
-        found.bins.push(TokenBin { first_token, last_token: last.min(first_token + (width - 1)), evaluations: 0 });
+        found.bins.push(TokenBin {
+            first_token,
+            last_token: last.min(first_token.saturating_add(width - 1)),
+            evaluations: 0,
+        });
     }
     let bins_of = |header: &Header| {
         let end = header.last_token().unwrap_or(0).min(last);
@@ -129,8 +134,7 @@ pub fn histogram(trace: &Trace, table: &Table, filter: &Filter, bins: usize) -> 
     // The least rank that the given share of all executions is not above.
     let rank = |percent: u64| (u128::from(ranks.timed()) * u128::from(percent)).div_ceil(100) as u64 - 1;
     let found = ranks.at(&selection, &[0, rank(50), rank(90), rank(99), longest]);
-    let bin =
-        |(times, count): (crate::query::range::Numbers, u64)| TimeBin { from: times.first, to: times.last, count };
+    let bin = |(times, count): (Numbers, u64)| TimeBin { from: times.first, to: times.last, count };
     Histogram {
         count: ranks.timed(),
         min: Some(found[0]),

@@ -2,7 +2,8 @@
 //! evaluations; only those of the page are derived in full.
 
 use super::dump::{Evaluated, Executed, Filter, Operator};
-use super::table::{self, NONE, Place, Selection, Span, Table, find};
+use super::table::{self, NONE, Place, Selection, Table, find};
+use crate::analysis::timing::Span;
 use crate::trace::Trace;
 use std::str::FromStr;
 

@@ -1,6 +1,7 @@
 //! When each operator of one evaluation ran: the bars of one token.
 
-use super::table::{NONE, Span, Table};
+use super::table::{NONE, Table};
+use crate::analysis::timing::Span;
 use crate::trace::Trace;
 use serde::Serialize;
 use utoipa::ToSchema;

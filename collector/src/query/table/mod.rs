@@ -17,7 +17,7 @@ pub(crate) use order::Place;
 pub(crate) use pages::find;
 pub(crate) use plan::{Layout, NONE, PlanInfo, Plans, Routed};
 pub(crate) use ranks::Ranks;
-pub(crate) use times::{Piece, Slice, Span};
+pub(crate) use times::{Piece, Slice};
 
 use super::dump::run_ends;
 use super::leaves::KnownLeaves;
@@ -66,9 +66,11 @@ struct Shared {
     ranks: Mutex<Vec<(String, Arc<Ranks>)>>,
     regions: Mutex<ReadRegions>,
     leaves: Mutex<KnownLeaves>,
-    /// Size of the trace and evaluations in it when it was asked, and what it said.
-    ends: Mutex<Option<((u64, u64), Arc<RunEnds>)>>,
+    ends: Mutex<Option<AsOf<RunEnds>>>,
 }
+
+/// What a trace said when it had so many bytes and evaluations.
+type AsOf<T> = ((u64, u64), Arc<T>);
 
 /// When the host saw runs end, by evaluation and run.
 pub(crate) type RunEnds = HashMap<(u64, u32), u64>;

@@ -132,7 +132,7 @@ fn groups(selection: &Selection<'_>, sort: Sort) -> Vec<Group> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// The part of `0..n` that a page begins with that has `skip` executions and still `left` places.
+/// Executions by what is the same for all of a place: its operator, its name, its layer.
 fn by_key(selection: &Selection<'_>, page: &Page) -> (Vec<Place>, u64) {
     let (mut skip, mut total, mut found) = (page.offset as u64, 0, vec![]);
     for group in groups(selection, page.sort) {

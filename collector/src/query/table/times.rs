@@ -3,9 +3,10 @@
 
 use super::plan::NONE;
 use super::{BLOCK, Table};
+use crate::analysis::timing::Span;
 use crate::trace::Trace;
 use ggscope_format::record::Evaluation;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// Times, in half the memory as long as none is longer than 4.29 seconds.
@@ -112,13 +113,13 @@ impl Slice<'_> {
     }
 }
 
-/// A node's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// Begin, nanoseconds after the evaluation's; of an untimed node, when its run began.
-    pub start: u64,
-    /// Nanoseconds, if they are known and its own.
-    pub duration: Option<u64>,
+/// Stretches of columns, one column after the other.
+fn copied<T: Copy>(times: &[T], begins: impl Iterator<Item = usize>, stretches: &[Range<usize>]) -> Vec<T> {
+    let mut some = vec![];
+    for begin in begins {
+        stretches.iter().for_each(|s| some.extend_from_slice(&times[begin + s.start..begin + s.end]));
+    }
+    some
 }
 
 impl TimeBlock {
@@ -164,17 +165,19 @@ impl TimeBlock {
                 continue;
             }
             let seqs: Vec<u32> = taken.iter().map(|&i| matrix.seqs[i]).collect();
-            let begins_again = begins.clone();
-            let cells = begins_again.flat_map(|(_, at)| taken.iter().map(move |&i| at + i));
-            let places = begins.map(|(place, _)| place);
+            // As a rule few are left out: what follows each other is copied together.
+            let stretches: Vec<Range<usize>> =
+                taken.chunk_by(|a, b| a + 1 == *b).map(|s| s[0]..s[0] + s.len()).collect();
+            let places = columns.iter().map(|c| c.0);
+            let begins = begins.map(|(_, at)| at);
             match times {
                 Times::Narrow(times) => {
-                    let some: Vec<u32> = cells.map(|cell| times[cell]).collect();
+                    let some = copied(times, begins, &stretches);
                     let columns = places.zip(some.chunks(seqs.len()).map(Slice::Narrow)).collect();
                     f(&Piece { layout: matrix.layout, seqs: &seqs, columns });
                 }
                 Times::Wide(times) => {
-                    let some: Vec<u64> = cells.map(|cell| times[cell]).collect();
+                    let some = copied(times, begins, &stretches);
                     let columns = places.zip(some.chunks(seqs.len()).map(Slice::Wide)).collect();
                     f(&Piece { layout: matrix.layout, seqs: &seqs, columns });
                 }
