@@ -41,6 +41,9 @@ const SQUARE = [
 ];
 const BOX_UNIFORMS = ['u_matrix', 'u_px', 'u_dpr'] as const;
 
+/** Renderers that leave out boxes, or curves, for as long as the view moves. */
+export const leftOut = { boxes: new WeakSet<Sigma>(), curves: new WeakSet<Sigma>() };
+
 /** Rectangles with a border and a stripe at the left. */
 export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
   private stale = true;
@@ -142,6 +145,10 @@ export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
     this.stale = true;
   }
 
+  render(params: RenderParams) {
+    if (!leftOut.boxes.has(this.renderer)) super.render(params);
+  }
+
   protected bindProgram(program: ProgramInfo) {
     const { gl, buffer } = program;
     gl.bindBuffer(ARRAY_BUFFER, buffer);
@@ -160,6 +167,10 @@ export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
 
 /** Frames of open groups: large, so that each of their pixels has to be cheap. */
 export class FrameProgram extends BoxProgram {
+  render(params: RenderParams) {
+    NodeProgram.prototype.render.call(this, params);
+  }
+
   getDefinition() {
     return {
       ...super.getDefinition(),
@@ -300,6 +311,10 @@ export function curveProgram(pieces: number) {
         array[at++] = style;
       }
       this.stale = true;
+    }
+
+    render(params: RenderParams) {
+      if (!leftOut.curves.has(this.renderer)) super.render(params);
     }
 
     protected bindProgram(program: ProgramInfo) {
