@@ -5,7 +5,7 @@ import Sigma from 'sigma';
 import { HEADER } from './layout';
 import { drawOverlay, MARK, markOf, type Marks, type Scene, type View } from './overlay';
 import { css, mix } from './paint';
-import { BoxProgram, curveProgram, FrameProgram, leftOut, UNIT } from './programs';
+import { BoxProgram, curveProgram, FrameProgram, leftOut, UNIT, within } from './programs';
 
 /** Curves from which on they are drawn straight, and, in software, not while the view moves. */
 const MANY_CURVES = 4000;
@@ -101,7 +101,10 @@ export class Renderer {
     container.append(this.canvas);
     // Where the processor does the drawing, text is drawn faster without the detour over WebGL.
     this.ctx = this.canvas.getContext('2d', { willReadFrequently: drawsInSoftware() })!;
-    this.sigma.on('beforeRender', () => this.simplify());
+    this.sigma.on('beforeRender', () => {
+      this.cull();
+      this.simplify();
+    });
     this.sigma.getCamera().on('updated', () => this.move());
     this.sigma.on('afterRender', () => this.overlay());
     const captor = this.sigma.getMouseCaptor();
@@ -160,6 +163,26 @@ export class Renderer {
       { attributes: ['fill', 'border', 'stripe'] },
     );
     this.sigma.refresh();
+  }
+
+  /** Finds the first and the last box that are on the screen; neighbours are next to each other in the order of boxes. */
+  private cull() {
+    if (!this.scene) return;
+    const { visible, layout } = this.scene;
+    const { scale, x, y, width, height } = this.view();
+    const [left, top, right, bottom] = [-x / scale, -y / scale, (width - x) / scale, (height - y) / scale];
+    const ranges = { box: [Infinity, 0] as [number, number], frame: [Infinity, 0] as [number, number] };
+    const at = { box: 0, frame: 0 };
+    visible.nodes.forEach((node, i) => {
+      const kind = node.kind === 'frame' ? 'frame' : 'box';
+      const place = at[kind]++;
+      if (layout.x[i] > right || layout.x[i] + layout.width[i] < left) return;
+      if (layout.y[i] > bottom || layout.y[i] + layout.height[i] < top) return;
+      const range = ranges[kind];
+      if (range[0] > place) range[0] = place;
+      range[1] = place + 1;
+    });
+    within.set(this.sigma, ranges);
   }
 
   /** What is left out while a large graph moves, where the processor does the drawing: curves, and boxes too small. */
