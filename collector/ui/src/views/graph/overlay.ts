@@ -76,7 +76,7 @@ export function drawOverlay(
       continue;
     }
     if (node.kind === 'group') {
-      drawn += groupTitle(ctx, label, x, y, w, h, scale, paint.text[i], paint.detail[i], css(palette.muted));
+      drawn += groupTitle(ctx, label, x, y, w, h, scale, paint.text[i], paint.detail[i], paint.detail[i]);
       continue;
     }
     if (small) continue;

@@ -123,7 +123,7 @@ export function paint(
         border = mix(fill, p.text, 0.25);
         const bright = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] > 120;
         text = bright ? [10, 16, 22] : [244, 247, 250];
-        detail = mix(text, fill, 0.25);
+        detail = mix(text, fill, 0.12);
       }
     }
     // The category is told by the border where the colour tells something else.

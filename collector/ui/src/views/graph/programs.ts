@@ -41,9 +41,25 @@ const SQUARE = [
 ];
 const BOX_UNIFORMS = ['u_matrix', 'u_px', 'u_dpr'] as const;
 
+/** Renderers that leave out boxes, or curves, for as long as the view moves. */
+export const leftOut = { boxes: new WeakSet<Sigma>(), curves: new WeakSet<Sigma>() };
+
+/** From which box to which there are some on the screen: the others are not drawn. */
+export const within = new WeakMap<Sigma, Record<'box' | 'frame', [number, number]>>();
+
 /** Rectangles with a border and a stripe at the left. */
 export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
   private stale = true;
+
+  protected get kind(): 'box' | 'frame' {
+    return 'box';
+  }
+
+  drawWebGL(method: number, { gl, frameBuffer }: ProgramInfo) {
+    const [first, end] = within.get(this.renderer)?.[this.kind] ?? [0, this.capacity];
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frameBuffer);
+    if (end > first) gl.drawArrays(method, first * this.VERTICES, (end - first) * this.VERTICES);
+  }
 
   // What is under the pointer is found in the layout: nothing has to be drawn a second time for it.
   constructor(gl: WebGLRenderingContext, _picking: WebGLFramebuffer | null, renderer: Sigma) {
@@ -142,6 +158,10 @@ export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
     this.stale = true;
   }
 
+  render(params: RenderParams) {
+    if (!leftOut.boxes.has(this.renderer)) super.render(params);
+  }
+
   protected bindProgram(program: ProgramInfo) {
     const { gl, buffer } = program;
     gl.bindBuffer(ARRAY_BUFFER, buffer);
@@ -160,6 +180,14 @@ export class BoxProgram extends NodeProgram<(typeof BOX_UNIFORMS)[number]> {
 
 /** Frames of open groups: large, so that each of their pixels has to be cheap. */
 export class FrameProgram extends BoxProgram {
+  protected get kind(): 'box' | 'frame' {
+    return 'frame';
+  }
+
+  render(params: RenderParams) {
+    NodeProgram.prototype.render.call(this, params);
+  }
+
   getDefinition() {
     return {
       ...super.getDefinition(),
@@ -300,6 +328,10 @@ export function curveProgram(pieces: number) {
         array[at++] = style;
       }
       this.stale = true;
+    }
+
+    render(params: RenderParams) {
+      if (!leftOut.curves.has(this.renderer)) super.render(params);
     }
 
     protected bindProgram(program: ProgramInfo) {

@@ -5,10 +5,16 @@ import Sigma from 'sigma';
 import { HEADER } from './layout';
 import { drawOverlay, MARK, markOf, type Marks, type Scene, type View } from './overlay';
 import { css, mix } from './paint';
-import { BoxProgram, curveProgram, FrameProgram, UNIT } from './programs';
+import { BoxProgram, curveProgram, FrameProgram, leftOut, UNIT, within } from './programs';
 
-/** Curves from which on they are drawn straight, and not while the view moves. */
+/** Curves from which on they are drawn straight, and, in software, not while the view moves. */
 const MANY_CURVES = 4000;
+/** Boxes from which on those that are lower than some pixels are left out while the view moves. */
+const MANY_BOXES = 4000;
+const BOX = 22;
+const SMALLEST = 4;
+/** After this long without a move the view stands still. */
+const SETTLED_MS = 180;
 const MARGIN = 14;
 const LARGEST = 3;
 
@@ -55,6 +61,8 @@ export class Renderer {
   private scene: Scene | null = null;
   private marks: Marks = { selected: -1, focus: -1, hover: -1, edges: [], found: new Set() };
   private frame = 0;
+  private moving = false;
+  private settling: ReturnType<typeof setTimeout> | undefined;
   private readonly resizing: ResizeObserver;
   /** Whether the whole is meant to be on the screen, whatever the size of the panel. */
   private fitted = true;
@@ -93,6 +101,11 @@ export class Renderer {
     container.append(this.canvas);
     // Where the processor does the drawing, text is drawn faster without the detour over WebGL.
     this.ctx = this.canvas.getContext('2d', { willReadFrequently: drawsInSoftware() })!;
+    this.sigma.on('beforeRender', () => {
+      this.cull();
+      this.simplify();
+    });
+    this.sigma.getCamera().on('updated', () => this.move());
     this.sigma.on('afterRender', () => this.overlay());
     const captor = this.sigma.getMouseCaptor();
     captor.on('wheel', () => (this.fitted = false));
@@ -110,6 +123,7 @@ export class Renderer {
 
   kill() {
     cancelAnimationFrame(this.frame);
+    clearTimeout(this.settling);
     this.resizing.disconnect();
     this.sigma.kill();
     this.canvas.remove();
@@ -149,6 +163,46 @@ export class Renderer {
       { attributes: ['fill', 'border', 'stripe'] },
     );
     this.sigma.refresh();
+  }
+
+  /** Finds the first and the last box that are on the screen; neighbours are next to each other in the order of boxes. */
+  private cull() {
+    if (!this.scene) return;
+    const { visible, layout } = this.scene;
+    const { scale, x, y, width, height } = this.view();
+    const [left, top, right, bottom] = [-x / scale, -y / scale, (width - x) / scale, (height - y) / scale];
+    const ranges = { box: [Infinity, 0] as [number, number], frame: [Infinity, 0] as [number, number] };
+    const at = { box: 0, frame: 0 };
+    visible.nodes.forEach((node, i) => {
+      const kind = node.kind === 'frame' ? 'frame' : 'box';
+      const place = at[kind]++;
+      if (layout.x[i] > right || layout.x[i] + layout.width[i] < left) return;
+      if (layout.y[i] > bottom || layout.y[i] + layout.height[i] < top) return;
+      const range = ranges[kind];
+      if (range[0] > place) range[0] = place;
+      range[1] = place + 1;
+    });
+    within.set(this.sigma, ranges);
+  }
+
+  /** What is left out while a large graph moves, where the processor does the drawing: curves, and boxes too small. */
+  private simplify() {
+    if (!this.scene || !drawsInSoftware()) return;
+    const { visible, layout } = this.scene;
+    const leave = (set: WeakSet<Sigma>, out: boolean) => (out ? set.add(this.sigma) : set.delete(this.sigma));
+    leave(leftOut.curves, this.moving && layout.segments.length > MANY_CURVES);
+    const small = this.view().scale * BOX < SMALLEST;
+    leave(leftOut.boxes, this.moving && small && visible.nodes.length > MANY_BOXES);
+  }
+
+  /** The view moves until nothing has moved it for a while. */
+  private move() {
+    this.moving = true;
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => {
+      this.moving = false;
+      this.sigma.scheduleRender();
+    }, SETTLED_MS);
   }
 
   mark(marks: Marks) {
@@ -197,7 +251,6 @@ export class Renderer {
         });
       }
     });
-    this.sigma.setSetting('hideEdgesOnMove', many);
     return graph;
   }
 
@@ -322,7 +375,7 @@ export class Renderer {
   /** What is on the screen as a picture. */
   picture(background: string): HTMLCanvasElement {
     // WebGL forgets what it drew when the frame is over: draw, then copy at once.
-    this.sigma.setSetting('hideEdgesOnMove', false);
+    this.moving = false;
     this.sigma.refresh();
     const out = document.createElement('canvas');
     out.width = this.canvas.width;
