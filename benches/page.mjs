@@ -45,7 +45,7 @@ async function start(args) {
   const url = await new Promise((resolve, reject) => {
     child.stderr.on('data', (text) => {
       said += text;
-      const found = /http:\/\/[0-9.:]+/.exec(said);
+      const found = /http:\/\/[0-9.:]+(?=\/)/.exec(said);
       if (found) resolve(found[0]);
     });
     child.on('exit', () => reject(new Error(`ggscope ${args.join(' ')} ended: ${said}`)));
@@ -215,9 +215,9 @@ async function overhead() {
     let [said, printed] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text) => (printed += text));
     child.stderr.setEncoding('utf8').on('data', (text) => (said += text));
-    while (!/http:\/\/[0-9.:]+/.test(said)) await sleep(10);
+    while (!/http:\/\/[0-9.:]+(?=\/)/.test(said)) await sleep(10);
     const page = await newPage();
-    await page.goto(/http:\/\/[0-9.:]+/.exec(said)[0]);
+    await page.goto(/http:\/\/[0-9.:]+(?=\/)/.exec(said)[0]);
     while (!printed.trimEnd().endsWith(']')) await sleep(20);
     const drawn = await page.evaluate(() => window.drawn.length);
     if (drawn < 2) throw new Error('the page has followed nothing');

@@ -34,7 +34,7 @@ const url = await new Promise((resolve, reject) => {
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text) => {
     said += text;
-    const found = /http:\/\/[0-9.:]+/.exec(said);
+    const found = /http:\/\/[0-9.:]+(?=\/)/.exec(said);
     if (found) resolve(found[0]);
   });
   child.on('exit', () => reject(new Error(`ggscope open ${trace} ended: ${said}`)));

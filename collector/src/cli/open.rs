@@ -47,7 +47,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(other) = args.model.iter().find(|model| !is_gguf(model)) {
         bail!("--model {}: there is no GGUF file", other.display());
     }
-    let sessions = Sessions::open(&args.file)?.with_models(args.model);
+    let sessions = Sessions::open(&args.file)?.with_models(args.model).with_memory(args.serving.memory());
     for warning in sessions.warnings() {
         say::line(format_args!("{warning}"));
     }

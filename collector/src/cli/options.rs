@@ -54,7 +54,7 @@ impl Capture {
 }
 
 /// `512K`, `8M`, `8MiB`, `1G` or a number of bytes.
-fn ring_bytes(text: &str) -> Result<u64, String> {
+fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -64,7 +64,18 @@ fn ring_bytes(text: &str) -> Result<u64, String> {
         unit => return Err(format!("unknown unit {unit}: use K, M or G")),
     };
     let number: u64 = digits.parse().map_err(|_| "not a size: for example 512K, 8M or 1G".to_owned())?;
-    let bytes = number.checked_mul(1 << shift).filter(|bytes| RING_BYTES_RANGE.contains(bytes));
+    number.checked_mul(1 << shift).ok_or_else(|| "more than any machine has".to_owned())
+}
+
+/// Room for what is read of traces.
+pub(super) fn memory_bytes(text: &str) -> Result<usize, String> {
+    let bytes = usize::try_from(size(text)?).map_err(|_| "more than this machine can have".to_owned())?;
+    if bytes < 1 << 20 { Err("give 1M at least".to_owned()) } else { Ok(bytes) }
+}
+
+/// Room on a ring.
+fn ring_bytes(text: &str) -> Result<u64, String> {
+    let bytes = Some(size(text)?).filter(|bytes| RING_BYTES_RANGE.contains(bytes));
     let bytes = bytes.ok_or_else(|| "a ring has from 64K to 1G".to_owned())?;
     if bytes.is_power_of_two() { Ok(bytes) } else { Err("not a power of two".to_owned()) }
 }
@@ -80,6 +91,15 @@ mod tests {
         assert_eq!(ring_bytes("65536"), Ok(1 << 16));
         for wrong in ["", "M", "3M", "32K", "2G", "1X", "-1M", "99999999999G"] {
             assert!(ring_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn memory_has_a_least_and_no_most() {
+        assert_eq!(memory_bytes("512M"), Ok(512 << 20));
+        assert_eq!(memory_bytes("64G"), Ok(64 << 30));
+        for wrong in ["", "0", "1000K", "99999999999999G", "lots"] {
+            assert!(memory_bytes(wrong).is_err(), "{wrong}");
         }
     }
 

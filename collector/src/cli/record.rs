@@ -103,7 +103,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let signals = Blocked::block().context("cannot block signals")?;
     let listener = Listener::bind(&socket)?;
     let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
-    let sessions = Arc::new(Sessions::default());
+    let sessions = Arc::new(Sessions::default().with_memory(args.serving.memory()));
     let serving = match bound {
         Some(bound) => Some(bound.start(sessions.clone(), !args.no_open, "Ctrl-C ends the program")?),
         None => None,

@@ -7,9 +7,9 @@ use std::fmt::{Arguments, Display};
 use std::io::Write;
 use std::path::Path;
 
-/// Says one line. That stderr is gone is no reason to stop.
+/// Says one line, in one piece. That stderr is gone is no reason to stop.
 pub(super) fn line(text: Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "ggscope: {text}");
+    let _ = std::io::stderr().lock().write_all(format!("ggscope: {text}\n").as_bytes());
 }
 
 /// Draws a line on a terminal that the next line takes the place of.

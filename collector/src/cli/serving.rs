@@ -1,6 +1,7 @@
 //! What `open`, `record --serve` and `daemon` have in common: where the server listens, who may ask, and the browser
 //! that is sent there.
 
+use super::options::memory_bytes;
 use super::say;
 use crate::server::{Server, Serving, Sessions};
 use std::ffi::OsString;
@@ -21,6 +22,9 @@ pub(super) struct Options {
     /// A secret that viewers have to know; any address but loopback needs one
     #[arg(long, value_name = "SECRET", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
+    /// How much of traces is kept in memory at most, all together; what is older is read back from the files
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory_bytes)]
+    memory: usize,
 }
 
 /// A server that has its address.
@@ -33,6 +37,11 @@ impl Options {
     /// Whether anything was said about it.
     pub(super) fn is_given(&self) -> bool {
         self.listen.is_some() || self.token.is_some()
+    }
+
+    /// Bytes of traces that are kept in memory.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
     }
 
     /// Takes the address.

@@ -8,6 +8,7 @@ use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::{Followed, Growing, State, Trace, TraceError, Watch};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 use utoipa::ToSchema;
@@ -28,6 +29,8 @@ pub(super) struct Session {
     source: Source,
     /// As far as somebody has asked.
     table: Mutex<Option<Arc<Table>>>,
+    /// Bytes of the trace that are kept in memory.
+    memory: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,6 +87,7 @@ impl Session {
             name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
             source,
             table: Mutex::default(),
+            memory: AtomicUsize::new(0),
         }
     }
 
@@ -132,7 +136,7 @@ impl Session {
                 table
             }
             None => {
-                let table = Arc::new(Table::new(&trace, DEFAULT_MEMORY));
+                let table = Arc::new(Table::new(&trace, self.memory.load(Ordering::Relaxed)));
                 let (trace, ahead) = (Arc::clone(&trace), Table::clone(&table));
                 std::thread::spawn(move || ahead.read_ahead(&trace));
                 table
@@ -140,6 +144,14 @@ impl Session {
         };
         *kept = Some(table.clone());
         (trace, table)
+    }
+
+    fn set_memory(&self, memory: usize) {
+        let kept = lock(&self.table);
+        self.memory.store(memory, Ordering::Relaxed);
+        if let Some(table) = &*kept {
+            table.set_memory(memory);
+        }
     }
 
     /// Times by operator and layer, and what was read.
@@ -182,13 +194,15 @@ pub struct Sessions {
     list: RwLock<Vec<Arc<Session>>>,
     /// GGUF files whose residency may be asked for, whatever is recorded.
     models: Vec<PathBuf>,
+    /// Bytes of all traces together that are kept in memory.
+    memory: usize,
     /// Counts changes of the list and of what is recorded here.
     changes: Arc<watch::Sender<u64>>,
 }
 
 impl Default for Sessions {
     fn default() -> Sessions {
-        Sessions { list: RwLock::default(), models: vec![], changes: Arc::new(watch::Sender::new(0)) }
+        Sessions { list: RwLock::default(), models: vec![], memory: DEFAULT_MEMORY, changes: Arc::new(watch::Sender::new(0)) }
     }
 }
 
@@ -202,12 +216,25 @@ impl Sessions {
             Ok(Arc::new(Session::new(number, path, Source::File(Followed::open(path)?))))
         };
         let list = paths.iter().enumerate().map(open).collect::<Result<_, TraceError>>()?;
-        Ok(Sessions { list: RwLock::new(list), ..Sessions::default() })
+        Ok(Sessions { list: RwLock::new(list), ..Sessions::default() }.with_memory(DEFAULT_MEMORY))
     }
 
     /// Lets viewers ask which parts of these GGUF files are in memory.
     pub fn with_models(self, models: Vec<PathBuf>) -> Sessions {
         Sessions { models, ..self }
+    }
+
+    /// Keeps up to about `memory` bytes of all traces together in memory; the rest is read back from the files.
+    pub fn with_memory(self, memory: usize) -> Sessions {
+        let sessions = Sessions { memory, ..self };
+        sessions.share_memory();
+        sessions
+    }
+
+    /// Gives each session the same part of the memory.
+    fn share_memory(&self) {
+        let all = self.all();
+        all.iter().for_each(|session| session.set_memory(self.memory / all.len()));
     }
 
     /// Adds a process that is recorded here. It stays in the list when it has ended.
@@ -219,6 +246,7 @@ impl Sessions {
         let session = Session::new(list.len(), &path, Source::Recording(growing));
         list.push(Arc::new(session));
         drop(list);
+        self.share_memory();
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 

@@ -1,6 +1,6 @@
 // Names, texts and paths out of a trace are shown as they are and do nothing; strangers get nothing.
 import { expect, it } from 'vitest';
-import { open, serve, synthetic } from './support';
+import { fetchHere, open, serve, synthetic } from './support';
 
 const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info'];
 
@@ -40,7 +40,7 @@ it('a selection with markup in the address is shown as text', async () => {
 
 it('with a token the page opens once by its address, and never without', async () => {
   const server = await serve([synthetic('token.ggtrace', 'llama', 2, 5)], ['--token', 's3cret']);
-  expect((await fetch(`${server.url}/api/v1/sessions`)).status).toBe(401);
+  expect((await fetchHere(`${server.url}/api/v1/sessions`)).status).toBe(401);
   const page = await open(`${server.url}/?token=s3cret&view=table`);
   await expect.poll(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
   expect(page.url()).not.toContain('s3cret');

@@ -3,6 +3,7 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -76,7 +77,7 @@ export async function ggscope(args: string[], env: Record<string, string> = {}):
     const late = setTimeout(() => reject(new Error(`ggscope ${args.join(' ')} said no address: ${said}`)), 60_000);
     process_.stderr!.on('data', (text: string) => {
       said += text;
-      const found = /http:\/\/[0-9.:]+/.exec(said);
+      const found = /http:\/\/[0-9.:]+(?=\/)/.exec(said);
       if (found) {
         clearTimeout(late);
         resolve(found[0]);
@@ -138,8 +139,8 @@ export async function record(name = 'live.ggtrace'): Promise<Recorded> {
   ]);
   const base = `http://127.0.0.1:${port}`;
   for (let i = 0; ; i++) {
-    const ready = await fetch(`${base}/health`).then(
-      (reply) => reply.ok,
+    const ready = await fetchHere(`${base}/health`).then(
+      (reply) => reply.status === 200,
       () => false,
     );
     if (ready) break;
@@ -148,12 +149,8 @@ export async function record(name = 'live.ggtrace'): Promise<Recorded> {
   }
   const ask = async (question: string, tokens: number) => {
     const body = { messages: [{ role: 'user', content: question }], max_tokens: tokens, temperature: 0 };
-    const reply = await fetch(`${base}/v1/chat/completions`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-    return (await reply.json()).choices[0].message.content as string;
+    const reply = await fetchHere(`${base}/v1/chat/completions`, JSON.stringify(body));
+    return JSON.parse(reply.text).choices[0].message.content as string;
   };
   const stopModel = async () => {
     const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(server.process.pid)], { encoding: 'utf8' });
@@ -182,9 +179,25 @@ export async function open(url: string, options: BrowserContextOptions = {}): Pr
   return page;
 }
 
+/** Asks a server on this machine: no proxy may be in between. */
+export function fetchHere(url: string, body?: string): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const headers = body === undefined ? {} : { 'content-type': 'application/json' };
+    const asked = request(url, { method: body === undefined ? 'GET' : 'POST', headers, agent: false }, (reply) => {
+      let text = '';
+      reply.setEncoding('utf8');
+      reply.on('data', (part) => (text += part));
+      reply.on('end', () => resolve({ status: reply.statusCode ?? 0, text }));
+      reply.on('error', reject);
+    });
+    asked.on('error', reject);
+    asked.end(body);
+  });
+}
+
 /** What the server answers, to compare the page with. */
 export async function api<T>(server: Server, path: string): Promise<T> {
-  const reply = await fetch(`${server.url}/api/v1${path}`);
-  if (!reply.ok) throw new Error(`${path}: ${reply.status} ${await reply.text()}`);
-  return reply.json() as Promise<T>;
+  const { status, text } = await fetchHere(`${server.url}/api/v1${path}`);
+  if (status !== 200) throw new Error(`${path}: ${status} ${text}`);
+  return JSON.parse(text) as T;
 }

@@ -77,10 +77,7 @@ describe('the trace table', () => {
 
   it('a click on a row selects its token and node, and the graph and the details show them', async () => {
     const page = await open(`${server.url}/?session=0&view=graph+table&layer=5`);
-    const rows = page.locator('[data-test="table-row"]');
-    await until(() => rows.count()).toBeGreaterThan(3);
-    await until(() => rows.nth(2).textContent()).toContain('Vcur-5');
-    await rows.nth(2).click();
+    await page.locator('[data-test="table-row"]').filter({ hasText: 'Vcur-5' }).first().click();
     await until(() => selected(page).get('tensor')).toBe('Vcur-5');
     expect(selected(page).get('tokens')).toMatch(/^0/);
     await until(() => test(page, 'inspector-name').textContent()).toBe('Vcur-5');
@@ -164,7 +161,7 @@ describe('compare', () => {
     await until(() => test(page, 'compare-row').count()).toBeGreaterThan(5);
     const rows = await test(page, 'compare-row').allTextContents();
     expect(rows.some((row) => row.includes('MUL_MAT'))).toBe(true);
-    expect(await test(page, 'compare-headline').textContent()).toMatch(/\d/);
+    expect(await test(page, 'compare-headline').textContent()).toContain('a generated token');
   });
 });
 

@@ -8,6 +8,7 @@ export default defineConfig({
     // One at a time: the model, the collector and Chromium share the cores.
     fileParallelism: false,
     testTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } },
     hookTimeout: 120_000,
   },
 });

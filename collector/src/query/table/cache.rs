@@ -2,6 +2,7 @@
 
 use super::lock;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 struct Kept<T> {
@@ -11,16 +12,35 @@ struct Kept<T> {
     bytes: usize,
 }
 
+impl<T> Kept<T> {
+    /// Lets the oldest go until what is kept takes no more than `limit` bytes.
+    fn shrink(&mut self, limit: usize) {
+        while self.bytes > limit {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some((_, before)) = self.of.remove(&oldest) {
+                self.bytes -= before;
+            }
+        }
+    }
+}
+
 /// Blocks of `T`.
 pub(super) struct Cache<T> {
-    limit: usize,
+    limit: AtomicUsize,
     kept: Mutex<Kept<T>>,
 }
 
 impl<T> Cache<T> {
     /// A cache of about `limit` bytes.
     pub fn new(limit: usize) -> Cache<T> {
+        let limit = AtomicUsize::new(limit);
         Cache { limit, kept: Mutex::new(Kept { of: HashMap::new(), order: VecDeque::new(), bytes: 0 }) }
+    }
+
+    /// Keeps no more than `limit` bytes from now on.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        lock(&self.kept).shrink(limit);
     }
 
     /// A block, if it is there and `is_enough`: the last block of a growing table was kept when it was shorter.
@@ -38,13 +58,11 @@ impl<T> Cache<T> {
             kept.bytes -= before;
             kept.order.retain(|&b| b != block);
         }
-        while matters && kept.bytes + bytes > self.limit {
-            let Some(oldest) = kept.order.pop_front() else { break };
-            if let Some((_, before)) = kept.of.remove(&oldest) {
-                kept.bytes -= before;
-            }
+        let limit = self.limit.load(Ordering::Relaxed);
+        if matters {
+            kept.shrink(limit.saturating_sub(bytes));
         }
-        if kept.bytes + bytes <= self.limit {
+        if kept.bytes + bytes <= limit {
             kept.of.insert(block, (Arc::clone(&value), bytes));
             kept.order.push_back(block);
             kept.bytes += bytes;
@@ -56,7 +74,7 @@ impl<T> Cache<T> {
     pub fn is_full(&self) -> bool {
         let kept = lock(&self.kept);
         let of_one = kept.bytes.checked_div(kept.of.len()).unwrap_or(0);
-        kept.bytes + of_one > self.limit
+        kept.bytes + of_one > self.limit.load(Ordering::Relaxed)
     }
 }
 
@@ -78,6 +96,8 @@ mod tests {
         cache.put(2, 20, 4, true);
         assert_eq!((there(&cache), *cache.get(2, |_| true).unwrap()), (vec![1, 2, 3], 20), "it is replaced");
         assert!(cache.get(2, |&v| v > 20).is_none());
+        cache.set_limit(7);
+        assert_eq!(there(&cache), [2, 3], "less is kept when less may be");
         assert_eq!(*cache.put(5, 5, 11, true), 5);
         assert_eq!(there(&cache), [0; 0], "too large to be kept at all");
     }

@@ -96,8 +96,8 @@ impl Table {
             next: 0,
             plans: Arc::default(),
             shared: Arc::new(Shared {
-                times: Cache::new(memory / 8 * 7),
-                rows: Cache::new(memory / 8),
+                times: Cache::new(0),
+                rows: Cache::new(0),
                 views: Mutex::default(),
                 ranks: Mutex::default(),
                 regions: Mutex::default(),
@@ -105,8 +105,15 @@ impl Table {
                 ends: Mutex::default(),
             }),
         };
+        table.set_memory(memory);
         table.update(trace);
         table
+    }
+
+    /// Keeps up to about `memory` bytes of what it reads from now on, together with its clones.
+    pub fn set_memory(&self, memory: usize) {
+        self.shared.times.set_limit(memory / 8 * 7);
+        self.shared.rows.set_limit(memory / 8);
     }
 
     /// Takes the evaluations that `trace` has and the table has not. It has to be the table's own trace.
