@@ -25,7 +25,7 @@ it('tokens appear while the model answers, on two pages at once, and stay when i
   const server = await record();
   const pages = [await open(`${server.url}/?view=table`), await open(`${server.url}/?view=graph`)];
   for (const page of pages) await page.evaluate(watchDrawn);
-  const answer = server.ask('Why is the sky blue? Answer in two sentences.', 120);
+  const answer = server.ask('Why is the sky blue? Answer in two sentences.', 60);
   const newest = (page: (typeof pages)[number]) =>
     page.evaluate(() => (window as unknown as { drawnState: { newest: number } }).drawnState.newest);
   // Some while it is answering, not only all of them afterwards.

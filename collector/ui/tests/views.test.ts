@@ -55,13 +55,11 @@ describe('the trace table', () => {
     const page = await open(`${server.url}/?session=0&view=table&layer=5`);
     const all = await api<List<Operator>>(server, '/sessions/0/operators?layer=5&sort=-duration&limit=1');
     await until(() => test(page, 'table-total').textContent()).toContain(all.total.toLocaleString('en-US'));
+    const order = () => page.locator('[data-column="duration"]').getAttribute('aria-sort');
     await test(page, 'sort-duration').click();
-    await until(
-      async () => (await page.locator('[data-test="sort-duration"]').getAttribute('aria-sort')) ?? '',
-    ).toMatch(/descending|ascending/);
-    if ((await page.locator('[data-test="sort-duration"]').getAttribute('aria-sort')) === 'ascending') {
-      await test(page, 'sort-duration').click();
-    }
+    await until(order).toMatch(/descending|ascending/);
+    if ((await order()) === 'ascending') await test(page, 'sort-duration').click();
+    await until(order).toBe('descending');
     await until(() => page.locator('[data-test="table-row"]').first().textContent()).toContain(all.items[0].name);
   });
 
