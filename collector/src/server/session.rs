@@ -202,7 +202,12 @@ pub struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Sessions {
-        Sessions { list: RwLock::default(), models: vec![], memory: DEFAULT_MEMORY, changes: Arc::new(watch::Sender::new(0)) }
+        Sessions {
+            list: RwLock::default(),
+            models: vec![],
+            memory: DEFAULT_MEMORY,
+            changes: Arc::new(watch::Sender::new(0)),
+        }
     }
 }
 
