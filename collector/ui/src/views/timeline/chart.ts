@@ -49,7 +49,11 @@ export class Chart {
   following = false;
   /** Called when something else has come under a pointer that stays. */
   slid: () => void = () => {};
+  /** Hears which part of which axis is looked at; null is all of it, or the newest. Places are as in an address. */
+  looked: (kind: AxisKind, window: Range | null) => void = () => {};
   private kind: AxisKind = 'time';
+  /** What was heard last, or asked for. */
+  private told: Range | null = null;
   readonly lanes = new Lanes();
   private flames: FlameStore;
   private overview = new Overview();
@@ -122,11 +126,49 @@ export class Chart {
   /** The first look at a run: at what is selected, if that would be too small to be seen. */
   private begin() {
     this.begun = true;
-    this.show(fit(this.axis), { at: 'once' });
+    if (this.told) this.show(this.spanOf(this.told), { at: 'once' });
+    else this.home();
+  }
+
+  /** All of the run; what is selected, if that would be too small to be seen. */
+  private home() {
+    this.span = fit(this.axis);
+    this.whole = true;
+    this.animation = null;
+    this.invalidate();
     const part = this.tokens && this.partOf(this.tokens);
     if (!part) return;
     const width = ((part.to - part.from) / (this.span.to - this.span.from)) * (this.canvas.clientWidth || 1000);
-    if (width < 6) this.show(around(part, this.axis, 40), { at: 'once' });
+    if (width >= 6) return;
+    this.span = around(part, this.axis, 40);
+    this.whole = false;
+  }
+
+  /** Shows what an address says. */
+  view(kind: AxisKind, window: Range | null) {
+    if (kind === this.kind && (window === this.told || window?.join() === this.told?.join())) return;
+    this.kind = kind;
+    this.told = window;
+    this.prepare();
+    if (!this.begun) return;
+    if (window) this.show(this.spanOf(window), { at: 'once' });
+    else this.home();
+  }
+
+  private spanOf(window: Range): Span {
+    const unit = this.kind === 'time' ? 1e6 : 1;
+    return { from: window[0] * unit, to: window[1] * unit };
+  }
+
+  /** Says what is looked at. */
+  private tell() {
+    if (!this.begun) return;
+    const { from, to } = this.animation?.to ?? this.span;
+    const unit = this.kind === 'time' ? 1e6 : 1;
+    const at = (place: number) => Number((place / unit).toFixed(6));
+    const window: Range | null = this.whole || this.following ? null : [at(from), at(to)];
+    this.told = window;
+    this.looked(this.kind, window);
   }
 
   setAxis(kind: AxisKind) {
@@ -145,6 +187,7 @@ export class Chart {
       this.span = clamp({ from: at - (tokens / 2) * one, to: at + (tokens / 2) * one }, this.axis);
     }
     this.alone = null;
+    this.tell();
     this.invalidate();
   }
 
@@ -152,8 +195,9 @@ export class Chart {
     if (following === this.following) return;
     this.following = following;
     this.rolling = following;
+    if (following) this.keepUp();
+    this.tell();
     if (!following) return;
-    this.keepUp();
     this.invalidate();
   }
 
@@ -184,6 +228,7 @@ export class Chart {
       this.span = target;
       this.animation = null;
     } else this.animation = { from: this.span, to: target, since: performance.now() };
+    this.tell();
     this.invalidate();
   }
 
