@@ -39,6 +39,7 @@ function textWidth(text: string, font: string): number {
 /** A question for sums, and when it is asked again. */
 interface Asked {
   of: string;
+  tokens: string | null;
   abort: AbortController;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
@@ -87,12 +88,13 @@ export class GraphScreen {
   readonly time: Values | null = $derived(this.model && valuesOf(this.model, 'time', this.costs));
   readonly read: Values | null = $derived(this.model && valuesOf(this.model, 'bytes', this.costs));
   readonly weights: Values | null = $derived(this.model && valuesOf(this.model, 'parameters', null));
+  private readonly some: boolean = $derived(selection.tokens !== null);
   readonly sums: Known | null = $derived(
     this.time && this.read
       ? {
           time: this.time,
           read: this.read,
-          over: this.costs ? (selection.tokens ? 'in the selected tokens' : 'in all runs of this graph') : null,
+          over: this.costs ? (this.some ? 'in the selected tokens' : 'in all runs of this graph') : null,
         }
       : null,
   );
@@ -200,19 +202,22 @@ export class GraphScreen {
   /** Asks what the operators took: at once for other tokens, now and then while a session goes on. */
   fetchCosts(session: string, graph: number, tokens: string | null) {
     const { sums } = this.asking;
-    const of = `${session} ${graph} ${tokens}`;
+    // The newest token is another one many times a second.
+    const of = `${session} ${graph} ${current.following ? 'newest' : tokens}`;
     if (sums && sums.of === of) {
-      if (!sums.timer) sums.timer = setTimeout(() => this.askCosts(sums, session, graph, tokens), COSTS_EVERY);
+      sums.tokens = tokens;
+      sums.timer ??= setTimeout(() => this.askCosts(sums, session, graph), COSTS_EVERY);
       return;
     }
     this.stop();
-    const asked: Asked = { of, abort: new AbortController(), timer: undefined };
+    const asked: Asked = { of, tokens, abort: new AbortController(), timer: undefined };
     this.asking.sums = asked;
-    void this.askCosts(asked, session, graph, tokens);
+    void this.askCosts(asked, session, graph);
   }
 
-  private async askCosts(asked: Asked, session: string, graph: number, tokens: string | null) {
+  private async askCosts(asked: Asked, session: string, graph: number) {
     const { signal } = asked.abort;
+    const { tokens } = asked;
     try {
       const costs = await get<GraphCosts>(`/sessions/${session}/graphs/${graph}/costs`, { tokens }, signal);
       if (!signal.aborted) this.costs = costs;

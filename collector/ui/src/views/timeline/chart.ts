@@ -35,6 +35,9 @@ const OPEN_SELECTED_PX = 60;
 /** What is looked at while the head is followed, if the run is longer. */
 const FOLLOWED: Record<AxisKind, number> = { time: 15e9, tokens: 120 };
 
+/** New evaluations are drawn not more often than this; what the user does is drawn at once. */
+const GROWN_MS = 200;
+
 const ease = (x: number) => 1 - (1 - x) ** 3;
 
 export class Chart {
@@ -74,6 +77,10 @@ export class Chart {
   private lastFrame = 0;
   private marked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private growing: ReturnType<typeof setTimeout> | undefined;
+  private grownAt = -GROWN_MS;
+  /** Called when what is new has been taken in. */
+  took: () => void = () => {};
   private readonly calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
 
   constructor(
@@ -88,6 +95,7 @@ export class Chart {
   destroy() {
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
+    clearTimeout(this.growing);
     this.frame = -1;
   }
 
@@ -102,13 +110,23 @@ export class Chart {
     this.invalidate();
   }
 
-  /** The session has grown. */
+  /** The session has grown, or the newest token is selected. */
   grown() {
+    if (this.frame === -1 || this.growing !== undefined) return;
+    const wait = this.grownAt + GROWN_MS - performance.now();
+    if (wait > 0) this.growing = setTimeout(() => this.grow(), wait);
+    else this.grow();
+  }
+
+  private grow() {
+    this.growing = undefined;
+    this.grownAt = performance.now();
     this.prepare();
     if (!this.begun && this.lanes.length > 0) this.begin();
     else if (this.following) this.keepUp();
     else if (this.whole) this.span = fit(this.axis);
     this.invalidate();
+    this.took();
   }
 
   private keepUp() {
@@ -205,8 +223,9 @@ export class Chart {
   select(tokens: Range | null) {
     const was = this.tokens;
     this.tokens = tokens;
+    if (this.following) return this.grown();
     this.invalidate();
-    if (!tokens || !this.begun || this.following || (was && was[0] === tokens[0] && was[1] === tokens[1])) return;
+    if (!tokens || !this.begun || (was && was[0] === tokens[0] && was[1] === tokens[1])) return;
     const part = this.partOf(tokens);
     if (!part) return;
     const seq = this.session.timeline.seqOfToken(tokens[0])!;
@@ -360,7 +379,8 @@ export class Chart {
       [this.canvas.width, this.canvas.height] = pixels;
     }
     this.prepare();
-    const g = this.canvas.getContext('2d', { alpha: false })!;
+    // A canvas in memory: a graphics card hardly gains with such rectangles, and without one it costs many times.
+    const g = this.canvas.getContext('2d', { alpha: false, willReadFrequently: true })!;
     if (!this.palette) {
       this.palette = palette();
       this.patterns = { stripes: stripes(g, this.palette), hatch: hatch(g, this.palette) };
