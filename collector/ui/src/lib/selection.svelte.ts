@@ -173,8 +173,12 @@ export function rangeText([first, last]: Range): string {
   return first === last ? String(first) : `${first}..${last}`;
 }
 
-/** Browsers let a page replace its address only so often; what drags and playback select gets there a little later. */
+/** Browsers let a page replace its address only so often; what drags and playback select gets there a little later. Each
+ * time costs the browser as much as a picture: what goes on changing gets there less often. */
 const ADDRESS_MS = 200;
+const BUSY_MS = 1000;
+/** So many replacements, one on the heels of the other, are busy. */
+const BUSY = 5;
 
 class Selection implements Selected {
   session = $state<string | null>(null);
@@ -200,6 +204,7 @@ class Selection implements Selected {
   buffer = $state.raw<Range | null>(null);
   views = $state.raw<View[]>(['graph']);
   private replaced = -ADDRESS_MS;
+  private inRow = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -223,7 +228,7 @@ class Selection implements Selected {
     }
     if (keep) {
       Object.assign(this, change);
-      const wait = this.replaced + ADDRESS_MS - performance.now();
+      const wait = this.replaced + (this.inRow < BUSY ? ADDRESS_MS : BUSY_MS) - performance.now();
       if (wait <= 0) this.replace();
       else this.timer ??= setTimeout(() => this.replace(), wait);
       return;
@@ -239,7 +244,9 @@ class Selection implements Selected {
     this.forget();
     const address = this.address();
     if (address === location.search) return;
-    this.replaced = performance.now();
+    const now = performance.now();
+    this.inRow = now - this.replaced < 2 * BUSY_MS ? this.inRow + 1 : 0;
+    this.replaced = now;
     history.replaceState(null, '', address);
   }
 

@@ -79,10 +79,19 @@ export class GraphScreen {
   readonly shown: GraphPart | null = $derived.by(() => {
     const whole = current.graph;
     if (!whole) return null;
-    if (selection.layer === null || !whole.layers.includes(selection.layer)) return whole;
+    if (selection.layer === null) return whole;
+    if (!whole.layers.includes(selection.layer)) return null;
     const { part } = this;
     // Until the layer is here, the one before stays.
     return part && part.graph === whole.graph ? part : null;
+  });
+  /** Why the graph has nothing of the selected layer. */
+  readonly none: string | null = $derived.by(() => {
+    const [whole, layer] = [current.graph, selection.layer];
+    if (!whole || layer === null || whole.layers.includes(layer)) return null;
+    const { layers } = whole;
+    const all = layers.length === 0 ? 'it has none' : `its layers are ${layers[0]} to ${layers[layers.length - 1]}`;
+    return `this graph has no layer ${layer}; ${all}`;
   });
   readonly model: Model | null = $derived(this.shown && this.modelOf(this.shown));
   readonly time: Values | null = $derived(this.model && valuesOf(this.model, 'time', this.costs));

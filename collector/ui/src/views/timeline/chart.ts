@@ -48,6 +48,8 @@ export class Chart {
   wanted: Wanted = { layer: null, op: null, tensor: null };
   pointed: Scene['pointed'] = null;
   hover: Hit | null = null;
+  /** Whether the session has times of operators. */
+  timed = true;
   dragged: Span | null = null;
   following = false;
   /** Called when something else has come under a pointer that stays. */
@@ -387,13 +389,15 @@ export class Chart {
     }
     const seen = this.look();
     const bars = this.chooseOpen(seen.flatMap((v) => v.bars));
-    this.openFlame(bars.length > 0 ? 1 : 0, now);
-    if (bars.length > 0 || this.opened === 0) this.open = bars;
+    const hint = bars.length > 0 || this.following ? null : this.hint();
+    this.openFlame(bars.length > 0 || hint ? 1 : 0, now);
+    if (bars.length > 0 || hint || this.opened === 0) this.open = bars;
     const scene: Scene = {
       ...{ g, session: this.session, lanes: this.lanes, axis: this.axis, span: this.span, layout: this.layout },
       ...{ palette: this.palette, ...this.patterns, visible: seen, open: this.open },
       ...{ wanted: this.wanted, pointed: this.pointed, hover: this.hover, dragged: this.dragged },
       selected: this.tokens && this.partOf(this.tokens),
+      hint,
     };
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.fillStyle = this.palette.panel;
@@ -428,6 +432,13 @@ export class Chart {
       chosen.push({ ...bar, entry: this.animation ? this.known(bar.seq) : this.flames.flame(bar.seq) });
     }
     return chosen;
+  }
+
+  /** Where the operators of the selected token are to be found. */
+  private hint(): string | null {
+    if (!this.tokens || this.tokens[0] !== this.tokens[1] || !this.partOf(this.tokens)) return null;
+    if (!this.timed) return 'the times of operators were not recorded in this session (level graph)';
+    return `press Z or double click for the operators of token ${this.tokens[0]}`;
   }
 
   private known(seq: number): OpenBar['entry'] {
