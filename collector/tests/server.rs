@@ -347,7 +347,11 @@ fn strangers_get_nothing() {
 #[test]
 fn a_token_opens_every_route_and_nothing_else_does() {
     let server = Running::start(Some("s3cret&?"));
-    for path in ["/api/v1/sessions", "/api/v1/openapi.json", "/api/v1/live", "/metrics", "/nowhere", "/"] {
+    for path in ["/", "/nowhere?view=table"] {
+        let asked = server.get(path);
+        assert!(asked.status == 401 && asked.body.contains("name=\"token\""), "{path}: {}", asked.body);
+    }
+    for path in ["/api/v1/sessions", "/api/v1/openapi.json", "/api/v1/live", "/metrics", "/api/v1/nowhere"] {
         let refused = server.get(path);
         assert_eq!((refused.status, refused.json()["error"].is_string()), (401, true), "{path}");
     }

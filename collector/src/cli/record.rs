@@ -122,6 +122,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let (status, asked_to_end) =
         launched.wait(&signals).with_context(|| format!("cannot wait for {}", program.display()))?;
+    if status.signal().is_some_and(|signal| !asked_to_end && signal != libc::SIGINT) {
+        say::line(format_args!(
+            "the program did not end by itself ({status}); what it had computed until then is in the trace"
+        ));
+    }
     let asked_to_end = await_sessions(&mut collector, &signals, args.quiet) || asked_to_end;
     drop(collector);
     let sessions = reporter.join().unwrap_or_default();

@@ -61,7 +61,8 @@ impl Bound {
     pub(super) fn start(self, sessions: Arc<Sessions>, browser: bool, until: &str) -> anyhow::Result<Serving> {
         let address = self.server.address();
         let serving = self.server.start(sessions)?;
-        say::line(format_args!("the page is at http://{address}/ ({until})"));
+        let secret = if self.token.is_some() { "; it asks for the token" } else { "" };
+        say::line(format_args!("the page is at http://{address}/ ({until}{secret})"));
         if browser {
             let secret =
                 |token: &String| form_urlencoded::Serializer::new(String::new()).append_pair("token", token).finish();

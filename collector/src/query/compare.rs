@@ -85,9 +85,10 @@ pub struct Side {
 pub struct Spent {
     /// Executions.
     pub count: u64,
-    /// Sum of their own times, nanoseconds; in an evaluation with tokens of both phases divided by its tokens.
-    pub ns: u64,
-    /// The same a token of the trace; null without tokens.
+    /// Sum of their own times, nanoseconds; in an evaluation with tokens of both phases divided by its tokens. Null if
+    /// none has one: the recording has no times, a device was timed as a whole, or a later operator has the time of both.
+    pub ns: Option<u64>,
+    /// The same a token of the trace; null without tokens or time.
     pub ns_per_token: Option<f64>,
     /// Bytes that they read.
     pub bytes: u64,
@@ -183,7 +184,7 @@ impl Sums {
         let per_token = |ns: u64, tokens: u64| (tokens > 0).then(|| ns as f64 / tokens as f64);
         let tokens = sums.side.tokens;
         sums.side.ns_per_token = per_token(sums.side.ns, tokens);
-        sums.spent.iter_mut().for_each(|s| s.ns_per_token = per_token(s.ns, tokens));
+        sums.spent.iter_mut().for_each(|s| s.ns_per_token = s.ns.and_then(|ns| per_token(ns, tokens)));
         sums
     }
 
@@ -214,12 +215,14 @@ impl Sums {
         }
         let (rows, reads) = &self.graphs[&graph];
         for (id, span) in found.times_of(found.nodes()) {
-            let ns = part(span.duration.unwrap_or(0), share);
+            let ns = span.duration.map(|ns| part(ns, share));
             let spent = &mut self.spent[rows[id.index()]];
             spent.count += 1;
-            spent.ns = spent.ns.saturating_add(ns);
+            if let Some(ns) = ns {
+                spent.ns = Some(spent.ns.unwrap_or(0).saturating_add(ns));
+                self.side.operator_ns = self.side.operator_ns.saturating_add(ns);
+            }
             spent.bytes = spent.bytes.saturating_add(reads.of(view, id, &row.evaluation).total());
-            self.side.operator_ns = self.side.operator_ns.saturating_add(ns);
         }
     }
 

@@ -30,8 +30,8 @@ fn every_execution_of_both_traces_is_in_one_row() {
             let table = Table::new(trace, DEFAULT_MEMORY);
             let all = costs(trace, &table);
             assert_eq!(sum(|s| s.count), all.iter().map(|c| c.count).sum::<u64>(), "{by:?}");
-            assert_eq!(sum(|s| s.ns), all.iter().map(|c| c.ns).sum::<u64>(), "{by:?}");
-            assert_eq!(sum(|s| s.ns), side.operator_ns, "{by:?}");
+            assert_eq!(sum(|s| s.ns.unwrap_or(0)), all.iter().map(|c| c.ns).sum::<u64>(), "{by:?}");
+            assert_eq!(sum(|s| s.ns.unwrap_or(0)), side.operator_ns, "{by:?}");
             let read: u64 = memory(trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum();
             assert_eq!(sum(|s| s.bytes), read, "{by:?}");
         }
@@ -60,7 +60,8 @@ fn a_trace_does_not_differ_from_itself() {
     let a = answer(dir.path(), "a.ggtrace", SMALL, 5, 9);
     let compared = compare(&a, &a, By::Tensor, None);
     for row in &compared.rows {
-        assert_eq!((row.a, row.difference_ns_per_token), (row.b, Some(0.0)), "{}", row.key);
+        let timed = row.a.unwrap().ns.is_some();
+        assert_eq!((row.a, row.difference_ns_per_token), (row.b, timed.then_some(0.0)), "{}", row.key);
         assert!(row.ratio.is_none_or(|r| r == 1.0));
     }
     assert!(compared.unmatched_a.is_empty() && compared.unmatched_b.is_empty());
@@ -87,7 +88,7 @@ fn tensors_of_different_graphs_are_matched_by_name_and_the_rest_is_named() {
     let alone = row("l_out-2 (ADD)");
     assert_eq!((alone.a, alone.ratio), (None, None));
     assert_eq!(alone.difference_ns_per_token, alone.b.unwrap().ns_per_token);
-    let sizes: Vec<f64> = compared.rows.iter().map(|row| row.difference_ns_per_token.unwrap().abs()).collect();
+    let sizes: Vec<f64> = compared.rows.iter().map(|row| row.difference_ns_per_token.map_or(-1.0, f64::abs)).collect();
     assert!(sizes.is_sorted_by(|a, b| a >= b), "the greatest difference comes first");
 }
 
@@ -108,6 +109,27 @@ fn without_tokens_there_is_no_time_a_token() {
     assert!(compared.b.operator_ns > 0);
     for row in &compared.rows {
         assert_eq!((row.difference_ns_per_token, row.ratio), (None, None));
-        assert!(row.b.unwrap().ns > 0 && row.b.unwrap().ns_per_token.is_none());
+        assert!(row.b.unwrap().ns > Some(0) && row.b.unwrap().ns_per_token.is_none());
     }
+}
+
+#[test]
+fn times_that_nobody_took_are_not_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let timed = answer(dir.path(), "a.ggtrace", SMALL, 5, 9);
+    let path = dir.path().join("b.ggtrace");
+    let stored = llama(0, SMALL);
+    let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
+    writer.graph(stored.clone()).unwrap();
+    let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+    e.durations.clear();
+    (e.runs[0].clocked, e.runs[0].n_calls) = (false, 0);
+    writer.evaluation(e).unwrap();
+    writer.finish().unwrap();
+    let compared = compare(&timed, &Trace::open(&path).unwrap(), By::Op, None);
+    let row = |op: &str| compared.rows.iter().find(|row| row.op.as_deref() == Some(op)).unwrap();
+    let mul_mat = row("MUL_MAT");
+    assert!(mul_mat.a.unwrap().ns > Some(0) && mul_mat.b.unwrap().count > 0);
+    assert_eq!((mul_mat.b.unwrap().ns, mul_mat.difference_ns_per_token, mul_mat.ratio), (None, None, None));
+    assert_eq!(row("RMS_NORM").a.unwrap().ns, None, "MUL has the time of both");
 }

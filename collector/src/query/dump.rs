@@ -4,6 +4,7 @@
 use super::filter::Chosen;
 pub use super::filter::{Filter, Memory, Phase};
 use super::find::{Found, find};
+use super::memory::{is_written, read_bytes};
 use super::values::{CapturedValue, assemble};
 use super::view::{ExpertSlice, GraphView, Place};
 use crate::analysis::timing::{Execution, Span};
@@ -68,7 +69,9 @@ pub struct Operator<'a> {
     pub run: Option<WholeRun>,
     /// What it wrote.
     pub dst: Destination<'a>,
-    /// What it read.
+    /// Bytes that it read of all its sources.
+    pub read_bytes: u64,
+    /// Its sources.
     pub src: Vec<Source<'a>>,
     /// Experts that the evaluation's tokens that the filter lets through were routed to, each once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,7 +108,7 @@ pub struct Destination<'a> {
     pub addr: u64,
 }
 
-/// What an operator read.
+/// A source of an operator.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Source<'a> {
     /// The tensor's name.
@@ -117,6 +120,9 @@ pub struct Source<'a> {
     pub ne: [i64; MAX_DIMS],
     /// Size in bytes.
     pub bytes: u64,
+    /// Bytes that the operator read of it, as the shapes say: all, the rows that were picked, the experts that were
+    /// chosen; 0 if it only wrote there.
+    pub read_bytes: u64,
     /// The layer that the tensor belongs to.
     pub layer: Option<u32>,
     /// Where it is.
@@ -212,6 +218,11 @@ impl<'a> Evaluated<'a> {
                 dtype: view.dtype(source),
                 ne: source.ne,
                 bytes: source.bytes.0,
+                read_bytes: match &slices {
+                    _ if is_written(graph, tensor, i, from) => 0,
+                    Some(slices) => slices.iter().fold(0, |sum, slice| sum.saturating_add(slice.bytes)),
+                    None => read_bytes(graph, tensor, i, source),
+                },
                 layer: view.layers.layer(from),
                 place: view.place(from),
                 experts: slices.unwrap_or_default(),
@@ -219,6 +230,7 @@ impl<'a> Evaluated<'a> {
         };
         let of_run = run.and_then(|run| row.evaluation.runs.get(run));
         let device = of_run.and_then(|run| graph.devices.get(usize::from(run.device)));
+        let src: Vec<Source<'a>> = tensor.src.iter().enumerate().filter_map(source).collect();
         let in_whole = run.filter(|_| duration.is_none() && fused_into.is_none());
         Operator {
             seq: None,
@@ -248,7 +260,8 @@ impl<'a> Evaluated<'a> {
                 buffer: view.buffer(tensor),
                 addr: tensor.addr,
             },
-            src: tensor.src.iter().enumerate().filter_map(source).collect(),
+            read_bytes: src.iter().fold(0, |sum, source| sum.saturating_add(source.read_bytes)),
+            src,
             value: assemble(view, id, values),
             experts,
         }

@@ -26,6 +26,8 @@ pub struct Wanted {
     pub place: Option<String>,
     /// Bytes: offsets in the file, or addresses. A region is wanted if it has one of them.
     pub bytes: Option<Numbers>,
+    /// Name of the tensor.
+    pub tensor: Option<String>,
 }
 
 /// A part of a file or of a buffer that operators read: a tensor, or one expert of a tensor.
@@ -244,6 +246,7 @@ fn is_wanted(wanted: &Wanted, region: &Region) -> bool {
     let end = region.start.saturating_add(region.bytes);
     wanted.memory.is_none_or(|m| m == memory)
         && wanted.place.as_ref().is_none_or(|place| *place == region.place)
+        && wanted.tensor.as_ref().is_none_or(|name| *name == region.name)
         && wanted.bytes.is_none_or(|n| region.start <= n.last && n.first < end)
 }
 

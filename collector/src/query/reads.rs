@@ -1,8 +1,8 @@
 //! How many bytes each operator of a graph reads, from files and from buffers, as [`super::memory`] counts them: all of
 //! a source, the rows that GET_ROWS picks, the experts that were chosen; not the memory that it only writes to.
 
-use super::dump::{chosen_experts, expert_dim};
-use super::memory::{is_written, read_bytes};
+use super::dump::chosen_experts;
+use super::memory::reads;
 use super::view::GraphView;
 use ggscope_format::TensorId;
 use ggscope_format::record::Evaluation;
@@ -49,18 +49,17 @@ impl GraphReads {
     /// Works it out for all nodes.
     pub fn new(view: &GraphView) -> GraphReads {
         let graph = &view.stored.graph;
-        let of_node = |(_, node): (TensorId, &ggscope_format::record::Tensor)| {
-            let mut reads = NodeReads::default();
-            for (i, from) in node.src.iter().enumerate().filter_map(|(i, from)| Some((i, (*from)?))) {
-                let Some(source) = graph.tensor(from).filter(|_| !is_written(graph, node, i, from)) else { continue };
-                match expert_dim(graph.op(node), i) {
-                    Some(dim) => reads.routed.push((from, dim)),
-                    None => reads.always.add(Reads::of(view, from, read_bytes(graph, node, i, source))),
+        let of_node = |id: TensorId| {
+            let mut of_node = NodeReads::default();
+            for read in reads(graph, id) {
+                match read.experts {
+                    Some(dim) => of_node.routed.push((read.from, dim)),
+                    None => of_node.always.add(Reads::of(view, read.from, read.bytes)),
                 }
             }
-            reads
+            of_node
         };
-        GraphReads(graph.nodes().map(of_node).collect())
+        GraphReads(graph.nodes().map(|(id, _)| of_node(id)).collect())
     }
 
     /// What a node read in an evaluation of the graph.

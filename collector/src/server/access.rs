@@ -6,8 +6,8 @@ use super::page::is_page;
 use super::problem::Problem;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, REFERRER_POLICY, SET_COOKIE,
-    X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN,
+    REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -136,6 +136,14 @@ fn take_token(uri: &Uri) -> (Option<Uri>, Option<String>) {
     (Uri::from_parts(parts).ok(), token)
 }
 
+/// What a browser shows that has no token yet: a field for it, which comes back as `?token=`.
+fn ask_for_token() -> Response {
+    const POLICY: &str =
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
+    (StatusCode::UNAUTHORIZED, headers, include_str!("token.html")).into_response()
+}
+
 /// Lets a request through that shows what it has to, and marks every answer as for nobody else.
 pub(super) async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
     let (without_token, token) = take_token(request.uri());
@@ -152,6 +160,7 @@ pub(super) async fn guard(State(access): State<Access>, mut request: Request, ne
                 None => next.run(request).await,
             }
         }
+        Err(problem) if problem.status == 401 && is_page(request.uri().path()) => ask_for_token(),
         Err(problem) => problem.into_response(),
     };
     for (name, value) in [

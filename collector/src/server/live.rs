@@ -27,7 +27,7 @@ const MAX_ITEMS: usize = 256;
 /// Tokens of an evaluation that an event names.
 const MAX_TOKENS: usize = 8;
 /// Time between two events about the evaluations of one session, at least.
-const EVALUATIONS_EVERY: Duration = Duration::from_millis(50);
+const EVALUATIONS_EVERY: Duration = Duration::from_millis(100);
 /// Time between two lists of sessions that differ in nothing but their sums.
 const SESSIONS_EVERY: Duration = Duration::from_secs(1);
 /// A quiet connection is kept up by a comment.
@@ -236,7 +236,7 @@ impl Viewer {
 }
 
 /// What happens now, as server-sent events: `sessions`, the list of sessions, at once and when it changes;
-/// `evaluations`, those that have ended since the event before, at most every 50 ms for each session
+/// `evaluations`, those that have ended since the event before, at most every 100 ms for each session
 #[utoipa::path(get, path = "/live",
     responses(
         (status = 200, description = "Events without end", body = Evaluations, content_type = "text/event-stream"),

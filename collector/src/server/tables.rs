@@ -154,6 +154,8 @@ pub(super) struct MemoryParams {
     place: Option<String>,
     /// Regions with one of these bytes: offsets in the file or addresses, `A..B`
     bytes: Option<String>,
+    /// Regions of the tensor with exactly this name
+    tensor: Option<String>,
 }
 
 /// What was read of files and buffers: regions by place and first byte
@@ -173,6 +175,7 @@ pub(super) async fn memory(
         memory: word("memory", p.memory.as_deref(), &MEMORIES)?,
         bytes: numbers("bytes", p.bytes.as_deref())?,
         place: p.place,
+        tensor: p.tensor,
     };
     answer(app, move |sessions| {
         let (trace, table) = sessions.get(&id)?.now();

@@ -1,7 +1,11 @@
 // What the selection means: the session's data, the evaluation and the graph on the screen, the node that is pointed at.
+import { untrack } from 'svelte';
 import { data, type SessionData } from './data.svelte';
 import { selection, type Range } from './selection.svelte';
 import type { GraphPart, GraphTensor, SessionSummary } from './types';
+
+/** Time between two selections while following, milliseconds: every view asks for what belongs to the new token. */
+const FOLLOW_EVERY = 500;
 
 class Current {
   /** Whether the newest token is selected as it comes. */
@@ -12,9 +16,20 @@ class Current {
   /** What the pointer is over, in any view: a tensor's number in the graph, or its name. */
   hover = $state.raw<{ node?: number; tensor?: string } | null>(null);
 
+  /** A session that the address names and that is not there. */
+  missing = $state<string | null>(null);
+  /** The session that nobody has chosen: it gives way to one that begins when it has ended. */
+  private automatic = $state<string | null>(null);
+  private followed = 0;
+
   readonly summary: SessionSummary | undefined = $derived(
     data.sessions.find((s) => s.id === selection.session) ?? data.sessions[0],
   );
+  /** A program that has attached after the one on the screen. */
+  readonly newer: SessionSummary | null = $derived.by(() => {
+    const at = data.sessions.findIndex((s) => s.id === this.summary?.id);
+    return data.sessions.findLast((s, i) => i > at && s.state === 'live') ?? null;
+  });
   readonly session: SessionData | null = $derived(this.summary ? data.session(this.summary.id) : null);
   /** The evaluation of the first selected token; the newest one if none is selected. */
   readonly seq: number | null = $derived.by(() => {
@@ -36,6 +51,19 @@ class Current {
 
   /** Keeps `graph` what `graphId` says; to be called once, in a component. */
   watch() {
+    $effect(() => {
+      if (!data.ready || data.sessions.length === 0) return;
+      const live = data.sessions.findLast((s) => s.state === 'live');
+      const shown = data.sessions.find((s) => s.id === selection.session);
+      const gaveWay = shown && shown.id === this.automatic && shown.state !== 'live' && live;
+      if (shown && !gaveWay) return;
+      if (!shown) this.missing = selection.session;
+      const next = live ?? data.sessions[0];
+      this.automatic = next.id;
+      selection.set(shown ? { session: next.id, tokens: null, node: null, tensor: null } : { session: next.id }, {
+        keep: true,
+      });
+    });
     $effect(() => {
       const [session, id] = [this.session, this.graphId];
       if (!session || id === null) {
@@ -60,8 +88,19 @@ class Current {
       const session = this.session;
       if (!session || !this.following) return;
       void session.version;
-      const last = session.timeline.tokens - 1;
-      if (last >= 0 && selection.tokens?.[0] !== last) selection.set({ tokens: [last, last] }, { keep: true });
+      const select = () => {
+        const last = session.timeline.tokens - 1;
+        this.followed = performance.now();
+        if (last >= 0 && untrack(() => selection.tokens?.[0]) !== last) {
+          selection.set({ tokens: [last, last] }, { keep: true });
+        }
+      };
+      const wait = this.followed + FOLLOW_EVERY - performance.now();
+      if (wait <= 0) select();
+      else {
+        const later = setTimeout(select, wait);
+        return () => clearTimeout(later);
+      }
     });
   }
 
@@ -76,6 +115,11 @@ class Current {
     const nth = before.tensors.filter(same).findIndex((t) => t.id === selection.node);
     const found = next.tensors.filter(same);
     selection.set({ node: (found[nth] ?? found[0])?.id ?? null }, { keep: true });
+  }
+
+  /** Goes to the program that attached last. */
+  showNewer() {
+    if (this.newer) selection.set({ session: this.newer.id, tokens: null, node: null, tensor: null });
   }
 
   /** Selects tokens; stops following. */

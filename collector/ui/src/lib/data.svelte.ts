@@ -6,6 +6,8 @@ import type { EvaluationSummary, GraphPart, LiveEvaluations, SessionSummary, Tok
 
 /** Tokens whose texts are asked for in one go. */
 const TEXT_BLOCK = 256;
+/** Time between two changes that views hear of, milliseconds: a page that draws more often takes the traced program's cores. */
+const HEARD_EVERY = 200;
 /** Graphs that are kept. */
 const KEPT_GRAPHS = 8;
 
@@ -22,6 +24,8 @@ export class SessionData {
   private graphs = new Map<number, Promise<GraphPart>>();
   private asked = new Set<number>();
   private loading: Promise<void> | null = null;
+  private heard = 0;
+  private waiting = false;
 
   constructor(readonly id: string) {}
 
@@ -40,7 +44,24 @@ export class SessionData {
       this.error = error instanceof ApiError ? error : new ApiError(0, String(error), 'reload the page');
     }
     this.loaded = true;
+    this.hear();
+  }
+
+  /** Lets the views know that there is more, now or soon. */
+  private hear() {
+    if (this.waiting) return;
+    const wait = this.heard + HEARD_EVERY - performance.now();
+    if (wait > 0) {
+      this.waiting = true;
+      setTimeout(() => {
+        this.waiting = false;
+        this.hear();
+      }, wait);
+      return;
+    }
+    this.heard = performance.now();
     this.version++;
+    this.textVersion++;
   }
 
   /** Takes a live event. */
@@ -48,8 +69,7 @@ export class SessionData {
     if (!this.loaded) return;
     for (const item of event.items) for (const token of item.tokens) this.tokens.set(token.number, token);
     if (!this.timeline.addLive(event.items) || event.total > this.timeline.length) void this.load();
-    this.version++;
-    this.textVersion++;
+    this.hear();
   }
 
   /** A token, if it has come already; asks for it if it has not. Reads `textVersion`, so that effects run again. */
