@@ -11,6 +11,11 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether a request was ended because nobody waits for it any more, which is no error. */
+export function ended(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'AbortError';
+}
+
 export type Query = Record<string, string | number | boolean | null | undefined>;
 
 /** The address of a question; parameters without a value are left out. */

@@ -62,6 +62,16 @@ export function tokenText(text: string | null | undefined): string {
   return text.replace(/\n/g, '⏎').replace(/\t/g, '⇥').replace(/ /g, '␣');
 }
 
+/** Why operators have no times, and what to do, for a session of that level; null if they have. */
+export function untimedText(level: string | undefined, whose = 'no operator times'): string | null {
+  return level === 'graph' ? `${whose}: it was recorded with --level graph; record with --level ops` : null;
+}
+
+/** `1 time`, `2 times`. */
+export function times(n: number): string {
+  return `${count(n)} time${n === 1 ? '' : 's'}`;
+}
+
 /** The last part of a path. */
 export function fileName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);

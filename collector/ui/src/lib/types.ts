@@ -162,6 +162,8 @@ export interface Source extends Place {
   type: string;
   ne: [number, number, number, number];
   bytes: number;
+  /** What of it the operator read: rows, or the experts that were chosen; absent if the server does not know. */
+  read_bytes?: number;
   layer: number | null;
   experts?: { expert: number; offset?: number; bytes: number }[];
 }
@@ -196,6 +198,8 @@ export interface Operator {
     addr: number;
   };
   src: Source[];
+  /** What it read of all its sources. */
+  read_bytes?: number;
   experts?: number[];
 }
 
@@ -297,9 +301,10 @@ export interface ComparedSession {
   ns_per_token: number | null;
 }
 
+/** Times are null where nothing was timed. */
 export interface ComparedSide {
   count: number;
-  ns: number;
+  ns: number | null;
   ns_per_token: number | null;
   bytes: number;
 }

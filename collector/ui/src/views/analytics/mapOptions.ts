@@ -99,10 +99,9 @@ export function heatOption(map: LayerTokens, layer: number | null, tokens: Range
 
 /** What a share of bytes that go on where the read before ended says of a file. */
 export function pattern(sequential: number): string {
-  if (sequential >= 0.8)
-    return 'Sequential: most reads go on where the one before ended, as the kernel’s read-ahead expects.';
-  if (sequential >= 0.4) return 'Mixed: runs of neighbouring reads, with jumps between them.';
-  return 'Random: most reads begin somewhere else than where the one before ended; read-ahead helps little.';
+  if (sequential >= 0.8) return 'sequential, as the kernel’s read-ahead expects';
+  if (sequential >= 0.4) return 'mixed, runs of neighbouring reads with jumps between them';
+  return 'random, the kernel’s read-ahead helps little';
 }
 
 export function accessOption(reads: AccessPattern['reads'], tensor: string | null, colors: Look): Option {

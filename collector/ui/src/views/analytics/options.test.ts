@@ -61,9 +61,9 @@ describe('the pictures', () => {
 
   it('call a file read in order sequential, and jumps random', () => {
     expect([pattern(0.93), pattern(0.5), pattern(0.1)].map((text) => text.split(/[:,]/)[0])).toEqual([
-      'Sequential',
-      'Mixed',
-      'Random',
+      'sequential',
+      'mixed',
+      'random',
     ]);
   });
 

@@ -3,11 +3,10 @@
 import { untrack } from 'svelte';
 import { on } from 'svelte/events';
 import { createSubscriber } from 'svelte/reactivity';
-import { ApiError } from '../../lib/api';
+import { ApiError, ended } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
+import { PACE, paced } from '../../lib/paced.svelte';
 
-/** Between two questions about a session that grows, milliseconds. */
-const PACE = 2000;
 /** A selection that moves on within this is not asked about, milliseconds. */
 const SETTLE = 90;
 
@@ -33,66 +32,67 @@ export class Remote<T> {
   readonly pending = $derived(this.value === null && this.error === null);
 }
 
-/** `read()`, that changes at most every `ms` milliseconds; to be called in a component. */
-export function paced<T>(ms: number, read: () => T): { readonly value: T } {
-  let value = $state.raw(untrack(read));
-  let last = 0;
-  $effect(() => {
-    const next = read();
-    const timer = setTimeout(
-      () => {
-        last = performance.now();
-        value = next;
-      },
-      Math.max(0, last + ms - performance.now()),
-    );
-    return () => clearTimeout(timer);
-  });
-  return {
-    get value() {
-      return value;
-    },
-  };
-}
-
 /** The answer to `question()`; none is asked while that is null. To be called in a component. */
 export function remote<T>(question: () => Question<T> | null): Remote<T> {
   const state = new Remote<T>();
   let session: string | null = null;
   let abort: AbortController | null = null;
+  let again = false;
+
+  function stop() {
+    abort?.abort();
+    abort = null;
+    again = false;
+    state.busy = false;
+  }
 
   async function run() {
     const asked = question();
     const id = current.summary?.id;
     if (!asked || id === undefined) return;
-    abort?.abort();
+    // What is followed moves on all the time: an answer that is about to come is let come.
+    if (abort && current.following) {
+      again = true;
+      return;
+    }
+    stop();
     const mine = (abort = new AbortController());
     state.busy = true;
     try {
       const value = await asked.ask(id, mine.signal);
-      if (mine.signal.aborted) return;
+      if (abort !== mine) return;
       state.value = value;
       state.error = null;
     } catch (error) {
-      if (mine.signal.aborted) return;
-      state.error = error instanceof ApiError ? error : new ApiError(0, String(error), 'reload the page');
+      if (abort !== mine) return;
+      if (!ended(error)) {
+        state.error = error instanceof ApiError ? error : new ApiError(0, String(error), 'reload the page');
+      }
     }
+    abort = null;
     state.busy = false;
+    if (!again) return;
+    again = false;
+    untrack(() => void run());
   }
 
   const key = $derived(question()?.key ?? null);
   const id = $derived(current.summary?.id ?? null);
   $effect(() => {
-    if (id !== session) state.value = null;
+    if (id !== session) {
+      stop();
+      state.value = null;
+      state.error = null;
+    }
     session = id;
-    if (id === null || key === null) return;
-    const timer = setTimeout(() => void run(), untrack(() => state.value) === null ? 0 : SETTLE);
-    return () => {
-      clearTimeout(timer);
-      abort?.abort();
-      state.busy = false;
-    };
+    if (id === null || key === null) {
+      stop();
+      return;
+    }
+    const timer = setTimeout(() => untrack(() => void run()), untrack(() => state.value) === null ? 0 : SETTLE);
+    return () => clearTimeout(timer);
   });
+  $effect(() => stop);
 
   const grown = paced(PACE, () => (current.summary?.state === 'live' ? (current.session?.version ?? 0) : -1));
   let seen = untrack(() => grown.value);

@@ -1,6 +1,7 @@
 // The picture of what each token cost: five small charts over one axis of tokens.
 import { bytes, count, digits, time } from '../../lib/format';
 import type { Range } from '../../lib/selection.svelte';
+import { round } from './barOptions';
 import { amounts, frame, names, type Look, type Option } from './look';
 import { ceiling, type TokenBin } from './tokens';
 
@@ -77,6 +78,7 @@ export function binsOf(bins: TokenBin[], range: Range | null): Range | null {
 export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Look): Option {
   const ms = bins.map((bin) => each(bin, bin.ns) / 1e6);
   const { top, cut } = ceiling(ms);
+  const axis = round(top);
   const outliers = ms.map((value, i) => ({ value, i })).filter(({ value }) => cut && value > top);
   const named = new Set<number>();
   for (const { i } of [...outliers].sort((a, b) => b.value - a.value)) {
@@ -130,7 +132,7 @@ export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Lo
         gridIndex: i,
         min: 0,
         splitNumber: i === 0 ? 3 : 2,
-        ...(i === 0 && top > 0 ? { max: Number(top.toPrecision(2)) } : {}),
+        ...(i === 0 ? axis : {}),
         ...(i === 3 ? { max: 100, interval: 50 } : {}),
         // A row of nothing but zeros has an axis all the same.
         ...(i === 4 && bins.every((bin) => bin.minor_faults + bin.major_faults === 0) ? { max: 1 } : {}),
@@ -227,7 +229,7 @@ export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Lo
           fontSize: 11,
           formatter: ({ data }: { data: [number, number, string] }) => data[2],
         },
-        data: outliers.map(({ value, i }) => [i, top * 0.95, named.has(i) ? time(value * 1e6) : '']),
+        data: outliers.map(({ value, i }) => [i, axis.max * 0.95, named.has(i) ? time(value * 1e6) : '']),
       },
       ...(area ? ROWS.map((_, row) => frame(colors, area, null, row)) : []),
     ],

@@ -86,6 +86,11 @@ function parts(evaluation: Ops): Map<string | null, number> {
   return ns;
 }
 
+/** Whether its operators have times. */
+export function timed(evaluation: Ops): boolean {
+  return evaluation.ops.some((sum) => sum.ns > 0);
+}
+
 /** Where the time went, the largest difference from the median of the usual ones first. */
 export function differences(evaluation: Ops, usuals: Ops[]): Part[] {
   const here = parts(evaluation);

@@ -1,6 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import type { ComparedRow, ComparedSession, Comparison } from '../../lib/types';
-import { formatWhat, greatest, headline, nextSort, only, parseWhat, record, signed, sorted, total } from './compare';
+import {
+  formatWhat,
+  greatest,
+  headline,
+  nextSort,
+  only,
+  parseWhat,
+  record,
+  shellCommand,
+  signed,
+  sorted,
+  total,
+  withoutTimes,
+} from './compare';
 
 const side = (ns: number, count = 10) => ({ count, ns: ns * 10, ns_per_token: ns, bytes: 5 });
 function row(key: string, a: number | null, b: number | null): ComparedRow {
@@ -22,10 +35,10 @@ const rows = [row('blk.10', 100, 300), row('blk.9', null, 50), row('blk.2', 80, 
 
 describe('a comparison', () => {
   it('is what the address says', () => {
-    for (const text of ['layer prompt sort:-ratio', 'tensor', 'all sort:key'])
+    for (const text of ['layer prompt sort:-ratio', 'tensor', 'generate sort:key'])
       expect(formatWhat(parseWhat(text))).toBe(text);
     expect(formatWhat(parseWhat('what ever sort:none'))).toBeNull();
-    expect(parseWhat(null)).toEqual({ by: 'op', phase: 'generate', sort: null, descending: false });
+    expect(parseWhat(null)).toEqual({ by: 'op', phase: 'all', sort: null, descending: false });
   });
 
   it('goes through three orders, names as people count, what has no number last', () => {
@@ -53,8 +66,23 @@ describe('a comparison', () => {
   });
 
   it('has no sum a token where there is no token', () => {
-    const all = total([{ ...row('x', 1, 1), a: { ...side(1), ns_per_token: null } }, row('y', 1, 1)]);
+    const all = total([{ ...row('x', 1, 1), a: { ...side(1), ns_per_token: null } }, row('y', null, 1)]);
     expect([all.a?.ns_per_token, all.difference_ns_per_token, all.ratio]).toEqual([null, null, null]);
+  });
+
+  it('has no times of a side that was not timed, and no difference to it', () => {
+    const [first] = withoutTimes(rows, true, false);
+    expect([first.a?.ns_per_token, first.b?.ns_per_token, first.ratio]).toEqual([null, 300, null]);
+    expect(first.a?.count).toBe(10);
+    expect(total(withoutTimes(rows, true, false)).a?.ns).toBeNull();
+    expect(withoutTimes(rows, false, false)).toBe(rows);
+  });
+
+  it('is a command that a shell takes', () => {
+    expect(shellCommand('a.ggtrace', "b 's.ggtrace", parseWhat('layer prompt'))).toBe(
+      `ggscope diff a.ggtrace 'b '\\''s.ggtrace' --by layer --phase prompt`,
+    );
+    expect(shellCommand('a.ggtrace', 'b.ggtrace', parseWhat(null))).toBe('ggscope diff a.ggtrace b.ggtrace --by op');
   });
 
   it('begins with a sentence', () => {
@@ -66,8 +94,8 @@ describe('a comparison', () => {
     expect(headline(comparison(session(null, 0), session(null, 0)), 'generate')).toBe(
       'Neither A nor B has a generated token',
     );
-    expect(greatest(comparison(session(1), session(1), rows))).toBe('most of all blk.10: +200 ns');
-    expect(greatest(comparison(session(1), session(1)))).toBeNull();
+    expect(greatest(rows)).toBe('most of all blk.10: +200 ns');
+    expect(greatest([])).toBeNull();
   });
 
   it('shows differences with their sign, and saves every number', () => {

@@ -1,17 +1,18 @@
 // Two sessions side by side: what is compared, in which order, and what the numbers say in words.
 import { digits, time } from '../../lib/format';
 import type { Cell } from '../../lib/save';
+import { commandLine } from '../info/answer';
 import type { ComparedRow, ComparedSide, Comparison } from '../../lib/types';
 
 export const BYS = ['op', 'layer', 'tensor'] as const;
 export type By = (typeof BYS)[number];
 /** Phases that may be compared; `all` is both. */
-export const PHASES = ['generate', 'prompt', 'all'] as const;
+export const PHASES = ['all', 'generate', 'prompt'] as const;
 export type PhaseChoice = (typeof PHASES)[number];
 export const SORTS = ['key', 'count_a', 'a', 'count_b', 'b', 'difference', 'ratio'] as const;
 export type Sort = (typeof SORTS)[number];
 
-/** What the view shows; generated tokens by operator, the greatest difference first, if nothing else is said. */
+/** What the view shows; all tokens by operator, the greatest difference first, if nothing else is said. */
 export interface What {
   by: By;
   phase: PhaseChoice;
@@ -24,7 +25,7 @@ const includes = <T extends string>(list: readonly T[], word: string): word is T
 
 /** Reads what the address says: `layer prompt sort:-ratio`. What makes no sense is passed over. */
 export function parseWhat(text: string | null): What {
-  const what: What = { by: 'op', phase: 'generate', sort: null, descending: false };
+  const what: What = { by: 'op', phase: 'all', sort: null, descending: false };
   for (const word of (text ?? '').split(/\s+/)) {
     const sort = /^sort:(-?)(.*)$/.exec(word);
     if (includes(BYS, word)) what.by = word;
@@ -36,7 +37,7 @@ export function parseWhat(text: string | null): What {
 
 /** The same for the address; null if it is what is shown anyway. */
 export function formatWhat({ by, phase, sort, descending }: What): string | null {
-  const words = [by === 'op' ? '' : by, phase === 'generate' ? '' : phase];
+  const words = [by === 'op' ? '' : by, phase === 'all' ? '' : phase];
   if (sort) words.push(`sort:${descending ? '-' : ''}${sort}`);
   return words.filter((word) => word !== '').join(' ') || null;
 }
@@ -71,18 +72,37 @@ export function sorted(rows: readonly ComparedRow[], { sort, descending }: What)
   });
 }
 
-/** One side of all rows together; nothing a token if a row has none. */
+/** One side of all rows together; rows without a time add none, and there is none if none has one. */
 function sum(sides: (ComparedSide | null)[]): ComparedSide {
-  const all: ComparedSide = { count: 0, ns: 0, ns_per_token: 0, bytes: 0 };
-  for (const side of sides) {
-    if (!side) continue;
-    all.count += side.count;
-    all.ns += side.ns;
-    all.bytes += side.bytes;
-    const { ns_per_token: before } = all;
-    all.ns_per_token = before === null || side.ns_per_token === null ? null : before + side.ns_per_token;
-  }
-  return all;
+  const there = sides.filter((side) => side !== null);
+  const add = (values: (number | null)[]) => {
+    const known = values.filter((value) => value !== null);
+    return known.length || values.length === 0 ? known.reduce((all, value) => all + value, 0) : null;
+  };
+  return {
+    count: there.reduce((all, side) => all + side.count, 0),
+    ns: add(there.map((side) => side.ns)),
+    ns_per_token: add(there.map((side) => side.ns_per_token)),
+    bytes: there.reduce((all, side) => all + side.bytes, 0),
+  };
+}
+
+/** The rows without the times of a side whose operators were not timed. */
+export function withoutTimes(rows: readonly ComparedRow[], a: boolean, b: boolean): readonly ComparedRow[] {
+  if (!a && !b) return rows;
+  const none = (side: ComparedSide | null) => side && { ...side, ns: null, ns_per_token: null };
+  return rows.map((row) => ({
+    ...row,
+    a: a ? none(row.a) : row.a,
+    b: b ? none(row.b) : row.b,
+    difference_ns_per_token: null,
+    ratio: null,
+  }));
+}
+
+/** What says the same in a shell. */
+export function shellCommand(a: string, b: string, { by, phase }: What): string {
+  return commandLine([...['ggscope', 'diff', a, b, '--by', by], ...(phase === 'all' ? [] : ['--phase', phase])]);
 }
 
 /** All rows together. */
@@ -126,12 +146,9 @@ export function headline({ a, b }: Comparison, phase: PhaseChoice): string {
 }
 
 /** Where most of the difference comes from, in words; nothing if no row tells. */
-export function greatest(comparison: Comparison): string | null {
+export function greatest(rows: readonly ComparedRow[]): string | null {
   const size = (row: ComparedRow) => Math.abs(row.difference_ns_per_token ?? 0);
-  const row = comparison.rows.reduce<ComparedRow | null>(
-    (most, row) => (size(row) > (most ? size(most) : 0) ? row : most),
-    null,
-  );
+  const row = rows.reduce<ComparedRow | null>((most, row) => (size(row) > (most ? size(most) : 0) ? row : most), null);
   return row && size(row) >= 1 ? `most of all ${row.key}: ${signed(row.difference_ns_per_token)}` : null;
 }
 

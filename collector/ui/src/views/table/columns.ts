@@ -18,7 +18,7 @@ export interface Column {
 
 export const COLUMNS: readonly Column[] = [
   { id: 'token', title: 'token', help: 'number and text of the token', width: 112, narrow: 88, sort: 'token' },
-  { id: 'phase', title: 'phase', help: 'PROMPT or GENERATE', width: 72, narrow: 46, sort: 'phase' },
+  { id: 'phase', title: 'phase', help: 'PROMPT (PRO) or GENERATE (GEN)', width: 72, narrow: 46, sort: 'phase' },
   { id: 'layer', title: 'layer', help: 'layer of the model', width: 46, numeric: true, sort: 'layer' },
   { id: 'op', title: 'op', help: 'kind of operator', width: 114, narrow: 98, sort: 'op' },
   { id: 'name', title: 'name', help: 'name of what it computed', width: 120, narrow: 104, grows: 3, sort: 'name' },
@@ -40,7 +40,13 @@ export const COLUMNS: readonly Column[] = [
     numeric: true,
   },
   { id: 'shape', title: 'type, shape', help: 'type and shape of what it computed', width: 118 },
-  { id: 'read', title: 'read', help: 'bytes of its sources', width: 72, numeric: true },
+  {
+    id: 'read',
+    title: 'read',
+    help: 'what it read of its sources: rows and experts count as what was read of them',
+    width: 72,
+    numeric: true,
+  },
   { id: 'source', title: 'sources', help: 'how many lie on DISK and in a BUFFER', width: 66 },
   { id: 'device', title: 'device', help: 'what computed it', width: 54 },
 ];

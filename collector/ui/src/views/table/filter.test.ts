@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   apart,
+  durationText,
   durations,
   edited,
   fields,
@@ -101,6 +102,18 @@ describe('the filter of the table', () => {
   it('takes a part of a name, and globs', () => {
     expect(query({ ...none, name: 'ffn' }, nothing)).toEqual({ name: '*ffn*' });
     expect(query({ ...none, name: 'ffn_?-3' }, nothing)).toEqual({ name: 'ffn_?-3' });
+  });
+
+  it('says a duration as it is understood', () => {
+    expect(['5us', '..20us', '10us..2ms', '1500', '1.5ms', '>2 s', 'fast'].map(durationText)).toEqual([
+      '5 µs..',
+      '..20 µs',
+      '10 µs..2 ms',
+      '1.5 µs..',
+      '1.5 ms..',
+      '2 s..',
+      'fast',
+    ]);
   });
 
   it('reads durations with their units, and leaves to the server what it cannot read', () => {

@@ -181,6 +181,28 @@ export function durations(text: string): string {
   return sign === '<' ? `..${first}` : `${first ?? ''}..${last ?? ''}`;
 }
 
+/** Nanoseconds in the largest unit that has at most three decimals. */
+function exact(ns: number): string {
+  const [unit, factor] = (
+    [
+      ['s', 1e9],
+      ['ms', 1e6],
+      ['µs', 1e3],
+    ] as const
+  ).find(([, factor]) => ns > 0 && ns % (factor / 1000) === 0 && ns >= factor) ?? ['ns', 1];
+  return `${ns / factor} ${unit}`;
+}
+
+/** A duration as it is understood: `5us` is `5 µs..`; what is not understood stays. */
+export function durationText(text: string): string {
+  const match = /^(\d*)\.\.(\d*)$/.exec(durations(text));
+  if (!match) return text;
+  return match
+    .slice(1)
+    .map((ns) => (ns ? exact(Number(ns)) : ''))
+    .join('..');
+}
+
 /** The question's parameters. */
 export function query(own: Own, s: Chosen): Record<string, string> {
   const { node, name, duration, ...rest } = fields(own, s);

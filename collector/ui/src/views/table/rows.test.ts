@@ -1,15 +1,16 @@
 import { expect, it } from 'vitest';
 import type { Operator } from '../../lib/types';
-import { describe, memories, placeText, readBytes, record, startText, untimed } from './rows';
+import { describe, memories, placeText, readText, record, startText, untimed } from './rows';
 
 const row: Operator = {
   ...{ seq: 1, eval: 8, token: 50, token_text: ' result', n_tokens: 1, phase: 'GENERATE', node: 647 },
   ...{ op: 'MUL_MAT_ID', name: 'ffn', layer: 20, node_type: 'layer', context: 1, thread: 2, t_ns: 12_500_000 },
   dur_ns: 1253,
+  read_bytes: 4308,
   dst: { type: 'f32', ne: [576, 2, 1, 1], bytes: 4608, buffer: 'CPU', addr: 4096 },
   src: [
     {
-      ...{ name: 'w', type: 'q4_1', ne: [576, 64, 8, 1], bytes: 8000, layer: 20 },
+      ...{ name: 'w', type: 'q4_1', ne: [576, 64, 8, 1], bytes: 8000, read_bytes: 2000, layer: 20 },
       ...{ memory: 'DISK', file: '/models/a.gguf', offset: 0x1ac00 },
       experts: [
         { expert: 1, bytes: 1000 },
@@ -21,6 +22,7 @@ const row: Operator = {
       type: 'f32',
       ne: [576, 1, 1, 1],
       bytes: 2304,
+      read_bytes: 2304,
       layer: null,
       memory: 'BUFFER',
       buffer: 'CPU',
@@ -30,8 +32,8 @@ const row: Operator = {
   ],
 };
 
-it('counts of a tensor of experts only those that were read', () => {
-  expect(readBytes(row)).toBe(2000 + 2304 + 4);
+it('says how much of a source was read, and nothing where that is not known', () => {
+  expect(row.src.map(readText)).toEqual(['1.95 KiB of 7.81 KiB', '2.25 KiB', '– of 4 B']);
   expect(memories(row)).toEqual({ disk: 1, buffer: 1 });
 });
 
@@ -41,7 +43,7 @@ it('says where sources lie', () => {
 
 it('says why there is no time', () => {
   expect(untimed({ ...row, dur_ns: null, fused_into: 649 }).why).toContain('node 649');
-  expect(untimed({ ...row, dur_ns: null, run: { number: 3, t_ns: 0, dur_ns: 2_000_000 } }).why).toContain('2.00 ms');
+  expect(untimed({ ...row, dur_ns: null, run: { number: 3, t_ns: 0, dur_ns: 2_000_000 } }).why).toContain('(2.00 ms)');
   expect(untimed({ ...row, dur_ns: null }).text).toBe('–');
   expect(startText(row, 10_000_000)).toBe('0.002500');
 });

@@ -3,14 +3,10 @@ import { bytes, fileName, hex, shape, time, tokenText } from '../../lib/format';
 import type { Cell } from '../../lib/save';
 import type { Operator, Source } from '../../lib/types';
 
-/** Bytes that are read of a source: of a tensor of experts, those of the ones that were chosen. */
-export function sourceBytes(source: Source): number {
-  return source.experts?.length ? source.experts.reduce((sum, expert) => sum + expert.bytes, 0) : source.bytes;
-}
-
-/** Bytes that an execution read. */
-export function readBytes(row: Operator): number {
-  return row.src.reduce((sum, source) => sum + sourceBytes(source), 0);
+/** What was read of a source, of how much: `1.13 KiB of 28.7 MiB`. */
+export function readText(source: Source): string {
+  const read = bytes(source.read_bytes);
+  return source.read_bytes === source.bytes ? read : `${read} of ${bytes(source.bytes)}`;
 }
 
 /** How many of an execution's sources lie on DISK and in a BUFFER. */
@@ -35,7 +31,11 @@ export function startText(row: Operator, firstNs: number): string {
 export function untimed(row: Operator): { text: string; why: string } {
   if (row.fused_into !== undefined)
     return { text: `in #${row.fused_into}`, why: `computed in one go with node ${row.fused_into}, which has the time` };
-  if (row.run) return { text: `run ${row.run.number}`, why: `only its whole run was timed: ${time(row.run.dur_ns)}` };
+  if (row.run)
+    return {
+      text: `whole run ${row.run.number}`,
+      why: `no time of its own: only run ${row.run.number} of the evaluation was timed as a whole (${time(row.run.dur_ns)})`,
+    };
   return { text: '–', why: 'its time is not known' };
 }
 
@@ -45,7 +45,7 @@ export function describe(row: Operator, index: number, total: number): string {
     row.layer === null ? null : `layer ${row.layer}`,
     row.token === null ? null : `token ${row.token} ${tokenText(row.token_text)}`.trim(),
     row.dur_ns === null ? untimed(row).why : time(row.dur_ns),
-    `${bytes(readBytes(row))} read`,
+    `${bytes(row.read_bytes)} read`,
   ].filter((part) => part !== null);
   return `Row ${index + 1} of ${total}: ${row.op} ${row.name || `node ${row.node}`}, ${of.join(', ')}`;
 }
@@ -67,7 +67,7 @@ export function record(row: Operator): Record<string, Cell> {
     type: row.dst.type,
     shape: shape(row.dst.ne),
     bytes: row.dst.bytes,
-    read_bytes: readBytes(row),
+    read_bytes: row.read_bytes ?? null,
     device: row.device ?? null,
     experts: row.experts?.join(' ') ?? null,
     sources: row.src.map((source) => `${source.name} [${source.memory ?? 'NOWHERE'} ${placeText(source)}]`).join('; '),
