@@ -75,8 +75,12 @@ pub fn extend(trace: &mut Trace, from: u64, plans: &mut Plans, why: &str, grows:
     let mut entries: Vec<IndexEntry> = chunks.map(|(at, chunk)| outline(trace, *at, chunk.kind)).collect();
     trace.contents.add_chunks(&entries);
     trace.contents.totals.graphs = trace.contents.graph_at.len() as u64;
-    for entry in &mut entries {
-        count(trace, entry, plans);
+    // Times that were cut off, or lie in a damaged chunk, are nobody's.
+    let has_times: Vec<bool> = (1..=entries.len())
+        .map(|next| entries.get(next).is_some_and(|e: &IndexEntry| e.kind == ChunkKind::Durations))
+        .collect();
+    for (entry, has_times) in entries.iter_mut().zip(has_times) {
+        count(trace, entry, has_times, plans);
     }
     Arc::make_mut(&mut trace.contents.chunks)[before..].clone_from_slice(&entries);
     if !entries.is_empty() {
@@ -97,7 +101,7 @@ fn outline(trace: &Trace, offset: u64, kind: ChunkKind) -> IndexEntry {
     entry
 }
 
-fn count(trace: &mut Trace, entry: &mut IndexEntry, plans: &mut Plans) {
+fn count(trace: &mut Trace, entry: &mut IndexEntry, has_times: bool, plans: &mut Plans) {
     let mut totals = trace.contents.totals.clone();
     match entry.kind {
         ChunkKind::Evaluations => match trace.rows(entry.offset) {
@@ -105,7 +109,13 @@ fn count(trace: &mut Trace, entry: &mut IndexEntry, plans: &mut Plans) {
                 *entry = IndexEntry::of_rows(entry.offset, ChunkKind::Evaluations, &rows);
                 for row in &rows {
                     match trace.graph(row.evaluation.graph) {
-                        Ok(stored) => totals.add(row, &plans.of(&stored.graph, &row.evaluation)),
+                        Ok(stored) => {
+                            let plan = plans.of(&stored.graph, &row.evaluation);
+                            totals.add(row, &plan);
+                            if !has_times {
+                                totals.timed_operators -= plan.timed();
+                            }
+                        }
                         Err(error) => trace.warn(format!("evaluations are not counted: {error}")),
                     }
                 }

@@ -188,6 +188,12 @@ fn a_cut_trace_has_the_totals_of_what_is_left() {
     assert_eq!(same(cut.totals()), same(whole.totals()));
     assert_eq!(rows(&cut, true), rows(&whole, true));
     assert_eq!(cut.values(EvalId(7)), whole.values(EvalId(7)));
+    let last = whole.contents.chunks.iter().rfind(|e| e.kind == ChunkKind::Durations);
+    let times = last.unwrap().offset;
+    let without = open_bytes(&bytes[..times as usize + 1]).unwrap();
+    let with_times = rows(&without, true).iter().map(|r| r.evaluation.durations.len() as u64).sum::<u64>();
+    assert_eq!(without.totals().timed_operators, with_times, "times that were cut off are not counted");
+    assert!(with_times < whole.totals().timed_operators);
 }
 
 proptest! {

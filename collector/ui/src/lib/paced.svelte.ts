@@ -1,27 +1,34 @@
-// What changes all the time, seldom enough that looking at it leaves the processor to the program that is looked at.
-import { untrack } from 'svelte';
+// What changes many times a second, looked at less often: a page beside a program that runs must not take its time.
 
-/** Between two questions about a session that grows, milliseconds. */
-export const PACE = 2000;
+/** A number that grows after `read` has changed: at once, and then not sooner than `every` milliseconds later. To be made
+ * in a component or an effect. */
+export class Paced {
+  private version = $state(0);
+  private last = -Infinity;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
-/** `read()`, that changes at most every `ms` milliseconds; to be called in a component. */
-export function paced<T>(ms: number, read: () => T): { readonly value: T } {
-  let value = $state.raw(untrack(read));
-  let last = 0;
-  $effect(() => {
-    const next = read();
-    const timer = setTimeout(
-      () => {
-        last = performance.now();
-        value = next;
-      },
-      Math.max(0, last + ms - performance.now()),
-    );
-    return () => clearTimeout(timer);
-  });
-  return {
-    get value() {
-      return value;
-    },
-  };
+  constructor(
+    read: () => unknown,
+    private readonly every: () => number,
+  ) {
+    $effect(() => {
+      void read();
+      const wait = this.last + this.every() - performance.now();
+      if (wait <= 0) this.next();
+      else this.timer ??= setTimeout(() => this.next(), wait);
+    });
+    $effect(() => () => clearTimeout(this.timer));
+  }
+
+  get value(): number {
+    return this.version;
+  }
+
+  private next() {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.last = performance.now();
+    // Written without being read: the effect above does not depend on it.
+    this.version = this.last;
+  }
 }

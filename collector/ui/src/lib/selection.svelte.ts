@@ -1,4 +1,5 @@
 // The one selection that all views share. It lives in the address, so that a link reproduces what is on the screen.
+import { untrack } from 'svelte';
 
 export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info'] as const;
 export type View = (typeof VIEWS)[number];
@@ -25,8 +26,34 @@ export interface Selected {
   sort: string | null;
   /** What is compared, in the words of that view. */
   compare: string | null;
+  /** What of the timeline is in its window: milliseconds since the session began, or tokens on that axis; null is all. */
+  window: Range | null;
+  axis: (typeof AXES)[number];
+  /** What colours and sizes say in the graph. */
+  colour: (typeof COLOURS)[number];
+  size: (typeof SIZES)[number];
+  /** How deep the whole graph is open. */
+  depth: (typeof DEPTHS)[number];
+  /** Groups of the whole graph that are not as the depth says, and closed ones in the graph of one layer. */
+  toggled: readonly string[];
+  closed: readonly string[];
+  /** Whether nodes that are not computed are left out of the graph. */
+  hidden: boolean;
+  /** What the memory map is coloured by. */
+  metric: (typeof METRICS)[number];
+  /** Windows of the memory map's tracks: bytes along the track; null is all. */
+  disk: Range | null;
+  buffer: Range | null;
   views: View[];
 }
+
+export const AXES = ['time', 'tokens'] as const;
+export const COLOURS = ['category', 'time', 'bytes', 'parameters'] as const;
+export const SIZES = ['same', 'time', 'bytes', 'parameters'] as const;
+export const DEPTHS = ['layers', 'blocks', 'nodes'] as const;
+export const METRICS = ['accesses', 'bytes', 'last'] as const;
+/** Groups that an address names, at most. */
+const MOST_GROUPS = 200;
 
 const NOTHING: Selected = {
   session: null,
@@ -39,6 +66,17 @@ const NOTHING: Selected = {
   filter: null,
   sort: null,
   compare: null,
+  window: null,
+  axis: 'time',
+  colour: 'category',
+  size: 'same',
+  depth: 'layers',
+  toggled: [],
+  closed: [],
+  hidden: false,
+  metric: 'accesses',
+  disk: null,
+  buffer: null,
   views: ['graph'],
 };
 
@@ -51,6 +89,22 @@ function range(text: string | null): Range | null {
   if (!match) return null;
   const [first, last] = [Number(match[1]), Number(match[2] ?? match[1])];
   return first <= last ? [first, last] : null;
+}
+
+/** From a place to a later one, with up to six digits after the point. */
+function span(text: string | null): Range | null {
+  const match = /^(-?\d{1,15}(?:\.\d{1,6})?)\.\.(-?\d{1,15}(?:\.\d{1,6})?)$/.exec(text ?? '');
+  if (!match) return null;
+  const [from, to] = [Number(match[1]), Number(match[2])];
+  return from < to ? [from, to] : null;
+}
+
+function one<T extends string>(of: readonly T[], text: string | null): T {
+  return of.find((name) => name === text) ?? of[0];
+}
+
+function names(text: string | null): string[] {
+  return text ? [...new Set(text.split(','))].filter(Boolean).slice(0, MOST_GROUPS) : [];
 }
 
 /** Reads an address; what makes no sense is no selection. */
@@ -68,6 +122,17 @@ export function parse(search: string): Selected {
     filter: p.get('filter'),
     sort: p.get('sort'),
     compare: p.get('compare'),
+    window: span(p.get('window')),
+    axis: one(AXES, p.get('axis')),
+    colour: one(COLOURS, p.get('colour')),
+    size: one(SIZES, p.get('size')),
+    depth: one(DEPTHS, p.get('depth')),
+    toggled: names(p.get('toggled')),
+    closed: names(p.get('closed')),
+    hidden: p.get('hide') === 'views',
+    metric: one(METRICS, p.get('metric')),
+    disk: span(p.get('disk')),
+    buffer: span(p.get('buffer')),
     views: views.length ? [...new Set(views)].slice(0, 2) : NOTHING.views,
   };
 }
@@ -87,6 +152,19 @@ export function format(s: Selected): string {
   put('filter', s.filter);
   put('sort', s.sort);
   put('compare', s.compare);
+  const changed = (name: 'axis' | 'colour' | 'size' | 'depth' | 'metric') =>
+    put(name, s[name] === NOTHING[name] ? null : s[name]);
+  changed('axis');
+  put('window', s.window && s.window.join('..'));
+  changed('colour');
+  changed('size');
+  changed('depth');
+  put('toggled', s.toggled.slice(0, MOST_GROUPS).join(',') || null);
+  put('closed', s.closed.slice(0, MOST_GROUPS).join(',') || null);
+  put('hide', s.hidden ? 'views' : null);
+  changed('metric');
+  put('disk', s.disk && s.disk.join('..'));
+  put('buffer', s.buffer && s.buffer.join('..'));
   return `?${p.toString().replace(/%20/g, '+')}`;
 }
 
@@ -95,8 +173,12 @@ export function rangeText([first, last]: Range): string {
   return first === last ? String(first) : `${first}..${last}`;
 }
 
-/** Browsers let a page replace its address only so often; what drags and playback select gets there a little later. */
+/** Browsers let a page replace its address only so often; what drags and playback select gets there a little later. Each
+ * time costs the browser as much as a picture: what goes on changing gets there less often. */
 const ADDRESS_MS = 200;
+const BUSY_MS = 1000;
+/** So many replacements, one on the heels of the other, are busy. */
+const BUSY = 5;
 
 class Selection implements Selected {
   session = $state<string | null>(null);
@@ -109,8 +191,20 @@ class Selection implements Selected {
   filter = $state<string | null>(null);
   sort = $state<string | null>(null);
   compare = $state<string | null>(null);
+  window = $state.raw<Range | null>(null);
+  axis = $state<Selected['axis']>('time');
+  colour = $state<Selected['colour']>('category');
+  size = $state<Selected['size']>('same');
+  depth = $state<Selected['depth']>('layers');
+  toggled = $state.raw<readonly string[]>([]);
+  closed = $state.raw<readonly string[]>([]);
+  hidden = $state(false);
+  metric = $state<Selected['metric']>('accesses');
+  disk = $state.raw<Range | null>(null);
+  buffer = $state.raw<Range | null>(null);
   views = $state.raw<View[]>(['graph']);
   private replaced = -ADDRESS_MS;
+  private inRow = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -125,30 +219,40 @@ class Selection implements Selected {
 
   /** Changes some of it. `keep` replaces the entry in the browser's history: for drags and playback. */
   set(change: Partial<Selected>, { keep = false } = {}) {
+    // Another session has other times and other memory.
+    if (change.session !== undefined && change.session !== this.session)
+      change = { window: null, disk: null, buffer: null, ...change };
     if (typeof window === 'undefined') {
       Object.assign(this, change);
       return;
     }
     if (keep) {
       Object.assign(this, change);
-      const wait = this.replaced + ADDRESS_MS - performance.now();
+      const wait = this.replaced + (this.inRow < BUSY ? ADDRESS_MS : BUSY_MS) - performance.now();
       if (wait <= 0) this.replace();
       else this.timer ??= setTimeout(() => this.replace(), wait);
       return;
     }
     if (this.timer !== undefined) this.replace();
     Object.assign(this, change);
-    const address = format(this);
+    const address = this.address();
     if (address !== location.search) history.pushState(null, '', address);
   }
 
   /** Makes the address what the selection is. */
   private replace() {
     this.forget();
-    const address = format(this);
+    const address = this.address();
     if (address === location.search) return;
-    this.replaced = performance.now();
+    const now = performance.now();
+    this.inRow = now - this.replaced < 2 * BUSY_MS ? this.inRow + 1 : 0;
+    this.replaced = now;
     history.replaceState(null, '', address);
+  }
+
+  /** An effect that selects something does not depend on the rest of the selection. */
+  private address(): string {
+    return untrack(() => format(this));
   }
 
   private forget() {

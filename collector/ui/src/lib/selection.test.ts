@@ -5,7 +5,7 @@ describe('the selection in the address', () => {
   it('comes back as it went in', () => {
     const address = format(
       parse(
-        '?session=3&view=graph+table&tokens=7..9&layer=0&op=MUL_MAT&node=12&tensor=a%26b%3D%22&with=1&filter=phase:prompt+name:l%25&sort=-duration&compare=layer',
+        '?session=3&view=graph+table&tokens=7..9&layer=0&op=MUL_MAT&node=12&tensor=a%26b%3D%22&with=1&filter=phase:prompt+name:l%25&sort=-duration&compare=layer&axis=tokens&window=-0.5..1234.000001&colour=time&size=bytes&depth=blocks&toggled=layer+3,layer+3/attention&closed=layer+0/attention&hide=views&metric=last&disk=0..4096&buffer=16..32',
       ),
     );
     expect(parse(address)).toEqual({
@@ -20,6 +20,17 @@ describe('the selection in the address', () => {
       filter: 'phase:prompt name:l%',
       sort: '-duration',
       compare: 'layer',
+      axis: 'tokens',
+      window: [-0.5, 1234.000001],
+      colour: 'time',
+      size: 'bytes',
+      depth: 'blocks',
+      toggled: ['layer 3', 'layer 3/attention'],
+      closed: ['layer 0/attention'],
+      hidden: true,
+      metric: 'last',
+      disk: [0, 4096],
+      buffer: [16, 32],
     });
     expect(format(parse(address))).toBe(address);
   });
@@ -33,5 +44,14 @@ describe('the selection in the address', () => {
       views: ['graph'],
       filter: null,
     });
+  });
+
+  it('takes what a view cannot show for what it shows by itself', () => {
+    const odd = parse(
+      '?window=9..7&axis=bytes&colour=red&size=1&depth=4&toggled=,,&hide=all&metric=constructor&disk=1e3..2e3&buffer=5',
+    );
+    const plain = parse('');
+    expect(odd).toEqual(plain);
+    expect(format(plain)).toBe('?view=graph');
   });
 });

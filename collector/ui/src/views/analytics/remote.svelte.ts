@@ -5,7 +5,7 @@ import { on } from 'svelte/events';
 import { createSubscriber } from 'svelte/reactivity';
 import { ApiError, ended } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
-import { PACE, paced } from '../../lib/paced.svelte';
+import { PACE, paced } from '../../lib/calm.svelte';
 
 /** A selection that moves on within this is not asked about, milliseconds. */
 const SETTLE = 90;

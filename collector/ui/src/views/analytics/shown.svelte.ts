@@ -2,7 +2,7 @@
 // ago, so that numbers are there long enough to be read, and the page leaves the processor to the program that it watches.
 import { untrack } from 'svelte';
 import { current } from '../../lib/current.svelte';
-import { PACE, paced } from '../../lib/paced.svelte';
+import { PACE, paced } from '../../lib/calm.svelte';
 import { rangeText, selection, type Range } from '../../lib/selection.svelte';
 
 class Shown {

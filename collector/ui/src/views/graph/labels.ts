@@ -36,7 +36,8 @@ export function labelOf(model: Model, kind: NodeKind, of: number): Label {
   // ` (view) (permuted)` repeats what the operator says.
   if (!t.leaf) return { title: shorten(name.replace(/(?<=\S)( \([a-z ]+\))+$/, ''), 26), detail: t.op };
   // The layer is said by what the leaf is in.
-  const short = t.layer === null ? name : name.replace(new RegExp(`^blk\\.${t.layer}\\.`), '');
+  const prefix = `blk.${t.layer}.`;
+  const short = t.layer !== null && name.startsWith(prefix) ? name.slice(prefix.length) : name;
   const meaning = t.meaning === undefined || t.meaning === 'weight' ? t.type : t.meaning;
   return { title: shorten(short), detail: shorten(meaning, 28) };
 }

@@ -151,8 +151,12 @@ export class Renderer {
 
   /** Colours anew what is shown. */
   repaint(scene: Scene) {
+    const before = this.scene?.paint;
     this.scene = scene;
     const { paint, visible } = scene;
+    const same = (name: 'fill' | 'border' | 'stripe') => before && paint[name].every((c, i) => c === before[name][i]);
+    // Only what is written on the boxes is new.
+    if (same('fill') && same('border') && same('stripe')) return this.mark(this.marks);
     const graph = this.sigma.getGraph();
     graph.updateEachNodeAttributes(
       (key, attributes) => {

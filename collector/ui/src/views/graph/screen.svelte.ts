@@ -1,10 +1,9 @@
 // The state of the graph view: what part of the graph is shown, what is open, what colours and sizes say, and the scene
 // that comes of it.
 import { untrack } from 'svelte';
-import { SvelteSet } from 'svelte/reactivity';
 import { get } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
-import { selection } from '../../lib/selection.svelte';
+import { DEPTHS, selection } from '../../lib/selection.svelte';
 import type { GraphCosts, GraphPart } from '../../lib/types';
 import { arrange } from './arrange';
 import { labelOf, sizer, withValue } from './labels';
@@ -40,6 +39,7 @@ function textWidth(text: string, font: string): number {
 /** A question for sums, and when it is asked again. */
 interface Asked {
   of: string;
+  tokens: string | null;
   abort: AbortController;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
@@ -54,12 +54,6 @@ export interface Placed {
 }
 
 export class GraphScreen {
-  colour = $state<'category' | Measure>('category');
-  size = $state<'same' | Measure>('same');
-  hideViews = $state(false);
-  /** Groups that are open in the whole graph, and those that are closed in the part of a layer, which is small. */
-  private readonly openWhole = new SvelteSet<string>();
-  private readonly closedPart = new SvelteSet<string>();
   /** The part of the selected layer, once it is here. */
   part = $state.raw<GraphPart | null>(null);
   error = $state<string | null>(null);
@@ -78,27 +72,38 @@ export class GraphScreen {
   private readonly models = new WeakMap<GraphPart, Model>();
   /** Whole graphs as they were laid out last: coming back from a layer lays nothing out. */
   private readonly kept = new WeakMap<Model, { key: string; placed: Placed }>();
-  private known = '';
+  /** What is open in a whole graph by its depth alone. */
+  private byDepth: { model: Model; depth: string; open: Set<string> } | null = null;
 
   /** What is shown: the part of the selected layer, or the whole graph. */
   readonly shown: GraphPart | null = $derived.by(() => {
     const whole = current.graph;
     if (!whole) return null;
-    if (selection.layer === null || !whole.layers.includes(selection.layer)) return whole;
+    if (selection.layer === null) return whole;
+    if (!whole.layers.includes(selection.layer)) return null;
     const { part } = this;
     // Until the layer is here, the one before stays.
     return part && part.graph === whole.graph ? part : null;
+  });
+  /** Why the graph has nothing of the selected layer. */
+  readonly none: string | null = $derived.by(() => {
+    const [whole, layer] = [current.graph, selection.layer];
+    if (!whole || layer === null || whole.layers.includes(layer)) return null;
+    const { layers } = whole;
+    const all = layers.length === 0 ? 'it has none' : `its layers are ${layers[0]} to ${layers[layers.length - 1]}`;
+    return `this graph has no layer ${layer}; ${all}`;
   });
   readonly model: Model | null = $derived(this.shown && this.modelOf(this.shown));
   readonly time: Values | null = $derived(this.model && valuesOf(this.model, 'time', this.costs));
   readonly read: Values | null = $derived(this.model && valuesOf(this.model, 'bytes', this.costs));
   readonly weights: Values | null = $derived(this.model && valuesOf(this.model, 'parameters', null));
+  private readonly some: boolean = $derived(selection.tokens !== null);
   readonly sums: Known | null = $derived(
     this.time && this.read
       ? {
           time: this.time,
           read: this.read,
-          over: this.costs ? (selection.tokens ? 'in the selected tokens' : 'in all runs of this graph') : null,
+          over: this.costs ? (this.some ? 'in the selected tokens' : 'in all runs of this graph') : null,
         }
       : null,
   );
@@ -117,30 +122,41 @@ export class GraphScreen {
 
   /** The measure that groups tell with their name. */
   readonly told: Measure = $derived(
-    this.colour !== 'category' ? this.colour : this.size !== 'same' ? this.size : 'time',
+    selection.colour !== 'category' ? selection.colour : selection.size !== 'same' ? selection.size : 'time',
   );
 
-  /** Whether a graph is another than the one before: then the layers are closed again. */
-  reset(model: Model) {
-    if (model.part.layer !== null) return;
-    const key = `${current.summary?.id} ${model.part.layers.length}`;
-    if (key === this.known) return;
-    this.known = key;
-    this.openWhole.clear();
-    for (const group of openTo(model, 1)) this.openWhole.add(group);
+  private openByDepth(model: Model): Set<string> {
+    const { depth } = selection;
+    if (this.byDepth?.model !== model || this.byDepth.depth !== depth) {
+      this.byDepth = { model, depth, open: openTo(model, DEPTHS.indexOf(depth) + 1) };
+    }
+    return this.byDepth.open;
   }
 
-  isOpen(model: Model, key: string): boolean {
-    return model.part.layer === null ? this.openWhole.has(key) : !this.closedPart.has(key);
+  /** Groups of a model that are open. What is open in the part of a layer is all but what was closed: it is small. */
+  private open(model: Model): Set<string> {
+    if (model.part.layer !== null) {
+      const open = new Set(model.groups.map((group) => group.key));
+      for (const key of selection.closed) open.delete(key);
+      return open;
+    }
+    const open = new Set(this.openByDepth(model));
+    for (const key of selection.toggled) if (!open.delete(key)) open.add(key);
+    return open;
   }
 
   toggle(key: string) {
-    const { model } = this;
-    if (!model) return;
+    if (!this.model) return;
     this.still = key;
-    const set = model.part.layer === null ? this.openWhole : this.closedPart;
-    if (set.has(key)) set.delete(key);
-    else set.add(key);
+    this.swap([key]);
+  }
+
+  /** Opens what is closed, and closes what is open. */
+  private swap(keys: string[]) {
+    const list = this.model?.part.layer === null ? 'toggled' : 'closed';
+    const set = new Set(selection[list]);
+    for (const key of keys) if (!set.delete(key)) set.add(key);
+    selection.set({ [list]: [...set] }, { keep: true });
   }
 
   /** Opens all groups down to a depth: 1 layers, 2 blocks, 3 all. */
@@ -149,22 +165,19 @@ export class GraphScreen {
     if (!model) return;
     this.still = null;
     this.columns = null;
-    const whole = model.part.layer === null;
-    const open = openTo(model, whole ? depth : Math.max(depth, 2));
-    const set = whole ? this.openWhole : this.closedPart;
-    set.clear();
-    for (const group of model.groups) if (open.has(group.key) === whole) set.add(group.key);
+    if (model.part.layer === null) return selection.set({ depth: DEPTHS[depth - 1], toggled: [] }, { keep: true });
+    const open = openTo(model, Math.max(depth, 2));
+    const closed = model.groups.flatMap((group) => (open.has(group.key) ? [] : [group.key]));
+    selection.set({ closed }, { keep: true });
   }
 
   /** Opens what a tensor is in; returns its key. */
   uncover(tensor: number): string | null {
     const { model } = this;
     if (!model) return null;
-    const whole = model.part.layer === null;
-    for (const key of groupsAround(model, tensor)) {
-      if (whole) this.openWhole.add(key);
-      else this.closedPart.delete(key);
-    }
+    const open = this.open(model);
+    const closed = groupsAround(model, tensor).filter((key) => !open.has(key));
+    if (closed.length) this.swap(closed);
     this.still = null;
     return tensorKey(model.tensors[tensor].id);
   }
@@ -198,19 +211,22 @@ export class GraphScreen {
   /** Asks what the operators took: at once for other tokens, now and then while a session goes on. */
   fetchCosts(session: string, graph: number, tokens: string | null) {
     const { sums } = this.asking;
-    const of = `${session} ${graph} ${tokens}`;
+    // The newest token is another one many times a second.
+    const of = `${session} ${graph} ${current.following ? 'newest' : tokens}`;
     if (sums && sums.of === of) {
-      if (!sums.timer) sums.timer = setTimeout(() => this.askCosts(sums, session, graph, tokens), COSTS_EVERY);
+      sums.tokens = tokens;
+      sums.timer ??= setTimeout(() => this.askCosts(sums, session, graph), COSTS_EVERY);
       return;
     }
     this.stop();
-    const asked: Asked = { of, abort: new AbortController(), timer: undefined };
+    const asked: Asked = { of, tokens, abort: new AbortController(), timer: undefined };
     this.asking.sums = asked;
-    void this.askCosts(asked, session, graph, tokens);
+    void this.askCosts(asked, session, graph);
   }
 
-  private async askCosts(asked: Asked, session: string, graph: number, tokens: string | null) {
+  private async askCosts(asked: Asked, session: string, graph: number) {
     const { signal } = asked.abort;
+    const { tokens } = asked;
     try {
       const costs = await get<GraphCosts>(`/sessions/${session}/graphs/${graph}/costs`, { tokens }, signal);
       if (!signal.aborted) this.costs = costs;
@@ -230,14 +246,15 @@ export class GraphScreen {
 
   /** Finds out what is visible and where it goes. */
   place(model: Model, signal: AbortSignal) {
-    const values = this.valuesFor(this.size);
+    const values = this.valuesFor(selection.size);
     const scale = values && scaleOf(values.tensors);
     const factor = (kind: NodeKind, of: number) => {
       if (!values || !scale || kind === 'group' || kind === 'frame') return 1;
       return 1 + 2.2 * Math.sqrt(values.tensors[of] / scale.most);
     };
-    const open = model.groups.filter((group) => this.isOpen(model, group.key)).map((group) => group.key);
-    const key = values ? '' : `${this.hideViews} ${open.join('\n')}`;
+    const open = this.open(model);
+    const hideViews = selection.hidden;
+    const key = values ? '' : `${hideViews} ${[...open].sort().join('\n')}`;
     const kept = this.kept.get(model);
     if (key && kept?.key === key) {
       this.progress = null;
@@ -246,8 +263,8 @@ export class GraphScreen {
       return;
     }
     const seen = visible(model, {
-      open: new Set(open),
-      hideViews: this.hideViews,
+      open,
+      hideViews,
       size: sizer(textWidth, factor),
     });
     const of = `${current.summary?.id} ${model.part.layer}`;

@@ -8,7 +8,7 @@ export interface Found {
 }
 
 /** All words have to be found; names that are or begin with the words come first. At most `most` are returned. */
-export function search(model: Model, text: string, most = 200): Found {
+export function search(model: Pick<Model, 'tensors'>, text: string, most = 200): Found {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return { tensors: [], total: 0 };
   const ranked: { i: number; rank: number }[] = [];

@@ -8,7 +8,7 @@ import type { PlaceSummary, Region } from '../../lib/types';
 
 /** Milliseconds between two questions: for other tokens, for a session that grew, and for what hardly changes. */
 const SOON = 250;
-const GROWN = 1000;
+const GROWN = 2000;
 const ASIDE = 5000;
 /** Regions of one answer. */
 const LIMIT = 10_000;
@@ -75,8 +75,9 @@ export class Reads {
 
   private plan() {
     if (!this.next || this.loading) return;
+    // While the newest token is followed, it is another one many times a second.
     const other = !this.shown || rangeOf(this.shown) !== rangeOf(this.next);
-    const pause = other ? SOON : this.next.done ? ASIDE : GROWN;
+    const pause = other && !current.following ? SOON : this.next.done ? ASIDE : GROWN;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.ask(), Math.max(0, this.asked + pause - Date.now()));
   }

@@ -34,10 +34,12 @@ export class Pages {
     return totals([...this.states.values()].flat(), size);
   });
 
+  private readonly session: string | undefined = $derived(current.summary?.id);
+
   /** Keeps asking; to be called once, in a component. */
   watch() {
     $effect(() => {
-      const session = current.summary?.id;
+      const { session } = this;
       const files = this.key ? this.key.split('\n') : [];
       this.answers = new Map();
       this.reason = null;
@@ -69,6 +71,8 @@ export class Pages {
         if (signal.aborted) return true;
         never &&= error instanceof ApiError && error.status === 404;
         reason = error instanceof ApiError ? [error.message, error.help].filter(Boolean).join('; ') : String(error);
+        // Said in a sentence: code needs no marks there.
+        reason = reason.replaceAll('`', '');
       }
     }
     this.answers = found;

@@ -35,6 +35,9 @@ const OPEN_SELECTED_PX = 60;
 /** What is looked at while the head is followed, if the run is longer. */
 const FOLLOWED: Record<AxisKind, number> = { time: 15e9, tokens: 120 };
 
+/** New evaluations are drawn not more often than this; what the user does is drawn at once. */
+const GROWN_MS = 200;
+
 const ease = (x: number) => 1 - (1 - x) ** 3;
 
 export class Chart {
@@ -45,11 +48,17 @@ export class Chart {
   wanted: Wanted = { layer: null, op: null, tensor: null };
   pointed: Scene['pointed'] = null;
   hover: Hit | null = null;
+  /** Whether the session has times of operators. */
+  timed = true;
   dragged: Span | null = null;
   following = false;
   /** Called when something else has come under a pointer that stays. */
   slid: () => void = () => {};
+  /** Hears which part of which axis is looked at; null is all of it, or the newest. Places are as in an address. */
+  looked: (kind: AxisKind, window: Range | null) => void = () => {};
   private kind: AxisKind = 'time';
+  /** What was heard last, or asked for. */
+  private told: Range | null = null;
   readonly lanes = new Lanes();
   private flames: FlameStore;
   private overview = new Overview();
@@ -70,6 +79,10 @@ export class Chart {
   private lastFrame = 0;
   private marked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private growing: ReturnType<typeof setTimeout> | undefined;
+  private grownAt = -GROWN_MS;
+  /** Called when what is new has been taken in. */
+  took: () => void = () => {};
   private readonly calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
 
   constructor(
@@ -84,6 +97,7 @@ export class Chart {
   destroy() {
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
+    clearTimeout(this.growing);
     this.frame = -1;
   }
 
@@ -98,13 +112,23 @@ export class Chart {
     this.invalidate();
   }
 
-  /** The session has grown. */
+  /** The session has grown, or the newest token is selected. */
   grown() {
+    if (this.frame === -1 || this.growing !== undefined) return;
+    const wait = this.grownAt + GROWN_MS - performance.now();
+    if (wait > 0) this.growing = setTimeout(() => this.grow(), wait);
+    else this.grow();
+  }
+
+  private grow() {
+    this.growing = undefined;
+    this.grownAt = performance.now();
     this.prepare();
     if (!this.begun && this.lanes.length > 0) this.begin();
     else if (this.following) this.keepUp();
     else if (this.whole) this.span = fit(this.axis);
     this.invalidate();
+    this.took();
   }
 
   private keepUp() {
@@ -122,11 +146,49 @@ export class Chart {
   /** The first look at a run: at what is selected, if that would be too small to be seen. */
   private begin() {
     this.begun = true;
-    this.show(fit(this.axis), { at: 'once' });
+    if (this.told) this.show(this.spanOf(this.told), { at: 'once' });
+    else this.home();
+  }
+
+  /** All of the run; what is selected, if that would be too small to be seen. */
+  private home() {
+    this.span = fit(this.axis);
+    this.whole = true;
+    this.animation = null;
+    this.invalidate();
     const part = this.tokens && this.partOf(this.tokens);
     if (!part) return;
     const width = ((part.to - part.from) / (this.span.to - this.span.from)) * (this.canvas.clientWidth || 1000);
-    if (width < 6) this.show(around(part, this.axis, 40), { at: 'once' });
+    if (width >= 6) return;
+    this.span = around(part, this.axis, 40);
+    this.whole = false;
+  }
+
+  /** Shows what an address says. */
+  view(kind: AxisKind, window: Range | null) {
+    if (kind === this.kind && (window === this.told || window?.join() === this.told?.join())) return;
+    this.kind = kind;
+    this.told = window;
+    this.prepare();
+    if (!this.begun) return;
+    if (window) this.show(this.spanOf(window), { at: 'once' });
+    else this.home();
+  }
+
+  private spanOf(window: Range): Span {
+    const unit = this.kind === 'time' ? 1e6 : 1;
+    return { from: window[0] * unit, to: window[1] * unit };
+  }
+
+  /** Says what is looked at. */
+  private tell() {
+    if (!this.begun) return;
+    const { from, to } = this.animation?.to ?? this.span;
+    const unit = this.kind === 'time' ? 1e6 : 1;
+    const at = (place: number) => Number((place / unit).toFixed(6));
+    const window: Range | null = this.whole || this.following ? null : [at(from), at(to)];
+    this.told = window;
+    this.looked(this.kind, window);
   }
 
   setAxis(kind: AxisKind) {
@@ -145,6 +207,7 @@ export class Chart {
       this.span = clamp({ from: at - (tokens / 2) * one, to: at + (tokens / 2) * one }, this.axis);
     }
     this.alone = null;
+    this.tell();
     this.invalidate();
   }
 
@@ -152,8 +215,9 @@ export class Chart {
     if (following === this.following) return;
     this.following = following;
     this.rolling = following;
+    if (following) this.keepUp();
+    this.tell();
     if (!following) return;
-    this.keepUp();
     this.invalidate();
   }
 
@@ -161,8 +225,9 @@ export class Chart {
   select(tokens: Range | null) {
     const was = this.tokens;
     this.tokens = tokens;
+    if (this.following) return this.grown();
     this.invalidate();
-    if (!tokens || !this.begun || this.following || (was && was[0] === tokens[0] && was[1] === tokens[1])) return;
+    if (!tokens || !this.begun || (was && was[0] === tokens[0] && was[1] === tokens[1])) return;
     const part = this.partOf(tokens);
     if (!part) return;
     const seq = this.session.timeline.seqOfToken(tokens[0])!;
@@ -184,6 +249,7 @@ export class Chart {
       this.span = target;
       this.animation = null;
     } else this.animation = { from: this.span, to: target, since: performance.now() };
+    this.tell();
     this.invalidate();
   }
 
@@ -315,20 +381,23 @@ export class Chart {
       [this.canvas.width, this.canvas.height] = pixels;
     }
     this.prepare();
-    const g = this.canvas.getContext('2d', { alpha: false })!;
+    // A canvas in memory: a graphics card hardly gains with such rectangles, and without one it costs many times.
+    const g = this.canvas.getContext('2d', { alpha: false, willReadFrequently: true })!;
     if (!this.palette) {
       this.palette = palette();
       this.patterns = { stripes: stripes(g, this.palette), hatch: hatch(g, this.palette) };
     }
     const seen = this.look();
     const bars = this.chooseOpen(seen.flatMap((v) => v.bars));
-    this.openFlame(bars.length > 0 ? 1 : 0, now);
-    if (bars.length > 0 || this.opened === 0) this.open = bars;
+    const hint = bars.length > 0 || this.following ? null : this.hint();
+    this.openFlame(bars.length > 0 || hint ? 1 : 0, now);
+    if (bars.length > 0 || hint || this.opened === 0) this.open = bars;
     const scene: Scene = {
       ...{ g, session: this.session, lanes: this.lanes, axis: this.axis, span: this.span, layout: this.layout },
       ...{ palette: this.palette, ...this.patterns, visible: seen, open: this.open },
       ...{ wanted: this.wanted, pointed: this.pointed, hover: this.hover, dragged: this.dragged },
       selected: this.tokens && this.partOf(this.tokens),
+      hint,
     };
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.fillStyle = this.palette.panel;
@@ -363,6 +432,13 @@ export class Chart {
       chosen.push({ ...bar, entry: this.animation ? this.known(bar.seq) : this.flames.flame(bar.seq) });
     }
     return chosen;
+  }
+
+  /** Where the operators of the selected token are to be found. */
+  private hint(): string | null {
+    if (!this.tokens || this.tokens[0] !== this.tokens[1] || !this.partOf(this.tokens)) return null;
+    if (!this.timed) return 'the times of operators were not recorded in this session (level graph)';
+    return `press Z or double click for the operators of token ${this.tokens[0]}`;
   }
 
   private known(seq: number): OpenBar['entry'] {

@@ -24,11 +24,21 @@ export function drawFlames(s: Scene) {
   g.fillStyle = palette.raised;
   g.fillRect(layout.left, whole.y, layout.inner, whole.h);
   g.globalAlpha = 1;
+  if (s.open.length === 0) drawHint(s);
   for (const bar of s.open) {
     if (typeof bar.entry === 'object' && 'operators' in bar.entry) drawFlame(s, bar, bar.entry);
     else drawMissing(s, bar);
   }
   g.restore();
+}
+
+/** Why there are no operators, and how to get to them. */
+function drawHint(s: Scene) {
+  const { g, layout, palette } = s;
+  if (s.hint === null) return;
+  g.fillStyle = palette.muted;
+  const at = layout.flame.whole.y + layout.flame.whole.h / 2;
+  put(g, s.hint, layout.left + 8, at, layout.inner - 16, 6);
 }
 
 function drawMissing(s: Scene, { x0, x1, entry }: OpenBar) {

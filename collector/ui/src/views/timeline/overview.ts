@@ -39,7 +39,7 @@ export class Overview {
     const { h } = layout.overview;
     this.canvas.width = Math.max(1, Math.round(layout.inner * ratio));
     this.canvas.height = Math.max(1, Math.round(h * ratio));
-    const g = this.canvas.getContext('2d')!;
+    const g = this.canvas.getContext('2d', { willReadFrequently: true })!;
     g.scale(ratio, ratio);
     g.fillStyle = palette.raised;
     g.fillRect(0, 0, layout.inner, h);

@@ -34,7 +34,7 @@ export function palette(): Palette {
     select: themeColor('--select'),
     bad: themeColor('--bad'),
     kind: { prompt: themeColor('--prompt'), generate: themeColor('--generate'), other: themeColor('--faint') },
-    onKind: { prompt: '#1d1300', generate: accentText, other: themeColor('--bg') },
+    onKind: { prompt: inkOn(themeColor('--prompt')), generate: accentText, other: themeColor('--bg') },
     block: { attention: '#ee8866', 'feed-forward': '#77aadd', norm: '#44aa99', other: '#a9b1ba' },
     sans: themeColor('--font'),
     mono: themeColor('--mono'),

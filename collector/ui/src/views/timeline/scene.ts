@@ -32,6 +32,8 @@ export interface Scene {
   hatch: CanvasPattern | string;
   visible: Visible[];
   open: OpenBar[];
+  /** What is said where the operators would be, while no bar is wide enough for them. */
+  hint: string | null;
   /** Where the selected tokens are. */
   selected: Span | null;
   /** A range that is being dragged. */
