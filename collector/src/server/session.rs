@@ -10,8 +10,12 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::watch;
 use utoipa::ToSchema;
+
+/// Times are read ahead so long after the first question.
+const READ_AHEAD_AFTER: Duration = Duration::from_secs(1);
 
 /// Where a session's trace comes from.
 enum Source {
@@ -138,7 +142,11 @@ impl Session {
             None => {
                 let table = Arc::new(Table::new(&trace, self.memory.load(Ordering::Relaxed)));
                 let (trace, ahead) = (Arc::clone(&trace), Table::clone(&table));
-                std::thread::spawn(move || ahead.read_ahead(&trace));
+                // Whoever has asked is about to draw: that goes first.
+                std::thread::spawn(move || {
+                    std::thread::sleep(READ_AHEAD_AFTER);
+                    ahead.read_ahead(&trace);
+                });
                 table
             }
         };

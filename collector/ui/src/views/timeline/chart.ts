@@ -1,5 +1,6 @@
 // The timeline's canvas: keeps the window and draws, once a frame at most and only when something has changed.
 import type { SessionData } from '../../lib/data.svelte';
+import { first } from '../../lib/first.svelte';
 import type { Range } from '../../lib/selection.svelte';
 import {
   around,
@@ -464,6 +465,8 @@ export class Chart {
     this.marked = this.lanes.length;
     performance.clearMarks('ggscope-drawn');
     performance.mark('ggscope-drawn', { detail: { session: this.session.id, seq: this.marked - 1 } });
+    // After the browser has painted it.
+    if (!first.shown) setTimeout(() => first.done());
   }
 }
 
