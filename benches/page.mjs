@@ -17,7 +17,6 @@ const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 const GGSCOPE = join(TARGET, 'release/ggscope');
 const SYNTHETIC = join(TARGET, 'release/examples/synthetic');
 const SERVER = join(ROOT, 'vendor/build/bin/llama-server');
-const BENCH = join(ROOT, 'vendor/build/bin/llama-bench');
 const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
 const PAIRS = Number(process.env.GGSCOPE_BENCH_PAIRS ?? 9);
 const QUIET_CHROMIUM = [
@@ -203,39 +202,50 @@ async function graph() {
   line('layer filter in the graph of 10,000 nodes: click to drawn, median', `${median(times).toFixed(0)} ms`, 'under 200 ms');
 }
 
-/** Tokens a second with the page open and following, against untraced; runs alternate. */
-async function overhead() {
-  const command = [BENCH, '-m', MODEL, '-p', '0', '-n', '128', '-r', '1', '-t', process.env.GGSCOPE_BENCH_THREADS ?? '1', '-o', 'json'];
-  const untraced = () => JSON.parse(execFileSync(command[0], command.slice(1), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))[0].avg_ts;
-  const followed = async () => {
-    const out = join(scratch, 'overhead.ggtrace');
-    const env = { ...process.env, BROWSER: '', DISPLAY: '', WAYLAND_DISPLAY: '' };
-    const args = ['record', '--serve', '--no-open', '--listen', '127.0.0.1:0', '--force', '-o', out, '--', ...command];
-    const child = spawn(GGSCOPE, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
-    running.add(child);
-    let [said, printed] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', (text) => (printed += text));
-    child.stderr.setEncoding('utf8').on('data', (text) => (said += text));
-    while (!/http:\/\/[0-9.:]+(?=\/)/.test(said)) await sleep(10);
-    const page = await newPage();
-    await page.goto(/http:\/\/[0-9.:]+(?=\/)/.exec(said)[0]);
-    while (!printed.trimEnd().endsWith(']')) await sleep(20);
-    const drawn = await page.evaluate(() => window.drawn.length);
-    if (drawn < 2) throw new Error('the page has followed nothing');
-    await page.close();
-    await stop(child);
-    return JSON.parse(printed)[0].avg_ts;
+/** A llama-server, and what it takes to ask it; its own count of tokens a second of an answer. */
+async function llamaServer(start) {
+  const port = await freePort();
+  const threads = process.env.GGSCOPE_BENCH_THREADS ?? '1';
+  const started = await start([SERVER, '-m', MODEL, '--port', String(port), '-t', threads, '-c', '2048', '-np', '1']);
+  const base = `http://127.0.0.1:${port}`;
+  while (!(await fetch(`${base}/health`).then((r) => r.ok, () => false))) await sleep(200);
+  const body = JSON.stringify({ prompt: 'Once upon a time', n_predict: 128, temperature: 0, ignore_eos: true, cache_prompt: false });
+  const ask = async () => {
+    const reply = await fetch(`${base}/completion`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    return (await reply.json()).timings.predicted_per_second;
   };
-  untraced();
-  let before = untraced();
+  return { ...started, ask };
+}
+
+/** Tokens a second with the page open and following, against an untraced server; they are asked in turn. */
+async function overhead() {
+  const untraced = await llamaServer(async ([program, ...args]) => {
+    const child = spawn(program, args, { stdio: 'ignore' });
+    running.add(child);
+    return { child };
+  });
+  const output = join(scratch, 'overhead.ggtrace');
+  const record = ['record', '--serve', '--no-open', '--listen', '127.0.0.1:0', '-o', output, '--'];
+  const followed = await llamaServer((command) => start([...record, ...command]));
+  const page = await newPage();
+  await page.goto(followed.url);
+  await page.waitForFunction(() => window.drawn.length > 0);
+  await sleep(3000);
+  for (const server of [untraced, followed]) await server.ask();
+  let before = await untraced.ask();
   const [ratios, controls] = [[], []];
   for (let i = 0; i < PAIRS; i++) {
-    const traced = await followed();
-    const after = untraced();
+    const drawn = await page.evaluate(() => window.drawn.length);
+    const traced = await followed.ask();
+    if ((await page.evaluate(() => window.drawn.length)) <= drawn) throw new Error('the page has followed nothing');
+    await sleep(1000);
+    const after = await untraced.ask();
     ratios.push((2 * traced) / (before + after));
     controls.push(after / before);
     before = after;
   }
+  await page.close();
+  for (const { child } of [untraced, followed]) await stop(child);
   line(`tokens/s, page open and following / untraced, median of ${PAIRS} pairs`, median(ratios).toFixed(3), 'at least 0.97');
   line('  middle half of the pairs', `${quantile(ratios, 0.25).toFixed(3)} to ${quantile(ratios, 0.75).toFixed(3)}`);
   line('  untraced / untraced (what noise alone does)', median(controls).toFixed(3), '1');

@@ -5,7 +5,7 @@ import { selection, type Range } from './selection.svelte';
 import type { GraphPart, GraphTensor, SessionSummary } from './types';
 
 /** Time between two selections while following, milliseconds: every view asks for what belongs to the new token. */
-const FOLLOW_EVERY = 500;
+const FOLLOW_EVERY = 1000;
 
 class Current {
   /** Whether the newest token is selected as it comes. */
