@@ -10,7 +10,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium } from '../collector/ui/node_modules/playwright-core/index.mjs';
+import { launch, start as startProgram, stop as stopProgram } from '../collector/ui/tests/start.mjs';
 
 const ROOT = new URL('..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
@@ -19,10 +19,6 @@ const SYNTHETIC = join(TARGET, 'release/examples/synthetic');
 const SERVER = join(ROOT, 'vendor/build/bin/llama-server');
 const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
 const PAIRS = Number(process.env.GGSCOPE_BENCH_PAIRS ?? 9);
-const QUIET_CHROMIUM = [
-  ...['--no-sandbox', '--enable-unsafe-swiftshader', '--use-gl=angle', '--use-angle=swiftshader', '--no-first-run'],
-  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
-];
 
 const scratch = mkdtempSync(join(tmpdir(), 'ggscope-bench-'));
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -34,30 +30,16 @@ const median = (values) => quantile(values, 0.5);
 let browser;
 const running = new Set();
 
-/** Starts ggscope with a page, and waits for its address. */
+/** Starts ggscope with a page. */
 async function start(args) {
-  const env = { ...process.env, BROWSER: '', DISPLAY: '', WAYLAND_DISPLAY: '' };
-  const child = spawn(GGSCOPE, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
+  const { url, process: child } = await startProgram(GGSCOPE, args);
   running.add(child);
-  let said = '';
-  child.stderr.setEncoding('utf8');
-  const url = await new Promise((resolve, reject) => {
-    child.stderr.on('data', (text) => {
-      said += text;
-      const found = /http:\/\/[0-9.:]+(?=\/)/.exec(said);
-      if (found) resolve(found[0]);
-    });
-    child.on('exit', () => reject(new Error(`ggscope ${args.join(' ')} ended: ${said}`)));
-  });
-  return { url, child, said: () => said };
+  return { url, child };
 }
 
 async function stop(child) {
   running.delete(child);
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGINT');
-  await ended;
+  await stopProgram(child);
 }
 
 /** A page that keeps the evaluations that it has drawn, with the time of each picture. */
@@ -254,7 +236,7 @@ async function overhead() {
 const all = { first, latency, graph, overhead };
 const wanted = process.argv.slice(2);
 try {
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET_CHROMIUM });
+  browser = await launch();
   for (const name of wanted.length ? wanted : Object.keys(all)) {
     if (!all[name]) throw new Error(`there is no ${name}: give ${Object.keys(all).join(', ')}`);
     await all[name]();

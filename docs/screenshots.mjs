@@ -3,10 +3,9 @@
 //
 //   docs/screenshots.mjs [TRACE [FOLDER]]     the demo's trace and docs/img, if nothing is said
 
-import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { chromium } from '../collector/ui/node_modules/playwright-core/index.mjs';
+import { launch, start, stop } from '../collector/ui/tests/start.mjs';
 
 const ROOT = new URL('..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
@@ -27,28 +26,14 @@ const SHOTS = [
   ['light', `${SESSION}&view=graph+table&tokens=70..80&layer=5`, 'light'],
 ];
 
-const child = spawn(join(TARGET, 'release/ggscope'), ['open', '--no-open', '--listen', '127.0.0.1:0', trace, trace], {
-  stdio: ['ignore', 'ignore', 'pipe'],
-});
-const url = await new Promise((resolve, reject) => {
-  let said = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    said += text;
-    const found = /http:\/\/[0-9.:]+(?=\/)/.exec(said);
-    if (found) resolve(found[0]);
-  });
-  child.on('exit', () => reject(new Error(`ggscope open ${trace} ended: ${said}`)));
-});
+const server = await start(join(TARGET, 'release/ggscope'), ['open', '--no-open', '--listen', '127.0.0.1:0', trace, trace]);
 mkdirSync(folder, { recursive: true });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--enable-unsafe-swiftshader', '--use-gl=angle', '--use-angle=swiftshader', '--no-first-run'],
-});
+const browser = await launch();
 try {
   for (const [name, query, colorScheme, before] of SHOTS) {
     const size = name === 'light' ? { width: 1920, height: 1080 } : { width: 1280, height: 720 };
     const page = await browser.newPage({ viewport: size, colorScheme });
-    await page.goto(`${url}/?${query}`);
+    await page.goto(`${server.url}/?${query}`);
     await page.waitForTimeout(3000);
     if (before) {
       await before(page);
@@ -60,6 +45,5 @@ try {
   }
 } finally {
   await browser.close();
-  child.removeAllListeners('exit');
-  child.kill('SIGINT');
+  await stop(server.process);
 }

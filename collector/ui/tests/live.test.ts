@@ -4,7 +4,8 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
 import { join } from 'node:path';
-import { afterTest, api, folder, ggscope, open, record, serve, stop } from './support';
+import { stop } from './start.mjs';
+import { afterTest, api, folder, ggscope, open, record, serve } from './support';
 
 const until = expect.poll;
 

@@ -1,14 +1,15 @@
 // What browser tests stand on: the collector on a free port, Chromium, synthetic traces, and a llama-server that is
 // recorded while somebody looks. All of it ends with the test.
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import { launch, start, stop } from './start.mjs';
 
 const ROOT = new URL('../../..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
@@ -23,19 +24,7 @@ const cleanups: (() => Promise<void> | void)[] = [];
 let browser: Browser;
 
 beforeAll(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--enable-unsafe-swiftshader',
-      '--use-gl=angle',
-      '--use-angle=swiftshader',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--no-first-run',
-    ],
-  });
+  browser = await launch();
 });
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -58,45 +47,14 @@ export function synthetic(name: string, kind: 'llama' | 'hostile' | 'experts', l
   return path;
 }
 
-export interface Server {
-  url: string;
-  process: ChildProcess;
-  /** What it has said on stderr. */
-  said: () => string;
-}
+/** A collector that answers, and what it has said on stderr. */
+export type Server = Awaited<ReturnType<typeof start>>;
 
-/** Starts ggscope, and waits until it says where it answers. */
+/** Starts ggscope for as long as the test runs. */
 export async function ggscope(args: string[], env: Record<string, string> = {}): Promise<Server> {
-  const process_ = spawn(GGSCOPE, args, {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...process.env, BROWSER: '', DISPLAY: '', WAYLAND_DISPLAY: '', ...env },
-  });
-  let said = '';
-  process_.stderr!.setEncoding('utf8');
-  const url = await new Promise<string>((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`ggscope ${args.join(' ')} said no address: ${said}`)), 60_000);
-    process_.stderr!.on('data', (text: string) => {
-      said += text;
-      const found = /http:\/\/[0-9.:]+(?=\/)/.exec(said);
-      if (found) {
-        clearTimeout(late);
-        resolve(found[0]);
-      }
-    });
-    process_.on('exit', () => reject(new Error(`ggscope ${args.join(' ')} ended: ${said}`)));
-  });
-  afterTest(() => stop(process_));
-  return { url, process: process_, said: () => said };
-}
-
-/** Ends a process that was started here. */
-export async function stop(process_: ChildProcess, signal: NodeJS.Signals = 'SIGINT') {
-  if (process_.exitCode !== null || process_.signalCode !== null) return;
-  const ended = once(process_, 'exit');
-  process_.kill(signal);
-  const late = setTimeout(() => process_.kill('SIGKILL'), 20_000);
-  await ended;
-  clearTimeout(late);
+  const server = await start(GGSCOPE, args, env);
+  afterTest(() => stop(server.process));
+  return server;
 }
 
 /** Serves traces. */
