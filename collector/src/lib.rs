@@ -1,12 +1,11 @@
 //! The collector: takes what shims say, writes it to trace files, and answers questions about those.
 //!
 //! Data flows one way: [`live`] (sockets, programs) → [`ingest`] (rings, decoding) → [`trace`] (files) → [`analysis`] →
-//! [`query`] → [`export`] → [`server`] and [`cli`]. [`gguf`] and [`model`] say what the model's file knows.
+//! [`query`] → [`export`] → [`server`] and [`cli`]. [`model`] says what the model's file knows.
 
 pub mod analysis;
 pub mod cli;
 pub mod export;
-pub mod gguf;
 pub mod ingest;
 pub mod live;
 pub mod model;

@@ -2,11 +2,11 @@
 //! say what its graphs cannot: layers, texts of tokens, and where in the file a weight came from that is not mapped.
 //! A guess is never made: two files that could both be the origin of a tensor are none.
 
-use crate::gguf::{Gguf, Vocab, is_gguf};
 use crate::trace::{Model, StoredGraph};
 use ggscope_format::TensorId;
 use ggscope_format::record::{Graph, MappedFile, Tensor};
 use ggscope_format::session::Hello;
+use ggscope_model::gguf::{Gguf, GgufFile, TensorInfo, Vocab, is_gguf};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -216,7 +216,7 @@ fn file_index(files: &mut Vec<MappedFile>, path: &str) -> Option<u16> {
 }
 
 fn places(gguf: &Gguf) -> HashMap<String, Place> {
-    let place = |(file, t): (&crate::gguf::GgufFile, &crate::gguf::TensorInfo)| {
+    let place = |(file, t): (&GgufFile, &TensorInfo)| {
         let file = file.path().to_string_lossy().into_owned();
         (t.name.clone(), Place { file, offset: t.offset, ne: t.ne, type_name: t.type_name() })
     };

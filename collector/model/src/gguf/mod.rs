@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     fn demo_model() -> PathBuf {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf");
         assert!(Path::new(path).exists(), "{path} is missing: run `make vendor`");
         path.into()
     }

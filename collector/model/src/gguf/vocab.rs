@@ -1,8 +1,8 @@
 //! Texts of token ids, from the tokenizer that a GGUF file carries. A vocabulary writes its tokens in a notation of its
 //! own (`Ġthe`, `▁the`, `<0x0A>`); what is returned are the bytes that the token stands for in a text.
 
+use super::value::Scalar;
 use super::{GgufFile, Value};
-use crate::gguf::value::Scalar;
 use std::ops::Range;
 use std::sync::Arc;
 

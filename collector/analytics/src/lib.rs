@@ -1,0 +1,1 @@
+//! Graph analytics on the CPU and on CUDA: numbers about nodes and edges, whatever these stand for.

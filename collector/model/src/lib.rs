@@ -1,0 +1,3 @@
+//! What can be known of a model from its GGUF file alone: no trace, no running program, no server.
+
+pub mod gguf;
