@@ -86,7 +86,7 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
     assert!(!refused.status.success() && said(&refused).contains("exists already"), "{refused:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
     let forced = ggscope(dir.path(), &[&args[..], &["--force"]].concat());
-    assert!(forced.status.success() && std::fs::read_to_string(&path).unwrap().starts_with("eval,context,"));
+    assert!(forced.status.success() && std::fs::read_to_string(&path).unwrap().starts_with("eval,seq,graph,context,"));
     let into_a_directory = ggscope(dir.path(), &["export", "a.ggtrace", "--format", "csv", "-o", ".", "--force"]);
     assert!(said(&into_a_directory).contains("it is a directory"));
     let device = ggscope(dir.path(), &["export", "a.ggtrace", "--format", "csv", "-o", "/dev/null"]);

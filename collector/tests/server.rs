@@ -1,7 +1,7 @@
 //! The promises of `ggscope open`, asked over TCP as any client would: pages and filters answer what the store says,
 //! strangers get nothing, and wrong questions are told what is wrong with them.
 
-use ggscope_collector::query::dump::{Filter, Operator, dump};
+use ggscope_collector::query::dump::{Filter, dump};
 use ggscope_collector::query::graph::{Evaluated, GraphQuery};
 use ggscope_collector::query::info::info;
 use ggscope_collector::query::leaves::leaves;
@@ -95,12 +95,11 @@ impl Running {
     }
 }
 
-/// What `dump` gives, with the ordinals that a server adds: in these traces they are the numbers of the evaluations.
+/// What `dump` gives.
 fn dumped(trace: &Trace, filter: &Filter) -> Vec<Json> {
     let mut all = vec![];
     dump(trace, filter, |operator| {
-        let seq = Some(operator.eval);
-        all.push(serde_json::to_value(Operator { seq, ..operator }).unwrap());
+        all.push(serde_json::to_value(operator).unwrap());
         ControlFlow::Continue(())
     });
     all

@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[command(flatten)]
     capture: Capture,
     /// Only record: no page, and no answers over HTTP
-    #[arg(long, conflicts_with_all = ["listen", "token"])]
+    #[arg(long, conflicts_with_all = ["listen", "token", "allow_host"])]
     no_serve: bool,
     #[command(flatten)]
     serving: Options,

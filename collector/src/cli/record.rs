@@ -84,6 +84,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(refused(&error)),
     };
     let output = output(&args, &program)?;
+    // Before any thread is started, so that all of them leave signals to this one, and before there is anything that
+    // has to be removed.
+    let signals = Blocked::block().context("cannot block signals")?;
     let private = PrivateDir::create().context("cannot create a temporary directory for the socket")?;
     let socket = private.path().join("sock");
     let mut private = Some(private);
@@ -96,11 +99,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         say::line(format_args!("{} {why}; it runs untraced", program.display()));
     }
     if args.serving.is_given() && !args.serve {
-        bail!("--listen and --token say how the page is served: give --serve too");
+        bail!("--listen, --token and --allow-host say how the page is served: give --serve too");
     }
     let bound = if args.serve { Some(args.serving.bind()?) } else { None };
-    // Before any thread is started, so that all of them leave signals to this one.
-    let signals = Blocked::block().context("cannot block signals")?;
     let listener = Listener::bind(&socket)?;
     let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
     let sessions = Arc::new(Sessions::default().with_memory(args.serving.memory()));

@@ -55,6 +55,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     token: Option<String>,
+    names: Vec<String>,
 }
 
 impl Server {
@@ -74,7 +75,12 @@ impl Server {
         let listener = listener.map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Server { listener, address, token })
+        Ok(Server { listener, address, token, names: vec![] })
+    }
+
+    /// Answers to these names of hosts too, which requests have in their Host.
+    pub fn with_names(self, names: Vec<String>) -> Server {
+        Server { names, ..self }
     }
 
     /// Where it listens.
@@ -94,7 +100,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(ServeError::Run)?;
-        let router = api::router(sessions.into(), Access::new(self.address, self.token));
+        let router = api::router(sessions.into(), Access::new(self.address, self.token, self.names));
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Run)?
