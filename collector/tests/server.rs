@@ -187,7 +187,7 @@ fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
     let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
     assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
     let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
-    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 10 * 4)));
+    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 11 * 4)));
     assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));
     assert_eq!(column(32), all[4]["t_ns"].as_f64().unwrap() - all[0]["t_ns"].as_f64().unwrap());
     assert_eq!(column(32 + 2 * 48), all[4]["disk_bytes"].as_f64().unwrap());
