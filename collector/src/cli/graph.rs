@@ -1,8 +1,9 @@
 //! `ggscope graph`: a computation graph, whole or one layer of it, for people's own tools.
 
 use super::say;
+use crate::export::graph::{GraphFormat, write};
+use crate::export::graph_file::GraphFileFormat;
 use crate::query::graph::{GraphQuery, most_evaluated};
-use crate::query::graph_format::{GraphFormat, write};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
 use anyhow::bail;
@@ -56,9 +57,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         },
     };
     let format = match args.format.as_str() {
-        "dot" => GraphFormat::Dot,
-        "graphml" => GraphFormat::Graphml,
-        "gexf" => GraphFormat::Gexf,
+        "dot" => GraphFormat::File(GraphFileFormat::Dot),
+        "graphml" => GraphFormat::File(GraphFileFormat::Graphml),
+        "gexf" => GraphFormat::File(GraphFileFormat::Gexf),
         _ => GraphFormat::Json,
     };
     let mut out = BufWriter::new(std::io::stdout().lock());

@@ -4,6 +4,8 @@
 
 mod chrome;
 mod csv;
+pub mod graph;
+pub mod graph_file;
 mod json;
 mod labels;
 mod lanes;
@@ -15,14 +17,17 @@ mod testing;
 
 use crate::query::dump::Filter;
 use crate::query::graph::{GraphQuery, most_evaluated};
-use crate::query::graph_format::{self, GraphFormat};
 use crate::query::range::Numbers;
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::{Trace, TraceError};
 use ggscope_format::GraphId;
+use graph::GraphFormat;
+use graph_file::GraphFileFormat;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::str::FromStr;
+
+const DOT: GraphFormat = GraphFormat::File(GraphFileFormat::Dot);
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +220,7 @@ impl<'t> Export<'t> {
         }) else {
             return Ok(0);
         };
-        graph_format::write(&part, GraphFormat::Dot, &mut out)?;
+        graph::write(&part, DOT, &mut out)?;
         Ok(part.tensors.len() as u64)
     }
 }
@@ -266,7 +271,7 @@ mod tests {
         let text = String::from_utf8(exported(&trace, wanted(Format::Dot))).unwrap();
         let mut expected = vec![];
         let query = GraphQuery::open(&trace, GraphId(1)).unwrap();
-        graph_format::write(&query.whole(), GraphFormat::Dot, &mut expected).unwrap();
+        graph::write(&query.whole(), DOT, &mut expected).unwrap();
         assert_eq!(text.as_bytes(), expected, "of the graph that was computed most");
         let layer = exported(&trace, Wanted { layers: Some("1".parse().unwrap()), ..wanted(Format::Dot) });
         assert!(layer.len() < expected.len() && layer.starts_with(b"digraph \"graph 1\""));

@@ -12,7 +12,6 @@ pub mod evaluations;
 mod filter;
 mod find;
 pub mod graph;
-pub mod graph_format;
 pub mod info;
 pub mod leaves;
 pub mod memory;
