@@ -25,6 +25,7 @@ pub mod timeline;
 mod values;
 mod view;
 mod walk;
+pub mod weights;
 
 pub use values::CapturedValue;
 pub use view::{ExpertSlice, GraphView, Place};
