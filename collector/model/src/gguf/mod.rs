@@ -55,8 +55,26 @@ pub enum GgufError {
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    map: Mmap,
+    map: Content,
     header: Header,
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+enum Content {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Content::Mapped(map) => map,
+            Content::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl GgufFile {
@@ -66,6 +84,10 @@ impl GgufFile {
         // SAFETY: the mapping is only read. Whoever cuts the file while it is mapped ends this process with SIGBUS; the
         // traced program, which maps the same file, ends the same way.
         let map = unsafe { Mmap::map(&file) }.map_err(unopened)?;
+        GgufFile::of(path, Content::Mapped(map))
+    }
+
+    fn of(path: &Path, map: Content) -> Result<GgufFile, GgufError> {
         let header = Header::parse(&map).map_err(|Malformed { at, what }| GgufError::Malformed {
             path: path.to_owned(),
             at,
@@ -87,6 +109,17 @@ impl GgufFile {
     /// What its header says.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Up to `most` elements of an array of scalars of the metadata.
+    pub fn scalars(&self, key: &str, most: usize) -> Option<Vec<Value>> {
+        match *self.header.get(key)? {
+            Value::Scalars { kind, at, count } => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX).min(most);
+                Some(self.map[at..at + count * kind.bytes()].chunks_exact(kind.bytes()).map(|b| kind.read(b)).collect())
+            }
+            _ => None,
+        }
     }
 
     /// Content of an array of strings of the metadata, in bytes.
@@ -118,6 +151,14 @@ impl Gguf {
         let names = split_names(path, count).ok_or_else(|| GgufError::SplitName { path: path.to_owned(), count })?;
         let files = names.iter().map(|name| GgufFile::open(name).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Gguf { files })
+    }
+
+    /// A model that consists of one file with these bytes; `path` is what it is called.
+    ///
+    /// # Errors
+    /// When they are not GGUF or contradict themselves.
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Gguf, GgufError> {
+        Ok(Gguf { files: vec![Arc::new(GgufFile::of(path, Content::Owned(bytes))?)] })
     }
 
     /// The files, in order; never empty.

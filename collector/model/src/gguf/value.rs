@@ -41,6 +41,16 @@ impl Value {
         }
     }
 
+    /// The value as a number.
+    pub fn number(&self) -> Option<f64> {
+        match *self {
+            Value::Unsigned(n) => Some(n as f64),
+            Value::Signed(n) => Some(n as f64),
+            Value::Float(n) => Some(n),
+            _ => None,
+        }
+    }
+
     /// The value as text.
     pub fn text(&self) -> Option<&str> {
         match self {
