@@ -5,10 +5,11 @@ mod models;
 
 pub use models::*;
 
+use crate::ggml::GgmlType;
 use crate::gguf::Gguf;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const ALIGNMENT: u64 = 32;
 
@@ -116,7 +117,7 @@ impl From<Vec<String>> for Put {
     }
 }
 
-/// Types of tensors that fixtures have, by ggml's numbers, with values and bytes of a block.
+/// Types of tensors that fixtures have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are ggml's own")]
 pub enum Dtype {
@@ -129,15 +130,17 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    fn layout(self) -> (u32, u64, u64) {
-        match self {
-            Dtype::F32 => (0, 1, 4),
-            Dtype::F16 => (1, 1, 2),
-            Dtype::Q4_0 => (2, 32, 18),
-            Dtype::Q8_0 => (8, 32, 34),
-            Dtype::Q4K => (12, 256, 144),
-            Dtype::Q6K => (14, 256, 210),
-        }
+    /// The type.
+    pub fn ggml(self) -> GgmlType {
+        let name = match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Q4_0 => "q4_0",
+            Dtype::Q8_0 => "q8_0",
+            Dtype::Q4K => "q4_K",
+            Dtype::Q6K => "q6_K",
+        };
+        GgmlType::from_name(name).expect("a type that ggml has")
     }
 }
 
@@ -185,11 +188,11 @@ impl Fixture {
 
     /// Adds a tensor after the ones before it. `ne` is ggml's order: the length of a row comes first.
     pub fn tensor(&mut self, name: &str, dtype: Dtype, ne: &[u64]) -> &mut Fixture {
-        let (type_id, values, bytes) = dtype.layout();
-        assert_eq!(ne[0] % values, 0, "{name}: rows of broken blocks");
+        let shape: [i64; 4] = std::array::from_fn(|i| ne.get(i).map_or(1, |&n| n as i64));
+        let bytes = dtype.ggml().nbytes(shape).unwrap_or_else(|| panic!("{name}: rows of broken blocks"));
         let offset = self.weights;
-        self.weights += (ne.iter().product::<u64>() / values * bytes).next_multiple_of(ALIGNMENT);
-        self.entry(Entry { name: name.to_owned(), ne: ne.to_vec(), type_id, offset })
+        self.weights += bytes.next_multiple_of(ALIGNMENT);
+        self.entry(Entry { name: name.to_owned(), ne: ne.to_vec(), type_id: dtype.ggml().id(), offset })
     }
 
     /// Adds an entry of the tensor table as it is, sensible or not.
@@ -242,6 +245,30 @@ impl Fixture {
         self.write(file.path());
         Gguf::open(file.path()).expect("a model that was just written")
     }
+}
+
+/// Writes a model as `count` files into `dir`, as llama-gguf-split does: the metadata in the first one.
+pub fn split(model: &Fixture, dir: &Path, count: u16) -> Vec<PathBuf> {
+    let each = model.tensors.len().div_ceil(usize::from(count)).max(1);
+    let mut tensors = model.tensors.chunks(each);
+    let ends: Vec<u64> = model.tensors.iter().skip(1).map(|t| t.offset).chain([model.weights]).collect();
+    let write = |no: u16| {
+        let mut part = Fixture { arch: model.arch.clone(), ..Fixture::default() };
+        if no == 0 {
+            part.metadata.clone_from(&model.metadata);
+        }
+        part.general("split.no", Put::U16(no)).general("split.count", Put::U16(count));
+        part.general("split.tensors.count", Put::I32(model.tensors.len() as i32));
+        let own = tensors.next().unwrap_or_default();
+        let first = own.first().map_or(0, |t| t.offset);
+        part.tensors = own.iter().map(|t| Entry { offset: t.offset - first, ..t.clone() }).collect();
+        let last = usize::from(no) * each + own.len();
+        part.weights = if own.is_empty() { 0 } else { ends[last - 1] - first };
+        let path = dir.join(format!("model-{:05}-of-{count:05}.gguf", no + 1));
+        part.write(&path);
+        path
+    };
+    (0..count).map(write).collect()
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
