@@ -2,3 +2,6 @@
 
 pub mod ggml;
 pub mod gguf;
+pub mod inspect;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
