@@ -6,34 +6,44 @@ use super::place::Place;
 use super::{ArchGraph, EdgeKind};
 use petgraph::graph::NodeIndex;
 
-/// What is added up to the residual stream, the newest last.
+/// What is added up to the residual stream, the newest last: summands that came together are one entry.
 #[derive(Clone, Debug)]
-pub(super) struct Stream(Vec<NodeIndex>);
+pub(super) struct Stream(Vec<Vec<NodeIndex>>);
 
 impl Stream {
     /// A stream that begins with the output of a node.
     pub fn from(node: NodeIndex) -> Stream {
-        Stream(vec![node])
+        Stream(vec![vec![node]])
     }
 
     /// The stream is the input of `to`.
     pub fn feed(&self, graph: &mut ArchGraph, to: &[NodeIndex]) {
         let Some((newest, others)) = self.0.split_last() else { return };
         for &to in to {
-            graph.link(*newest, to, EdgeKind::FeedsInto);
-            others.iter().for_each(|&from| graph.link_residual(from, to));
+            newest.iter().for_each(|&from| graph.link(from, to, EdgeKind::FeedsInto));
+            others.iter().flatten().for_each(|&from| graph.link_residual(from, to));
         }
     }
 
     /// What `outputs` compute is added.
     fn add(&mut self, outputs: &[NodeIndex]) {
-        self.0.extend(outputs);
+        self.0.push(outputs.to_vec());
     }
 }
 
 fn feed_all(graph: &mut ArchGraph, from: &[NodeIndex], to: &[NodeIndex]) {
     for &from in from {
         to.iter().for_each(|&to| graph.link(from, to, EdgeKind::FeedsInto));
+    }
+}
+
+/// Query heads share key and value heads in groups of neighbours.
+pub(super) fn link_keys(graph: &mut ArchGraph, heads: &[NodeIndex], kv_heads: &[NodeIndex]) {
+    for (i, &head) in heads.iter().enumerate() {
+        if let Some(&kv) = kv_heads.get(i * kv_heads.len() / heads.len()) {
+            graph.link(kv, head, EdgeKind::FeedsInto);
+            graph.link(head, kv, EdgeKind::Uses);
+        }
     }
 }
 
@@ -97,24 +107,11 @@ fn norm_is_before_feed_forward(nodes: &LayerNodes) -> bool {
 }
 
 /// Attention, state space, or both side by side; returns what they add to the stream.
-fn link_mixer(
-    graph: &mut ArchGraph,
-    nodes: &LayerNodes,
-    stream: &Stream,
-    norm: Option<NodeIndex>,
-) -> Vec<NodeIndex> {
+fn link_mixer(graph: &mut ArchGraph, nodes: &LayerNodes, stream: &Stream, norm: Option<NodeIndex>) -> Vec<NodeIndex> {
     let mut outputs = vec![];
     let mut entries = vec![];
     if let Some(attention) = nodes.at(Place::Attention) {
         let (heads, kv_heads) = (&nodes.heads, &nodes.kv_heads);
-        for (i, &head) in heads.iter().enumerate() {
-            // Query heads share key and value heads in groups of neighbours.
-            if !kv_heads.is_empty() {
-                let kv = kv_heads[(i * kv_heads.len() / heads.len()).min(kv_heads.len() - 1)];
-                graph.link(kv, head, EdgeKind::FeedsInto);
-                graph.link(head, kv, EdgeKind::Uses);
-            }
-        }
         feed_all(graph, if heads.is_empty() { kv_heads } else { heads }, &[attention]);
         if heads.is_empty() && kv_heads.is_empty() {
             entries.push(attention);
@@ -151,8 +148,9 @@ fn link_feed_forward(
         return;
     }
     let own = if norm_before { nodes.at(Place::PostAttentionNorm) } else { nodes.at(Place::FeedForwardNorm) };
-    let is_beside_attention =
-        own.is_none() && nodes.at(Place::PostFeedForwardNorm).is_none() && nodes.at(Place::AttentionOutputNorm).is_none();
+    let is_beside_attention = own.is_none()
+        && nodes.at(Place::PostFeedForwardNorm).is_none()
+        && nodes.at(Place::AttentionOutputNorm).is_none();
     match (own, nodes.at(Place::AttentionNorm)) {
         (Some(norm), _) => {
             stream.feed(graph, &[norm]);

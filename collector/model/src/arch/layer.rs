@@ -83,15 +83,8 @@ pub(super) fn add(graph: &mut ArchGraph, stack: Stack, layer: u32, counts: &Coun
     let mut own = ArchNode::new(id.clone(), NodeKind::Layer, label).in_layer(stack, layer);
     take_whole(&mut own, parts.get(&Place::Layer));
     let node = graph.push(own);
-    let mut nodes = LayerNodes {
-        stack,
-        layer,
-        node,
-        heads: vec![],
-        kv_heads: vec![],
-        experts: vec![],
-        single: BTreeMap::new(),
-    };
+    let mut nodes =
+        LayerNodes { stack, layer, node, heads: vec![], kv_heads: vec![], experts: vec![], single: BTreeMap::new() };
 
     let has_attention = parts.keys().any(|place| {
         use Place::*;

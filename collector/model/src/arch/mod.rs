@@ -8,10 +8,12 @@ mod layer;
 mod place;
 mod shares;
 mod standard;
+#[cfg(test)]
+mod tests;
 mod tutorial;
 
 use crate::gguf::Gguf;
-use crate::inspect::{HParams, Stack};
+use crate::inspect::{Architecture, Stack};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use serde::Serialize;
@@ -238,10 +240,10 @@ impl ArchGraph {
     ///
     /// # Errors
     /// When the file has no tensors, or says sizes that are none.
-    pub fn of(gguf: &Gguf, hparams: &HParams, schema: Schema) -> Result<ArchGraph, ArchError> {
+    pub fn of(gguf: &Gguf, architecture: &Architecture, schema: Schema) -> Result<ArchGraph, ArchError> {
         match schema {
-            Schema::Standard => standard::graph(gguf, hparams),
-            Schema::Tutorial => tutorial::graph(gguf, hparams),
+            Schema::Standard => standard::graph(gguf, architecture),
+            Schema::Tutorial => tutorial::graph(gguf, architecture),
         }
     }
 
@@ -255,7 +257,7 @@ impl ArchGraph {
     }
 
     /// The nodes, in the order of the flow; a node's place is its number in analyses.
-    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &ArchNode> {
+    pub fn nodes(&self) -> impl Iterator<Item = &ArchNode> {
         self.graph.node_weights()
     }
 

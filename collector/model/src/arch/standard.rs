@@ -1,11 +1,12 @@
 //! The standard construction: every layer with its own norms and feed-forward, heads and experts one by one.
 
-use super::flow::{Around, Stream, link_layer};
+use super::flow::{Around, Stream, link_keys, link_layer};
 use super::layer::{self, Counts, LayerNodes, Parts};
+use super::place::Place;
 use super::shares::Weight;
 use super::{ArchError, ArchGraph, ArchNode, EdgeKind, NodeKind, Schema};
 use crate::gguf::Gguf;
-use crate::inspect::{Component, HParams, Role, Stack};
+use crate::inspect::{Architecture, AttentionKind, Cache, Component, Layer, Role, Stack};
 use petgraph::graph::NodeIndex;
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ pub(super) fn sorted(gguf: &Gguf) -> Result<Sorted<'_>, ArchError> {
     let mut sorted = Sorted::default();
     for (_, info) in gguf.tensors() {
         let ne = info.ne.map(|n| u64::try_from(n).unwrap_or(0));
-        let weight = Weight { name: &info.name, ne, bytes: info.bytes().unwrap_or(0) };
+        let weight = Weight { name: &info.name, ne, bytes: info.nbytes().unwrap_or(0) };
         let role = Role::of(&info.name);
         match role.layer {
             Some(layer) => sorted.layers.entry((role.stack, layer)).or_default().push((role, weight)),
@@ -38,35 +39,37 @@ fn path(gguf: &Gguf) -> String {
     gguf.first().path().display().to_string()
 }
 
-/// What the metadata says of a layer. That of towers and encoders counts for them as well where it is the only one.
-pub(super) fn counts(hparams: &HParams, stack: Stack, layer: u32) -> Counts {
-    let at = |list: &[u32]| u64::from(list.get(layer as usize).copied().unwrap_or(0));
-    if matches!(stack, Stack::Vision | Stack::Audio | Stack::Projector) {
-        return Counts::default();
-    }
-    let (head_k, head_v) = hparams.heads(layer);
-    let latent = hparams.mla.is_some();
+fn layer_of(architecture: &Architecture, stack: Stack, layer: u32) -> Option<&Layer> {
+    architecture.layers.iter().find(|l| l.stack == stack && l.index == layer)
+}
+
+/// How many heads and experts a layer has, as far as the metadata says.
+pub(super) fn counts(architecture: &Architecture, stack: Stack, layer: u32) -> Counts {
+    let Some(layer) = layer_of(architecture, stack, layer) else { return Counts::default() };
+    let experts = layer.feed_forward.as_ref().and_then(|f| f.experts.as_ref()).map_or(0, |e| u64::from(e.count));
+    let Some(attention) = &layer.attention else { return Counts { experts, ..Counts::default() } };
+    let latent = attention.kind == AttentionKind::Mla;
     Counts {
-        heads: at(&hparams.n_head),
-        kv_heads: if latent { 1 } else { at(&hparams.n_head_kv) },
-        head_k: u64::from(head_k),
-        head_v: u64::from(head_v),
-        experts: u64::from(hparams.n_expert),
+        heads: u64::from(attention.heads),
+        kv_heads: if latent { 1 } else { u64::from(attention.kv_heads) },
+        head_k: u64::from(attention.head_k),
+        head_v: u64::from(attention.head_v),
+        experts,
         latent,
     }
 }
 
 /// The graph of a model.
-pub(super) fn graph(gguf: &Gguf, hparams: &HParams) -> Result<ArchGraph, ArchError> {
+pub(super) fn graph(gguf: &Gguf, architecture: &Architecture) -> Result<ArchGraph, ArchError> {
     let sorted = sorted(gguf)?;
-    check_size(gguf, hparams, &sorted)?;
+    check_size(gguf, architecture, &sorted)?;
     let mut graph = ArchGraph::new(Schema::Standard);
     let ends = Ends::add(&mut graph, &sorted);
     let layers: Vec<LayerNodes> = sorted
         .layers
         .iter()
         .map(|(&(stack, number), tensors)| {
-            let counts = counts(hparams, stack, number);
+            let counts = counts(architecture, stack, number);
             let mut parts = Parts::new();
             for (role, weight) in tensors {
                 parts.entry(layer::place(role, weight, &counts)).or_default().push(*weight);
@@ -75,15 +78,15 @@ pub(super) fn graph(gguf: &Gguf, hparams: &HParams) -> Result<ArchGraph, ArchErr
         })
         .collect();
     let behind = Behind::add(&mut graph, &sorted);
-    link(&mut graph, &layers, hparams, &ends, &behind);
+    link(&mut graph, &layers, architecture, &ends, &behind);
     graph.sum_up();
     Ok(graph)
 }
 
-fn check_size(gguf: &Gguf, hparams: &HParams, sorted: &Sorted<'_>) -> Result<(), ArchError> {
+fn check_size(gguf: &Gguf, architecture: &Architecture, sorted: &Sorted<'_>) -> Result<(), ArchError> {
     let mut nodes = 100_u64;
     for &(stack, layer) in sorted.layers.keys() {
-        let Counts { heads, kv_heads, experts, .. } = counts(hparams, stack, layer);
+        let Counts { heads, kv_heads, experts, .. } = counts(architecture, stack, layer);
         nodes = nodes.saturating_add(20 + heads + kv_heads + experts);
         if nodes > ArchGraph::MAX_NODES {
             let what = format!("{heads} heads, {kv_heads} KV heads and {experts} experts in layer {layer}");
@@ -139,9 +142,7 @@ impl Ends {
         let rope = (NodeKind::Rope, "rope", "rotary position factors");
         let rope = add_node(graph, sorted, rope, false, of(Component::Rope));
         let mut towers = vec![];
-        for (stack, id, label) in
-            [(Stack::Vision, "vision_input", "picture"), (Stack::Audio, "audio_input", "sound")]
-        {
+        for (stack, id, label) in [(Stack::Vision, "vision_input", "picture"), (Stack::Audio, "audio_input", "sound")] {
             let node = add_node(graph, sorted, (NodeKind::Embedding, id, label), false, |role| role.stack == stack);
             towers.extend(node.map(|node| (stack, node)));
         }
@@ -178,7 +179,7 @@ impl Behind {
     }
 }
 
-fn link(graph: &mut ArchGraph, layers: &[LayerNodes], hparams: &HParams, ends: &Ends, behind: &Behind) {
+fn link(graph: &mut ArchGraph, layers: &[LayerNodes], architecture: &Architecture, ends: &Ends, behind: &Behind) {
     use EdgeKind::{FeedsInto, Uses};
     let mut embedded = ends.input;
     for next in [ends.embedding, ends.embedding_norm].into_iter().flatten() {
@@ -188,7 +189,7 @@ fn link(graph: &mut ArchGraph, layers: &[LayerNodes], hparams: &HParams, ends: &
     let of = |stack: Stack| layers.iter().filter(move |l| l.stack == stack);
     let chain = |graph: &mut ArchGraph, stack: Stack, first: NodeIndex, around: Around| {
         let mut stream = first;
-        for nodes in of(stack).filter(|l| stack != Stack::Model || l.layer < hparams.n_layer().max(1)) {
+        for nodes in of(stack).filter(|nodes| !predicts_further(architecture, nodes)) {
             link_layer(graph, nodes, Stream::from(stream), around);
             stream = nodes.node;
         }
@@ -220,7 +221,7 @@ fn link(graph: &mut ArchGraph, layers: &[LayerNodes], hparams: &HParams, ends: &
         last
     };
     // Layers that predict further tokens take the hidden state and the next token's embedding.
-    for nodes in of(Stack::Model).filter(|l| l.layer >= hparams.n_layer().max(1)) {
+    for nodes in of(Stack::Model).filter(|nodes| predicts_further(architecture, nodes)) {
         link_layer(graph, nodes, Stream::from(last), Around::default());
         if embedded != last {
             graph.link(embedded, nodes.node, FeedsInto);
@@ -236,35 +237,29 @@ fn link(graph: &mut ArchGraph, layers: &[LayerNodes], hparams: &HParams, ends: &
         graph.link(last, behind.output, FeedsInto);
     }
     behind.others.iter().for_each(|&other| graph.link(behind.output, other, Uses));
-    share(graph, layers, hparams, ends, behind);
+    share(graph, layers, architecture, ends, behind);
+}
+
+fn predicts_further(architecture: &Architecture, nodes: &LayerNodes) -> bool {
+    layer_of(architecture, nodes.stack, nodes.layer).is_some_and(|layer| layer.next_token)
 }
 
 /// What several parts use: a tied embedding, rotary factors, keys and values of another layer.
-fn share(graph: &mut ArchGraph, layers: &[LayerNodes], hparams: &HParams, ends: &Ends, behind: &Behind) {
-    use super::place::Place;
-    let is_tied = |node: &ArchNode| !node.tensors.iter().any(|t| t.tensor.contains("output"));
-    if let Some(embedding) = ends.embedding
-        && is_tied(&graph.graph[behind.output])
-        && graph.graph[behind.output].tensors.is_empty()
-    {
+fn share(graph: &mut ArchGraph, layers: &[LayerNodes], architecture: &Architecture, ends: &Ends, behind: &Behind) {
+    if let Some(embedding) = ends.embedding.filter(|_| architecture.tied_embeddings) {
         graph.link(behind.output, embedding, EdgeKind::Uses);
     }
     for nodes in layers {
         if let (Some(rope), Some(attention)) = (ends.rope, nodes.at(Place::Attention)) {
             graph.link(attention, rope, EdgeKind::Uses);
         }
-        if nodes.stack != Stack::Model || hparams.has_kv(nodes.layer) || !nodes.kv_heads.is_empty() {
-            continue;
-        }
-        // As llama.cpp has it: the last layer of the same kind that keeps keys and values.
-        let back = if hparams.is_swa.get(nodes.layer as usize) == Some(&true) { 2 } else { 1 };
-        let from = hparams.n_layer_kv_from_start.and_then(|n| n.checked_sub(back));
-        let Some(source) = layers.iter().find(|l| l.stack == Stack::Model && Some(l.layer) == from) else { continue };
-        for (i, &head) in nodes.heads.iter().enumerate() {
-            if let Some(&kv) = source.kv_heads.get(i * source.kv_heads.len() / nodes.heads.len()) {
-                graph.link(kv, head, EdgeKind::FeedsInto);
-                graph.link(head, kv, EdgeKind::Uses);
-            }
-        }
+        let kept_by = layer_of(architecture, nodes.stack, nodes.layer).and_then(|layer| match &layer.attention {
+            Some(attention) => match attention.cache {
+                Cache::Layer(other) => layers.iter().find(|l| l.stack == nodes.stack && l.layer == other),
+                Cache::Own | Cache::None => Some(nodes),
+            },
+            None => Some(nodes),
+        });
+        link_keys(graph, &nodes.heads, kept_by.map_or(&[], |kept_by| &kept_by.kv_heads));
     }
 }

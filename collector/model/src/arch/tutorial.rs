@@ -6,12 +6,12 @@ use super::shares::Weight;
 use super::standard::{counts, sorted};
 use super::{ArchError, ArchGraph, ArchNode, EdgeKind, NodeKind, Schema, TensorShare, layer_id};
 use crate::gguf::Gguf;
-use crate::inspect::{Component, HParams, Role, Stack};
+use crate::inspect::{Architecture, Component, Role, Stack};
 use petgraph::graph::NodeIndex;
 use std::collections::BTreeMap;
 
 /// The graph of a model's language layers.
-pub(super) fn graph(gguf: &Gguf, hparams: &HParams) -> Result<ArchGraph, ArchError> {
+pub(super) fn graph(gguf: &Gguf, architecture: &Architecture) -> Result<ArchGraph, ArchError> {
     let sorted = sorted(gguf)?;
     let mut graph = ArchGraph::new(Schema::Tutorial);
     let new = |kind: NodeKind, id: &str, label: &str| ArchNode::new(id.into(), kind, label.into());
@@ -29,7 +29,7 @@ pub(super) fn graph(gguf: &Gguf, hparams: &HParams) -> Result<ArchGraph, ArchErr
     let mut layers: BTreeMap<(Stack, u32), (ArchNode, Vec<ArchNode>)> = BTreeMap::new();
     let mut nodes = 5_u64;
     for (&(stack, number), tensors) in &sorted.layers {
-        let counts = counts(hparams, stack, number);
+        let counts = counts(architecture, stack, number);
         nodes = nodes.saturating_add(1 + counts.heads);
         if nodes > ArchGraph::MAX_NODES {
             let (path, what) = (gguf.first().path().display().to_string(), format!("{} heads a layer", counts.heads));
