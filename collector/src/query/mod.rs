@@ -19,6 +19,7 @@ pub mod operators;
 pub mod places;
 pub mod range;
 mod reads;
+pub mod roofline;
 pub mod spans;
 pub mod table;
 pub mod timeline;
