@@ -4,6 +4,7 @@
 pub mod access;
 pub mod analytics;
 pub mod analytics_times;
+pub mod architecture;
 pub mod buffers;
 pub mod compare;
 pub mod cost;
@@ -12,6 +13,7 @@ pub mod evaluations;
 mod filter;
 mod find;
 pub mod graph;
+pub mod graph_report;
 pub mod info;
 pub mod leaves;
 pub mod memory;
