@@ -1,5 +1,6 @@
 //! The command line: one file a command, which holds its options, its help and what it does.
 
+mod arch;
 mod daemon;
 mod diff;
 mod dump;
@@ -51,6 +52,8 @@ enum Command {
     Info(info::Args),
     /// Say what a model is and costs, from its GGUF file alone
     Inspect(inspect::Args),
+    /// Show a model's architecture as a graph, with graph analytics, and write it to files
+    Arch(arch::Args),
     /// Print every operator that was executed
     Dump(dump::Args),
     /// Print the inputs, caches and weights, and who uses them
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Daemon(args) => daemon::run(args),
         Command::Info(args) => info::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Arch(args) => arch::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),

@@ -2,6 +2,7 @@
 //! Polars and DuckDB, a picture for Graphviz. `docs/export.md` documents the columns and tracks. All but the picture are
 //! written as the trace is read, so that memory does not grow with it.
 
+pub mod arch;
 mod chrome;
 mod csv;
 pub mod graph;

@@ -4,7 +4,6 @@
 use super::graph_report::{Named, ReportNode};
 use super::weights::WeightCost;
 use ggscope_model::arch::{ArchGraph, ArchNode, EdgeKind, NodeKind, Schema};
-use ggscope_model::inspect::Stack;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -93,7 +92,8 @@ fn measured_node(node: &ArchNode, of: &HashMap<&str, &WeightCost>) -> Option<Mea
             weight.experts.iter().find(|e| u32::try_from(e.id) == Ok(i)).map(|e| (e.accesses, e.read_bytes))
         });
         let is_expert_of_many = node.kind == NodeKind::Expert && !weight.experts.is_empty();
-        let (accesses, read_bytes) = if is_expert_of_many { expert.unwrap_or((0, 0)) } else { (weight.accesses, weight.read_bytes) };
+        let (accesses, read_bytes) =
+            if is_expert_of_many { expert.unwrap_or((0, 0)) } else { (weight.accesses, weight.read_bytes) };
         sum.accesses = sum.accesses.saturating_add(accesses);
         sum.read_bytes = sum.read_bytes.saturating_add(read_bytes);
         sum.last_token = sum.last_token.max(weight.last_token);
@@ -161,7 +161,7 @@ pub fn named(graph: &ArchGraph, kinds: &[EdgeKind], weight: EdgeWeight, run: Opt
     let values: Vec<f64> = graph.nodes().enumerate().map(value).collect();
     let nodes = graph.nodes().map(|node| ReportNode {
         id: node.id.clone(),
-        label: full_label(node),
+        label: node.full_label(),
         kind: node.kind.name().to_owned(),
         layer: node.layer,
     });
@@ -173,23 +173,5 @@ pub fn named(graph: &ArchGraph, kinds: &[EdgeKind], weight: EdgeWeight, run: Opt
         weight: weight.name(),
         lengths: weight == EdgeWeight::Time,
         ends,
-    }
-}
-
-/// The name of a node where its layer is not shown beside it: `layer 5, head 3`.
-pub fn full_label(node: &ArchNode) -> String {
-    match node.layer.filter(|_| node.kind != NodeKind::Layer) {
-        None => node.label.clone(),
-        Some(layer) => {
-            let stack = match node.stack {
-                Stack::Model => "",
-                Stack::Encoder => "encoder ",
-                Stack::Decoder => "decoder ",
-                Stack::Vision => "vision ",
-                Stack::Audio => "audio ",
-                Stack::Projector => "projector ",
-            };
-            format!("{stack}layer {layer}, {}", node.label)
-        }
     }
 }

@@ -128,7 +128,8 @@ pub fn report(named: Named, k: usize) -> Result<GraphReport, Error> {
     let lengths = if named.lengths { Weights::Use } else { Weights::Ignore };
     let mut took_ms = vec![];
 
-    let options = PageRank { tolerance: TOLERANCE / n.max(1) as f64, max_iterations: MAX_ITERATIONS, ..PageRank::default() };
+    let options =
+        PageRank { tolerance: TOLERANCE / n.max(1) as f64, max_iterations: MAX_ITERATIONS, ..PageRank::default() };
     let ranks = timed(&mut took_ms, "pagerank", || pagerank(&directed, &options))?;
     let is_large = (n as u64).saturating_mul(directed.edges() as u64) > EXACT_VISITS;
     let sources = if is_large { Sources::Sample { count: SAMPLED, seed: 0 } } else { Sources::All };
@@ -136,13 +137,12 @@ pub fn report(named: Named, k: usize) -> Result<GraphReport, Error> {
     let centrality = timed(&mut took_ms, "betweenness", || betweenness(&directed, &options))?;
     let communities = timed(&mut took_ms, "communities", || leiden(&undirected, &Leiden::default()))?;
     let core = timed(&mut took_ms, "k-core", || core_numbers(&undirected));
-    let (weak, strong) = timed(&mut took_ms, "components", || {
-        (weak_components(&directed), strong_components(&directed))
-    });
+    let (weak, strong) =
+        timed(&mut took_ms, "components", || (weak_components(&directed), strong_components(&directed)));
     let way = match named.ends {
-        Some((from, to)) => timed(&mut took_ms, "shortest path", || {
-            shortest_path(&directed, NodeId(from), NodeId(to), lengths)
-        })?,
+        Some((from, to)) => {
+            timed(&mut took_ms, "shortest path", || shortest_path(&directed, NodeId(from), NodeId(to), lengths))?
+        }
         None => None,
     };
     let degrees = degrees(&directed, Weights::Ignore);

@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::shares::Weight;
-use super::{ArchGraph, ArchNode, EdgeKind, NodeKind, layer_id};
+use super::{ArchGraph, ArchNode, EdgeKind, NodeKind, layer_id, stack_words};
 use crate::inspect::{Kind, Role, Stack};
 use petgraph::graph::NodeIndex;
 use std::collections::BTreeMap;
@@ -72,14 +72,7 @@ pub(super) fn add(graph: &mut ArchGraph, stack: Stack, layer: u32, counts: &Coun
     let new = |kind: NodeKind, name: &str, label: String| {
         ArchNode::new(format!("{id}_{name}"), kind, label).in_layer(stack, layer)
     };
-    let label = match stack {
-        Stack::Model => format!("layer {layer}"),
-        Stack::Encoder => format!("encoder layer {layer}"),
-        Stack::Decoder => format!("decoder layer {layer}"),
-        Stack::Vision => format!("vision layer {layer}"),
-        Stack::Audio => format!("audio layer {layer}"),
-        Stack::Projector => format!("projector layer {layer}"),
-    };
+    let label = format!("{}layer {layer}", stack_words(stack));
     let mut own = ArchNode::new(id.clone(), NodeKind::Layer, label).in_layer(stack, layer);
     take_whole(&mut own, parts.get(&Place::Layer));
     let node = graph.push(own);

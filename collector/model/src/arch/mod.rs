@@ -342,6 +342,14 @@ impl ArchGraph {
 }
 
 impl ArchNode {
+    /// Its name where its layer is not shown beside it: `layer 5, head 3`.
+    pub fn full_label(&self) -> String {
+        match self.layer.filter(|_| self.kind != NodeKind::Layer) {
+            None => self.label.clone(),
+            Some(layer) => format!("{}layer {layer}, {}", stack_words(self.stack), self.label),
+        }
+    }
+
     fn new(id: String, kind: NodeKind, label: String) -> ArchNode {
         let (stack, layer, index) = (Stack::Model, None, None);
         ArchNode { id, kind, label, stack, layer, index, parameters: 0, bytes: 0, tensors: vec![] }
@@ -358,14 +366,12 @@ impl ArchNode {
     }
 }
 
+/// What says which stack a layer belongs to; nothing of the model itself.
+fn stack_words(stack: Stack) -> String {
+    if stack == Stack::Model { String::new() } else { format!("{} ", stack.name()) }
+}
+
 /// Id of a layer's node.
 pub fn layer_id(stack: Stack, layer: u32) -> String {
-    match stack {
-        Stack::Model => format!("layer_{layer}"),
-        Stack::Encoder => format!("encoder_layer_{layer}"),
-        Stack::Decoder => format!("decoder_layer_{layer}"),
-        Stack::Vision => format!("vision_layer_{layer}"),
-        Stack::Audio => format!("audio_layer_{layer}"),
-        Stack::Projector => format!("projector_layer_{layer}"),
-    }
+    format!("{}layer_{layer}", stack_words(stack).replace(' ', "_"))
 }

@@ -102,6 +102,20 @@ pub enum Stack {
     Projector,
 }
 
+impl Stack {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stack::Model => "model",
+            Stack::Encoder => "encoder",
+            Stack::Decoder => "decoder",
+            Stack::Vision => "vision",
+            Stack::Audio => "audio",
+            Stack::Projector => "projector",
+        }
+    }
+}
+
 /// What a tensor of a part holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
