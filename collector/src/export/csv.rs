@@ -172,7 +172,20 @@ mod tests {
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
             let sources = operator["src"].as_array().unwrap();
-            for same in ["eval", "seq", "graph", "token", "token_text", "node", "op", "name", "layer", "t_ns", "dur_ns", "fused_into"] {
+            for same in [
+                "eval",
+                "seq",
+                "graph",
+                "token",
+                "token_text",
+                "node",
+                "op",
+                "name",
+                "layer",
+                "t_ns",
+                "dur_ns",
+                "fused_into",
+            ] {
                 let expected = operator.get(same).filter(|v| !v.is_null()).map(|v| match v.as_str() {
                     Some(text) => text.to_owned(),
                     None => v.to_string(),

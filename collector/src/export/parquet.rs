@@ -265,7 +265,9 @@ mod tests {
         let (rows, all) = (read(&trace, None), dumped(&trace, &Filter::default()));
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
-            for same in ["eval", "seq", "graph", "token", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns", "device"] {
+            for same in
+                ["eval", "seq", "graph", "token", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns", "device"]
+            {
                 assert_eq!(row[same], operator[same], "{same} of {operator}");
             }
             let sources = operator["src"].as_array().unwrap();

@@ -56,7 +56,7 @@ pub(super) async fn costs(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let graph = known(&session, &graph)?;
-        let (trace, table) = session.now();
+        let (trace, table) = session.now()?;
         Ok(cost::node_costs(&trace, &table, graph, &filter))
     })
     .await
@@ -68,7 +68,7 @@ pub(super) async fn costs(
     responses((status = 200, body = Vec<PlaceSummary>), (status = 404, body = Problem)))]
 pub(super) async fn places(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(places::places(&trace, &table))
     })
     .await
@@ -94,7 +94,7 @@ pub(super) async fn ops(
 ) -> Result<Response, Problem> {
     let filter = Filter { phase: word("phase", p.phase.as_deref(), &PHASES)?, ..which.filter()? };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics::ops(&trace, &table, &filter))
     })
     .await
@@ -112,7 +112,7 @@ pub(super) async fn layers(
 ) -> Result<Response, Problem> {
     let filter = which.filter()?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics::layers(&trace, &table, &filter))
     })
     .await
@@ -129,7 +129,7 @@ pub(super) async fn layer_tokens(
 ) -> Result<Response, Problem> {
     let (filter, bins) = (which.filter()?, p.bins()?);
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics_times::layer_tokens(&trace, &table, &filter, bins))
     })
     .await
@@ -170,7 +170,7 @@ pub(super) async fn histogram(
         ..which.filter()?
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics_times::histogram(&trace, &table, &filter, bins))
     })
     .await
@@ -195,7 +195,7 @@ pub(super) async fn access(
 ) -> Result<Response, Problem> {
     let eval: Option<u64> = parse("eval", p.eval.as_deref(), "give the number of an evaluation")?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let eval = eval.or_else(|| table.header(0).map(|h| h.eval)).unwrap_or(0);
         access::access(&trace, &table, eval).ok_or_else(|| {
             let help = format!("/api/v1/sessions/{id}/evaluations lists those that there are");

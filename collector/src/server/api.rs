@@ -3,7 +3,8 @@
 
 use super::access::{Access, guard};
 use super::problem::Problem;
-use super::session::{SessionSummary, Sessions};
+use super::session::{Session, SessionSummary};
+use super::sessions::Sessions;
 use super::{analytics, compare, download, graphs, live, metrics, page, residency, tables, timeline};
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -165,5 +166,12 @@ async fn list_sessions(State(app): State<Arc<App>>) -> Result<Response, Problem>
     params(("id" = String, Path, description = "The session")),
     responses((status = 200, body = Info), (status = 404, body = Problem)))]
 async fn session_info(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    answer(app, move |sessions| Ok(info(&sessions.get(&id)?.trace()))).await
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        // Before the trace, as in the list of sessions.
+        let state = session.state();
+        let trace = session.trace()?;
+        Ok(Info { ending: Session::ending(state, &trace), ..info(&trace) })
+    })
+    .await
 }

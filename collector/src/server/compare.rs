@@ -44,7 +44,7 @@ pub(super) async fn sessions(
     answer(app, move |sessions| {
         let of = |field: &str, id: &str| {
             let unknown = |problem: Problem| Problem { field: Some(field.into()), ..problem };
-            sessions.get(id).map(|session| session.trace()).map_err(unknown)
+            sessions.get(id).and_then(|session| session.trace()).map_err(unknown)
         };
         let (a, b) = (of("a", &a)?, of("b", &b)?);
         Ok(compare(&a, &b, by, phase))

@@ -100,7 +100,7 @@ fn produce(
     client: Client,
     whole: &AtomicBool,
 ) {
-    let session = app.sessions.get(id).map(|session| (session.name.clone(), session.trace()));
+    let session = app.sessions.get(id).and_then(|session| Ok((session.name.clone(), session.trace()?)));
     let prepared = session
         .as_ref()
         .map_err(Problem::clone)

@@ -31,7 +31,7 @@ pub(super) async fn graphs(
     let (offset, limit) = page.page(MAX_LIMIT)?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
-        let (trace, table) = session.now();
+        let (trace, table) = session.now()?;
         let evaluated = evaluated(&table);
         let summary = |graph: GraphId| {
             let evaluated = evaluated.get(&graph).copied().unwrap_or_default();
@@ -87,12 +87,13 @@ pub(super) async fn graph(
 }
 
 fn open(session: &Session, graph: &str) -> Result<GraphQuery, Problem> {
-    Ok(GraphQuery::open(&session.trace(), known(session, graph)?)?)
+    Ok(GraphQuery::open(&*session.trace()?, known(session, graph)?)?)
 }
 
 /// The graph with the number `graph`.
 pub(super) fn known(session: &Session, graph: &str) -> Result<GraphId, Problem> {
-    let known = graph.parse().ok().map(GraphId).filter(|&id| session.trace().graphs().any(|g| g == id));
+    let trace = session.trace()?;
+    let known = graph.parse().ok().map(GraphId).filter(|&id| trace.graphs().any(|g| g == id));
     known.ok_or_else(|| {
         let help = format!("/api/v1/sessions/{}/graphs lists those that there are", session.id);
         Problem::missing("graph", format!("session {} has no graph {graph}", session.id), help)

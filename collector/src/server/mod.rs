@@ -15,18 +15,22 @@ mod params;
 mod problem;
 mod residency;
 mod session;
+mod sessions;
 mod tables;
 mod timeline;
 
-pub use session::Sessions;
+pub use sessions::Sessions;
 
 use access::Access;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Threads for what can take long: queries, and looking for what is new.
 const MAX_BLOCKING: usize = 16;
+/// How often it is looked whether something in memory is not needed any more.
+const MAKE_ROOM_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -100,14 +104,26 @@ impl Server {
             .enable_all()
             .build()
             .map_err(ServeError::Run)?;
-        let router = api::router(sessions.into(), Access::new(self.address, self.token, self.names));
+        let sessions = sessions.into();
+        let router = api::router(sessions.clone(), Access::new(self.address, self.token, self.names));
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Run)?
         };
+        runtime.spawn(make_room_now_and_then(sessions));
         // It ends with the runtime, and with nothing else: a connection that cannot be accepted is tried again.
         runtime.spawn(async { axum::serve(listener, router).await });
         Ok(Serving(Some(runtime)))
+    }
+}
+
+/// Lets go of what nobody asks for, as long as somebody serves it.
+async fn make_room_now_and_then(sessions: Arc<Sessions>) {
+    loop {
+        tokio::time::sleep(MAKE_ROOM_EVERY).await;
+        let sessions = sessions.clone();
+        // It can wait for a query.
+        let _ = tokio::task::spawn_blocking(move || sessions.make_room()).await;
     }
 }
 

@@ -4,7 +4,8 @@
 use super::api::{App, answer};
 use super::params::Params;
 use super::problem::Problem;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 use axum::extract::{Path as At, State};
 use axum::response::Response;
 use ggscope_model::gguf::{is_gguf, open_regular};
@@ -96,7 +97,7 @@ fn file_of(sessions: &Sessions, session: &Session, place: &str) -> Result<PathBu
             "name the model with `ggscope open --model FILE` to see which of its pages are in memory",
         );
     }
-    let trace = session.trace();
+    let trace = session.trace()?;
     let of_graph = |id| trace.graph(id).is_ok_and(|g| g.graph.files.iter().any(|file| file.path == place));
     let is_used = trace.models().iter().any(|m| m.path == place) || trace.graphs().take(MAX_GRAPHS).any(of_graph);
     if is_used && is_gguf(path) {

@@ -46,7 +46,7 @@ pub(super) async fn evaluations(
         limit,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let (items, total) = evaluations::evaluations(&trace, &table, &wanted);
         Ok(Page::new(total, offset, items))
     })
@@ -112,7 +112,7 @@ pub(super) async fn operators(
     let sort = sort.unwrap_or(Sort { by: Column::File, descending: false });
     let filter = p.filter(&which)?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let page = operators::Page { offset, limit, sort };
         let mut items: Vec<(usize, Box<RawValue>)> = vec![];
         let total = operators::operators(&trace, &table, &filter, &page, |place, operator| {
@@ -136,7 +136,7 @@ pub(super) async fn leaves(
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_LIMIT)?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let leaves = leaves_of(&trace, &table);
         let total = leaves.len() as u64;
         Ok(Page::new(total, offset, leaves.into_iter().skip(offset).take(limit).collect()))
@@ -178,7 +178,7 @@ pub(super) async fn memory(
         tensor: p.tensor,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let regions = memory::memory(&trace, &table, &wanted);
         let total = regions.len() as u64;
         Ok(Page::new(total, offset, regions.into_iter().skip(offset).take(limit).collect()))

@@ -37,7 +37,7 @@ pub(super) async fn timeline(
     Params(p, ..): Params<FromParams>,
 ) -> Result<Response, Problem> {
     let from = parse("from", p.from.as_deref(), "give the ordinal of an evaluation")?.unwrap_or(0);
-    let columns = beside(app, move |sessions| Ok(timeline::timeline(&sessions.get(&id)?.now().1, from)));
+    let columns = beside(app, move |sessions| Ok(timeline::timeline(&sessions.get(&id)?.now()?.1, from)));
     bounded("application/octet-stream", columns.await?)
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn spans(
     Path((id, eval)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let found = eval.parse().ok().and_then(|eval| spans::spans(&trace, &table, eval));
         found.ok_or_else(|| {
             let help = format!("/api/v1/sessions/{id}/evaluations lists those that there are");

@@ -165,6 +165,11 @@ impl Table {
         self.next = at.saturating_add(1);
     }
 
+    /// Bytes of what it keeps of every evaluation.
+    pub fn header_bytes(&self) -> usize {
+        self.len * size_of::<Header>()
+    }
+
     /// Evaluations.
     pub fn len(&self) -> usize {
         self.len
