@@ -363,8 +363,10 @@ fn sessions_that_have_ended_take_no_memory_until_somebody_asks_for_them() {
     // Some, while it is looked for others that can go.
     until("them to be let go", || mapped(dir) <= 4);
     // Nobody misses them: the list, sums, and all that was in memory are as before.
-    let told = viewer.next_of("sessions");
-    assert_eq!(told.as_array().map(Vec::len), Some(SESSIONS));
+    until("the viewer to know", || {
+        let told = viewer.next_of("sessions");
+        told.as_array().is_some_and(|told| told.len() == SESSIONS && told.iter().all(|s| s["state"] == "ended"))
+    });
     let before = list();
     for n in (0..SESSIONS).rev() {
         let session = format!("/api/v1/sessions/{n}");

@@ -47,7 +47,8 @@ impl Trace {
         self.for_each_numbered_evaluation(select, durations, |_, row| f(row));
     }
 
-    /// The same, and what number each has, counted from 0 in the order of the file; those that are damaged count.
+    /// The same, and what number each has, counted from 0 in the order of the file without those that are damaged, as far
+    /// as these were read.
     pub fn for_each_numbered_evaluation(
         &self,
         select: &Select,
@@ -56,15 +57,18 @@ impl Trace {
     ) {
         let mut first = 0_u64;
         for (i, entry) in self.contents.chunks.iter().enumerate().filter(|(_, e)| e.kind == ChunkKind::Evaluations) {
-            let end = first.saturating_add(entry.items);
-            if select.takes_chunk(entry) {
-                for (number, row) in (first..end).zip(self.rows_of(i, durations)).filter(|(_, row)| select.takes(row)) {
-                    if f(number, row).is_break() {
-                        return;
-                    }
+            if !select.takes_chunk(entry) {
+                first = first.saturating_add(entry.items);
+                continue;
+            }
+            let rows = self.rows_of(i, durations);
+            let next = first + rows.len() as u64;
+            for (number, row) in (first..).zip(rows).filter(|(_, row)| select.takes(row)) {
+                if f(number, row).is_break() {
+                    return;
                 }
             }
-            first = end;
+            first = next;
         }
         let pending = (first..).zip(self.contents.pending.rows.iter());
         for (number, row) in pending.filter(|(_, row)| select.takes(row)) {

@@ -45,7 +45,11 @@ describe('the session', () => {
     expect(problems(info({}), false)).toEqual([]);
     expect(problems(info({ complete: false }), true)).toEqual([]);
     expect(problems(info({ complete: false }), false)[0].what).toContain('cut');
-    const killed = { how: 'killed', unexpected: true, text: 'llama-server was killed by SIGKILL; it had computed nothing' };
+    const killed = {
+      how: 'killed',
+      unexpected: true,
+      text: 'llama-server was killed by SIGKILL; it had computed nothing',
+    };
     expect(problems(info({ ending: killed as Info['ending'] }), false)[0].what).toBe(`${killed.text}.`);
     expect(problems(info({ ending: { how: 'exited', code: 0, unexpected: false, text: '' } }), false)).toEqual([]);
     const lost = problems(info({ dropped: { records: 1200, bytes: 9 }, warnings: ['w'] }), false);
