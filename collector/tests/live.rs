@@ -387,8 +387,8 @@ fn sessions_that_have_ended_take_no_memory_until_somebody_asks_for_them() {
     }
     assert!(mapped(dir) <= 4, "{} after all sums were asked for", mapped(dir));
     // A file that is gone is said to be.
-    std::fs::remove_file(dir.join(before[0]["name"].as_str().unwrap())).unwrap();
-    let (status, problem) = get(live.address, "/api/v1/sessions/0/leaves");
+    std::fs::remove_file(dir.join(before[20]["name"].as_str().unwrap())).unwrap();
+    let (status, problem) = get(live.address, "/api/v1/sessions/20/leaves");
     assert_eq!((status, &problem["field"]), (404, &json!("id")), "{problem}");
     assert!(problem["error"].as_str().unwrap().contains("is not what was recorded any more"), "{problem}");
     assert_eq!(list(), before, "what it was is still known");
