@@ -1,8 +1,9 @@
 //! Sums and distributions: what the charts of a session are drawn from.
 
 use super::api::{App, answer};
+use super::document;
 use super::graphs::known;
-use super::params::{PHASES, Params, Which, glob, numbers, parse, word};
+use super::params::{PHASES, Params, Path, Which, glob, numbers, parse, word};
 use super::problem::Problem;
 use crate::query::access::{self, Access};
 use crate::query::analytics::{self, LayerCost, OpCost};
@@ -10,7 +11,7 @@ use crate::query::analytics_times::{self, Histogram, LayerTokens};
 use crate::query::cost::{self, NodeCosts};
 use crate::query::dump::Filter;
 use crate::query::places::{self, PlaceSummary};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ const MAX_BINS: usize = 500;
 #[into_params(parameter_in = Query)]
 pub(super) struct BinParams {
     /// Bins at most: 1 to 500, 100 if not given
+    #[param(schema_with = document::bins)]
     bins: Option<String>,
 }
 
@@ -79,6 +81,7 @@ pub(super) async fn places(State(app): State<Arc<App>>, Path(id): Path<String>) 
 #[into_params(parameter_in = Query)]
 pub(super) struct PhaseParams {
     /// `prompt` or `generate`
+    #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
 
@@ -142,12 +145,15 @@ pub(super) struct HistogramParams {
     /// Operators of this kind: a glob, upper and lower case are the same
     op: Option<String>,
     /// Nodes of these layers
+    #[param(schema_with = document::numbers)]
     layer: Option<String>,
     /// Nodes of this name: a glob
     name: Option<String>,
     /// Number of the node within its graph
+    #[param(schema_with = document::number)]
     node: Option<String>,
     /// `prompt` or `generate`
+    #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
 
@@ -181,6 +187,7 @@ pub(super) async fn histogram(
 #[into_params(parameter_in = Query)]
 pub(super) struct AccessParams {
     /// Number of the evaluation; the first if not given
+    #[param(schema_with = document::number)]
     eval: Option<String>,
 }
 

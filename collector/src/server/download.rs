@@ -2,11 +2,12 @@
 //! which the answer is sent. A client that goes away or takes nothing for a while ends the thread with its next write.
 
 use super::api::App;
-use super::params::{Params, numbers, parse};
+use super::document;
+use super::params::{Params, Path, numbers, parse};
 use super::problem::Problem;
 use crate::export::{Export, ExportError, Format, Part, Wanted};
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -37,11 +38,13 @@ const PIECE: usize = 256 << 10;
 #[into_params(parameter_in = Query)]
 pub(super) struct ExportParams {
     /// `perfetto`, `chrome`, `csv`, `json`, `parquet` or `dot`
-    #[param(required = true)]
+    #[param(required = true, schema_with = document::format)]
     format: Option<String>,
     /// Evaluations of these tokens, counted from 0 through the session: `7`, `7..9`, `7..`; not for dot
+    #[param(schema_with = document::numbers)]
     tokens: Option<String>,
     /// Operators of these layers; for dot one layer with what touches it
+    #[param(schema_with = document::numbers)]
     layer: Option<String>,
 }
 

@@ -1,11 +1,12 @@
 //! Graphs of a session: the list, one graph, one layer of it.
 
 use super::api::{App, Page, answer};
-use super::params::{MAX_LIMIT, PageParams, Params, parse};
+use super::document;
+use super::params::{MAX_LIMIT, PageParams, Params, Path, parse};
 use super::problem::Problem;
 use super::session::Session;
 use crate::query::graph::{GraphPart, GraphQuery, GraphSummary, evaluated};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use ggscope_format::GraphId;
@@ -49,6 +50,7 @@ pub(super) async fn graphs(
 pub(super) struct GraphParams {
     /// The layer's own nodes and leaves, the shared leaves that it uses, its direct inputs and outputs elsewhere, and
     /// all edges among these
+    #[param(schema_with = document::number)]
     layer: Option<String>,
 }
 

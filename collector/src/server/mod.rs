@@ -6,6 +6,7 @@ mod access;
 mod analytics;
 mod api;
 mod compare;
+mod document;
 mod download;
 mod graphs;
 mod live;

@@ -2,11 +2,11 @@
 //! than a model that is in use here or that the user has named.
 
 use super::api::{App, answer};
-use super::params::Params;
+use super::params::{Params, Path as At};
 use super::problem::Problem;
 use super::session::Session;
 use super::sessions::Sessions;
-use axum::extract::{Path as At, State};
+use axum::extract::State;
 use axum::response::Response;
 use ggscope_model::gguf::{is_gguf, open_regular};
 use memmap2::Mmap;
@@ -32,6 +32,7 @@ const MAX_GRAPHS: usize = 16;
 #[into_params(parameter_in = Query)]
 pub(super) struct ResidencyParams {
     /// Path of the GGUF file, as `place` of a region of memory has it
+    #[param(required = true)]
     place: Option<String>,
 }
 

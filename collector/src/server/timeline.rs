@@ -1,11 +1,12 @@
 //! What a timeline is drawn from: all evaluations in one piece, and the operators of one of them.
 
 use super::api::{App, answer, beside, bounded};
-use super::params::{Params, parse};
+use super::document;
+use super::params::{Params, Path, parse};
 use super::problem::Problem;
 use crate::query::spans::{self, Spans};
 use crate::query::timeline;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use utoipa::IntoParams;
 #[into_params(parameter_in = Query)]
 pub(super) struct FromParams {
     /// Ordinal of the first evaluation in the order of arrival, 0 if not given
+    #[param(schema_with = document::number)]
     from: Option<String>,
 }
 
