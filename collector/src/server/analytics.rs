@@ -187,7 +187,7 @@ pub(super) async fn histogram(
 #[into_params(parameter_in = Query)]
 pub(super) struct AccessParams {
     /// Number of the evaluation; the first if not given
-    #[param(schema_with = document::number)]
+    #[param(schema_with = document::ordinal)]
     eval: Option<String>,
 }
 

@@ -43,9 +43,14 @@ pub(super) fn numbers() -> Object {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
 }
 
-/// A number that something has, or a number of things.
+/// The number of a node or a layer.
 pub(super) fn number() -> Object {
     between(0, u32::MAX.into())
+}
+
+/// How many come before, or where among many.
+pub(super) fn ordinal() -> Object {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0.0)).build()
 }
 
 /// Items of a page.

@@ -52,7 +52,9 @@ pub(super) struct ExportParams {
 #[utoipa::path(get, path = "/sessions/{id}/export",
     params(("id" = String, Path, description = "The session"), ExportParams),
     responses(
-        (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "The file", content(
+            (Vec<u8> = "application/octet-stream"), (Vec<u8> = "application/vnd.apache.parquet"),
+            (String = "application/json"), (String = "text/csv"), (String = "text/vnd.graphviz"))),
         (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn export(
     State(app): State<Arc<App>>,

@@ -84,7 +84,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 #[into_params(parameter_in = Query)]
 pub(super) struct PageParams {
     /// Items before the page, 0 if not given
-    #[param(schema_with = document::number)]
+    #[param(schema_with = document::ordinal)]
     offset: Option<String>,
     /// Items in the page at most: 1 to 1000, 100 if not given; of memory up to 10000
     #[param(schema_with = document::limit)]

@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 #[into_params(parameter_in = Query)]
 pub(super) struct FromParams {
     /// Ordinal of the first evaluation in the order of arrival, 0 if not given
-    #[param(schema_with = document::number)]
+    #[param(schema_with = document::ordinal)]
     from: Option<String>,
 }
 
