@@ -6,9 +6,11 @@ use super::create::create_file;
 use super::growing::{Display, Growing, Now};
 use super::index::{Index, IndexEntry, Totals};
 use super::known_graphs::KnownGraphs;
+use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
+    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
+    graph_columns,
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::Plans;
@@ -71,6 +73,7 @@ pub struct TraceWriter {
     pending_since: Option<Instant>,
     recording: Arc<Recording>,
     models: Vec<Model>,
+    ending: Option<Ending>,
     display: Display,
 }
 
@@ -88,6 +91,7 @@ impl TraceWriter {
     /// When the file exists or cannot be written.
     pub fn create(path: &Path, force: bool, recording: &Recording) -> Result<TraceWriter> {
         let file = create_file(path, force)?;
+        lock::writes(&file);
         let mut writer = TraceWriter {
             path: path.to_owned(),
             file,
@@ -113,6 +117,7 @@ impl TraceWriter {
             pending_since: None,
             recording: Arc::new(recording.clone()),
             models: vec![],
+            ending: None,
             display: Display::default(),
         };
         writer.put(&chunk::file_header())?;
@@ -324,6 +329,23 @@ impl TraceWriter {
         self.pending();
     }
 
+    /// Writes all that waits, and how the recording ended.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn ended(&mut self, ending: Ending) -> Result<()> {
+        // In a chunk of its own: whoever knows no such remark loses no other.
+        self.flush()?;
+        self.ending = Some(ending);
+        self.remarks.push(Remark::Ended(ending));
+        self.flush_remarks()
+    }
+
+    /// Whether somebody else follows the file.
+    pub fn is_followed(&self) -> bool {
+        lock::is_followed(&self.file)
+    }
+
     /// Since when something waits to be written.
     pub fn pending_since(&self) -> Option<Instant> {
         self.pending_since
@@ -386,6 +408,7 @@ impl TraceWriter {
             totals: &self.index.totals,
             operators: &|| self.operators.totals(),
             models: &self.models,
+            ending: self.ending,
             chunks: &self.index.chunks,
             rows: &self.rows,
             texts: &self.texts,
@@ -472,6 +495,7 @@ impl TraceWriter {
         if let Err(source) = self.file.write_all(bytes) {
             self.failed_at = Some(self.offset);
             self.display = Display::default();
+            lock::writes_no_more(&self.file);
             // What was written of the chunk is of no use; a file that cannot be shortened opens all the same.
             let _ = self.file.set_len(self.offset);
             return Err(TraceError::Write { path: self.path.clone(), offset: self.offset, source });
