@@ -64,7 +64,7 @@ enum Command {
     Export(export::Args),
     /// Compare what a token costs in two traces
     Diff(diff::Args),
-    /// Show traces in a browser, and answer questions about them over HTTP
+    /// Show traces and models in a browser, and answer questions about them over HTTP
     Open(open::Args),
 }
 

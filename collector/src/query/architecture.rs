@@ -134,7 +134,7 @@ impl FromStr for EdgeWeight {
 }
 
 impl EdgeWeight {
-    fn name(self) -> Option<&'static str> {
+    pub(super) fn name(self) -> Option<&'static str> {
         match self {
             EdgeWeight::None => None,
             EdgeWeight::Parameters => Some("parameters"),

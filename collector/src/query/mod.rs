@@ -14,6 +14,7 @@ pub mod evaluations;
 mod filter;
 mod find;
 pub mod graph;
+pub mod graph_named;
 pub mod graph_report;
 pub mod info;
 pub mod leaves;

@@ -1,16 +1,18 @@
 //! The server: what is in traces, over HTTP. It translates questions to those of [`crate::query`] and answers in JSON;
 //! the OpenAPI document at `/api/v1/openapi.json` is generated from the same code. It changes nothing and reaches no
-//! file but the traces that it was given and, to see which of their pages are in memory, the models that they name.
+//! file but the traces and models that it was given, and the models of programs that are recorded here.
 
 mod access;
 mod analytics;
 mod api;
+mod architecture;
 mod compare;
 mod document;
 mod download;
 mod graphs;
 mod live;
 mod metrics;
+mod models;
 mod page;
 mod params;
 mod problem;
