@@ -72,10 +72,10 @@ fmt: $(ui)/node_modules/.package-lock.json ## format the code
 	$(CARGO) fmt --all
 	cd $(ui) && npm run --silent format
 
-clean: ## remove what was built here (not the cache of llama.cpp)
+clean: ## remove what was built here (not the cache)
 	$(CARGO) clean
 	rm -rf $(ui)/dist $(ui)/node_modules
-	rm -f vendor/llama.cpp vendor/build vendor/build-dl vendor/build-static vendor/models vendor/node
+	rm -f vendor/llama.cpp vendor/build vendor/build-dl vendor/build-static vendor/models vendor/node vendor/python
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
