@@ -3,5 +3,6 @@
 pub mod ggml;
 pub mod gguf;
 pub mod inspect;
+pub mod quant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
