@@ -79,7 +79,7 @@ impl Parts {
         let runs = [(&b.qs[..32], 5), (&b.qs[32..], 5), (&b.qh[..], 4)];
         let digits = runs.iter().flat_map(|&(bytes, n)| {
             POW3[..n].iter().flat_map(move |&power| {
-                bytes.iter().map(move |byte| (u16::from(byte.wrapping_mul(power)) * 3 >> 8) as i8 - 1)
+                bytes.iter().map(move |byte| ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as i8 - 1)
             })
         });
         self.quants.iter_mut().zip(digits).for_each(|(q, digit)| *q = digit);
