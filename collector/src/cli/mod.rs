@@ -6,6 +6,7 @@ mod dump;
 mod export;
 mod graph;
 mod info;
+mod inspect;
 mod leaves;
 mod open;
 mod options;
@@ -48,6 +49,8 @@ enum Command {
     Daemon(daemon::Args),
     /// Say what a trace is of
     Info(info::Args),
+    /// Say what a model is and costs, from its GGUF file alone
+    Inspect(inspect::Args),
     /// Print every operator that was executed
     Dump(dump::Args),
     /// Print the inputs, caches and weights, and who uses them
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Daemon(args) => daemon::run(args),
         Command::Info(args) => info::run(args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),

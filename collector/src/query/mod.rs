@@ -20,6 +20,7 @@ pub mod operators;
 pub mod places;
 pub mod range;
 mod reads;
+pub mod roofline;
 pub mod spans;
 pub mod table;
 pub mod timeline;

@@ -39,6 +39,11 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Name of the type of a value that is no array and no string.
+    pub fn scalar_name(&self) -> &'static str {
+        Scalar::from_gguf(self.kind).map_or("string", Scalar::name)
+    }
+
     /// The value in a few words; of an array, what is in it.
     pub fn brief(&self) -> String {
         match &self.value {

@@ -145,6 +145,34 @@ impl GgufFile {
         }
     }
 
+    /// The elements of an array of numbers of 32 bits of the metadata; none if it is something else.
+    pub(crate) fn words(&self, key: &str) -> impl Iterator<Item = u32> {
+        let bytes = match self.header.get(key) {
+            Some(&Value::Scalars { kind, at, count }) if kind.bytes() == 4 => &self.map[at..at + 4 * count as usize],
+            _ => &[],
+        };
+        bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
+    }
+
+    /// The first strings of an array of the metadata, `most` of them.
+    pub(crate) fn first_strings(&self, key: &str, most: usize) -> Vec<&[u8]> {
+        let Some(&Value::Strings { at, count }) = self.header.get(key) else { return vec![] };
+        let ranges = header::string_ranges(&self.map, at, count.min(most as u64)).unwrap_or_default();
+        ranges.into_iter().map(|range| &self.map[range]).collect()
+    }
+
+    /// Those strings of an array of the metadata that have the `wanted` numbers.
+    pub(crate) fn some_strings(&self, key: &str, wanted: &[u64]) -> Vec<(u64, Vec<u8>)> {
+        let (Some(&Value::Strings { at, count }), Some(&last)) = (self.header.get(key), wanted.iter().max()) else {
+            return vec![];
+        };
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
+        let strings = header::string_ranges(&self.map, at, count.min(last.saturating_add(1))).unwrap_or_default();
+        let named = (0..).zip(strings).filter(|(id, _)| wanted.binary_search(id).is_ok());
+        named.map(|(id, range)| (id, self.map[range].to_vec())).collect()
+    }
+
     /// Content of an array of strings of the metadata, in bytes.
     fn strings(&self, key: &str) -> Option<Vec<std::ops::Range<usize>>> {
         match self.header.get(key)? {

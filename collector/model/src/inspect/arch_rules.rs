@@ -194,7 +194,7 @@ fn windows(hp: &mut HParams, keys: &Keys) {
             let n = keys.count("attention.sliding_window_pattern").unwrap_or(n);
             let has_window = |i: u32| match n {
                 0 => true,
-                n if dense_first => i % n != 0,
+                n if dense_first => !i.is_multiple_of(n),
                 n => i % n < n - 1,
             };
             (0..hp.n_layer_all).map(|i| i < hp.n_layer() && has_window(i)).collect()

@@ -175,9 +175,7 @@ impl HParams {
 
     fn read_heads(&mut self, keys: &Keys) {
         // As llama.cpp has it, the first layer decides; models without attention there have no head size.
-        let heads = self.n_head.first().copied().unwrap_or(0);
-        if heads > 0 {
-            let even = self.n_embd / heads;
+        if let Some(even) = self.n_embd.checked_div(at(&self.n_head, 0)) {
             self.head_k = keys.count("attention.key_length").unwrap_or(even);
             self.head_v = keys.count("attention.value_length").unwrap_or(even);
             self.n_rot = keys.count("rope.dimension_count").unwrap_or(self.head_k);

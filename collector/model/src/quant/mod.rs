@@ -4,10 +4,12 @@
 
 mod block;
 pub mod decode;
+mod difference;
 mod distribution;
-mod error;
+mod every_type;
 mod levels;
 mod mix;
+mod reference;
 mod scheme;
 mod stream;
 mod tensor;
@@ -15,10 +17,12 @@ mod tensor;
 mod testing;
 
 pub use block::{Block, GridPoint, SubBlock, block};
+pub use difference::Difference;
 pub use distribution::{Distribution, Histogram, QUANTILES, Quantile};
-pub use error::{ErrorReport, TensorError, TotalError, TypeError, Unmatched, errors, every_type};
+pub use every_type::{TypeError, every_type};
 pub use levels::{Level, Levels};
 pub use mix::{LayerMix, Mix, PartMix, Share, TensorMix, TypeShare, mix};
+pub use reference::{ErrorReport, TensorError, Unmatched, errors, tensor_error};
 pub use scheme::Scheme;
 pub use tensor::{BlockDistributions, Tensor, TensorReport, report};
 

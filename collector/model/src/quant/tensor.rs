@@ -22,7 +22,7 @@ pub struct Tensor<'a> {
     pub info: &'a TensorInfo,
     /// Its type.
     pub ty: GgmlType,
-    file: &'a GgufFile,
+    pub(super) file: &'a GgufFile,
     bytes: &'a [u8],
 }
 
