@@ -118,6 +118,28 @@ fn analytics_are_of_the_edges_and_weights_that_were_asked_for() {
 }
 
 #[test]
+fn blocks_and_distributions_are_those_of_the_file() {
+    let server = Running::start(true);
+    let mix = server.ok("/api/v1/models/0/quant");
+    assert_eq!(mix["total"]["tensors"], 272);
+    let report = server.ok("/api/v1/models/0/tensor?tensor=blk.5.attn_q.weight");
+    assert_eq!(
+        (report["values"]["count"].as_u64(), report["blocks"]["count"].as_u64()),
+        (Some(576 * 576), Some(10_368))
+    );
+    let blocks = server.ok("/api/v1/models/0/blocks?tensor=blk.5.attn_q.weight&offset=10366&limit=100");
+    let items = blocks["items"].as_array().unwrap();
+    assert_eq!((items.len(), &blocks["total"], &blocks["next"]), (2, &json!(10_368), &Json::Null));
+    // Scale times quant and the minimum make the value.
+    let block = &items[1];
+    let part = &block["sub_blocks"][0];
+    let number = |v: &Json| v.as_f64().unwrap() as f32;
+    for (quant, value) in part["quants"].as_array().unwrap().iter().zip(block["values"].as_array().unwrap()) {
+        assert_eq!(number(quant) * number(&part["scale"]) + number(&part["min"]), number(value));
+    }
+}
+
+#[test]
 fn wrong_questions_are_told_what_is_wrong() {
     let server = Running::start(true);
     for (path, expected) in [
@@ -136,6 +158,12 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/models/0/analytics?weight=time", (400, "weight")),
         ("/api/v1/sessions/0/graphs/99/analytics", (404, "graph")),
         ("/api/v1/sessions/9/weights", (404, "id")),
+        ("/api/v1/models/9/quant", (404, "id")),
+        ("/api/v1/models/0/tensor", (400, "tensor")),
+        ("/api/v1/models/0/tensor?tensor=blk.5.attn_x.weight", (404, "tensor")),
+        ("/api/v1/models/0/blocks?tensor=output_norm.weight", (400, "tensor")),
+        ("/api/v1/models/0/blocks?tensor=blk.5.attn_q.weight&offset=10368", (404, "tensor")),
+        ("/api/v1/models/0/blocks?tensor=blk.5.attn_q.weight&limit=1000", (400, "limit")),
     ] {
         let (status, field) = expected;
         assert_eq!(server.refused(path), (status, field.to_owned()), "{path}");

@@ -4,5 +4,6 @@ pub mod arch;
 pub mod ggml;
 pub mod gguf;
 pub mod inspect;
+pub mod quant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

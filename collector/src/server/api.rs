@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, compare, download, graphs, live, metrics, models, page, residency, tables, timeline,
+    analytics, architecture, compare, download, graphs, live, metrics, models, page, quant, residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -102,6 +102,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(architecture::of_weights))
         .routes(routes!(models::list))
         .routes(routes!(models::inspect))
+        .routes(routes!(quant::of_model))
+        .routes(routes!(quant::of_tensor))
+        .routes(routes!(quant::blocks))
         .routes(routes!(architecture::graph))
         .routes(routes!(architecture::analytics))
         .routes(routes!(compare::sessions))

@@ -16,6 +16,7 @@ mod models;
 mod page;
 mod params;
 mod problem;
+mod quant;
 mod residency;
 mod session;
 mod sessions;
@@ -100,6 +101,9 @@ impl Server {
     /// # Errors
     /// When the system has no threads left.
     pub fn start(self, sessions: impl Into<Arc<Sessions>>) -> Result<Serving, ServeError> {
+        // What analyses compute gives way to a traced program as well. A pool that is there already stays as it is.
+        let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| crate::ingest::lower_priority());
+        let _ = pool.build_global();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(MAX_BLOCKING)

@@ -11,12 +11,14 @@ mod layout;
 mod split;
 mod value;
 mod vocab;
+mod weights;
 
 pub use cursor::Malformed;
 pub use findings::{Finding, Severity};
 pub use header::{Header, Pair, TensorInfo};
 pub use value::{Scalar, Value};
 pub use vocab::Vocab;
+pub use weights::NoWeights;
 
 use memmap2::Mmap;
 use std::fs::File;

@@ -1,12 +1,15 @@
 //! Writes GGUF files for tests: metadata and tensor table are real, weights are a hole in a sparse file. So a model of
 //! any size can be inspected, if not run, for the price of its header. `models` has ready-made architectures.
 
+mod exercise;
 mod models;
 
+pub use exercise::exercise;
 pub use models::*;
 
 use crate::ggml::GgmlType;
 use crate::gguf::Gguf;
+use crate::inspect::Role;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -199,6 +202,28 @@ impl Fixture {
     pub fn entry(&mut self, entry: Entry) -> &mut Fixture {
         self.tensors.push(entry);
         self
+    }
+
+    /// The same model with fewer layers.
+    pub fn first_layers(&self, layers: u32) -> Fixture {
+        let mut small = Fixture { arch: self.arch.clone(), ..Fixture::default() };
+        small.metadata = self.metadata.clone();
+        for (key, value) in &mut small.metadata {
+            match value {
+                Put::U32(count) if key.ends_with("block_count") => *count = (*count).min(layers),
+                Put::Array(4 | 7, list) if key.starts_with(&self.arch) => list.truncate(layers as usize),
+                _ => {}
+            }
+        }
+        let ends = self.tensors.iter().skip(1).map(|t| t.offset).chain([self.weights]);
+        for (t, end) in self.tensors.iter().zip(ends) {
+            if Role::of(&t.name).layer.is_none_or(|layer| layer < layers) {
+                let offset = small.weights;
+                small.weights += end - t.offset;
+                small.entry(Entry { offset, ..t.clone() });
+            }
+        }
+        small
     }
 
     /// The bytes before the weights, with padding.
