@@ -356,7 +356,13 @@ impl Session {
             return Ok(sums);
         }
         let was_released = self.is_released();
-        let (trace, table) = self.now()?;
+        let (trace, table) = if was_released {
+            // Nobody but us wants it in memory.
+            let trace = self.trace()?;
+            (trace.clone(), Arc::new(Table::new(&trace, 0)))
+        } else {
+            self.now()?
+        };
         let mut reads = BTreeMap::new();
         for region in memory(&trace, &table, &Wanted::default()) {
             let sum: &mut u64 = reads.entry((region.memory, region.place)).or_default();

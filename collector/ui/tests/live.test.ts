@@ -141,8 +141,10 @@ it('a program that never computes anything is shown as such', async () => {
 it('a program that is killed is said on the page, and later of its trace', async () => {
   const server = await record('murdered.ggtrace');
   const page = await open(`${server.url}/?view=info`);
-  const answer = server.ask('Why is the sky blue? Answer in two sentences.', 200).catch(() => 'cut off');
-  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].evaluations).toBeGreaterThan(20);
+  const answer = server.ask('Why is the sky blue? Answer in two sentences.', 400).catch(() => 'cut off');
+  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].evaluations, {
+    timeout: 60_000,
+  }).toBeGreaterThan(5);
   expect(await page.locator('[data-test="ending"]').count()).toBe(0);
   await server.stopModel('SIGKILL');
   expect(await answer).toBe('cut off');
