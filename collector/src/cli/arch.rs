@@ -1,11 +1,12 @@
 //! `ggscope arch`: the architecture of a model as a graph, what graph analytics say of it, and both as files.
 
+use super::analytics::{facts, top_tables};
 use super::say;
-use super::text::{duration, printable};
+use super::text::printable;
 use crate::export::arch::{graph_file, layers_csv, ranks_csv};
 use crate::export::graph_file::GraphFileFormat;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
-use crate::query::graph_report::{GraphReport, TopNode, report};
+use crate::query::graph_report::{GraphReport, report};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::query::weights::{WeightCost, weights};
 use crate::trace::Trace;
@@ -115,7 +116,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         serde_json::to_writer_pretty(&mut out, &answer)?;
         writeln!(out)?;
     } else {
-        out.write_all(summary(&answer, args.top).as_bytes())?;
+        out.write_all(summary(&answer).as_bytes())?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -168,7 +169,7 @@ fn write_files(dir: &Path, answer: &Answer<'_>, run: Option<&[WeightCost]>) -> a
     file("layer_statistics.csv", &|out| Ok(layers_csv(answer.architecture, &answer.graph, run, out)?))
 }
 
-fn summary(answer: &Answer<'_>, top: usize) -> String {
+fn summary(answer: &Answer<'_>) -> String {
     let number = say::thousands;
     let (graph, found) = (&answer.graph, &answer.analytics);
     let mut out = String::new();
@@ -181,39 +182,11 @@ fn summary(answer: &Answer<'_>, top: usize) -> String {
     line("model", format!("{name}, {}", answer.architecture.name));
     line("graph", format!("{} nodes, {} edges", number(graph.nodes.len() as u64), number(graph.edges.len() as u64)));
     line("", edges.join(", "));
-    let kept = |sizes: &[usize]| sizes.iter().take(6).map(|&s| number(s as u64)).collect::<Vec<_>>().join(", ");
-    line(
-        "communities",
-        format!(
-            "{} of {}{} nodes, modularity {:.4}",
-            found.communities.len(),
-            kept(&found.communities),
-            if found.communities.len() > 6 { ", …" } else { "" },
-            found.modularity
-        ),
-    );
-    line(
-        "components",
-        format!(
-            "{} weak, {} strong; the densest core is {}",
-            found.weak_components.len(),
-            found.strong_components,
-            found.core.iter().max().unwrap_or(&0)
-        ),
-    );
-    if let Some(way) = &found.way {
-        let length = if found.weight == Some("time") { duration(way.length as u64) } else { way.length.to_string() };
-        line("shortest way", format!("{} nodes from input to output, length {length}", way.nodes.len()));
-    }
-    if found.betweenness_sources < graph.nodes.len() {
-        line("betweenness", format!("an estimate from {} of {} nodes", found.betweenness_sources, graph.nodes.len()));
+    for (what, text) in facts(found) {
+        line(what, text);
     }
     out.push_str(&kinds(graph));
-    for (title, list) in
-        [("PageRank", &found.top_pagerank), ("betweenness", &found.top_betweenness), ("degree", &found.top_degree)]
-    {
-        out.push_str(&top_table(title, list, found, top));
-    }
+    out.push_str(&top_tables(found));
     out
 }
 
@@ -240,15 +213,6 @@ fn kinds(graph: &ArchitectureGraph<'_>) -> String {
             say::bytes(bytes)
         );
         let _ = writeln!(out, "{}", line.trim_end());
-    }
-    out
-}
-
-fn top_table(title: &str, list: &[TopNode], found: &GraphReport, top: usize) -> String {
-    let mut out = format!("\n    {title}\n");
-    for TopNode { node, score } in list.iter().take(top) {
-        let score = if title == "degree" { format!("{score:>10}") } else { format!("{score:>10.6}") };
-        let _ = writeln!(out, "    {score}  {}", printable(&found.nodes[*node as usize].label));
     }
     out
 }

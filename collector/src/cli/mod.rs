@@ -1,5 +1,6 @@
 //! The command line: one file a command, which holds its options, its help and what it does.
 
+mod analytics;
 mod arch;
 mod daemon;
 mod diff;

@@ -1,6 +1,7 @@
 //! A model's architecture as a graph, what a run did with its parts, and graph analytics of it and of what was computed.
 
 use super::api::{App, answer};
+use super::document;
 use super::graphs::known;
 use super::models::{Loaded, get, ran};
 use super::params::{Params, Path as At, parse, word};
@@ -36,8 +37,10 @@ const WEIGHTS: &str = "give none, parameters, bytes or time";
 #[into_params(parameter_in = Query)]
 pub(super) struct GraphOfModel {
     /// How it is made: `standard` (if not given) or `tutorial`
+    #[param(schema_with = document::schema)]
     schema: Option<String>,
     /// Only this layer, with what it uses
+    #[param(schema_with = document::number)]
     layer: Option<String>,
     /// A session that ran the model, for what was measured
     session: Option<String>,
@@ -48,8 +51,10 @@ pub(super) struct GraphOfModel {
 #[into_params(parameter_in = Query)]
 pub(super) struct Analysed {
     /// Edges that are gone along, with commas between them; all if not given: `contains,feeds_into,uses`
+    #[param(schema_with = document::edges)]
     edges: Option<String>,
     /// What edges weigh: `none` (if not given), `parameters`, `bytes` or `time`
+    #[param(schema_with = document::weight)]
     weight: Option<String>,
 }
 
@@ -142,6 +147,7 @@ pub(super) async fn analytics(
 pub(super) struct Weighed {
     /// What edges weigh: `none` (if not given), `bytes` of the tensor that they lead from, or `time` of the operator that
     /// they lead to
+    #[param(schema_with = document::weight_of_run)]
     weight: Option<String>,
 }
 
