@@ -10,6 +10,7 @@ mod inspect;
 mod leaves;
 mod open;
 mod options;
+mod quant;
 mod record;
 mod say;
 mod serving;
@@ -51,6 +52,8 @@ enum Command {
     Info(info::Args),
     /// Say what a model is and costs, from its GGUF file alone
     Inspect(inspect::Args),
+    /// Say what quantisation did to a model: types, blocks, distributions, errors against a reference
+    Quant(quant::Args),
     /// Print every operator that was executed
     Dump(dump::Args),
     /// Print the inputs, caches and weights, and who uses them
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Daemon(args) => daemon::run(args),
         Command::Info(args) => info::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Quant(args) => quant::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),
