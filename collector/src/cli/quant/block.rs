@@ -1,4 +1,4 @@
-//! One block, written out: its bytes, scales and minimums, and for each sub-block quants and values.
+//! One block, written out: its bytes, scales and minimums, and for each sub-block the quants `q` and the values `x`.
 
 use super::super::say;
 use super::super::text::printable;
@@ -15,7 +15,8 @@ pub(super) fn report(block: &Block) -> String {
     let mut out = String::new();
     let mut line = |label: &str, text: String| out.push_str(&format!("{label:>12}  {}\n", printable(&text)));
     let scheme = &block.scheme;
-    let at: Vec<String> = block.at.iter().map(u64::to_string).collect();
+    let last = block.at.iter().rposition(|&at| at > 0).unwrap_or(0).max(1);
+    let at: Vec<String> = block.at[..=last].iter().map(u64::to_string).collect();
     line("block", format!("{} of {} in {}", say::thousands(block.index), say::thousands(block.of), block.tensor));
     line("type", format!("{}, {} elements from [{}]", block.type_name, scheme.elements, at.join(", ")));
     line("", scheme.formula.to_owned());
@@ -30,6 +31,8 @@ pub(super) fn report(block: &Block) -> String {
         }
     }
     let each = scheme.elements as usize / block.sub_blocks.len();
+    let quants = block.sub_blocks.iter().flat_map(|s| &s.quants);
+    let width = quants.map(|q| q.to_string().len()).max().unwrap_or(1);
     let points = block.grid.len() / block.sub_blocks.len();
     for (i, sub_block) in block.sub_blocks.iter().enumerate() {
         let mut head = format!("\n    sub-block {i:<3}");
@@ -44,16 +47,16 @@ pub(super) fn report(block: &Block) -> String {
         out.push_str(&format!("{head}\n"));
         for (label, row) in labelled("grid", block.grid[i * points..(i + 1) * points].chunks(VALUES)) {
             let row: Vec<String> = row.iter().map(point).collect();
-            out.push_str(&format!("    {label:<7} {}\n", row.join(" ")));
+            out.push_str(&format!("    {label:<4} {}\n", row.join(" ")));
         }
-        for (label, row) in labelled("quants", sub_block.quants.chunks(QUANTS)) {
-            let row: String = row.iter().map(|q| format!("{q:>5}")).collect();
-            out.push_str(&format!("    {label:<6}{row}\n"));
+        for (label, row) in labelled("q", sub_block.quants.chunks(QUANTS)) {
+            let row: String = row.iter().map(|q| format!(" {q:>width$}")).collect();
+            out.push_str(&format!("    {label:<4}{row}\n"));
         }
         let values = block.values.as_deref().unwrap_or_default().get(i * each..(i + 1) * each).unwrap_or_default();
-        for (label, row) in labelled("values", values.chunks(VALUES)) {
-            let row: String = row.iter().map(|&v| format!(" {:>9}", number(v.into()))).collect();
-            out.push_str(&format!("    {label:<6}{row}\n"));
+        for (label, row) in labelled("x", values.chunks(VALUES)) {
+            let row: String = row.iter().map(|&v| format!(" {:>8}", number(v.into()))).collect();
+            out.push_str(&format!("    {label:<4}{row}\n"));
         }
     }
     out

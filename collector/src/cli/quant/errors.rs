@@ -97,16 +97,22 @@ pub(super) fn every_type(types: &[TypeError]) -> String {
         "\n    {:<8} {:>6} {:>9} {:>7} {:>9} {:>9}\n",
         "in type", "bits", "relative", "dB", "cosine", "largest"
     );
+    let mut impossible: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for t in types {
-        out.push_str(&format!("    {:<8} {:>6.2}", t.type_name, t.bits_per_weight));
-        match (&t.error, &t.reason) {
-            (Some(error), _) => {
-                let [relative, decibels, cosine] = measures(error);
-                let largest = number(error.max.into());
-                out.push_str(&format!(" {relative:>9} {decibels:>7} {cosine:>9} {largest:>9}\n"));
-            }
-            (None, reason) => out.push_str(&format!("  {}\n", reason.as_deref().unwrap_or("-"))),
-        }
+        let Some(error) = &t.error else {
+            impossible.entry(t.reason.as_deref().unwrap_or_default()).or_default().push(t.type_name);
+            continue;
+        };
+        let [relative, decibels, cosine] = measures(error);
+        out.push_str(&format!(
+            "    {:<8} {:>6.2} {relative:>9} {decibels:>7} {cosine:>9} {:>9}\n",
+            t.type_name,
+            t.bits_per_weight,
+            number(error.max.into())
+        ));
+    }
+    for (reason, types) in impossible {
+        out.push_str(&format!("\n    {}\n    cannot be made: {}\n", types.join(" "), printable(reason)));
     }
     out
 }

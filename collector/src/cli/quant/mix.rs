@@ -36,11 +36,13 @@ fn bits(share: &Share) -> String {
     share.bits_per_weight.map_or("?".to_owned(), |bits| format!("{bits:.2}"))
 }
 
-/// `q4_1 97.3%, f32`: parts of the bytes, where there are several types.
+/// `q4_1 97.3%, f32 2.7%`: parts of the bytes, where there are several types.
 fn types(share: &Share) -> String {
-    let said = share.types.iter().map(|t| match share.types.len() {
-        1 => t.type_name.clone(),
-        _ => format!("{} {:.1}%", t.type_name, t.bytes as f64 * 100.0 / share.bytes.max(1) as f64),
+    let said = share.types.iter().map(|t| match t.bytes as f64 * 100.0 / share.bytes.max(1) as f64 {
+        _ if share.types.len() == 1 => t.type_name.clone(),
+        ..0.05 => format!("{} <0.1%", t.type_name),
+        99.95.. => format!("{} >99.9%", t.type_name),
+        percent => format!("{} {percent:.1}%", t.type_name),
     });
     said.collect::<Vec<String>>().join(", ")
 }
@@ -110,6 +112,7 @@ fn tensors(tensors: &[TensorMix]) -> String {
         }
         rows[i].layers.extend(tensor.role.layer);
     }
+    rows.iter_mut().for_each(|row| row.layers.sort_unstable());
     let width = |text: fn(&Alike) -> usize| rows.iter().map(text).max().unwrap_or(0);
     let name_width = width(|r| printable(&r.name).chars().count()).max(6);
     let shape_width = width(|r| shape(&r.tensor.ne).chars().count()).max(5);

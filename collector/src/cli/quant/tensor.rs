@@ -5,7 +5,7 @@ use super::super::say;
 use super::super::text::{printable, shape};
 use super::TensorAnswer;
 use super::errors::{difference, every_type};
-use super::figures::{heights, maybe, number};
+use super::figures::{heights, maybe};
 use ggscope_model::quant::{BlockDistributions, Distribution, Levels};
 
 /// Levels that are listed one by one; more are drawn.
@@ -24,7 +24,8 @@ pub(super) fn report(answer: &TensorAnswer) -> String {
     line("file", format!("{} at byte {}", report.file, say::thousands(tensor.offset)));
     let bytes = tensor.bytes.map_or("?".to_owned(), say::thousands);
     line("shape", format!("{}, {} elements, {bytes} bytes", shape(&tensor.ne), say::thousands(tensor.elements)));
-    line("type", format!("{}, {} bits a weight", tensor.type_name, maybe(tensor.bits_per_weight)));
+    let bits = tensor.bits_per_weight.map_or("?".to_owned(), |bits| bits.to_string());
+    line("type", format!("{}, {bits} bits a weight", tensor.type_name));
     if let Some(blocks) = &report.blocks {
         let scheme = &blocks.scheme;
         let parts = match scheme.sub_blocks {
@@ -68,26 +69,26 @@ fn distributions(values: &Distribution, blocks: Option<&BlockDistributions>) -> 
         rows.extend(blocks.dmin.as_ref().map(|dmin| ("dmin", dmin)));
         if !one_scale {
             rows.push(("scales", &blocks.scales));
-            rows.extend(blocks.mins.as_ref().map(|mins| ("minimums", mins)));
+            rows.extend(blocks.mins.as_ref().map(|mins| ("mins", mins)));
         }
     }
     let mut out = format!(
-        "\n    {:<8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}\n",
+        "\n    {:<6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n",
         "", "least", "1%", "25%", "median", "75%", "99%", "largest"
     );
     for (name, d) in &rows {
         let at = |p: f64| maybe(d.quantiles.iter().find(|q| q.p == p).map(|q| f64::from(q.value)));
         let [least, most] = [d.min, d.max].map(|v| maybe(v.map(f64::from)));
         let [a, b, c, e, f] = [0.01, 0.25, 0.5, 0.75, 0.99].map(at);
-        out.push_str(&format!("    {name:<8} {least:>10} {a:>10} {b:>10} {c:>10} {e:>10} {f:>10} {most:>10}\n"));
+        out.push_str(&format!("    {name:<6} {least:>9} {a:>9} {b:>9} {c:>9} {e:>9} {f:>9} {most:>9}\n"));
     }
     out.push_str(&format!(
-        "\n    {:<8} {:>10} {:>10} {:>10} {:>13} {:>13} {:>9}\n",
+        "\n    {:<6} {:>9} {:>9} {:>9} {:>13} {:>13} {:>9}\n",
         "", "mean", "rms", "deviation", "count", "zeros", "NaN, inf"
     ));
     for (name, d) in &rows {
         out.push_str(&format!(
-            "    {name:<8} {:>10} {:>10} {:>10} {:>13} {:>13} {:>9}\n",
+            "    {name:<6} {:>9} {:>9} {:>9} {:>13} {:>13} {:>9}\n",
             maybe(d.mean),
             maybe(d.rms),
             maybe(d.std),
@@ -99,7 +100,7 @@ fn distributions(values: &Distribution, blocks: Option<&BlockDistributions>) -> 
     out.push('\n');
     for (name, histogram) in rows.iter().filter_map(|(name, d)| Some((name, d.histogram.as_ref()?))) {
         let drawn = heights(&histogram.counts, WIDTH);
-        out.push_str(&format!("    {name:<8} {drawn}\n"));
+        out.push_str(&format!("    {name:<6} {drawn}\n"));
     }
     out
 }
@@ -109,10 +110,10 @@ fn levels(name: &str, levels: &Levels) -> String {
     let all: u64 = levels.counts.iter().map(|l| l.count).sum();
     let possible = levels.counts.len();
     let said = format!(
-        "{} of {possible} levels, {:.2} bits of entropy in {}",
+        "{} of {possible} levels, {:.2} of {:.2} bits of entropy",
         levels.used,
         levels.entropy_bits,
-        number((possible as f64).log2())
+        (possible as f64).log2()
     );
     let mut out = format!("\n    {name}: {said}\n");
     if possible > LISTED {
