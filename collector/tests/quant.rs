@@ -127,15 +127,21 @@ fn what_it_cannot_answer_is_one_clear_line() {
 #[test]
 fn a_cut_file_is_told_and_what_is_there_can_still_be_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let path = damaged(dir.path(), |bytes| bytes.truncate(bytes.len() - 1_000_000));
+    // Inside the last tensor.
+    let path = damaged(dir.path(), |bytes| bytes.truncate(bytes.len() - 1_000));
     let path = path.to_str().unwrap();
     assert!(text(&[path, "token_embd.weight"]).contains("28,311,552 elements"));
     let report = json(&[path, "--reference", MODEL]);
+    assert_eq!(report["tensors"].as_array().unwrap().len(), 271);
     let unmatched = report["unmatched"].as_array().unwrap();
-    assert!(!unmatched.is_empty() && unmatched.len() < 20, "{unmatched:?}");
+    assert_eq!(unmatched.len(), 1, "{unmatched:?}");
     let name = unmatched[0]["name"].as_str().unwrap();
     let said = error(&[path, name]);
     assert!(said.contains(name) && said.contains("was it copied or downloaded completely?"), "{said}");
+    // Where the table points past the end, it is no model.
+    let path = damaged(dir.path(), |bytes| bytes.truncate(bytes.len() - 1_000_000));
+    let said = error(&[path.to_str().unwrap()]);
+    assert!(said.contains("damaged.gguf: at byte") && said.contains("but the file has 97362432 bytes"), "{said}");
 }
 
 #[test]
