@@ -1,6 +1,6 @@
 //! `ggscope inspect`: what a model is and what it costs, from its GGUF file alone; several models side by side.
 
-mod amounts;
+pub(super) mod amounts;
 mod compare;
 mod costs;
 mod memory;
