@@ -209,3 +209,94 @@ fn t5_with_two_stacks() {
     let contexts: Vec<Context> = contexts().into_iter().filter(|c| c.sequences == 1 || c.unified).collect();
     in_contexts(&testing::t5(), &contexts);
 }
+
+#[test]
+fn sizes_in_other_types_are_those_of_llama_quantize() {
+    let path = vendored::demo_model();
+    let ours = inspect(&path, Context::new(512));
+    // What llama-quantize calls them; the size of a type is in no other way known to it.
+    let names =
+        ["Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_NL"];
+    let names = names.into_iter().chain(["IQ4_XS", "IQ3_S", "IQ1_S", "TQ1_0", "TQ2_0", "F16", "BF16", "F32"]);
+    for name in names {
+        let output = Command::new(vendored::built("llama-quantize"))
+            .args(["--dry-run", "--pure", "--allow-requantize"])
+            .arg(&path)
+            .args(["/nowhere.gguf", name])
+            .output()
+            .expect("llama-quantize runs");
+        let log = [output.stdout, output.stderr].concat();
+        let log = String::from_utf8_lossy(&log);
+        let size = log.lines().find_map(|line| line.split_once("quant size")?.1.split_once('=')).map(|(_, size)| size);
+        let size = size.and_then(|size| size.trim_start().split(' ').next()).unwrap_or_else(|| panic!("{name}: {log}"));
+        let of = |t: &&ggscope_model::inspect::memory::AsType| {
+            t.type_name.eq_ignore_ascii_case(name.trim_end_matches("_S")) || t.type_name.eq_ignore_ascii_case(name)
+        };
+        let as_type = ours.memory.as_types.iter().find(of).unwrap_or_else(|| panic!("there is no {name}"));
+        assert_eq!(mib(as_type.bytes), size, "{name}");
+    }
+}
+
+/// Metadata and tensor table as the `gguf` Python package reads them.
+const READ_WITH_PYTHON: &str = r#"
+import json, sys
+import gguf
+reader = gguf.GGUFReader(sys.argv[1])
+fields = {}
+for name, field in reader.fields.items():
+    if name.startswith("GGUF."):
+        continue
+    value = field.contents()
+    if isinstance(value, list):
+        value = {"count": len(value), "first": value[:8]}
+    fields[name] = value
+tensors = [
+    [t.name, t.tensor_type.name, [int(n) for n in t.shape], int(t.data_offset), int(t.n_bytes), int(t.n_elements)]
+    for t in reader.tensors
+]
+json.dump({"fields": fields, "tensors": tensors}, sys.stdout)
+"#;
+
+fn as_python_reads(path: &Path) -> serde_json::Value {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor/python/bin/python");
+    assert!(python.exists(), "{} is missing: run `vendor/setup --tests`", python.display());
+    let output = Command::new(python).args(["-c", READ_WITH_PYTHON]).arg(path).output().expect("Python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
+}
+
+#[test]
+fn metadata_and_tensors_are_what_the_gguf_package_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut paths = vec![vendored::demo_model()];
+    for (name, fixture) in [("gemma3n", testing::gemma3n()), ("jamba", testing::jamba()), ("rwkv6", testing::rwkv6())] {
+        let path = dir.path().join(format!("{name}.gguf"));
+        small(fixture).write(&path);
+        paths.push(path);
+    }
+    for path in paths {
+        let theirs = as_python_reads(&path);
+        let ours = inspect(&path, Context::new(512));
+        let fields = theirs["fields"].as_object().unwrap();
+        assert_eq!(ours.metadata.len(), fields.len(), "{}", path.display());
+        for pair in &ours.metadata {
+            let field = &fields[&pair.key];
+            match pair.count {
+                Some(count) => {
+                    assert_eq!(field["count"], count, "{}", pair.key);
+                    assert_eq!(field["first"], pair.value, "{}", pair.key);
+                }
+                None => assert_eq!(*field, pair.value, "{}", pair.key),
+            }
+        }
+        let tensors = theirs["tensors"].as_array().unwrap();
+        assert_eq!(ours.tensors.len(), tensors.len());
+        for (t, theirs) in ours.tensors.iter().zip(tensors) {
+            let mut shape = t.shape.clone();
+            shape.truncate(theirs[2].as_array().unwrap().len());
+            let same = serde_json::json!([t.name, theirs[1], shape, t.offset, t.bytes, t.elements]);
+            assert_eq!(*theirs, same);
+            assert!(theirs[1].as_str().unwrap().eq_ignore_ascii_case(&t.type_name), "{} {}", theirs[1], t.type_name);
+        }
+    }
+}
