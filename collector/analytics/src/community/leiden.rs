@@ -50,7 +50,7 @@ fn attempt(level: &Level, options: &Leiden, number: u64) -> (Vec<u32>, f64) {
 }
 
 /// Moves, refines and makes one node of each part, until nothing moves any more.
-fn descend(level: &Level, mut of: Vec<u32>, resolution: f64, random: &mut fastrand::Rng) -> Vec<u32> {
+pub(crate) fn descend(level: &Level, mut of: Vec<u32>, resolution: f64, random: &mut fastrand::Rng) -> Vec<u32> {
     // Which node of the current level each node of the graph has become part of.
     let mut part_of: Vec<u32> = (0..level.nodes() as u32).collect();
     let mut coarse: Option<Level> = None;
@@ -75,7 +75,7 @@ fn descend(level: &Level, mut of: Vec<u32>, resolution: f64, random: &mut fastra
 }
 
 /// Numbers groups from 0 in the order of their first nodes, and counts them.
-fn compact(of: &mut [u32]) -> usize {
+pub(crate) fn compact(of: &mut [u32]) -> usize {
     let mut numbers = vec![u32::MAX; of.iter().max().map_or(0, |&most| most as usize + 1)];
     let mut groups = 0;
     for group in of {

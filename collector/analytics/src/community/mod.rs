@@ -7,6 +7,7 @@ use crate::components::number;
 use crate::error::{Error, option};
 use crate::graph::{Graph, Weights};
 pub use leiden::leiden;
+pub(crate) use leiden::{compact, descend};
 pub(crate) use level::Level;
 
 /// A community: its number, from 0. The largest is 0; of equally large ones the one with the lowest node comes first.
