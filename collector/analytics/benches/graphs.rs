@@ -7,7 +7,7 @@
 mod support;
 
 use ggscope_analytics::{
-    Betweenness, Direction, Graph, Leiden, NodeId, PageRank, Sources, betweenness, leiden, pagerank,
+    Betweenness, Compute, Device, Direction, Graph, Leiden, NodeId, PageRank, Sources, betweenness, leiden, pagerank,
 };
 use std::io::Write;
 use std::path::Path;
@@ -94,6 +94,22 @@ fn large() {
         betweenness(&graph, &Betweenness { sources, ..Betweenness::default() }).expect("betweenness")
     });
     println!("  betweenness from 16 of them: {:.2} s", sampled.as_secs_f64());
+
+    match Compute::open(Device::Cuda(0), &[], None) {
+        Err(error) => println!("  CUDA: not measured, {error}"),
+        Ok(compute) => {
+            let start = Instant::now();
+            let (_, ran) = compute.pagerank(&graph, &options).expect("ranks");
+            let first = start.elapsed();
+            let (again, (on_gpu, _)) = median(5, || compute.pagerank(&graph, &options).expect("ranks"));
+            println!(
+                "  {ran}: PageRank {:.3} s with the trip there and back ({:.3} s on first call); no rank differs by more than {:.1e}",
+                again.as_secs_f64(),
+                first.as_secs_f64(),
+                largest_difference(&ranks.scores, &on_gpu.scores),
+            );
+        }
+    }
 
     let Some(theirs) = networkx(&edges) else {
         println!("  networkx: not compared, vendor/python is missing (vendor/setup --tests)");

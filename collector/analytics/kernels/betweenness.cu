@@ -7,16 +7,16 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// Memory of a block, `nodes` entries each (`starts`: nodes + 2), one block's after the other's. Each block adds its sources'
+// Sources number `first` to before `end`. Memory of a block, `nodes` entries each (`starts`: nodes + 2), one block's after the other's. Each block adds its sources'
 // dependencies to its `sums`. `overflow` becomes 1 if a number of paths has no finite value.
-extern "C" __global__ void brandes(u32 nodes, u32 count, const u32 *sources, const u64 *out_offsets, const u32 *out_targets, const u64 *in_offsets, const u32 *in_sources, u32 endpoints, double *all_paths, double *all_depends, u32 *all_steps, u32 *all_order, u32 *all_starts, double *all_sums, u32 *overflow) {
+extern "C" __global__ void brandes(u32 nodes, u32 first, u32 end, const u32 *sources, const u64 *out_offsets, const u32 *out_targets, const u64 *in_offsets, const u32 *in_sources, u32 endpoints, double *all_paths, double *all_depends, u32 *all_steps, u32 *all_order, u32 *all_starts, double *all_sums, u32 *overflow) {
     __shared__ u32 found;
     u64 mine = (u64)blockIdx.x * nodes;
     double *paths = all_paths + mine, *depends = all_depends + mine, *sums = all_sums + mine;
     u32 *steps = all_steps + mine, *order = all_order + mine;
     u32 *starts = all_starts + (u64)blockIdx.x * (nodes + 2);
 
-    for (u32 at = blockIdx.x; at < count; at += gridDim.x) {
+    for (u32 at = first + blockIdx.x; at < end; at += gridDim.x) {
         u32 source = sources[at];
         for (u32 node = threadIdx.x; node < nodes; node += blockDim.x) steps[node] = FAR;
         __syncthreads();
@@ -32,8 +32,8 @@ extern "C" __global__ void brandes(u32 nodes, u32 count, const u32 *sources, con
 
         u32 level = 0;
         while (starts[level] < starts[level + 1]) {
-            u32 begin = starts[level], end = starts[level + 1];
-            for (u32 i = begin + threadIdx.x; i < end; i += blockDim.x) {
+            u32 begin = starts[level], after = starts[level + 1];
+            for (u32 i = begin + threadIdx.x; i < after; i += blockDim.x) {
                 u32 node = order[i];
                 for (u64 edge = out_offsets[node]; edge < out_offsets[node + 1]; edge++) {
                     u32 to = out_targets[edge];
@@ -43,7 +43,7 @@ extern "C" __global__ void brandes(u32 nodes, u32 count, const u32 *sources, con
             __syncthreads();
             if (threadIdx.x == 0) starts[level + 2] = found;
             __syncthreads();
-            for (u32 i = end + threadIdx.x; i < starts[level + 2]; i += blockDim.x) {
+            for (u32 i = after + threadIdx.x; i < starts[level + 2]; i += blockDim.x) {
                 u32 node = order[i];
                 double sum = 0.0;
                 for (u64 edge = in_offsets[node]; edge < in_offsets[node + 1]; edge++) {

@@ -3,7 +3,9 @@
 // block wait at different barriers, or some are gone. In which order blocks and threads run can be chosen: a kernel must
 // give the same in each.
 
+#include <csetjmp>
 #include <cstdio>
+#include <deque>
 #include <functional>
 #include <tuple>
 #include <type_traits>
@@ -23,59 +25,68 @@ namespace shim {
 
 constexpr size_t STACK = 64 * 1024;
 
+// A thread of a block: a stack of its own, used for one block after the other.
 struct Thread {
     ucontext_t context;
     std::vector<char> stack = std::vector<char>(STACK);
-    int barrier;
-    bool done;
+    jmp_buf at;
+    int barrier = 0;
+    bool started = false;
+    bool done = false;
 };
 
-static std::vector<Thread> threads;
-static ucontext_t scheduler;
-static unsigned int running;
+static std::deque<Thread> threads;
+static jmp_buf scheduler;
 static std::function<void()> body;
 
+// Back to the scheduler, until it resumes this thread. _setjmp and _longjmp make no system call, as swapcontext does.
+static void yield() {
+    if (_setjmp(threads[threadIdx.x].at) == 0) _longjmp(scheduler, 1);
+}
+
 [[maybe_unused]] static void sync(int line) {
-    Thread &thread = threads[running];
-    thread.barrier = line;
-    swapcontext(&thread.context, &scheduler);
+    threads[threadIdx.x].barrier = line;
+    yield();
 }
 
 static void enter() {
-    body();
-    threads[running].done = true;
-    swapcontext(&threads[running].context, &scheduler);
+    for (;;) {
+        body();
+        threads[threadIdx.x].done = true;
+        yield();
+    }
+}
+
+__attribute__((noinline)) static void resume(unsigned int t) {
+    threadIdx.x = t;
+    Thread &thread = threads[t];
+    if (_setjmp(scheduler) != 0) return;
+    if (thread.started) _longjmp(thread.at, 1);
+    thread.started = true;
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.data();
+    thread.context.uc_stack.ss_size = STACK;
+    thread.context.uc_link = nullptr;
+    makecontext(&thread.context, enter, 0);
+    setcontext(&thread.context);
 }
 
 // False, and a line on stderr, if a barrier was not the same for all.
 static bool block(unsigned int size, bool backwards) {
     while (threads.size() < size) threads.emplace_back();
-    for (unsigned int t = 0; t < size; t++) {
-        Thread &thread = threads[t];
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.data();
-        thread.context.uc_stack.ss_size = STACK;
-        thread.context.uc_link = nullptr;
-        thread.done = false;
-        makecontext(&thread.context, enter, 0);
-    }
+    for (unsigned int t = 0; t < size; t++) threads[t].done = false;
     for (;;) {
-        for (unsigned int i = 0; i < size; i++) {
-            running = backwards ? size - 1 - i : i;
-            threadIdx.x = running;
-            swapcontext(&scheduler, &threads[running].context);
-        }
+        for (unsigned int i = 0; i < size; i++) resume(backwards ? size - 1 - i : i);
         unsigned int done = 0;
-        for (unsigned int t = 0; t < size; t++) {
-            done += threads[t].done;
-            if (!threads[t].done && threads[t].barrier != threads[0].barrier) {
-                fprintf(stderr, "threads 0 and %u of block %u wait in lines %d and %d\n", t, blockIdx.x, threads[0].barrier, threads[t].barrier);
-                return false;
-            }
-        }
+        for (unsigned int t = 0; t < size; t++) done += threads[t].done;
         if (done == size) return true;
         if (done > 0) {
             fprintf(stderr, "%u threads of block %u are gone while others wait in a barrier\n", done, blockIdx.x);
+            return false;
+        }
+        for (unsigned int t = 1; t < size; t++) {
+            if (threads[t].barrier == threads[0].barrier) continue;
+            fprintf(stderr, "threads 0 and %u of block %u wait in lines %d and %d\n", t, blockIdx.x, threads[0].barrier, threads[t].barrier);
             return false;
         }
     }

@@ -168,8 +168,8 @@ impl Compute {
         self.either(gpu, |cuda| gpu::betweenness(cuda, graph, options), on_cpu)
     }
 
-    /// See [`crate::leiden`]. On a GPU Louvain's moving of nodes does the first rounds: a modularity that is not lower by more
-    /// than 0.01, but communities may fall apart in parts that nothing connects.
+    /// See [`crate::leiden`]. On a GPU Louvain's moving of nodes does the first rounds: other communities, of a modularity that
+    /// is not lower by more than 0.01.
     ///
     /// # Errors
     /// Those of [`crate::leiden`]; [`Error::Cuda`] and [`Error::Compile`] if a GPU was asked for.
@@ -214,6 +214,12 @@ mod tests {
             let error = bad.parse::<Device>().unwrap_err().to_string();
             assert!(error.ends_with("it must be auto, cpu, or cuda:N with the number of a GPU, from 0"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_server_may_share_it_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Compute>();
     }
 
     #[test]

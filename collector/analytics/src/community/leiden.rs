@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::collections::VecDeque;
 
 /// A gain of modularity below this is rounding, not gain.
-const GAIN: f64 = 1e-14;
+pub(crate) const GAIN: f64 = 1e-14;
 
 /// Edges in all that are gone through by tries after the first.
 const TRIED_EDGES: usize = 10_000_000;
@@ -25,12 +25,16 @@ const TRIED_EDGES: usize = 10_000_000;
 pub fn leiden(graph: &Graph, options: &Leiden) -> Result<Communities, Error> {
     options.check()?;
     let level = Level::new(graph, options.weights);
-    let tries = (options.tries as usize).min(TRIED_EDGES / graph.edges().max(1)).max(1);
-    let best = (0..tries as u64)
+    let best = (0..tries(graph, options))
         .into_par_iter()
         .map(|number| attempt(&level, options, number))
         .reduce_with(|best, next| if next.1 > best.1 { next } else { best });
     Communities::new(graph, &best.map_or_else(Vec::new, |(of, _)| of), options)
+}
+
+/// How often to begin from nothing.
+pub(crate) fn tries(graph: &Graph, options: &Leiden) -> u64 {
+    u64::from(options.tries).min((TRIED_EDGES / graph.edges().max(1)) as u64).max(1)
 }
 
 /// From every node alone to where nothing gets better: the communities and their modularity.

@@ -43,15 +43,19 @@ pub(crate) fn betweenness<B: Backend>(
     let overflow = zeros::<B, u32>(device, 1)?;
     let total = zeros::<B, f64>(device, nodes)?;
 
-    let arguments = Arguments::new().u32(nodes as u32).u32(sources.len() as u32).buffer(device, &list);
-    let arguments = arguments.buffer(device, &out_offsets).buffer(device, &out_targets);
-    let arguments = arguments.buffer(device, &in_offsets).buffer(device, &in_sources);
-    let arguments = arguments.u32(u32::from(options.endpoints)).buffer(device, &paths).buffer(device, &depends);
-    let arguments = arguments.buffer(device, &steps).buffer(device, &order).buffer(device, &starts);
-    let arguments = arguments.buffer(device, &sums).buffer(device, &overflow);
-    // SAFETY: the arguments of brandes; each of the `slots` blocks has `nodes` entries of every array (of `starts` two
-    // more: one for each level, one after the last, and one that stays empty), sources are nodes, rows are checked.
-    unsafe { device.launch(Module::Betweenness, "brandes", slots as u32, &arguments)? };
+    // One source a block at a time: no launch takes so long that a screen on the same GPU would freeze.
+    for first in (0..sources.len()).step_by(slots) {
+        let end = sources.len().min(first + slots);
+        let arguments = Arguments::new().u32(nodes as u32).u32(first as u32).u32(end as u32).buffer(device, &list);
+        let arguments = arguments.buffer(device, &out_offsets).buffer(device, &out_targets);
+        let arguments = arguments.buffer(device, &in_offsets).buffer(device, &in_sources);
+        let arguments = arguments.u32(u32::from(options.endpoints)).buffer(device, &paths).buffer(device, &depends);
+        let arguments = arguments.buffer(device, &steps).buffer(device, &order).buffer(device, &starts);
+        let arguments = arguments.buffer(device, &sums).buffer(device, &overflow);
+        // SAFETY: the arguments of brandes; each of the `slots` blocks has `nodes` entries of every array (of `starts` two
+        // more: one for each level, one after the last, and one that stays empty), sources are nodes, rows are checked.
+        unsafe { device.launch(Module::Betweenness, "brandes", slots as u32, &arguments)? };
+    }
     if overflow.download(device)?[0] != 0 {
         return Ok(None);
     }

@@ -1,14 +1,17 @@
 //! Distribution of a tensor's values on a device, which reads the encoded blocks themselves: what goes over the bus is what
 //! lies in the file. Pieces of it, if it is large.
 
-use super::backend::{Arguments, Backend, Module, upload, zeros};
+use super::backend::{Arguments, Backend, Module, THREADS, blocks, upload, zeros};
 use crate::error::Error;
 use crate::statistics::{Distribution, Encoding, HALVES, Plan, Survey, Wanted};
 
 /// Values of a piece: a multiple of every block, and few enough for 32-bit counters.
 const PIECE: usize = 1 << 28;
-/// Blocks of threads: always as many, so that sums are the same on every device.
-const BLOCKS: u32 = 1024;
+
+/// Blocks of threads for so many values: the same on every device, so that sums are too.
+fn grid(count: u64) -> u32 {
+    blocks(count.min(1024 * u64::from(THREADS)) as usize)
+}
 
 /// What [`crate::distribution_of`] gives: all counts, extremes and quantiles the same, mean and deviation up to the order of
 /// additions (1e-12 of the largest value). `bytes` holds at least `count` values.
@@ -43,18 +46,19 @@ pub(crate) fn distribution_of<B: Backend>(
 }
 
 fn survey_piece<B: Backend>(device: &B, encoding: Encoding, bytes: &[u8], count: u64) -> Result<Survey, Error> {
+    let grid = grid(count);
     let bytes = upload(device, bytes)?;
     let counts = zeros::<B, u64>(device, 4)?;
     let limits = upload(device, &[u32::MAX, 0])?;
-    let partial = zeros::<B, f64>(device, 2 * BLOCKS as usize)?;
+    let partial = zeros::<B, f64>(device, 2 * grid as usize)?;
     let upper = zeros::<B, u32>(device, HALVES)?;
     let arguments = Arguments::new().u32(encoding as u32).buffer(device, &bytes).u64(count).buffer(device, &counts);
     let arguments = arguments.buffer(device, &limits).buffer(device, &partial).buffer(device, &upper);
     // SAFETY: the arguments of survey; `bytes` holds `count` values, `partial` two a block, `upper` one a 16-bit number.
-    unsafe { device.launch(Module::Statistics, "survey", BLOCKS, &arguments)? };
+    unsafe { device.launch(Module::Statistics, "survey", grid, &arguments)? };
     let counts = counts.download(device)?;
     let partial = partial.download(device)?;
-    let (sums, squares) = partial.split_at(BLOCKS as usize);
+    let (sums, squares) = partial.split_at(grid as usize);
     let limits = limits.download(device)?;
     Ok(Survey {
         count: counts[0],
@@ -83,6 +87,6 @@ fn detail_piece<B: Backend>(
     let arguments = arguments.buffer(device, &slots).buffer(device, &lower);
     // SAFETY: the arguments of detail; `bytes` holds `count` values, there are at most 1,024 bins (checked), `slots` has one
     // entry a 16-bit number and `lower` 65,536 for each slot that it names.
-    unsafe { device.launch(Module::Statistics, "detail", BLOCKS, &arguments)? };
+    unsafe { device.launch(Module::Statistics, "detail", grid(count), &arguments)? };
     Ok((bins.download(device)?, lower.download(device)?))
 }
