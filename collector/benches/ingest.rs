@@ -3,8 +3,8 @@
 //! lost and the ingest is what is measured. `cargo bench -p ggscope-collector --bench ingest`
 
 use ggscope_collector::ingest::{self, Progress, Sink, Trouble};
-use ggscope_collector::trace::TraceWriter;
 use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, recording};
+use ggscope_collector::trace::{Ending, TraceWriter};
 use ggscope_format::record::Record;
 use ggscope_format::segment::{DEFAULT_RING_BYTES, Segment, segment_bytes};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +70,7 @@ impl Records {
                 let sink = Sink { writer, hello: &recording.hello, tokens: true, progress: &progress, report: &report };
                 let wait = |pause: Duration| {
                     std::thread::sleep(pause);
-                    pushed.load(Ordering::Acquire)
+                    pushed.load(Ordering::Acquire).then_some(Ending::LetGo)
                 };
                 ingest::run(&segment, sink, wait).totals
             });

@@ -86,7 +86,7 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
     assert!(!refused.status.success() && said(&refused).contains("exists already"), "{refused:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
     let forced = ggscope(dir.path(), &[&args[..], &["--force"]].concat());
-    assert!(forced.status.success() && std::fs::read_to_string(&path).unwrap().starts_with("eval,context,"));
+    assert!(forced.status.success() && std::fs::read_to_string(&path).unwrap().starts_with("eval,seq,graph,context,"));
     let into_a_directory = ggscope(dir.path(), &["export", "a.ggtrace", "--format", "csv", "-o", ".", "--force"]);
     assert!(said(&into_a_directory).contains("it is a directory"));
     let device = ggscope(dir.path(), &["export", "a.ggtrace", "--format", "csv", "-o", "/dev/null"]);
@@ -111,6 +111,31 @@ fn an_export_that_fails_leaves_nothing_behind() {
     let nowhere = ggscope(dir.path(), &["export", "a.ggtrace", "-f", "csv", "-o", "missing/out.csv"]);
     assert!(said(&nowhere).contains("cannot write missing/out.csv"), "{nowhere:?}");
     assert_eq!(names(dir.path()), before);
+}
+
+#[test]
+fn an_export_that_is_ended_by_a_signal_leaves_nothing_behind() {
+    use std::os::unix::process::ExitStatusExt;
+    let (dir, _, _) = traces();
+    // Of a kind that takes seconds.
+    let long = dir.path().join("long.ggtrace");
+    write(&long, Shape { n_layer: 30, n_tokens: 1, n_outputs: 1, n_kv: 32 }, 1, 4000).finish().unwrap();
+    let before = names(dir.path());
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        let mut export = Command::new(env!("CARGO_BIN_EXE_ggscope"))
+            .current_dir(dir.path())
+            .args(["export", "long.ggtrace", "-f", "json", "-o", "out.json"])
+            .spawn()
+            .unwrap();
+        let begin = std::time::Instant::now();
+        while !names(dir.path()).iter().any(|name| name.ends_with(".part")) {
+            assert!(begin.elapsed() < Duration::from_secs(20) && export.try_wait().unwrap().is_none());
+        }
+        // SAFETY: plain numbers; the process is our child and not reaped.
+        unsafe { libc::kill(export.id() as libc::pid_t, signal) };
+        assert_eq!(export.wait().unwrap().signal(), Some(signal));
+        assert_eq!(names(dir.path()), before, "signal {signal}");
+    }
 }
 
 #[test]

@@ -27,11 +27,16 @@ struct Live {
 
 impl Live {
     fn start() -> Live {
+        Live::with(512 << 20, Wanted::default().ring_bytes)
+    }
+
+    /// With so much memory for all traces, and rings of that size.
+    fn with(memory: usize, ring_bytes: u64) -> Live {
         let dir = tempfile::tempdir().unwrap();
         let listener = Listener::bind(&dir.path().join("sock")).unwrap();
         let output = Output::file(dir.path().join("run.ggtrace"), false);
-        let collector = Collector::start(listener, Wanted::default(), output).unwrap();
-        let sessions = Arc::new(Sessions::default());
+        let collector = Collector::start(listener, Wanted { ring_bytes, ..Wanted::default() }, output).unwrap();
+        let sessions = Arc::new(Sessions::default().with_memory(memory));
         let (address, serving) = serve(sessions.clone());
         Live { dir, collector, sessions, address, _serving: serving }
     }
@@ -254,6 +259,13 @@ fn sessions_that_never_compute_or_end_early_are_shown_as_what_they_are() {
     assert_eq!(ok(live.address, "/api/v1/sessions/1")["evaluations"], 3);
     drop(idle);
     until("the end", || states() == ["ended", "ended"]);
+    // The process that these shims are part of runs on.
+    for (id, has) in [(0, "it had computed nothing"), (1, "the trace has everything up to token 2")] {
+        let text = format!("fake-server has closed its connection to ggscope and runs on without it; {has}");
+        let ending = json!({"how": "left", "unexpected": true, "text": text});
+        assert_eq!(ok(live.address, "/api/v1/sessions")[id]["ending"], ending);
+        assert_eq!(ok(live.address, &format!("/api/v1/sessions/{id}"))["ending"], ending);
+    }
     let (status, problem) = get(live.address, "/api/v1/sessions/2");
     assert_eq!((status, &problem["field"]), (404, &json!("id")));
 }
@@ -310,18 +322,76 @@ fn a_file_that_another_process_writes_is_followed_to_its_end() {
 }
 
 #[test]
-fn a_file_that_nobody_writes_any_more_is_cut() {
+fn a_file_whose_writer_is_gone_is_cut_at_once() {
     let mut file = Elsewhere::new();
     file.compute(5);
-    let long_ago = std::time::SystemTime::now() - Duration::from_secs(60);
-    std::fs::File::options().append(true).open(file.path()).unwrap().set_modified(long_ago).unwrap();
     let (address, _serving) = serve(Sessions::open(&[file.path()]).unwrap());
-    assert_eq!(ok(address, "/api/v1/sessions")[0]["state"], "cut");
-    file.compute(5);
-    until("it to grow again", || {
-        let list = ok(address, "/api/v1/sessions");
-        list[0]["state"] == "live" && list[0]["evaluations"] == 10
+    let state = || ok(address, "/api/v1/sessions")[0]["state"].clone();
+    assert_eq!(state(), "live");
+    // As kill -9 has it: the file is closed, and nothing more is written.
+    let Elsewhere { dir: _dir, writer, .. } = file;
+    drop(writer);
+    let begin = std::time::Instant::now();
+    until("the end to be noticed", || state() == "cut");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    let text = ok(address, "/api/v1/sessions")[0]["ending"]["text"].clone();
+    assert!(text.as_str().unwrap().ends_with("; the trace has everything up to token 4"), "{text}");
+}
+
+/// Mappings of files in a folder.
+fn mapped(dir: &std::path::Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains(dir.to_str().unwrap()) && line.contains(".ggtrace")).count()
+}
+
+#[test]
+fn sessions_that_have_ended_take_no_memory_until_somebody_asks_for_them() {
+    const SESSIONS: usize = 40;
+    let live = Live::with(1 << 20, 64 << 10);
+    let mut viewer = Viewer::new(live.address);
+    let (graph, evaluations) = computation(0, 0, 60);
+    let shims: Vec<FakeShim> = (0..SESSIONS).map(|_| live.attach()).collect();
+    for (n, shim) in shims.iter().enumerate() {
+        shim.compute(0, &graph, &evaluations[..=n]);
+    }
+    let list = || ok(live.address, "/api/v1/sessions");
+    until("all of it", || (0..SESSIONS).all(|n| list()[n]["evaluations"] == n + 1));
+    let dir = live.dir.path();
+    assert!(mapped(dir) >= SESSIONS, "each is in memory while it goes on: {}", mapped(dir));
+    drop(shims);
+    until("their ends", || (0..SESSIONS).all(|n| list()[n]["state"] == "ended"));
+    // Some, while it is looked for others that can go.
+    until("them to be let go", || mapped(dir) <= 4);
+    // Nobody misses them: the list, sums, and all that was in memory are as before.
+    until("the viewer to know", || {
+        let told = viewer.next_of("sessions");
+        told.as_array().is_some_and(|told| told.len() == SESSIONS && told.iter().all(|s| s["state"] == "ended"))
     });
+    let before = list();
+    for n in (0..SESSIONS).rev() {
+        let session = format!("/api/v1/sessions/{n}");
+        assert_eq!(ok(live.address, &session)["evaluations"], n + 1);
+        let rows = ok(live.address, &format!("{session}/operators?evals={n}&limit=1000"));
+        assert_eq!(rows["total"], 44, "{rows}");
+        assert!(mapped(dir) <= 4, "{} after session {n} was asked for", mapped(dir));
+    }
+    assert_eq!(list(), before);
+    let mut metrics = String::new();
+    ask(live.address, "/metrics").read_to_string(&mut metrics).unwrap();
+    for n in 0..SESSIONS {
+        let name = before[n]["name"].as_str().unwrap();
+        let of =
+            format!("ggscope_operators_total{{session=\"{n}\",file=\"{name}\",op=\"FLASH_ATTN_EXT\",layer=\"1\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(of.as_str()));
+        assert_eq!(line, Some((n + 1).to_string().as_str()), "{of}");
+    }
+    assert!(mapped(dir) <= 4, "{} after all sums were asked for", mapped(dir));
+    // A file that is gone is said to be.
+    std::fs::remove_file(dir.join(before[20]["name"].as_str().unwrap())).unwrap();
+    let (status, problem) = get(live.address, "/api/v1/sessions/20/leaves");
+    assert_eq!((status, &problem["field"]), (404, &json!("id")), "{problem}");
+    assert!(problem["error"].as_str().unwrap().contains("is not what was recorded any more"), "{problem}");
+    assert_eq!(list(), before, "what it was is still known");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+use ggscope_collector::trace::Ending;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -210,7 +211,8 @@ fn what_a_program_computes_is_in_the_file_and_told_in_one_line() {
     assert_eq!(summary.len(), 1, "{said}");
     assert!(summary[0].starts_with("ggscope: 10 tokens, 10 evaluations, "), "{said}");
     assert!(summary[0].contains(" → run.ggtrace ("), "{said}");
-    assert!(ggscope_collector::trace::Trace::open(&setup.file()).unwrap().complete());
+    let trace = ggscope_collector::trace::Trace::open(&setup.file()).unwrap();
+    assert_eq!((trace.complete(), trace.ending()), (true, Some(Ending::Exited(0))));
 }
 
 #[test]
@@ -219,8 +221,12 @@ fn a_program_that_is_killed_leaves_a_complete_trace() {
     let output = setup.host("be killed", None);
     assert_eq!(output.status.signal(), Some(libc::SIGKILL));
     let trace = ggscope_collector::trace::Trace::open(&setup.file()).unwrap();
-    assert!(trace.complete());
+    assert_eq!((trace.complete(), trace.ending()), (true, Some(Ending::Killed(libc::SIGKILL))));
     assert_eq!(trace.totals().evaluations, 10);
+    let info = Command::new(env!("CARGO_BIN_EXE_ggscope")).arg("info").arg(setup.file()).output().unwrap();
+    let said = String::from_utf8(info.stdout).unwrap();
+    let line = "ended  fake-server was killed by SIGKILL; the trace has everything up to token 9\n";
+    assert!(said.contains(line), "{said}");
 }
 
 #[test]

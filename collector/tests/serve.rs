@@ -1,12 +1,15 @@
 //! `ggscope record --serve`, `open` and `daemon` as their user meets them: where the page is, how long it stays, and
 //! that it changes nothing about the program.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{FakeShim, computation, until};
 
 /// Something that can be preloaded into anything: the real shim is not what is tested here.
 fn shim(dir: &Path) -> PathBuf {
@@ -80,14 +83,6 @@ fn get(address: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "waited for {what} in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 const ANY_PORT: [&str; 3] = ["--serve", "--listen", "127.0.0.1:0"];
@@ -170,6 +165,55 @@ fn a_daemon_serves_unless_it_is_told_not_to() {
     assert_eq!(quiet.exit_code(), Some(0));
     let rest: Vec<String> = quiet.lines.by_ref().map_while(Result::ok).collect();
     assert!(!quiet.said.iter().chain(&rest).any(|line| line.contains("the page is at")), "{:?} {rest:?}", quiet.said);
+}
+
+/// What the server says of its only session, once there is one.
+fn session(address: &str, field: &str) -> String {
+    let answer = get(address, "/api/v1/sessions");
+    let body: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    body[0][field].to_string()
+}
+
+#[test]
+fn another_process_sees_news_within_about_a_second_and_at_once_that_the_collector_was_killed() {
+    let mut daemon = Ggscope::start(&["daemon", "--no-serve"], &[]);
+    daemon.until_said("programs attach with");
+    let shim = FakeShim::attach(&daemon.dir.path().join("sock")).unwrap();
+    let (graph, evaluations) = computation(0, 0, 30);
+    let line = daemon.until_said("attached, to ");
+    let trace = line.split_once("attached, to ").unwrap().1.to_owned();
+    let mut open = Ggscope::start(&["open", "--no-open", "--listen", "127.0.0.1:0", &trace], &[]);
+    let address = open.address();
+    assert_eq!(session(&address, "state"), "\"live\"");
+    // Somebody looks on, as a page does.
+    let mut page = TcpStream::connect(&address).unwrap();
+    page.write_all(format!("GET /api/v1/live HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).unwrap();
+    page.read_exact(&mut [0; 64]).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    for n in 0..3 {
+        shim.compute(0, &graph, &evaluations[10 * n..10 * n + 10]);
+        let computed = Instant::now();
+        until("the news", || session(&address, "evaluations") == (10 * n + 10).to_string());
+        assert!(computed.elapsed() < Duration::from_millis(2500), "{:?}", computed.elapsed());
+    }
+    daemon.signal(libc::SIGKILL);
+    assert_eq!(daemon.exit_code(), None);
+    let killed = Instant::now();
+    until("the end", || session(&address, "state") == "\"cut\"");
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    drop(page);
+}
+
+#[test]
+fn a_program_that_made_no_ggml_call_is_said_to_whoever_looks_on() {
+    let mut ggscope = Ggscope::start(&[&["record"], &ANY_PORT[..], &["--", "sh", "-c", "exit 7"]].concat(), &[]);
+    let address = ggscope.address();
+    ggscope.until_said("the page stays until Ctrl-C");
+    let mut events = TcpStream::connect(&address).unwrap();
+    events.write_all(format!("GET /api/v1/live HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).unwrap();
+    let lines = BufReader::new(events).lines().map_while(Result::ok);
+    let told = lines.skip_while(|line| line != "event: notices").nth(1).unwrap();
+    assert!(told.contains("made no ggml call that ggscope can see") && told.contains("exit status: 7"), "{told}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The promises of `ggscope open`, asked over TCP as any client would: pages and filters answer what the store says,
 //! strangers get nothing, and wrong questions are told what is wrong with them.
 
-use ggscope_collector::query::dump::{Filter, Operator, dump};
+use ggscope_collector::query::dump::{Filter, dump};
 use ggscope_collector::query::graph::{Evaluated, GraphQuery};
 use ggscope_collector::query::info::info;
 use ggscope_collector::query::leaves::leaves;
@@ -95,12 +95,11 @@ impl Running {
     }
 }
 
-/// What `dump` gives, with the ordinals that a server adds: in these traces they are the numbers of the evaluations.
+/// What `dump` gives.
 fn dumped(trace: &Trace, filter: &Filter) -> Vec<Json> {
     let mut all = vec![];
     dump(trace, filter, |operator| {
-        let seq = Some(operator.eval);
-        all.push(serde_json::to_value(Operator { seq, ..operator }).unwrap());
+        all.push(serde_json::to_value(operator).unwrap());
         ControlFlow::Continue(())
     });
     all
@@ -311,6 +310,21 @@ fn the_document_lists_every_route() {
     }
     expected.sort();
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
+    // What each parameter may be is said, and that every question can go wrong.
+    let of = |path: &str| document["paths"][path]["get"].clone();
+    let schema = |path: &str, name: &str| {
+        let parameters = of(path)["parameters"].as_array().unwrap().clone();
+        parameters.iter().find(|p| p["name"] == name).map(|p| p["schema"].clone()).unwrap()
+    };
+    let operators = format!("{session}/operators");
+    assert_eq!(schema(&operators, "phase")["enum"], json!(["prompt", "generate"]));
+    assert!(schema(&operators, "sort")["enum"].as_array().unwrap().contains(&json!("-duration")));
+    assert_eq!(schema(&operators, "offset")["type"], "integer");
+    assert!(schema(&operators, "tokens")["pattern"].is_string());
+    for path in &paths {
+        let answers = of(path)["responses"].as_object().unwrap().clone();
+        assert!(["400", "401", "403", "413", "500"].iter().all(|status| answers.contains_key(*status)), "{path}");
+    }
     // One never ends, and one has nothing to say of a trace whose model is not here.
     for path in paths.into_iter().filter(|path| !path.ends_with("/live") && !path.ends_with("/residency")) {
         let required = match path.rsplit('/').next() {
@@ -382,6 +396,7 @@ fn wrong_questions_are_told_what_is_wrong() {
     let server = Running::start(None);
     for (path, status, field) in [
         ("/api/v1/sessions/2", 404, "id"),
+        ("/api/v1/sessions/%FF", 400, "path"),
         ("/api/v1/sessions/2/residency?place=/x", 404, "id"),
         ("/api/v1/sessions/0/residency", 400, "place"),
         ("/api/v1/sessions/0/residency?place=/etc/passwd", 404, "place"),

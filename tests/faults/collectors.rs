@@ -86,7 +86,7 @@ fn a_daemon_that_is_stopped_lets_programs_go_and_finishes_their_traces() {
     daemon.stop();
     assert!(begin.elapsed() < Duration::from_secs(2), "it took {:?}", begin.elapsed());
     let trace = info(&stage.traces()[0]);
-    assert_eq!(trace["complete"], true);
+    assert_eq!((&trace["complete"], &trace["ending"]["how"]), (&true.into(), &"let_go".into()), "{trace:#}");
     assert!((100..400).contains(&trace["evaluations"].as_u64().unwrap()), "{trace:#}");
     assert!(!stage.socket().exists());
     let done = host.done();

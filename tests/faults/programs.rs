@@ -169,6 +169,7 @@ fn a_program_killed_in_mid_run_leaves_all_that_it_had_computed() {
     let trace = &stage.traces()[0];
     let info = info(trace);
     assert_eq!((&info["complete"], &info["dropped"]["records"]), (&true.into(), &0.into()), "{info:#}");
+    said_to_be_killed(&info);
     let (n, printed) = (info["evaluations"].as_u64().unwrap(), done.stdout.lines().count() as u64);
     // The last one may have been computed and not printed.
     assert!(n == printed || n == printed + 1, "{n} evaluations and {printed} tokens");
@@ -190,7 +191,39 @@ fn a_program_killed_under_record_leaves_a_whole_trace_and_the_signal_is_passed_o
     let info = info(&stage.path("run.ggtrace"));
     let (n, printed) = (info["evaluations"].as_u64().unwrap(), done.stdout.lines().count() as u64);
     assert_eq!(info["complete"], true);
+    said_to_be_killed(&info);
     assert!(n == printed || n == printed + 1, "{n} evaluations and {printed} tokens");
+}
+
+/// The trace says how its program ended, and how far it goes.
+fn said_to_be_killed(info: &serde_json::Value) {
+    let ending = &info["ending"];
+    assert_eq!((&ending["how"], &ending["signal"]), (&"killed".into(), &"SIGKILL".into()), "{ending}");
+    let tokens = info["tokens"]["prompt"].as_u64().unwrap() + info["tokens"]["generate"].as_u64().unwrap();
+    let text = format!("generate was killed by SIGKILL; the trace has everything up to token {}", tokens - 1);
+    assert_eq!(ending["text"], text);
+}
+
+#[test]
+fn a_trace_says_how_its_program_ended() {
+    let stage = Stage::new();
+    let daemon = stage.daemon(&[]);
+    let script = r#""$@" >/dev/null & p=$!; sleep 0.2; wait $p; exit 0"#;
+    // A decode that is aborted ends the program with 3.
+    for (n, arguments) in [&[][..], &["--abort-after", "30"]].into_iter().enumerate() {
+        let generate = stage.generate(20, arguments);
+        let mut command = shell(&stage, script);
+        command.arg("sh").arg(generate.get_program()).args(generate.get_args());
+        run(stage.preloaded(command));
+        daemon.wait_for_detached(n + 1);
+    }
+    until("both traces' ends", || stage.traces().iter().all(|trace| info(trace)["complete"] == true));
+    let mut endings: Vec<_> = stage.traces().iter().map(|trace| info(trace)["ending"].clone()).collect();
+    endings.sort_by_key(|ending| ending["code"].as_i64());
+    let facts = |e: &serde_json::Value| (e["how"].clone(), e["code"].as_i64(), e["unexpected"].as_bool());
+    let expected = [("exited".into(), Some(0), Some(false)), ("exited".into(), Some(3), Some(true))];
+    assert_eq!(endings.iter().map(facts).collect::<Vec<_>>(), expected);
+    assert!(daemon.stop().stderr.contains("generate exited with code 3; "));
 }
 
 #[test]

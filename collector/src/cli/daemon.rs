@@ -4,6 +4,7 @@ use super::options::Capture;
 use super::say;
 use super::serving::Options;
 use crate::live::{Blocked, Collector, Event, Listener, Output, find_shim};
+use crate::query::ending::of_process;
 use crate::server::Sessions;
 use anyhow::{Context, bail};
 use crossbeam::channel::Receiver;
@@ -35,7 +36,7 @@ pub(super) struct Args {
     #[command(flatten)]
     capture: Capture,
     /// Only record: no page, and no answers over HTTP
-    #[arg(long, conflicts_with_all = ["listen", "token"])]
+    #[arg(long, conflicts_with_all = ["listen", "token", "allow_host"])]
     no_serve: bool,
     #[command(flatten)]
     serving: Options,
@@ -105,10 +106,19 @@ fn report(events: &Receiver<Event>, sessions: Option<&Sessions>) {
                 }
                 say::line(format_args!("{} (pid {}) attached, to {}", hello.exe, hello.pid, path.display()));
             }
-            Event::Refused(error) => say::line(format_args!("a program did not attach: {error}")),
+            Event::Refused(error) => {
+                say::line(format_args!("a program did not attach: {error}"));
+                if let Some(sessions) = sessions {
+                    sessions.notice(format!("A program did not attach: {error}."));
+                }
+            }
             Event::Trouble { path, trouble } => say::trouble(&path, &trouble),
             Event::Ended(ended) => {
                 say::line(format_args!("{} (pid {}) detached", ended.hello.exe, ended.hello.pid));
+                let told = ended.outcome.ending.map(|ending| of_process(&ended.hello.exe, ending));
+                if let Some(told) = told.filter(|told| told.unexpected) {
+                    say::line(format_args!("{}; what it had computed until then is in the trace", told.text));
+                }
                 say::summary(&ended);
             }
         }

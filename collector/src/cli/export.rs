@@ -2,6 +2,7 @@
 
 use super::say;
 use crate::export::{Export, ExportError, Format, Wanted, Written};
+use crate::live::{Blocked, die_by};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
 use anyhow::{Context, bail};
@@ -128,7 +129,15 @@ fn whole_file(export: &Export<'_>, path: &Path, force: bool) -> Result<Written, 
     let mut builder = tempfile::Builder::new();
     // As any new file: what others may do with it is for the umask to say.
     builder.prefix(&*name).suffix(".part").permissions(Permissions::from_mode(0o666));
+    // Before the file is there, so that none is left behind by whoever ends us.
+    let signals = Blocked::block()?;
     let mut part = builder.tempfile_in(dir)?;
+    let unfinished = part.path().to_owned();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let signal = signals.await_end();
+        let _ = std::fs::remove_file(unfinished);
+        die_by(signal.number)
+    })?;
     let written = export.write(part.as_file_mut() as &mut (dyn Write + Send))?;
     let persisted: Result<File, _> = if force { part.persist(path) } else { part.persist_noclobber(path) };
     persisted.map_err(|error| error.error)?;

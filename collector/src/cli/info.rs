@@ -51,6 +51,9 @@ fn summary(file: &str, info: &Info) -> String {
     let mut lines: Vec<(&str, String)> = vec![];
     lines.push(("trace", format!("{file}, {}, level {}", say::bytes(info.size.file_bytes), info.level)));
     lines.push(("process", format!("{} (pid {})", info.process.argv.join(" "), info.process.pid)));
+    if let Some(ending) = &info.ending {
+        lines.push(("ended", ending.text.clone()));
+    }
     for model in info.model.iter().chain(&info.more_models) {
         let name = if model.name.is_empty() { "unnamed" } else { &model.name };
         lines.push(("model", format!("{name}, {}, {} layers", model.arch, model.n_layer)));

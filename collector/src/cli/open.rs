@@ -22,6 +22,9 @@ EXAMPLES
   # Let other machines ask who know the secret
   ggscope open run.ggtrace other.ggtrace --listen 0.0.0.0:7437 --token \"$SECRET\"
 
+  # The same under a name that is not this machine's own
+  ggscope open run.ggtrace --listen 0.0.0.0:7437 --token \"$SECRET\" --allow-host traces.example
+
 /api/v1/openapi.json describes all questions; /metrics is for Prometheus.
 ";
 

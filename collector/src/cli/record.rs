@@ -84,6 +84,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(refused(&error)),
     };
     let output = output(&args, &program)?;
+    // Before any thread is started, so that all of them leave signals to this one, and before there is anything that
+    // has to be removed.
+    let signals = Blocked::block().context("cannot block signals")?;
     let private = PrivateDir::create().context("cannot create a temporary directory for the socket")?;
     let socket = private.path().join("sock");
     let mut private = Some(private);
@@ -96,11 +99,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         say::line(format_args!("{} {why}; it runs untraced", program.display()));
     }
     if args.serving.is_given() && !args.serve {
-        bail!("--listen and --token say how the page is served: give --serve too");
+        bail!("--listen, --token and --allow-host say how the page is served: give --serve too");
     }
     let bound = if args.serve { Some(args.serving.bind()?) } else { None };
-    // Before any thread is started, so that all of them leave signals to this one.
-    let signals = Blocked::block().context("cannot block signals")?;
     let listener = Listener::bind(&socket)?;
     let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
     let sessions = Arc::new(Sessions::default().with_memory(args.serving.memory()));
@@ -109,7 +110,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let reporter = {
-        let shown = serving.is_some().then_some(sessions);
+        let shown = serving.is_some().then_some(sessions.clone());
         let reporter = Reporter::new(collector.events().clone(), args.quiet, shown);
         std::thread::Builder::new()
             .name("report".into())
@@ -128,9 +129,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ));
     }
     let asked_to_end = await_sessions(&mut collector, &signals, args.quiet) || asked_to_end;
+    launched.forget();
     drop(collector);
-    let sessions = reporter.join().unwrap_or_default();
-    conclude(&sessions, &program, untraceable.is_some(), args.quiet, &capture);
+    let ended = reporter.join().unwrap_or_default();
+    conclude(&ended, args.quiet, &capture);
+    if ended.is_empty() {
+        let why = nothing_recorded(&program, untraceable.is_some());
+        if !args.quiet {
+            say::line(format_args!("{why}"));
+        }
+        sessions.notice(format!("{why}. It has ended ({status})."));
+    }
     if let Some(serving) = serving.filter(|_| !asked_to_end) {
         say::line(format_args!("the program has ended; the page stays until Ctrl-C"));
         signals.await_end();
@@ -204,8 +213,8 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) -> 
     }
 }
 
-/// Says what was recorded, or why nothing was.
-fn conclude(sessions: &[Ended], program: &Path, untraceable: bool, quiet: bool, capture: &[String]) {
+/// Says what was recorded.
+fn conclude(sessions: &[Ended], quiet: bool, capture: &[String]) {
     for ended in sessions.iter().filter(|ended| !quiet || ended.outcome.cut.is_some()) {
         say::summary(ended);
         let totals = &ended.outcome.totals;
@@ -216,15 +225,16 @@ fn conclude(sessions: &[Ended], program: &Path, untraceable: bool, quiet: bool, 
             ));
         }
     }
-    if sessions.is_empty() && !quiet {
-        let hint = if !untraceable && carries_ggml(program) {
-            " (it has ggml inside rather than in a library: docs/linking.md says how to link ggscope in)"
-        } else {
-            ""
-        };
-        let name = program.display();
-        say::line(format_args!("{name} made no ggml call that ggscope can see; nothing was recorded{hint}"));
-    }
+}
+
+/// Why there is no trace.
+fn nothing_recorded(program: &Path, untraceable: bool) -> String {
+    let hint = if !untraceable && carries_ggml(program) {
+        " (it has ggml inside rather than in a library: docs/linking.md says how to link ggscope in)"
+    } else {
+        ""
+    };
+    format!("{} made no ggml call that ggscope can see; nothing was recorded{hint}", program.display())
 }
 
 fn exit_like(status: ExitStatus) -> ExitCode {
@@ -283,6 +293,9 @@ impl Reporter {
             Event::Refused(error) => say::line(format_args!("a program is not recorded: {error}")),
             Event::Trouble { path, trouble } => say::trouble(path, trouble),
             Event::Attached { .. } | Event::Ended(_) => {}
+        }
+        if let (Event::Refused(error), Some(shown)) = (&event, &self.shown) {
+            shown.notice(format!("A program is not recorded: {error}."));
         }
         if let Event::Attached { progress, growing, .. } = event {
             self.sessions.push(progress);

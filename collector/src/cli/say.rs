@@ -32,7 +32,7 @@ pub(super) fn trouble(path: &Path, trouble: &Trouble) {
 
 /// Says what was recorded.
 pub(super) fn summary(ended: &Ended) {
-    let Ended { path, outcome: Outcome { totals, cut }, .. } = ended;
+    let Ended { path, outcome: Outcome { totals, cut, .. }, .. } = ended;
     let what = format!(
         "{}, {}, {}",
         counted(totals.prompt_tokens + totals.generated_tokens, "token"),

@@ -22,6 +22,10 @@ pub(super) struct Options {
     /// A secret that viewers have to know; any address but loopback needs one
     #[arg(long, value_name = "SECRET", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
+    /// A name by which browsers may reach it besides addresses, localhost and this machine's own; can be given more
+    /// than once
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    allow_host: Vec<String>,
     /// How much of traces is kept in memory at most, all together; what is older is read back from the files
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory_bytes)]
     memory: usize,
@@ -36,7 +40,7 @@ pub(super) struct Bound {
 impl Options {
     /// Whether anything was said about it.
     pub(super) fn is_given(&self) -> bool {
-        self.listen.is_some() || self.token.is_some()
+        self.listen.is_some() || self.token.is_some() || !self.allow_host.is_empty()
     }
 
     /// Bytes of traces that are kept in memory.
@@ -47,7 +51,7 @@ impl Options {
     /// Takes the address.
     pub(super) fn bind(&self) -> anyhow::Result<Bound> {
         let wanted = self.listen.unwrap_or(DEFAULT);
-        let server = Server::bind(wanted, self.token.clone())?;
+        let server = Server::bind(wanted, self.token.clone())?.with_names(self.allow_host.clone());
         let port = server.address().port();
         if wanted.port() != 0 && port != wanted.port() {
             say::line(format_args!("port {} is taken: port {port} is used", wanted.port()));
@@ -71,6 +75,15 @@ impl Bound {
         }
         Ok(serving)
     }
+}
+
+/// A name of a host, without a port or anything else of an address.
+fn host_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err("give the name alone, as in gpu-box.example: no port and no http://".into());
+    }
+    Ok(text.to_owned())
 }
 
 /// An address that this machine reaches a server by that listens on all of them.
@@ -127,6 +140,14 @@ mod tests {
         assert_eq!(of(&[("BROWSER", "firefox"), ("DISPLAY", "")]), None);
         assert_eq!(of(&[("DISPLAY", ":0")]).as_deref(), Some("xdg-open"));
         assert_eq!(of(&[("WAYLAND_DISPLAY", "wayland-0"), ("BROWSER", "firefox:lynx")]).as_deref(), Some("firefox"));
+    }
+
+    #[test]
+    fn a_name_of_a_host_is_nothing_else() {
+        assert_eq!(host_name("gpu-box.example").as_deref(), Ok("gpu-box.example"));
+        for other in ["", "gpu-box:7437", "http://gpu-box", "a b", "a/b", "*"] {
+            assert!(host_name(other).is_err(), "{other}");
+        }
     }
 
     #[test]

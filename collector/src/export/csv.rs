@@ -8,8 +8,10 @@ use csv::{Writer, WriterBuilder};
 use std::fmt::Display;
 use std::io::{self, Write};
 
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 29] = [
     "eval",
+    "seq",
+    "graph",
     "context",
     "thread",
     "token",
@@ -101,6 +103,8 @@ impl<W: Write> Record<W> {
 
     fn row(&mut self, row: &Row<'_>, sources: usize) -> io::Result<()> {
         self.field(row.eval)?;
+        self.field(row.seq)?;
+        self.field(row.graph)?;
         self.field(row.context)?;
         self.field(row.thread)?;
         self.known(row.token)?;
@@ -168,7 +172,20 @@ mod tests {
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
             let sources = operator["src"].as_array().unwrap();
-            for same in ["eval", "token", "token_text", "node", "op", "name", "layer", "t_ns", "dur_ns", "fused_into"] {
+            for same in [
+                "eval",
+                "seq",
+                "graph",
+                "token",
+                "token_text",
+                "node",
+                "op",
+                "name",
+                "layer",
+                "t_ns",
+                "dur_ns",
+                "fused_into",
+            ] {
                 let expected = operator.get(same).filter(|v| !v.is_null()).map(|v| match v.as_str() {
                     Some(text) => text.to_owned(),
                     None => v.to_string(),

@@ -37,7 +37,10 @@ mod tests {
         let (rows, all) = (read(&trace, None), dumped(&trace, &Filter::default()));
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
-            for same in ["eval", "token", "pos", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns", "thread"] {
+            for same in [
+                "eval", "seq", "graph", "token", "pos", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns",
+                "thread",
+            ] {
                 assert_eq!(row[same], operator[same], "{same} of {operator}");
             }
             assert_eq!((&row["dst_shape"], &row["dst_bytes"]), (&operator["dst"]["ne"], &operator["dst"]["bytes"]));

@@ -41,7 +41,8 @@ pub enum Format {
     Dot,
 }
 
-const FORMATS: [Format; 6] =
+/// All formats.
+pub(crate) const FORMATS: [Format; 6] =
     [Format::Perfetto, Format::Chrome, Format::Csv, Format::Json, Format::Parquet, Format::Dot];
 
 impl Format {

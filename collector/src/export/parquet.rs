@@ -102,6 +102,8 @@ macro_rules! columns {
 
 columns! {
     eval: UInt64Builder = UInt64Builder::new(), false;
+    seq: UInt64Builder = UInt64Builder::new(), false;
+    graph: UInt32Builder = UInt32Builder::new(), false;
     context: UInt32Builder = UInt32Builder::new(), false;
     thread: UInt32Builder = UInt32Builder::new(), false;
     token: UInt64Builder = UInt64Builder::new(), true;
@@ -188,6 +190,8 @@ fn field<B: ArrayBuilder>(sources: &mut StructBuilder, i: usize) -> &mut B {
 impl Columns {
     fn append(&mut self, row: &Row<'_>) {
         self.eval.append_value(row.eval);
+        self.seq.append_value(row.seq);
+        self.graph.append_value(row.graph);
         self.context.append_value(row.context);
         self.thread.append_value(row.thread);
         self.token.append_option(row.token);
@@ -261,7 +265,9 @@ mod tests {
         let (rows, all) = (read(&trace, None), dumped(&trace, &Filter::default()));
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
-            for same in ["eval", "token", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns", "device"] {
+            for same in
+                ["eval", "seq", "graph", "token", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns", "device"]
+            {
                 assert_eq!(row[same], operator[same], "{same} of {operator}");
             }
             let sources = operator["src"].as_array().unwrap();
@@ -288,7 +294,7 @@ mod tests {
         let (_dir, trace) = answer();
         let reader = reader(&trace, Some("999"));
         let file = reader.metadata().file_metadata();
-        assert_eq!((file.num_rows(), file.schema().get_fields().len()), (0, 27));
+        assert_eq!((file.num_rows(), file.schema().get_fields().len()), (0, 29));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::ops::ControlFlow;
 #[derive(Clone, Debug, Serialize)]
 pub struct Row<'a> {
     pub eval: u64,
+    pub seq: u64,
+    pub graph: u32,
     pub context: u32,
     pub thread: u32,
     pub token: Option<u64>,
@@ -58,6 +60,8 @@ impl<'a> Row<'a> {
     fn of(o: &'a Operator<'a>) -> Row<'a> {
         Row {
             eval: o.eval,
+            seq: o.seq,
+            graph: o.graph,
             context: o.context,
             thread: o.thread,
             token: o.token,

@@ -6,11 +6,12 @@
 mod poll;
 mod store;
 
-use crate::trace::{Totals, TraceWriter};
+use crate::trace::{Ending, Totals, TraceWriter};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use ggscope_format::segment::Segment;
 use ggscope_format::session::Hello;
 use poll::{Batch, Poller};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use store::Store;
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub totals: Totals,
     /// Why the file ends before the session did, if it does.
     pub cut: Option<String>,
+    /// How the session ended.
+    pub ending: Option<Ending>,
 }
 
 /// Where a session's records go, and who hears of them.
@@ -70,19 +73,21 @@ pub struct Sink<'a> {
 
 /// Reads the rings of `segment` until the session is over, and finishes the file.
 ///
-/// `wait` sleeps for at most the given time and returns whether the session is over.
-pub fn run(segment: &Segment, sink: Sink<'_>, wait: impl FnMut(Duration) -> bool) -> Outcome {
+/// `wait` sleeps for at most the given time and returns how the session ended, if it is over.
+pub fn run(segment: &Segment, sink: Sink<'_>, wait: impl FnMut(Duration) -> Option<Ending>) -> Outcome {
     let (batches, received) = bounded::<Batch>(BATCHES);
     let (give_back, free) = unbounded();
+    let ending = OnceLock::new();
+    let how = &ending;
     std::thread::scope(|scope| {
         let store = scope.spawn(move || {
             lower_priority();
             let mut store = Store::new(sink);
             store.run(&received, &give_back);
-            store.finish()
+            store.finish(how.get().copied())
         });
         lower_priority();
-        poll_until_over(segment, &batches, &free, wait);
+        let _ = ending.set(poll_until_over(segment, &batches, &free, wait));
         drop(batches);
         store.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -92,11 +97,11 @@ fn poll_until_over(
     segment: &Segment,
     batches: &Sender<Batch>,
     free: &Receiver<Batch>,
-    mut wait: impl FnMut(Duration) -> bool,
-) {
+    mut wait: impl FnMut(Duration) -> Option<Ending>,
+) -> Ending {
     let mut poller = Poller::new(segment);
     let mut pause = SHORTEST_PAUSE;
-    let mut over_since: Option<Instant> = None;
+    let mut over: Option<(Ending, Instant)> = None;
     loop {
         let mut batch = free.try_recv().unwrap_or_default();
         let fill = poller.poll(&mut batch);
@@ -105,15 +110,15 @@ fn poll_until_over(
             // The second stage takes batches until this one ends, so nothing is lost but time if it is busy.
             let _ = batches.send(batch);
         }
-        match over_since {
+        match over {
             // Everything was written before the end was seen, so an empty pass after it is the last.
-            Some(since) if quiet || since.elapsed() > LAST_DRAIN => return,
+            Some((ending, since)) if quiet || since.elapsed() > LAST_DRAIN => return ending,
             Some(_) => {}
             None => {
                 pause = next_pause(pause, fill);
-                if wait(pause) {
+                if let Some(ending) = wait(pause) {
                     segment.close();
-                    over_since = Some(Instant::now());
+                    over = Some((ending, Instant::now()));
                 }
             }
         }

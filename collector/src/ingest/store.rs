@@ -4,7 +4,7 @@
 use super::poll::Batch;
 use super::{Outcome, Sink, Trouble};
 use crate::model::Models;
-use crate::trace::TraceError;
+use crate::trace::{Ending, TraceError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use ggscope_format::GraphId;
 use ggscope_format::record::{Evaluation, Graph, Record};
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// What was received is on disk after this time at the latest.
 const FLUSH_AFTER: Duration = Duration::from_secs(5);
+/// The same while somebody follows the file; and how often it is looked whether somebody does.
+const FLUSH_AFTER_FOLLOWED: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A session keeps no more remarks than this about what it received.
 const MAX_REMARKS: u32 = 64;
 
@@ -28,6 +31,8 @@ pub(super) struct Store<'a> {
     written: (u64, u64),
     remarks: u32,
     cut: Option<String>,
+    /// Whether somebody followed the file, and when that was looked at.
+    followed: (bool, Instant),
 }
 
 impl<'a> Store<'a> {
@@ -42,15 +47,16 @@ impl<'a> Store<'a> {
             written: (0, 0),
             remarks: 0,
             cut: None,
+            followed: (false, Instant::now()),
         }
     }
 
     /// Takes batches until no more can come.
     pub(super) fn run(&mut self, received: &Receiver<Batch>, give_back: &Sender<Batch>) {
         loop {
-            let due = self.sink.writer.pending_since().filter(|_| self.cut.is_none()).map(|since| since + FLUSH_AFTER);
+            let due = self.due();
             let batch = match due {
-                Some(due) => received.recv_deadline(due),
+                Some(due) => received.recv_deadline(due.min(self.followed.1 + LOOK_EVERY)),
                 None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match batch {
@@ -74,10 +80,23 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Ends the file.
-    pub(super) fn finish(mut self) -> Outcome {
+    /// When what waits has to be on disk, if something waits.
+    fn due(&mut self) -> Option<Instant> {
+        let since = self.sink.writer.pending_since().filter(|_| self.cut.is_none())?;
+        if self.followed.1.elapsed() >= LOOK_EVERY {
+            self.followed = (self.sink.writer.is_followed(), Instant::now());
+        }
+        Some(since + if self.followed.0 { FLUSH_AFTER_FOLLOWED } else { FLUSH_AFTER })
+    }
+
+    /// Ends the file, and says in it how the session ended.
+    pub(super) fn finish(mut self, ending: Option<Ending>) -> Outcome {
         if let Some(model) = self.models.finish() {
             let wrote = self.sink.writer.model(model);
+            self.check(wrote);
+        }
+        if let Some(ending) = ending.filter(|_| self.cut.is_none()) {
+            let wrote = self.sink.writer.ended(ending);
             self.check(wrote);
         }
         let mut totals = self.sink.writer.totals().clone();
@@ -91,7 +110,7 @@ impl<'a> Store<'a> {
             }
         }
         self.sink.progress.set(&totals);
-        Outcome { totals, cut: self.cut }
+        Outcome { totals, cut: self.cut, ending }
     }
 
     fn take(&mut self, batch: &Batch) {

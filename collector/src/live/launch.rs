@@ -7,7 +7,7 @@ use ggscope_format::session::SOCKET_ENV;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
@@ -123,7 +123,8 @@ pub fn spawn(
 
 impl Launched {
     /// Waits for the program's end. What the terminal sends (Ctrl-C, Ctrl-\, a hang-up) reaches the program without us;
-    /// what is sent to us alone is passed on. Returns with its status whether it was asked to end in that way.
+    /// what is sent to us alone is passed on. Returns with its status whether it was asked to end in that way. Others can
+    /// still ask how it ended, until [`Launched::forget`].
     ///
     /// # Errors
     /// When the system cannot say how it ended.
@@ -134,7 +135,7 @@ impl Launched {
             let signal = signals.next(Duration::from_secs(1)).filter(|s| s.number != libc::SIGCHLD && !s.to_all);
             asked |= signal.is_some_and(|signal| signal.asks_to_end());
             // Before passing anything on: while it is not reaped, its number is nobody else's.
-            if let Some(status) = self.0.try_wait()? {
+            if let Some(status) = self.status()? {
                 return Ok((status, asked));
             }
             if let Some(signal) = signal {
@@ -142,6 +143,29 @@ impl Launched {
                 unsafe { libc::kill(self.0.id() as libc::pid_t, signal.number) };
             }
         }
+    }
+
+    /// How it has ended, if it has.
+    fn status(&self) -> io::Result<Option<ExitStatus>> {
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: `info` is plain data, and the call writes only to it.
+        let (waited, info) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            (libc::waitid(libc::P_PID, self.0.id(), &raw mut info, options), info)
+        };
+        if waited != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: these are the fields of a child's end, zero if there was none.
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        let dumped = if info.si_code == libc::CLD_DUMPED { 0x80 } else { 0 };
+        let raw = if info.si_code == libc::CLD_EXITED { (status & 0xff) << 8 } else { status | dumped };
+        Ok((pid != 0).then(|| ExitStatus::from_raw(raw)))
+    }
+
+    /// Lets the system forget a program that has ended.
+    pub fn forget(mut self) {
+        let _ = self.0.wait();
     }
 }
 

@@ -4,6 +4,7 @@
 mod collector;
 mod elf;
 mod handshake;
+mod host;
 mod launch;
 mod listener;
 mod lost_pages;

@@ -1,14 +1,12 @@
 //! One session: from the connection of a shim to the end of its process, and the file that comes of it.
 
 use super::handshake::{Handshake, HandshakeError, Wanted};
+use super::host::Host;
 use super::output::Output;
 use super::segment::{MappedSegment, SegmentNameError};
 use crate::ingest::{self, Outcome, Progress, Sink, Trouble};
-use crate::trace::{Growing, TraceError, TraceWriter};
+use crate::trace::{Ending, Growing, TraceError, TraceWriter};
 use ggscope_format::session::Hello;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,50 +84,9 @@ impl Session {
         let wait = |pause: Duration| {
             let watched = seen.upgrade().is_some_and(|growing| growing.is_watched());
             let pause = if watched { pause.min(WATCHED_PAUSE) } else { pause };
-            stop.load(Ordering::Relaxed) || host.ended_within(pause)
+            if stop.load(Ordering::Relaxed) { Some(Ending::LetGo) } else { host.ended_within(pause) }
         };
         let outcome = ingest::run(segment.segment(), sink, wait);
         Ended { hello, path, outcome }
-    }
-}
-
-/// The traced process, seen from outside.
-struct Host {
-    stream: UnixStream,
-    /// Readable when the process has ended. The connection alone can outlive it, in a child that has inherited it.
-    process: Option<File>,
-}
-
-impl Host {
-    fn new(stream: UnixStream, pid: u32) -> Host {
-        // The socket is only listened to from here on, and never waited for without poll.
-        let _ = stream.set_nonblocking(true);
-        let process = (pid > 0).then(|| {
-            // SAFETY: plain numbers in, a new descriptor or -1 out.
-            let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
-            // SAFETY: the descriptor is new and nobody else's.
-            (fd >= 0).then(|| unsafe { File::from_raw_fd(fd as i32) })
-        });
-        Host { stream, process: process.flatten() }
-    }
-
-    /// Sleeps for at most `pause`, and returns whether the process has ended or hung up.
-    fn ended_within(&mut self, pause: Duration) -> bool {
-        let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        // A negative descriptor is passed over.
-        let process = self.process.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let mut watched = [watch(self.stream.as_raw_fd()), watch(process)];
-        // SAFETY: two valid entries.
-        unsafe { libc::poll(watched.as_mut_ptr(), 2, pause.as_millis() as i32) };
-        watched[1].revents != 0 || (watched[0].revents != 0 && self.hung_up())
-    }
-
-    /// Whether the connection has ended; what is said on it after the handshake means nothing.
-    fn hung_up(&mut self) -> bool {
-        let mut ignored = [0; 4096];
-        match self.stream.read(&mut ignored) {
-            Ok(n) => n == 0,
-            Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted),
-        }
     }
 }

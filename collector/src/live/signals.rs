@@ -58,8 +58,12 @@ impl Blocked {
     }
 
     /// Waits until somebody wants this process to end.
-    pub fn await_end(&self) {
-        while !self.next(Duration::from_secs(3600)).is_some_and(|signal| signal.asks_to_end()) {}
+    pub fn await_end(&self) -> Signal {
+        loop {
+            if let Some(signal) = self.next(Duration::from_secs(3600)).filter(Signal::asks_to_end) {
+                return signal;
+            }
+        }
     }
 
     /// The next signal, or `None` if there is none within `patience`.

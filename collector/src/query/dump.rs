@@ -20,11 +20,12 @@ use utoipa::ToSchema;
 /// One execution of an operator.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Operator<'a> {
-    /// Ordinal of the evaluation in the order of arrival, from 0; only in the table of a server.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
+    /// Ordinal of the evaluation in the order of arrival, from 0.
+    pub seq: u64,
     /// Number of the evaluation.
     pub eval: u64,
+    /// Number of its graph within the session.
+    pub graph: u32,
     /// Number within the session of the evaluation's first token that the filter lets through; null without tokens.
     pub token: Option<u64>,
     /// Its id, if ids were recorded.
@@ -139,14 +140,14 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
     let (texts, ends) = (trace.texts(), run_ends(trace));
     let with_values = filter.values && trace.has_values();
     find(trace, filter, |found| {
-        let Found { view, row, plan, chosen, .. } = found;
+        let Found { seq, view, row, plan, chosen, .. } = found;
         let values = if with_values { trace.values(row.evaluation.eval) } else { vec![] };
         // A view is not executed, but what it shows may have been captured.
         let captured = values.iter().map(|v| v.tensor).filter(|&id| found.takes(id));
         let mut shown: Vec<TensorId> = found.nodes().chain(captured).collect();
         shown.sort_unstable();
         shown.dedup();
-        let evaluated = Evaluated { view, row, chosen, texts: &texts, ends: &ends };
+        let evaluated = Evaluated { seq, view, row, chosen, texts: &texts, ends: &ends };
         for (id, Span { start, duration }) in found.times_of(shown) {
             let fused_into = if let Execution::Fused(with) = plan.node(id) { Some(with.0) } else { None };
             f(evaluated.operator(Executed { id, start, duration, fused_into, run: plan.run(id) }, &values))?;
@@ -157,6 +158,7 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
 
 /// An evaluation with all that its operators are derived from.
 pub(super) struct Evaluated<'a> {
+    pub seq: u64,
     pub view: &'a GraphView,
     pub row: &'a Row,
     pub chosen: &'a Chosen,
@@ -233,8 +235,9 @@ impl<'a> Evaluated<'a> {
         let src: Vec<Source<'a>> = tensor.src.iter().enumerate().filter_map(source).collect();
         let in_whole = run.filter(|_| duration.is_none() && fused_into.is_none());
         Operator {
-            seq: None,
+            seq: self.seq,
             eval: row.evaluation.eval.0,
+            graph: row.evaluation.graph.0,
             token: chosen.token,
             token_id: chosen.id,
             pos: chosen.pos,

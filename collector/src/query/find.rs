@@ -15,6 +15,8 @@ const KEPT_GRAPHS: usize = 64;
 
 /// An evaluation that a filter lets through, before anything is derived for its nodes.
 pub(super) struct Found<'a> {
+    /// Ordinal of the evaluation in the order of arrival.
+    pub seq: u64,
     /// The evaluation.
     pub row: &'a Row,
     /// Its graph.
@@ -59,7 +61,7 @@ impl Found<'_> {
 pub(super) fn find(trace: &Trace, filter: &Filter, mut f: impl FnMut(Found<'_>) -> ControlFlow<()>) {
     let (mut views, mut plans) = (GraphViews::default(), Plans::default());
     let mut taken: HashMap<GraphId, Vec<bool>> = HashMap::new();
-    trace.for_each_evaluation(&filter.select(), true, |row| {
+    trace.for_each_numbered_evaluation(&filter.select(), true, |seq, row| {
         let Some(chosen) = filter.choose(&row) else { return ControlFlow::Continue(()) };
         let view = match views.of(trace, row.evaluation.graph) {
             Ok(view) => view,
@@ -76,6 +78,6 @@ pub(super) fn find(trace: &Trace, filter: &Filter, mut f: impl FnMut(Found<'_>) 
             .entry(row.evaluation.graph)
             .or_insert_with(|| graph.nodes().map(|(id, t)| filter.takes_node(&view, id, t)).collect());
         let plan = plans.of(graph, &row.evaluation);
-        f(Found { row: &row, view: &view, plan: &plan, chosen: &chosen, filter, nodes })
+        f(Found { seq, row: &row, view: &view, plan: &plan, chosen: &chosen, filter, nodes })
     });
 }

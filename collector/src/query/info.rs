@@ -3,6 +3,7 @@
 
 use super::buffers::{BufferLife, buffers};
 use super::dump::{run_ends, whole_run};
+use super::ending::{Ended, ended};
 use crate::analysis::timing::Plans;
 use crate::trace::{OperatorTotal, Remark, Select, Totals, Trace};
 use ggscope_format::FORMAT_VERSION;
@@ -17,6 +18,8 @@ pub struct Info {
     pub format: u32,
     /// Whether the recording ended in order and all of the file is there.
     pub complete: bool,
+    /// How the session ended; null if it goes on, or if the trace does not say.
+    pub ending: Option<Ended>,
     /// Version of the ggscope that recorded it.
     pub ggscope: String,
     /// The traced process.
@@ -202,6 +205,7 @@ pub fn info(trace: &Trace) -> Info {
     Info {
         format: FORMAT_VERSION,
         complete: trace.complete(),
+        ending: ended(trace, false),
         ggscope: recording.ggscope.clone(),
         process: Process {
             pid: hello.pid,

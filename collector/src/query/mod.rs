@@ -8,6 +8,7 @@ pub mod buffers;
 pub mod compare;
 pub mod cost;
 pub mod dump;
+pub mod ending;
 pub mod evaluations;
 mod filter;
 mod find;

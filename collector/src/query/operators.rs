@@ -99,7 +99,7 @@ pub fn operators(
         let values = if filter.values && trace.has_values() { trace.values(row.evaluation.eval) } else { vec![] };
         let id = chosen.tokens.first().and_then(|&token| row.evaluation.tokens.get(token));
         let texts = trace.texts_of(id.map(std::slice::from_ref).unwrap_or_default());
-        let evaluated = Evaluated { view: &view, row, chosen: &chosen, texts: &texts, ends: &ends };
+        let evaluated = Evaluated { seq: seq as u64, view: &view, row, chosen: &chosen, texts: &texts, ends: &ends };
         for &((_, place), number) in wanted {
             let Span { start, duration } = spans[place as usize];
             let (fused, run) = (layout.fused[place as usize], layout.run[place as usize]);
@@ -110,8 +110,7 @@ pub fn operators(
                 fused_into: (fused != NONE).then(|| layout.nodes[fused as usize]),
                 run: (run != NONE).then_some(run as usize),
             };
-            let operator = evaluated.operator(executed, &values);
-            f(number, Operator { seq: Some(seq as u64), ..operator });
+            f(number, evaluated.operator(executed, &values));
         }
     });
     total

@@ -27,7 +27,7 @@ fn rows_of(trace: &Trace, table: &Table, filter: &Filter, sort: &str, offset: us
     let page = Page { offset, limit, sort: sort.parse().unwrap() };
     let mut rows = vec![];
     let total = operators(trace, table, filter, &page, |place, o| {
-        rows.push((place, serde_json::to_value(Operator { seq: None, ..o }).unwrap()));
+        rows.push((place, serde_json::to_value(o).unwrap()));
     });
     rows.sort_by_key(|r| r.0);
     assert!(rows.iter().enumerate().all(|(i, r)| i == r.0));

@@ -1,6 +1,6 @@
 //! Who may ask. A web page elsewhere must not read a trace: a browser that was led here by another name (DNS rebinding)
 //! says so in Host, and a page from elsewhere says so in Origin. An address that other machines reach needs a token,
-//! which a browser that opened the page with it keeps as a cookie.
+//! which a browser that opened the page with it keeps as a cookie, and answers to no name but those that are known.
 
 use super::page::is_page;
 use super::problem::Problem;
@@ -13,6 +13,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::ffi::CStr;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -21,27 +22,32 @@ use std::sync::Arc;
 pub(super) struct Access {
     address: SocketAddr,
     token: Option<Arc<str>>,
+    /// Names that it answers to besides.
+    names: Arc<[String]>,
 }
 
 impl Access {
-    /// Rules for a server that listens on `address`.
-    pub(super) fn new(address: SocketAddr, token: Option<String>) -> Access {
-        Access { address, token: token.map(Arc::from) }
+    /// Rules for a server that listens on `address` and answers to `names` too.
+    pub(super) fn new(address: SocketAddr, token: Option<String>, mut names: Vec<String>) -> Access {
+        if !address.ip().is_loopback() {
+            names.extend(own_names());
+        }
+        Access { address, token: token.map(Arc::from), names: names.into() }
     }
 
-    /// Whether `host` is a name of this server. On a loopback address those are known, whatever port it was forwarded
-    /// to (`ssh -L`); elsewhere only the administrator knows them, and the token protects.
+    /// Whether `host` is a name of this server, whatever port it was forwarded to (`ssh -L`). Whoever leads a browser
+    /// here by a name of their own needs a name: an address is what the browser was really sent to.
     fn is_own_host(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<axum::http::uri::Authority>() else { return false };
         if authority.as_str().contains('@') {
             return false;
         }
-        if !self.address.ip().is_loopback() {
-            return true;
-        }
         let name = authority.host();
-        let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+        if let Ok(ip) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            return ip.is_loopback() || !self.address.ip().is_loopback();
+        }
+        let is_it = |known: &str| name.strip_suffix('.').unwrap_or(name).eq_ignore_ascii_case(known);
+        is_it("localhost") || self.names.iter().any(|known| is_it(known))
     }
 
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap, token: Option<&str>) -> Result<(), Problem> {
@@ -55,7 +61,8 @@ impl Access {
         let own = host.filter(|host| !more_hosts && self.is_own_host(host));
         let Some(host) = own.filter(|_| uri.authority().is_none_or(|a| self.is_own_host(a.as_str()))) else {
             let error = format!("Host {} is not this server", host.unwrap_or("(none)"));
-            return Err(forbidden(error, &format!("ask http://{}", self.address)));
+            let help = format!("ask http://{}, or start ggscope with --allow-host NAME", self.address);
+            return Err(forbidden(error, &help));
         };
         let (origin, more_origins) = one(ORIGIN);
         if let Some(origin) = origin {
@@ -103,6 +110,17 @@ impl Access {
         let headers = [(SET_COOKIE, cookie), (LOCATION, location)];
         Some((StatusCode::SEE_OTHER, headers).into_response())
     }
+}
+
+/// Names of this machine: as it calls itself, and as others on the same link find it by multicast DNS.
+fn own_names() -> Vec<String> {
+    let mut name = [0_u8; 256];
+    // SAFETY: the buffer is as long as is said; the last byte, which is not, ends the name.
+    let status = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    let name = CStr::from_bytes_until_nul(&name).ok().filter(|_| status == 0);
+    let name = name.and_then(|name| name.to_str().ok()).filter(|name| !name.is_empty());
+    let name = name.map(|name| [name.to_owned(), format!("{name}.local")]);
+    name.into_iter().flatten().collect()
 }
 
 /// A secret in characters that a cookie can have.
@@ -189,7 +207,7 @@ mod tests {
     }
 
     fn loopback(token: Option<&str>) -> Access {
-        Access::new("127.0.0.1:4000".parse().unwrap(), token.map(str::to_owned))
+        Access::new("127.0.0.1:4000".parse().unwrap(), token.map(str::to_owned), vec![])
     }
 
     #[test]
@@ -235,9 +253,32 @@ mod tests {
         assert_eq!(status(&access, &[host, ("authorization", "Bearer s3cre")], "/?token=s3cret"), 401);
         assert_eq!(status(&access, &[host], "/?layer=5&token=s3cret"), 200);
         assert_eq!(status(&access, &[host], "/?token=s3creT"), 401);
-        let anywhere = Access::new("192.0.2.1:4000".parse().unwrap(), Some("s3cret".into()));
-        assert_eq!(status(&anywhere, &[("host", "gpu-box:4000")], "/?token=s3cret"), 200);
-        assert_eq!(status(&anywhere, &[("host", "gpu-box:4000")], "/"), 401);
+        let anywhere = Access::new("192.0.2.1:4000".parse().unwrap(), Some("s3cret".into()), vec![]);
+        assert_eq!(status(&anywhere, &[("host", "192.0.2.1:4000")], "/?token=s3cret"), 200);
+        assert_eq!(status(&anywhere, &[("host", "192.0.2.1:4000")], "/"), 401);
+    }
+
+    #[test]
+    fn an_address_that_others_reach_answers_to_addresses_and_to_names_that_are_known() {
+        let names = vec!["gpu-box.example".to_owned()];
+        let access = Access::new("0.0.0.0:4000".parse().unwrap(), Some("s3cret".into()), names.clone());
+        let of = |access: &Access, host: &str| status(access, &[("host", host)], "/?token=s3cret");
+        let own = own_names();
+        assert!(!own.is_empty(), "a machine has a name");
+        let known = ["192.0.2.1:4000", "[2001:db8::1]:4000", "10.0.0.7", "localhost:4000", "gpu-box.example:4000"];
+        for known in known.into_iter().chain(own.iter().map(String::as_str)).chain(["GPU-box.example."]) {
+            assert_eq!(of(&access, known), 200, "{known}");
+        }
+        let strange = format!("{}.evil.example", own[0]);
+        for other in ["evil.example:4000", "gpu-box:4000", "x.gpu-box.example", "192.0.2.1.evil.example", &strange] {
+            assert_eq!(of(&access, other), 403, "{other}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(HOST, "evil.example".parse().unwrap());
+        let problem = access.check(&Method::GET, &"/".parse().unwrap(), &headers, Some("s3cret")).unwrap_err();
+        assert!(problem.help.contains("--allow-host NAME"), "{}", problem.help);
+        let at_home = Access::new("127.0.0.1:4000".parse().unwrap(), Some("s3cret".into()), names);
+        assert_eq!((of(&at_home, "gpu-box.example"), of(&at_home, "192.0.2.1")), (200, 403));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Sums and distributions: what the charts of a session are drawn from.
 
 use super::api::{App, answer};
+use super::document;
 use super::graphs::known;
-use super::params::{PHASES, Params, Which, glob, numbers, parse, word};
+use super::params::{PHASES, Params, Path, Which, glob, numbers, parse, word};
 use super::problem::Problem;
 use crate::query::access::{self, Access};
 use crate::query::analytics::{self, LayerCost, OpCost};
@@ -10,7 +11,7 @@ use crate::query::analytics_times::{self, Histogram, LayerTokens};
 use crate::query::cost::{self, NodeCosts};
 use crate::query::dump::Filter;
 use crate::query::places::{self, PlaceSummary};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ const MAX_BINS: usize = 500;
 #[into_params(parameter_in = Query)]
 pub(super) struct BinParams {
     /// Bins at most: 1 to 500, 100 if not given
+    #[param(schema_with = document::bins)]
     bins: Option<String>,
 }
 
@@ -56,7 +58,7 @@ pub(super) async fn costs(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let graph = known(&session, &graph)?;
-        let (trace, table) = session.now();
+        let (trace, table) = session.now()?;
         Ok(cost::node_costs(&trace, &table, graph, &filter))
     })
     .await
@@ -68,7 +70,7 @@ pub(super) async fn costs(
     responses((status = 200, body = Vec<PlaceSummary>), (status = 404, body = Problem)))]
 pub(super) async fn places(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(places::places(&trace, &table))
     })
     .await
@@ -79,6 +81,7 @@ pub(super) async fn places(State(app): State<Arc<App>>, Path(id): Path<String>) 
 #[into_params(parameter_in = Query)]
 pub(super) struct PhaseParams {
     /// `prompt` or `generate`
+    #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
 
@@ -94,7 +97,7 @@ pub(super) async fn ops(
 ) -> Result<Response, Problem> {
     let filter = Filter { phase: word("phase", p.phase.as_deref(), &PHASES)?, ..which.filter()? };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics::ops(&trace, &table, &filter))
     })
     .await
@@ -112,7 +115,7 @@ pub(super) async fn layers(
 ) -> Result<Response, Problem> {
     let filter = which.filter()?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics::layers(&trace, &table, &filter))
     })
     .await
@@ -129,7 +132,7 @@ pub(super) async fn layer_tokens(
 ) -> Result<Response, Problem> {
     let (filter, bins) = (which.filter()?, p.bins()?);
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics_times::layer_tokens(&trace, &table, &filter, bins))
     })
     .await
@@ -142,12 +145,15 @@ pub(super) struct HistogramParams {
     /// Operators of this kind: a glob, upper and lower case are the same
     op: Option<String>,
     /// Nodes of these layers
+    #[param(schema_with = document::numbers)]
     layer: Option<String>,
     /// Nodes of this name: a glob
     name: Option<String>,
     /// Number of the node within its graph
+    #[param(schema_with = document::number)]
     node: Option<String>,
     /// `prompt` or `generate`
+    #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
 
@@ -170,7 +176,7 @@ pub(super) async fn histogram(
         ..which.filter()?
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         Ok(analytics_times::histogram(&trace, &table, &filter, bins))
     })
     .await
@@ -181,6 +187,7 @@ pub(super) async fn histogram(
 #[into_params(parameter_in = Query)]
 pub(super) struct AccessParams {
     /// Number of the evaluation; the first if not given
+    #[param(schema_with = document::ordinal)]
     eval: Option<String>,
 }
 
@@ -195,7 +202,7 @@ pub(super) async fn access(
 ) -> Result<Response, Problem> {
     let eval: Option<u64> = parse("eval", p.eval.as_deref(), "give the number of an evaluation")?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let eval = eval.or_else(|| table.header(0).map(|h| h.eval)).unwrap_or(0);
         access::access(&trace, &table, eval).ok_or_else(|| {
             let help = format!("/api/v1/sessions/{id}/evaluations lists those that there are");

@@ -2,12 +2,15 @@
 //! threads, its answer is JSON of a bounded size.
 
 use super::access::{Access, guard};
+use super::document::{self, Document};
+use super::params::Path;
 use super::problem::Problem;
-use super::session::{SessionSummary, Sessions};
+use super::session::{Session, SessionSummary};
+use super::sessions::Sessions;
 use super::{analytics, compare, download, graphs, live, metrics, page, residency, tables, timeline};
 use crate::query::info::{Info, info};
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -70,13 +73,6 @@ impl<T> Page<T> {
     }
 }
 
-#[derive(OpenApi)]
-#[openapi(info(
-    title = "ggscope",
-    description = "What llama.cpp processes did: every operator of every token, from recorded traces and while they run.",
-))]
-struct Document;
-
 /// The routes over `sessions`, behind the rules of `access`.
 pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
     let v1 = OpenApiRouter::new()
@@ -104,7 +100,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(download::export));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));
     let (router, document) = all.split_for_parts();
-    let document = serde_json::to_string(&document).unwrap_or_default();
+    let document = document::text(&document);
     let (queries, viewers) = (Semaphore::new(MAX_QUERIES), Arc::new(Semaphore::new(MAX_VIEWERS)));
     let app = Arc::new(App { sessions, document, queries, viewers });
     router.fallback(page::page).with_state(app).layer(from_fn_with_state(access, guard))
@@ -165,5 +161,28 @@ async fn list_sessions(State(app): State<Arc<App>>) -> Result<Response, Problem>
     params(("id" = String, Path, description = "The session")),
     responses((status = 200, body = Info), (status = 404, body = Problem)))]
 async fn session_info(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    answer(app, move |sessions| Ok(info(&sessions.get(&id)?.trace()))).await
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        // Before the trace, as in the list of sessions.
+        let state = session.state();
+        let trace = session.trace()?;
+        Ok(Info { ending: Session::ending(state, &trace), ..info(&trace) })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_large_is_refused_with_what_to_ask_for_instead() {
+        assert_eq!(bounded("text/plain", vec![0; MAX_ANSWER_BYTES]).unwrap().status(), 200);
+        let problem = bounded("text/plain", vec![0; MAX_ANSWER_BYTES + 1]).unwrap_err();
+        assert_eq!(problem.status, 413);
+        assert!(
+            problem.error.contains("67108864 are the most") && problem.help.contains("ask for less"),
+            "{problem:?}"
+        );
+    }
 }

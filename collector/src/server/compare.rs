@@ -1,6 +1,7 @@
 //! Two sessions side by side.
 
 use super::api::{App, answer};
+use super::document;
 use super::params::{PHASES, Params, parse, word};
 use super::problem::Problem;
 use crate::query::compare::{By, Comparison, compare};
@@ -21,8 +22,10 @@ pub(super) struct CompareParams {
     #[param(required = true)]
     b: Option<String>,
     /// What is a row: `op` (if not given), `layer` or `tensor`
+    #[param(schema_with = document::by)]
     by: Option<String>,
     /// `prompt` or `generate`; both if not given
+    #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
 
@@ -44,7 +47,7 @@ pub(super) async fn sessions(
     answer(app, move |sessions| {
         let of = |field: &str, id: &str| {
             let unknown = |problem: Problem| Problem { field: Some(field.into()), ..problem };
-            sessions.get(id).map(|session| session.trace()).map_err(unknown)
+            sessions.get(id).and_then(|session| session.trace()).map_err(unknown)
         };
         let (a, b) = (of("a", &a)?, of("b", &b)?);
         Ok(compare(&a, &b, by, phase))

@@ -2,11 +2,12 @@
 //! which the answer is sent. A client that goes away or takes nothing for a while ends the thread with its next write.
 
 use super::api::App;
-use super::params::{Params, numbers, parse};
+use super::document;
+use super::params::{Params, Path, numbers, parse};
 use super::problem::Problem;
 use crate::export::{Export, ExportError, Format, Part, Wanted};
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -37,11 +38,13 @@ const PIECE: usize = 256 << 10;
 #[into_params(parameter_in = Query)]
 pub(super) struct ExportParams {
     /// `perfetto`, `chrome`, `csv`, `json`, `parquet` or `dot`
-    #[param(required = true)]
+    #[param(required = true, schema_with = document::format)]
     format: Option<String>,
     /// Evaluations of these tokens, counted from 0 through the session: `7`, `7..9`, `7..`; not for dot
+    #[param(schema_with = document::numbers)]
     tokens: Option<String>,
     /// Operators of these layers; for dot one layer with what touches it
+    #[param(schema_with = document::numbers)]
     layer: Option<String>,
 }
 
@@ -49,7 +52,9 @@ pub(super) struct ExportParams {
 #[utoipa::path(get, path = "/sessions/{id}/export",
     params(("id" = String, Path, description = "The session"), ExportParams),
     responses(
-        (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "The file", content(
+            (Vec<u8> = "application/octet-stream"), (Vec<u8> = "application/vnd.apache.parquet"),
+            (String = "application/json"), (String = "text/csv"), (String = "text/vnd.graphviz"))),
         (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn export(
     State(app): State<Arc<App>>,
@@ -100,7 +105,7 @@ fn produce(
     client: Client,
     whole: &AtomicBool,
 ) {
-    let session = app.sessions.get(id).map(|session| (session.name.clone(), session.trace()));
+    let session = app.sessions.get(id).and_then(|session| Ok((session.name.clone(), session.trace()?)));
     let prepared = session
         .as_ref()
         .map_err(Problem::clone)

@@ -1,11 +1,12 @@
 //! Graphs of a session: the list, one graph, one layer of it.
 
 use super::api::{App, Page, answer};
-use super::params::{MAX_LIMIT, PageParams, Params, parse};
+use super::document;
+use super::params::{MAX_LIMIT, PageParams, Params, Path, parse};
 use super::problem::Problem;
 use super::session::Session;
 use crate::query::graph::{GraphPart, GraphQuery, GraphSummary, evaluated};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use ggscope_format::GraphId;
@@ -31,7 +32,7 @@ pub(super) async fn graphs(
     let (offset, limit) = page.page(MAX_LIMIT)?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
-        let (trace, table) = session.now();
+        let (trace, table) = session.now()?;
         let evaluated = evaluated(&table);
         let summary = |graph: GraphId| {
             let evaluated = evaluated.get(&graph).copied().unwrap_or_default();
@@ -49,6 +50,7 @@ pub(super) async fn graphs(
 pub(super) struct GraphParams {
     /// The layer's own nodes and leaves, the shared leaves that it uses, its direct inputs and outputs elsewhere, and
     /// all edges among these
+    #[param(schema_with = document::number)]
     layer: Option<String>,
 }
 
@@ -87,12 +89,13 @@ pub(super) async fn graph(
 }
 
 fn open(session: &Session, graph: &str) -> Result<GraphQuery, Problem> {
-    Ok(GraphQuery::open(&session.trace(), known(session, graph)?)?)
+    Ok(GraphQuery::open(&*session.trace()?, known(session, graph)?)?)
 }
 
 /// The graph with the number `graph`.
 pub(super) fn known(session: &Session, graph: &str) -> Result<GraphId, Problem> {
-    let known = graph.parse().ok().map(GraphId).filter(|&id| session.trace().graphs().any(|g| g == id));
+    let trace = session.trace()?;
+    let known = graph.parse().ok().map(GraphId).filter(|&id| trace.graphs().any(|g| g == id));
     known.ok_or_else(|| {
         let help = format!("/api/v1/sessions/{}/graphs lists those that there are", session.id);
         Problem::missing("graph", format!("session {} has no graph {graph}", session.id), help)

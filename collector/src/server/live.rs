@@ -4,11 +4,12 @@
 
 use super::api::App;
 use super::problem::Problem;
-use super::session::{Session, SessionSummary, Sessions};
+use super::session::{Eyes, Session, SessionSummary};
+use super::sessions::Sessions;
 use crate::query::dump::Phase;
 use crate::query::evaluations::Token;
 use crate::query::table::Header;
-use crate::trace::{State, Trace, Watch};
+use crate::trace::{State, Trace};
 use axum::extract::State as Extract;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{Stream, unfold};
@@ -121,8 +122,8 @@ fn tokens(trace: &Trace, row: &Row) -> Vec<Token> {
 }
 
 /// Evaluations of a session from ordinal `from` on, but no more than the latest [`MAX_ITEMS`].
-fn evaluations(session: &Session, from: usize) -> Evaluations {
-    let (trace, table) = session.now();
+fn evaluations(session: &Session, from: usize) -> Result<Evaluations, Problem> {
+    let (trace, table) = session.now()?;
     let from = from.max(table.len().saturating_sub(MAX_ITEMS));
     let first_ns = table.header(0).map_or(0, |h| h.start);
     let mut tokens_of: HashMap<u64, Vec<Token>> = HashMap::new();
@@ -135,7 +136,7 @@ fn evaluations(session: &Session, from: usize) -> Evaluations {
     let items = table
         .headers(from)
         .map(|(seq, header)| item(seq, header, first_ns, tokens_of.remove(&header.at).unwrap_or_default()));
-    Evaluations { session: session.id.clone(), from, items: items.collect(), total: table.len() }
+    Ok(Evaluations { session: session.id.clone(), from, items: items.collect(), total: table.len() })
 }
 
 /// One who looks on.
@@ -145,6 +146,8 @@ struct Viewer {
     ready: VecDeque<Event>,
     /// The list of sessions as it was told last, and when.
     told: Option<(Vec<SessionSummary>, Instant)>,
+    /// Notices as they were told last.
+    notices: Vec<String>,
     /// How far it is with each session.
     places: HashMap<String, Place>,
     /// When to look again even if nothing changes.
@@ -158,7 +161,7 @@ struct Place {
     /// Evaluations of the trace when it was told last.
     seen: u64,
     told: Option<Instant>,
-    _watch: Option<Watch>,
+    eyes: Option<Eyes>,
 }
 
 impl Viewer {
@@ -189,18 +192,27 @@ impl Viewer {
         let all = self.sessions.all();
         self.due = now + SESSIONS_EVERY;
         self.tell_sessions(&all, now);
+        self.tell_notices();
         for session in &all {
             if session.is_followed() {
                 self.due = self.due.min(now + crate::trace::LOOK_EVERY);
             }
-            let n_evaluations = session.trace().n_evaluations();
+            // Of one that has ended, and is not in memory for anybody's sake, there is nothing to tell.
+            if session.is_released() && !self.places.contains_key(&session.id) {
+                continue;
+            }
+            let n_evaluations = session.n_evaluations();
             let place = self.places.entry(session.id.clone()).or_insert_with(|| Place {
                 // What was there before is asked for by other questions.
-                next: if begins { session.now().1.len() } else { 0 },
+                next: if begins { session.now().map_or(0, |now| now.1.len()) } else { 0 },
                 seen: 0,
                 told: None,
-                _watch: session.watch(),
+                eyes: session.watch(),
             });
+            if place.eyes.is_some() && session.state() == State::Ended {
+                // What looks on keeps what it looks at.
+                place.eyes = None;
+            }
             let is_new = n_evaluations > place.seen || place.told.is_none();
             if !is_new {
                 continue;
@@ -209,11 +221,19 @@ impl Viewer {
                 self.due = self.due.min(early);
                 continue;
             }
-            let told = evaluations(session, place.next);
+            let Ok(told) = evaluations(session, place.next) else { continue };
             (place.next, place.seen, place.told) = (told.total, n_evaluations, Some(now));
             self.ready.extend(Event::default().event("evaluations").json_data(told).ok());
         }
         self
+    }
+
+    fn tell_notices(&mut self) {
+        let notices = self.sessions.notices();
+        if notices != self.notices {
+            self.ready.extend(Event::default().event("notices").json_data(&notices).ok());
+            self.notices = notices;
+        }
     }
 
     fn tell_sessions(&mut self, all: &[Arc<Session>], now: Instant) {
@@ -236,7 +256,8 @@ impl Viewer {
 }
 
 /// What happens now, as server-sent events: `sessions`, the list of sessions, at once and when it changes;
-/// `evaluations`, those that have ended since the event before, at most every 100 ms for each session
+/// `evaluations`, those that have ended since the event before, at most every 100 ms for each session; `notices`, lines
+/// about programs that are not recorded, and why
 #[utoipa::path(get, path = "/live",
     responses(
         (status = 200, description = "Events without end", body = Evaluations, content_type = "text/event-stream"),
@@ -249,6 +270,7 @@ pub(super) async fn live(
         changes: app.sessions.changes(),
         ready: VecDeque::new(),
         told: None,
+        notices: vec![],
         places: HashMap::new(),
         due: Instant::now(),
         _counted: app.viewer()?,

@@ -2,11 +2,12 @@
 
 use super::api::{App, beside, bounded};
 use super::problem::Problem;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
+use crate::query::cost::Cost;
 use crate::trace::State;
 use axum::extract::State as Extract;
 use axum::response::Response;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -51,30 +52,24 @@ const FAMILIES: [Family; 10] = [
         [("live", State::Live), ("ended", State::Ended), ("cut", State::Cut)].map(of).into()
     }),
     ("ggscope_tokens_total", "Tokens that were evaluated.", |s| {
-        let trace = s.trace();
-        let totals = trace.totals();
+        let totals = s.totals();
         let of = |phase: &str, n: u64| (vec![("phase", phase.to_owned())], n.to_string());
         vec![of("PROMPT", totals.prompt_tokens), of("GENERATE", totals.generated_tokens)]
     }),
-    ("ggscope_evaluations_total", "Evaluations of graphs.", |s| plain(s.trace().totals().evaluations)),
-    ("ggscope_operators_total", "Executed operators, by kind and layer.", |s| {
-        s.costs().0.iter().map(|c| (operator(&c.op, c.layer), c.count.to_string())).collect()
-    }),
+    ("ggscope_evaluations_total", "Evaluations of graphs.", |s| plain(s.totals().evaluations)),
+    ("ggscope_operators_total", "Executed operators, by kind and layer.", |s| costs(s, |c| c.count.to_string())),
     ("ggscope_operator_seconds_total", "Attributed time of operators, by kind and layer.", |s| {
-        s.costs().0.iter().map(|c| (operator(&c.op, c.layer), seconds(c.ns))).collect()
+        costs(s, |c| seconds(c.ns))
     }),
-    ("ggscope_compute_seconds_total", "Time inside evaluations.", |s| {
-        vec![(vec![], seconds(s.trace().totals().compute_ns))]
-    }),
+    ("ggscope_compute_seconds_total", "Time inside evaluations.", |s| vec![(vec![], seconds(s.totals().compute_ns))]),
     ("ggscope_read_bytes_total", "Bytes that operators read, by file or buffer.", read_bytes),
     ("ggscope_page_faults_total", "Page faults of the process during evaluations.", |s| {
-        let trace = s.trace();
-        let totals = trace.totals();
+        let totals = s.totals();
         let of = |kind: &str, n: u64| (vec![("kind", kind.to_owned())], n.to_string());
         vec![of("minor", totals.minor_faults), of("major", totals.major_faults)]
     }),
-    ("ggscope_dropped_records_total", "Records that were lost.", |s| plain(s.trace().totals().dropped_records)),
-    ("ggscope_dropped_bytes_total", "Bytes of records that were lost.", |s| plain(s.trace().totals().dropped_bytes)),
+    ("ggscope_dropped_records_total", "Records that were lost.", |s| plain(s.totals().dropped_records)),
+    ("ggscope_dropped_bytes_total", "Bytes of records that were lost.", |s| plain(s.totals().dropped_bytes)),
 ];
 
 fn plain(n: u64) -> Vec<Sample> {
@@ -89,17 +84,18 @@ fn seconds(ns: u64) -> String {
     format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
 
+/// A line an operator and layer; none if the trace is not there any more.
+fn costs(session: &Session, value: impl Fn(&Cost) -> String) -> Vec<Sample> {
+    let Ok(sums) = session.sums() else { return vec![] };
+    sums.costs.iter().map(|c| (operator(&c.op, c.layer), value(c))).collect()
+}
+
 fn read_bytes(session: &Session) -> Vec<Sample> {
-    let (_, regions) = session.costs();
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for region in &regions {
-        let sum = sums.entry((region.memory, &region.place)).or_default();
-        *sum = sum.saturating_add(region.read_bytes);
-    }
-    let sample = |((memory, place), bytes): ((&str, &str), u64)| {
-        (vec![("memory", memory.to_owned()), ("place", place.to_owned())], bytes.to_string())
+    let Ok(sums) = session.sums() else { return vec![] };
+    let sample = |((memory, place), bytes): (&(&str, String), &u64)| {
+        (vec![("memory", (*memory).to_owned()), ("place", place.clone())], bytes.to_string())
     };
-    sums.into_iter().map(sample).collect()
+    sums.reads.iter().map(sample).collect()
 }
 
 /// The value of a label, as the format writes it.
@@ -132,7 +128,7 @@ mod tests {
         assert_eq!(value("ggscope_evaluations_total", ""), "10");
         assert_eq!(value("ggscope_operators_total", ",op=\"FLASH_ATTN_EXT\",layer=\"1\""), "10");
         assert_eq!(value("ggscope_dropped_records_total", ""), "2");
-        let ns = sessions.all()[0].trace().totals().compute_ns;
+        let ns = sessions.all()[0].totals().compute_ns;
         assert_eq!(value("ggscope_compute_seconds_total", ""), seconds(ns));
         let disk = ",memory=\"DISK\",place=\"/models/Smol LM2 ü.gguf\"";
         assert!(value("ggscope_read_bytes_total", disk).parse::<u64>().unwrap() > 0);

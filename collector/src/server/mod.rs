@@ -6,6 +6,7 @@ mod access;
 mod analytics;
 mod api;
 mod compare;
+mod document;
 mod download;
 mod graphs;
 mod live;
@@ -15,18 +16,22 @@ mod params;
 mod problem;
 mod residency;
 mod session;
+mod sessions;
 mod tables;
 mod timeline;
 
-pub use session::Sessions;
+pub use sessions::Sessions;
 
 use access::Access;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Threads for what can take long: queries, and looking for what is new.
 const MAX_BLOCKING: usize = 16;
+/// How often it is looked whether something in memory is not needed any more.
+const MAKE_ROOM_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +60,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     token: Option<String>,
+    names: Vec<String>,
 }
 
 impl Server {
@@ -74,7 +80,12 @@ impl Server {
         let listener = listener.map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Server { listener, address, token })
+        Ok(Server { listener, address, token, names: vec![] })
+    }
+
+    /// Answers to these names of hosts too, which requests have in their Host.
+    pub fn with_names(self, names: Vec<String>) -> Server {
+        Server { names, ..self }
     }
 
     /// Where it listens.
@@ -94,14 +105,26 @@ impl Server {
             .enable_all()
             .build()
             .map_err(ServeError::Run)?;
-        let router = api::router(sessions.into(), Access::new(self.address, self.token));
+        let sessions = sessions.into();
+        let router = api::router(sessions.clone(), Access::new(self.address, self.token, self.names));
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Run)?
         };
+        runtime.spawn(make_room_now_and_then(sessions));
         // It ends with the runtime, and with nothing else: a connection that cannot be accepted is tried again.
         runtime.spawn(async { axum::serve(listener, router).await });
         Ok(Serving(Some(runtime)))
+    }
+}
+
+/// Lets go of what nobody asks for, as long as somebody serves it.
+async fn make_room_now_and_then(sessions: Arc<Sessions>) {
+    loop {
+        tokio::time::sleep(MAKE_ROOM_EVERY).await;
+        let sessions = sessions.clone();
+        // It can wait for a query.
+        let _ = tokio::task::spawn_blocking(move || sessions.make_room()).await;
     }
 }
 

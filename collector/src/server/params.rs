@@ -1,5 +1,6 @@
 //! Parameters of questions: read as text, so that a wrong one is refused with its name and not ignored.
 
+use super::document;
 use super::problem::Problem;
 use crate::query::dump::{Filter, Memory, Phase};
 use crate::query::range::Numbers;
@@ -65,13 +66,28 @@ fn names<T: IntoParams>() -> Vec<String> {
     T::into_params(|| Some(ParameterIn::Query)).into_iter().map(|p| p.name).collect()
 }
 
+/// The parts of a path that name something.
+pub(super) struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        let help = "/api/v1/openapi.json lists the paths";
+        read.map(|path| Path(path.0)).map_err(|error| Problem::bad("path", error.body_text(), help))
+    }
+}
+
 /// Which part of a list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PageParams {
     /// Items before the page, 0 if not given
+    #[param(schema_with = document::ordinal)]
     offset: Option<String>,
     /// Items in the page at most: 1 to 1000, 100 if not given; of memory up to 10000
+    #[param(schema_with = document::limit)]
     limit: Option<String>,
 }
 
@@ -94,8 +110,10 @@ impl PageParams {
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only for these tokens, counted from 0 through the session: `7`, `7..9`, `7..`
+    #[param(schema_with = document::numbers)]
     tokens: Option<String>,
     /// Only in these evaluations: `7`, `7..9`, `7..`
+    #[param(schema_with = document::numbers)]
     evals: Option<String>,
 }
 

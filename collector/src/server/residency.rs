@@ -2,10 +2,11 @@
 //! than a model that is in use here or that the user has named.
 
 use super::api::{App, answer};
-use super::params::Params;
+use super::params::{Params, Path as At};
 use super::problem::Problem;
-use super::session::{Session, Sessions};
-use axum::extract::{Path as At, State};
+use super::session::Session;
+use super::sessions::Sessions;
+use axum::extract::State;
 use axum::response::Response;
 use ggscope_model::gguf::{is_gguf, open_regular};
 use memmap2::Mmap;
@@ -31,6 +32,7 @@ const MAX_GRAPHS: usize = 16;
 #[into_params(parameter_in = Query)]
 pub(super) struct ResidencyParams {
     /// Path of the GGUF file, as `place` of a region of memory has it
+    #[param(required = true)]
     place: Option<String>,
 }
 
@@ -96,7 +98,7 @@ fn file_of(sessions: &Sessions, session: &Session, place: &str) -> Result<PathBu
             "name the model with `ggscope open --model FILE` to see which of its pages are in memory",
         );
     }
-    let trace = session.trace();
+    let trace = session.trace()?;
     let of_graph = |id| trace.graph(id).is_ok_and(|g| g.graph.files.iter().any(|file| file.path == place));
     let is_used = trace.models().iter().any(|m| m.path == place) || trace.graphs().take(MAX_GRAPHS).any(of_graph);
     if is_used && is_gguf(path) {

@@ -1,21 +1,26 @@
-//! The sessions that a server shows: traces that were named on the command line, and processes that are recorded here.
-//! A request names a session by its number, never a file.
+//! A session that a server shows: where its trace comes from, what there is of it now, and the table of its evaluations.
+//! Of a recording that has ended, what can be read back from its file is let go when nobody asks for it.
 
 use super::problem::Problem;
 use crate::query::cost::{Cost, costs};
-use crate::query::memory::{Region, Wanted, memory};
-use crate::query::table::{DEFAULT_MEMORY, Table};
-use crate::trace::{Followed, Growing, State, Trace, TraceError, Watch};
+use crate::query::ending::{Ended, ended};
+use crate::query::memory::{Wanted, memory};
+use crate::query::table::Table;
+use crate::trace::{Followed, Following, Growing, State, Totals, Trace, TraceError, Watch};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
 /// Times are read ahead so long after the first question.
 const READ_AHEAD_AFTER: Duration = Duration::from_secs(1);
+/// About how many bytes a graph takes that was looked at, and of how many that is kept.
+const GRAPH_BYTES: usize = 512 << 10;
+const KEPT_GRAPHS: usize = 64;
 
 /// Where a session's trace comes from.
 enum Source {
@@ -23,6 +28,35 @@ enum Source {
     File(Followed),
     /// A recording of this process.
     Recording(Arc<Growing>),
+    /// A recording of this process that has ended, and its file while somebody asks for it.
+    Ended(Box<Kept>),
+}
+
+/// What is kept of a recording that has ended.
+struct Kept {
+    summary: SessionSummary,
+    totals: Totals,
+    n_evaluations: u64,
+    /// Device and number of the file, and its size.
+    identity: (u64, u64, u64),
+    trace: Option<Arc<Trace>>,
+}
+
+/// Somebody looks on.
+pub(super) enum Eyes {
+    /// At a recording of this process.
+    Here { _watch: Watch },
+    /// At a file.
+    There { _following: Following },
+}
+
+/// Sums for monitoring.
+#[derive(Debug)]
+pub(super) struct Sums {
+    /// Times by operator and layer.
+    pub costs: Vec<Cost>,
+    /// Bytes that were read, by memory and place.
+    pub reads: BTreeMap<(&'static str, String), u64>,
 }
 
 /// A traced process, and the table of its evaluations.
@@ -30,11 +64,16 @@ pub(super) struct Session {
     pub id: String,
     /// Name of the file, without its folders.
     pub name: String,
-    source: Source,
+    path: PathBuf,
+    source: RwLock<Source>,
     /// As far as somebody has asked.
     table: Mutex<Option<Arc<Table>>>,
+    /// Of so many evaluations.
+    sums: Mutex<Option<(u64, Arc<Sums>)>>,
     /// Bytes of the trace that are kept in memory.
     memory: AtomicUsize,
+    /// When somebody asked last.
+    asked: Mutex<Instant>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -52,6 +91,8 @@ pub(super) struct SessionSummary {
     pub state: State,
     /// Whether the recording ended in order and all of the file is there.
     pub complete: bool,
+    /// How the session ended; null if it goes on, or if the trace does not say.
+    pub ending: Option<Ended>,
     /// The traced process.
     pub pid: u32,
     /// Its command line.
@@ -85,54 +126,139 @@ pub(super) struct SessionSummary {
 }
 
 impl Session {
+    /// A trace that was named on the command line.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a trace.
+    pub(super) fn open(id: usize, path: &Path) -> Result<Session, TraceError> {
+        Ok(Session::new(id, path, Source::File(Followed::open(path)?)))
+    }
+
+    /// A process that is recorded here.
+    pub(super) fn recorded(id: usize, growing: Arc<Growing>) -> Session {
+        let path = growing.path().to_owned();
+        Session::new(id, &path, Source::Recording(growing))
+    }
+
     fn new(id: usize, path: &Path, source: Source) -> Session {
         Session {
             id: id.to_string(),
             name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-            source,
+            path: path.to_owned(),
+            source: RwLock::new(source),
             table: Mutex::default(),
+            sums: Mutex::default(),
             memory: AtomicUsize::new(0),
+            asked: Mutex::new(Instant::now()),
         }
     }
 
+    fn source(&self) -> RwLockReadGuard<'_, Source> {
+        self.source.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What there is now.
-    pub(super) fn trace(&self) -> Arc<Trace> {
-        match &self.source {
-            Source::File(file) => file.trace(),
-            Source::Recording(growing) => growing.trace(),
+    ///
+    /// # Errors
+    /// When the file of a recording that has ended is not there any more.
+    pub(super) fn trace(&self) -> Result<Arc<Trace>, Problem> {
+        match &*self.source() {
+            Source::File(file) => return Ok(file.trace()),
+            Source::Recording(growing) => return Ok(growing.trace()),
+            Source::Ended(kept) => {
+                if let Some(trace) = &kept.trace {
+                    return Ok(trace.clone());
+                }
+            }
+        }
+        let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
+        match &mut *source {
+            Source::Ended(kept) => match &kept.trace {
+                Some(trace) => Ok(trace.clone()),
+                None => Ok(kept.trace.insert(self.reopen(kept.identity)?).clone()),
+            },
+            Source::File(file) => Ok(file.trace()),
+            Source::Recording(growing) => Ok(growing.trace()),
+        }
+    }
+
+    /// Opens the file of a recording that has ended, if it is still the same.
+    fn reopen(&self, recorded: (u64, u64, u64)) -> Result<Arc<Trace>, Problem> {
+        let gone = |why: String| {
+            let error = format!("the trace of session {} is not what was recorded any more: {why}", self.id);
+            Problem::missing(
+                "id",
+                error,
+                "its file was moved, replaced or removed: put it back, or open it where it is",
+            )
+        };
+        let trace = Trace::open(&self.path).map_err(|error| gone(error.to_string()))?;
+        match identity(&self.path) {
+            Some(now) if now == recorded => Ok(Arc::new(trace)),
+            _ => Err(gone(format!("{} is another file", self.path.display()))),
         }
     }
 
     pub(super) fn state(&self) -> State {
-        match &self.source {
+        match &*self.source() {
             Source::File(file) => file.state(),
             Source::Recording(growing) => growing.state(),
+            Source::Ended(kept) => kept.summary.state,
         }
     }
 
     /// Whether this process records it.
     pub(super) fn is_recorded_here(&self) -> bool {
-        matches!(&self.source, Source::Recording(growing) if growing.state() == State::Live)
+        matches!(&*self.source(), Source::Recording(growing) if growing.state() == State::Live)
     }
 
     /// Whether its file has to be looked at to see whether it has grown.
     pub(super) fn is_followed(&self) -> bool {
-        matches!(&self.source, Source::File(file) if !file.trace().complete())
+        matches!(&*self.source(), Source::File(file) if !file.trace().complete())
     }
 
-    /// Somebody looks on until the result is dropped.
-    pub(super) fn watch(&self) -> Option<Watch> {
-        match &self.source {
-            Source::Recording(growing) => Some(growing.watch()),
-            Source::File(_) => None,
+    /// Somebody looks on until the result is dropped; `None` if there is nothing more to see.
+    pub(super) fn watch(&self) -> Option<Eyes> {
+        match &*self.source() {
+            Source::Recording(growing) if growing.state() == State::Live => {
+                Some(Eyes::Here { _watch: growing.watch() })
+            }
+            Source::File(file) if !file.trace().complete() => Some(Eyes::There { _following: file.follow() }),
+            _ => None,
         }
     }
 
+    /// Evaluations so far.
+    pub(super) fn n_evaluations(&self) -> u64 {
+        match &*self.source() {
+            Source::File(file) => file.trace().n_evaluations(),
+            Source::Recording(growing) => growing.trace().n_evaluations(),
+            Source::Ended(kept) => kept.n_evaluations,
+        }
+    }
+
+    /// Sums so far.
+    pub(super) fn totals(&self) -> Totals {
+        match &*self.source() {
+            Source::File(file) => file.trace().totals().clone(),
+            Source::Recording(growing) => growing.trace().totals().clone(),
+            Source::Ended(kept) => kept.totals.clone(),
+        }
+    }
+
+    /// What was found wrong with the trace so far.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.trace().map_or(vec![], |trace| trace.warnings())
+    }
+
     /// What there is now, and the table of it.
-    pub(super) fn now(&self) -> (Arc<Trace>, Arc<Table>) {
+    ///
+    /// # Errors
+    /// As [`Session::trace`].
+    pub(super) fn now(&self) -> Result<(Arc<Trace>, Arc<Table>), Problem> {
         let mut kept = lock(&self.table);
         // Within the lock, so that the table never has more than the trace.
-        let trace = self.trace();
+        let trace = self.trace()?;
         let table = match kept.take() {
             Some(table) if table.is_up_to_date(&trace) => table,
             Some(mut table) => {
@@ -141,20 +267,22 @@ impl Session {
             }
             None => {
                 let table = Arc::new(Table::new(&trace, self.memory.load(Ordering::Relaxed)));
-                let (trace, ahead) = (Arc::clone(&trace), Table::clone(&table));
+                let (trace, ahead) = (Arc::downgrade(&trace), Table::clone(&table));
                 // Whoever has asked is about to draw: that goes first.
                 std::thread::spawn(move || {
                     std::thread::sleep(READ_AHEAD_AFTER);
-                    ahead.read_ahead(&trace);
+                    if let Some(trace) = trace.upgrade() {
+                        ahead.read_ahead(&trace);
+                    }
                 });
                 table
             }
         };
         *kept = Some(table.clone());
-        (trace, table)
+        Ok((trace, table))
     }
 
-    fn set_memory(&self, memory: usize) {
+    pub(super) fn set_memory(&self, memory: usize) {
         let kept = lock(&self.table);
         self.memory.store(memory, Ordering::Relaxed);
         if let Some(table) = &*kept {
@@ -162,22 +290,121 @@ impl Session {
         }
     }
 
-    /// Times by operator and layer, and what was read.
-    pub(super) fn costs(&self) -> (Vec<Cost>, Vec<Region>) {
-        let (trace, table) = self.now();
-        (costs(&trace, &table), memory(&trace, &table, &Wanted::default()))
+    /// Somebody asks for it.
+    pub(super) fn is_asked_for(&self) {
+        *lock(&self.asked) = Instant::now();
+    }
+
+    /// Since when nobody has asked for it.
+    pub(super) fn asked(&self) -> Instant {
+        *lock(&self.asked)
+    }
+
+    /// Whether it is a recording that has ended and is not in memory.
+    pub(super) fn is_released(&self) -> bool {
+        matches!(&*self.source(), Source::Ended(kept) if kept.trace.is_none())
+    }
+
+    /// About how many bytes are in memory of a recording that has ended, without what its table has read; 0 if it goes
+    /// on, or is released.
+    pub(super) fn held(&self) -> usize {
+        let trace = match &*self.source() {
+            Source::Recording(growing) if growing.state() != State::Live => growing.trace(),
+            Source::Ended(kept) => match &kept.trace {
+                Some(trace) => trace.clone(),
+                None => return 0,
+            },
+            _ => return 0,
+        };
+        let headers = lock(&self.table).as_ref().map_or(0, |table| table.header_bytes());
+        let file = usize::try_from(trace.totals().file_bytes).unwrap_or(usize::MAX);
+        file.saturating_add(headers + trace.graphs().take(KEPT_GRAPHS).count() * GRAPH_BYTES)
+    }
+
+    /// Lets go of a recording that has ended: what is asked for later is read from its file.
+    pub(super) fn release(&self) {
+        let mut table = lock(&self.table);
+        let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
+        let growing = match &mut *source {
+            Source::File(_) => return,
+            Source::Ended(kept) => {
+                (kept.trace, *table) = (None, None);
+                return;
+            }
+            Source::Recording(growing) => growing,
+        };
+        let (state, trace) = (growing.state(), growing.trace());
+        let Some(identity) = identity(&self.path).filter(|_| state != State::Live) else { return };
+        let kept = Kept {
+            summary: self.summary_of(state, &trace),
+            totals: trace.totals().clone(),
+            n_evaluations: trace.n_evaluations(),
+            identity,
+            trace: None,
+        };
+        (*source, *table) = (Source::Ended(Box::new(kept)), None);
+    }
+
+    /// Sums for monitoring. They outlive what they were made from.
+    ///
+    /// # Errors
+    /// As [`Session::trace`].
+    pub(super) fn sums(&self) -> Result<Arc<Sums>, Problem> {
+        let now = self.n_evaluations();
+        let known = |kept: &Option<(u64, Arc<Sums>)>| kept.as_ref().filter(|k| k.0 == now).map(|k| k.1.clone());
+        if let Some(sums) = known(&lock(&self.sums)) {
+            return Ok(sums);
+        }
+        let was_released = self.is_released();
+        let (trace, table) = if was_released {
+            // Nobody but us wants it in memory.
+            let trace = self.trace()?;
+            (trace.clone(), Arc::new(Table::new(&trace, 0)))
+        } else {
+            self.now()?
+        };
+        let mut reads = BTreeMap::new();
+        for region in memory(&trace, &table, &Wanted::default()) {
+            let sum: &mut u64 = reads.entry((region.memory, region.place)).or_default();
+            *sum = sum.saturating_add(region.read_bytes);
+        }
+        let sums = Arc::new(Sums { costs: costs(&trace, &table), reads });
+        *lock(&self.sums) = Some((now, sums.clone()));
+        if was_released {
+            self.release();
+        }
+        Ok(sums)
+    }
+
+    /// How it ended, by its state and its trace.
+    pub(super) fn ending(state: State, trace: &Trace) -> Option<Ended> {
+        if state == State::Live { None } else { ended(trace, state == State::Cut) }
     }
 
     pub(super) fn summary(&self) -> SessionSummary {
-        // Before the trace: one that has ended since is shown as live with all that it has, not the other way round.
-        let state = self.state();
-        let trace = self.trace();
+        match &*self.source() {
+            Source::Ended(kept) => kept.summary.clone(),
+            // The state before the trace: one that has ended since is shown as live with all that it has, not the other
+            // way round.
+            Source::File(file) => {
+                let state = file.state();
+                self.summary_of(state, &file.trace())
+            }
+            Source::Recording(growing) => {
+                let state = growing.state();
+                self.summary_of(state, &growing.trace())
+            }
+        }
+    }
+
+    fn summary_of(&self, state: State, trace: &Trace) -> SessionSummary {
         let (recording, totals) = (trace.recording(), trace.totals());
         SessionSummary {
             id: self.id.clone(),
             name: self.name.clone(),
             state,
             complete: trace.complete(),
+            ending: Session::ending(state, trace),
             pid: recording.hello.pid,
             argv: recording.hello.argv.clone(),
             exe: recording.hello.exe.clone(),
@@ -197,97 +424,7 @@ impl Session {
     }
 }
 
-/// The sessions of a server.
-pub struct Sessions {
-    list: RwLock<Vec<Arc<Session>>>,
-    /// GGUF files whose residency may be asked for, whatever is recorded.
-    models: Vec<PathBuf>,
-    /// Bytes of all traces together that are kept in memory.
-    memory: usize,
-    /// Counts changes of the list and of what is recorded here.
-    changes: Arc<watch::Sender<u64>>,
-}
-
-impl Default for Sessions {
-    fn default() -> Sessions {
-        Sessions {
-            list: RwLock::default(),
-            models: vec![],
-            memory: DEFAULT_MEMORY,
-            changes: Arc::new(watch::Sender::new(0)),
-        }
-    }
-}
-
-impl Sessions {
-    /// Opens traces; their numbers are their places in `paths`. Those that other processes are writing grow.
-    ///
-    /// # Errors
-    /// When a file cannot be read or is not a trace.
-    pub fn open(paths: &[PathBuf]) -> Result<Sessions, TraceError> {
-        let open = |(number, path): (usize, &PathBuf)| {
-            Ok(Arc::new(Session::new(number, path, Source::File(Followed::open(path)?))))
-        };
-        let list = paths.iter().enumerate().map(open).collect::<Result<_, TraceError>>()?;
-        Ok(Sessions { list: RwLock::new(list), ..Sessions::default() }.with_memory(DEFAULT_MEMORY))
-    }
-
-    /// Lets viewers ask which parts of these GGUF files are in memory.
-    pub fn with_models(self, models: Vec<PathBuf>) -> Sessions {
-        Sessions { models, ..self }
-    }
-
-    /// Keeps up to about `memory` bytes of all traces together in memory; the rest is read back from the files.
-    pub fn with_memory(self, memory: usize) -> Sessions {
-        let sessions = Sessions { memory, ..self };
-        sessions.share_memory();
-        sessions
-    }
-
-    /// Gives each session the same part of the memory.
-    fn share_memory(&self) {
-        let all = self.all();
-        all.iter().for_each(|session| session.set_memory(self.memory / all.len()));
-    }
-
-    /// Adds a process that is recorded here. It stays in the list when it has ended.
-    pub fn add(&self, growing: Arc<Growing>) {
-        let changes = self.changes.clone();
-        growing.on_change(move || changes.send_modify(|n| *n = n.wrapping_add(1)));
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        let path = growing.path().to_owned();
-        let session = Session::new(list.len(), &path, Source::Recording(growing));
-        list.push(Arc::new(session));
-        drop(list);
-        self.share_memory();
-        self.changes.send_modify(|n| *n = n.wrapping_add(1));
-    }
-
-    pub(super) fn all(&self) -> Vec<Arc<Session>> {
-        self.list.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn get(&self, id: &str) -> Result<Arc<Session>, Problem> {
-        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
-        list.iter().find(|s| s.id == id).cloned().ok_or_else(|| {
-            Problem::missing("id", format!("there is no session {id}"), "/api/v1/sessions lists those that there are")
-        })
-    }
-
-    /// GGUF files whose residency may be asked for.
-    pub(super) fn models(&self) -> &[PathBuf] {
-        &self.models
-    }
-
-    /// Notices changes.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    /// What was found wrong with the traces so far, with their names.
-    pub fn warnings(&self) -> Vec<String> {
-        let of =
-            |s: &Arc<Session>| s.trace().warnings().into_iter().map(|w| format!("{}: {w}", s.name)).collect::<Vec<_>>();
-        self.all().iter().flat_map(of).collect()
-    }
+/// Device and number of a file, and its size.
+fn identity(path: &Path) -> Option<(u64, u64, u64)> {
+    path.metadata().ok().map(|of| (of.dev(), of.ino(), of.len()))
 }

@@ -1,14 +1,15 @@
 //! The lists of a session: evaluations, operators, leaves, regions of memory. All come in pages.
 
 use super::api::{App, Page, answer};
-use super::params::{MAX_LIMIT, MEMORIES, PHASES, PageParams, Params, Which, glob, numbers, parse, word};
+use super::document;
+use super::params::{MAX_LIMIT, MEMORIES, PHASES, PageParams, Params, Path, Which, glob, numbers, parse, word};
 use super::problem::Problem;
 use crate::query::dump::{Filter, Operator};
 use crate::query::evaluations::{self, EvaluationSummary};
 use crate::query::leaves::{Leaf, leaves as leaves_of};
 use crate::query::memory::{self, Region};
 use crate::query::operators::{self, Column, Sort};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -23,6 +24,7 @@ const MAX_REGIONS: usize = 10_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct TimeParams {
     /// Evaluations that ran at one of these nanoseconds of `CLOCK_MONOTONIC`: `A..B`
+    #[param(schema_with = document::numbers)]
     time: Option<String>,
 }
 
@@ -46,7 +48,7 @@ pub(super) async fn evaluations(
         limit,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let (items, total) = evaluations::evaluations(&trace, &table, &wanted);
         Ok(Page::new(total, offset, items))
     })
@@ -58,24 +60,31 @@ pub(super) async fn evaluations(
 #[into_params(parameter_in = Query)]
 pub(super) struct OperatorParams {
     /// Nodes of these layers
+    #[param(schema_with = document::numbers)]
     layer: Option<String>,
     /// Operators of this kind: a glob, upper and lower case are the same
     op: Option<String>,
     /// Nodes of this name: a glob
     name: Option<String>,
     /// `prompt` or `generate`
+    #[param(schema_with = document::phase)]
     phase: Option<String>,
     /// Operators that read something from a file (`disk`) or from memory (`buffer`)
+    #[param(schema_with = document::memory)]
     source: Option<String>,
     /// Nanoseconds that the operator took: `1000..`
+    #[param(schema_with = document::numbers)]
     duration: Option<String>,
     /// Number of the node within its graph
+    #[param(schema_with = document::number)]
     node: Option<String>,
     /// Name of the node or of a tensor that it reads, exactly
     tensor: Option<String>,
     /// `file` (if not given), `duration`, `op`, `name`, `layer`, `token` or `phase`; with `-` in front the greatest first
+    #[param(schema_with = document::order)]
     sort: Option<String>,
     /// `true` for the captured values, too
+    #[param(schema_with = document::flag)]
     values: Option<String>,
 }
 
@@ -112,7 +121,7 @@ pub(super) async fn operators(
     let sort = sort.unwrap_or(Sort { by: Column::File, descending: false });
     let filter = p.filter(&which)?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let page = operators::Page { offset, limit, sort };
         let mut items: Vec<(usize, Box<RawValue>)> = vec![];
         let total = operators::operators(&trace, &table, &filter, &page, |place, operator| {
@@ -136,7 +145,7 @@ pub(super) async fn leaves(
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_LIMIT)?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let leaves = leaves_of(&trace, &table);
         let total = leaves.len() as u64;
         Ok(Page::new(total, offset, leaves.into_iter().skip(offset).take(limit).collect()))
@@ -149,10 +158,12 @@ pub(super) async fn leaves(
 #[into_params(parameter_in = Query)]
 pub(super) struct MemoryParams {
     /// `disk` for files, `buffer` for buffers
+    #[param(schema_with = document::memory)]
     memory: Option<String>,
     /// The file or the buffer, by the name that a region has as `place`
     place: Option<String>,
     /// Regions with one of these bytes: offsets in the file or addresses, `A..B`
+    #[param(schema_with = document::numbers)]
     bytes: Option<String>,
     /// Regions of the tensor with exactly this name
     tensor: Option<String>,
@@ -178,7 +189,7 @@ pub(super) async fn memory(
         tensor: p.tensor,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let regions = memory::memory(&trace, &table, &wanted);
         let total = regions.len() as u64;
         Ok(Page::new(total, offset, regions.into_iter().skip(offset).take(limit).collect()))

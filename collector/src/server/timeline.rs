@@ -1,11 +1,12 @@
 //! What a timeline is drawn from: all evaluations in one piece, and the operators of one of them.
 
 use super::api::{App, answer, beside, bounded};
-use super::params::{Params, parse};
+use super::document;
+use super::params::{Params, Path, parse};
 use super::problem::Problem;
 use crate::query::spans::{self, Spans};
 use crate::query::timeline;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use utoipa::IntoParams;
 #[into_params(parameter_in = Query)]
 pub(super) struct FromParams {
     /// Ordinal of the first evaluation in the order of arrival, 0 if not given
+    #[param(schema_with = document::ordinal)]
     from: Option<String>,
 }
 
@@ -37,7 +39,7 @@ pub(super) async fn timeline(
     Params(p, ..): Params<FromParams>,
 ) -> Result<Response, Problem> {
     let from = parse("from", p.from.as_deref(), "give the ordinal of an evaluation")?.unwrap_or(0);
-    let columns = beside(app, move |sessions| Ok(timeline::timeline(&sessions.get(&id)?.now().1, from)));
+    let columns = beside(app, move |sessions| Ok(timeline::timeline(&sessions.get(&id)?.now()?.1, from)));
     bounded("application/octet-stream", columns.await?)
 }
 
@@ -52,7 +54,7 @@ pub(super) async fn spans(
     Path((id, eval)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now();
+        let (trace, table) = sessions.get(&id)?.now()?;
         let found = eval.parse().ok().and_then(|eval| spans::spans(&trace, &table, eval));
         found.ok_or_else(|| {
             let help = format!("/api/v1/sessions/{id}/evaluations lists those that there are");

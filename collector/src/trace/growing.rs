@@ -4,7 +4,7 @@
 
 use super::index::{IndexEntry, OperatorTotal, Totals};
 use super::reader::{Contents, Shared, lock, map, open_file};
-use super::{Model, Recording, Remark, State, Texts, Trace, TraceError};
+use super::{Ending, Model, Recording, Remark, State, Texts, Trace, TraceError};
 use ggscope_format::columns::Row;
 use ggscope_format::record::BufferEvent;
 use memmap2::Mmap;
@@ -156,6 +156,7 @@ pub(super) struct Now<'a> {
     pub texts: &'a Texts,
     pub buffers: &'a [BufferEvent],
     pub remarks: &'a [Remark],
+    pub ending: Option<Ending>,
     pub complete: bool,
 }
 
@@ -195,7 +196,7 @@ impl Display {
             contents.add_chunks(&now.chunks[same.chunks..]);
             same.chunks = now.chunks.len();
             contents.totals.clone_from(now.totals);
-            contents.complete = now.complete;
+            (contents.complete, contents.ending) = (now.complete, now.ending);
             if let Some(operators) = operators {
                 contents.operators = Arc::new(operators);
             }

@@ -3,11 +3,13 @@
 //! what the collector adds: who was recorded, the model, graphs as columns, the index, and the policy of both sides.
 
 mod create;
+mod ending;
 mod follow;
 mod graph_columns;
 mod growing;
 mod index;
 mod known_graphs;
+mod lock;
 mod operator_sums;
 mod reader;
 mod rows;
@@ -16,7 +18,8 @@ mod scan;
 pub mod testing;
 mod writer;
 
-pub use follow::{Followed, LOOK_EVERY};
+pub use ending::Ending;
+pub use follow::{Followed, Following, LOOK_EVERY};
 pub use growing::{Growing, Watch};
 pub use index::{IndexEntry, OperatorTotal, Totals};
 pub use reader::Trace;
@@ -133,6 +136,14 @@ pub enum Remark {
         /// Their bytes.
         bytes: u64,
     },
+    /// How the recording ended. It is alone in the last chunk before the index.
+    Ended(Ending),
+}
+
+impl Remark {
+    fn ending(&self) -> Option<Ending> {
+        if let Remark::Ended(ending) = self { Some(*ending) } else { None }
+    }
 }
 
 /// Contents of a Values, a Texts, a Buffers and a Notes chunk.

@@ -4,8 +4,8 @@
 
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::{
-    Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
-    scan,
+    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
+    graph_columns, scan,
 };
 use crate::analysis::timing::Plans;
 use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTES};
@@ -38,6 +38,7 @@ pub(super) struct Contents {
     pub totals: Totals,
     pub operators: Arc<Vec<OperatorTotal>>,
     pub complete: bool,
+    pub ending: Option<Ending>,
     /// Why the file ends early, if it does.
     pub cut: Option<String>,
     pub pending: Pending,
@@ -187,7 +188,15 @@ impl Trace {
         contents.add_chunks(&index.chunks);
         self.contents = contents;
         self.read_heads(0);
+        self.read_ending();
         Ok(())
+    }
+
+    /// Reads how the recording ended, of the last chunk.
+    fn read_ending(&mut self) {
+        let last = self.contents.chunks.last().filter(|e| e.kind == ChunkKind::Notes && e.items == 1);
+        let Some(Ok(remarks)) = last.map(|e| self.content::<Remarks>(e.offset, ChunkKind::Notes)) else { return };
+        self.contents.ending = remarks.iter().find_map(Remark::ending);
     }
 
     /// Reads who was recorded and the models, of the chunks from number `from` on.
@@ -245,6 +254,11 @@ impl Trace {
     /// Whether the recording was ended in order and all of the file is there.
     pub fn complete(&self) -> bool {
         self.contents.complete
+    }
+
+    /// How the recording ended, as far as that was told.
+    pub fn ending(&self) -> Option<Ending> {
+        self.contents.ending
     }
 
     /// What was found wrong so far.

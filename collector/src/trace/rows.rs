@@ -44,18 +44,35 @@ impl Trace {
     /// Calls `f` for each evaluation that is wanted, in the order of the file, until it breaks. Evaluations that are
     /// damaged are left out with a warning. Without `durations`, or when those are damaged, rows have none.
     pub fn for_each_evaluation(&self, select: &Select, durations: bool, mut f: impl FnMut(Row) -> ControlFlow<()>) {
-        for (i, entry) in self.contents.chunks.iter().enumerate() {
-            if entry.kind != ChunkKind::Evaluations || !select.takes_chunk(entry) {
+        self.for_each_numbered_evaluation(select, durations, |_, row| f(row));
+    }
+
+    /// The same, and what number each has, counted from 0 in the order of the file without those that are damaged, as far
+    /// as these were read.
+    pub fn for_each_numbered_evaluation(
+        &self,
+        select: &Select,
+        durations: bool,
+        mut f: impl FnMut(u64, Row) -> ControlFlow<()>,
+    ) {
+        let mut first = 0_u64;
+        for (i, entry) in self.contents.chunks.iter().enumerate().filter(|(_, e)| e.kind == ChunkKind::Evaluations) {
+            if !select.takes_chunk(entry) {
+                first = first.saturating_add(entry.items);
                 continue;
             }
-            for row in self.rows_of(i, durations).into_iter().filter(|row| select.takes(row)) {
-                if f(row).is_break() {
+            let rows = self.rows_of(i, durations);
+            let next = first + rows.len() as u64;
+            for (number, row) in (first..).zip(rows).filter(|(_, row)| select.takes(row)) {
+                if f(number, row).is_break() {
                     return;
                 }
             }
+            first = next;
         }
-        for row in self.contents.pending.rows.iter().filter(|row| select.takes(row)) {
-            if f(copy(row, durations)).is_break() {
+        let pending = (first..).zip(self.contents.pending.rows.iter());
+        for (number, row) in pending.filter(|(_, row)| select.takes(row)) {
+            if f(number, copy(row, durations)).is_break() {
                 return;
             }
         }

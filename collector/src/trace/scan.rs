@@ -133,6 +133,7 @@ fn count(trace: &mut Trace, entry: &mut IndexEntry, has_times: bool, plans: &mut
                 if let Remark::Dropped { records, bytes } = remark {
                     (totals.dropped_records, totals.dropped_bytes) = (records, bytes);
                 }
+                trace.contents.ending = remark.ending().or(trace.contents.ending);
             }
         }
         _ => {}

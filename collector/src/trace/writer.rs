@@ -2,23 +2,26 @@
 //! file that ends anywhere loses only what follows its last whole chunk. Graphs go down when they come; evaluations
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
+mod chunks;
+
 use super::create::create_file;
 use super::growing::{Display, Growing, Now};
 use super::index::{Index, IndexEntry, Totals};
 use super::known_graphs::KnownGraphs;
+use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values, graph_columns,
+    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
+    graph_columns,
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::Plans;
 use ggscope_format::GraphId;
 use ggscope_format::chunk::{self, ChunkKind};
-use ggscope_format::columns::{Row, encode_durations, encode_evaluations};
+use ggscope_format::columns::Row;
 use ggscope_format::record::{BufferEvent, Evaluation, RecordError, RunEnd, Value, encode};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -71,6 +74,7 @@ pub struct TraceWriter {
     pending_since: Option<Instant>,
     recording: Arc<Recording>,
     models: Vec<Model>,
+    ending: Option<Ending>,
     display: Display,
 }
 
@@ -88,6 +92,7 @@ impl TraceWriter {
     /// When the file exists or cannot be written.
     pub fn create(path: &Path, force: bool, recording: &Recording) -> Result<TraceWriter> {
         let file = create_file(path, force)?;
+        lock::writes(&file);
         let mut writer = TraceWriter {
             path: path.to_owned(),
             file,
@@ -113,6 +118,7 @@ impl TraceWriter {
             pending_since: None,
             recording: Arc::new(recording.clone()),
             models: vec![],
+            ending: None,
             display: Display::default(),
         };
         writer.put(&chunk::file_header())?;
@@ -324,6 +330,23 @@ impl TraceWriter {
         self.pending();
     }
 
+    /// Writes all that waits, and how the recording ended.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn ended(&mut self, ending: Ending) -> Result<()> {
+        // In a chunk of its own: whoever knows no such remark loses no other.
+        self.flush()?;
+        self.ending = Some(ending);
+        self.remarks.push(Remark::Ended(ending));
+        self.flush_remarks()
+    }
+
+    /// Whether somebody else follows the file.
+    pub fn is_followed(&self) -> bool {
+        lock::is_followed(&self.file)
+    }
+
     /// Since when something waits to be written.
     pub fn pending_since(&self) -> Option<Instant> {
         self.pending_since
@@ -386,6 +409,7 @@ impl TraceWriter {
             totals: &self.index.totals,
             operators: &|| self.operators.totals(),
             models: &self.models,
+            ending: self.ending,
             chunks: &self.index.chunks,
             rows: &self.rows,
             texts: &self.texts,
@@ -397,94 +421,5 @@ impl TraceWriter {
 
     fn pending(&mut self) {
         self.pending_since.get_or_insert_with(Instant::now);
-    }
-
-    fn flush_evaluations(&mut self) -> Result<()> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        // Whoever reads a file that was cut after these evaluations reads their tokens' texts too.
-        self.flush_texts()?;
-        let rows: Vec<Row> = std::mem::take(&mut self.rows).into_iter().map(Arc::unwrap_or_clone).collect();
-        (self.row_bytes, self.display.same.rows) = (0, 0);
-        self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Evaluations, &rows), &encode_evaluations(&rows))?;
-        if rows.iter().any(|r| !r.evaluation.durations.is_empty()) {
-            self.chunk(IndexEntry::of_rows(self.offset, ChunkKind::Durations, &rows), &encode_durations(&rows))?;
-        }
-        Ok(())
-    }
-
-    fn flush_values(&mut self) -> Result<()> {
-        if self.values.is_empty() {
-            return Ok(());
-        }
-        let values = std::mem::take(&mut self.values);
-        self.value_bytes = 0;
-        let mut entry = IndexEntry::new(self.offset, ChunkKind::Values, values.len());
-        entry.cover(values.iter().map(|v| v.eval.0));
-        let mut content = vec![];
-        encode(&values, &mut content);
-        self.chunk(entry, &content)
-    }
-
-    fn flush_texts(&mut self) -> Result<()> {
-        let texts = std::mem::take(&mut self.texts);
-        self.display.same.texts = 0;
-        if texts.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Texts, &texts, texts.len()) }
-    }
-
-    fn flush_buffers(&mut self) -> Result<()> {
-        let buffers = std::mem::take(&mut self.buffers);
-        self.display.same.buffers = 0;
-        if buffers.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Buffers, &buffers, buffers.len()) }
-    }
-
-    fn flush_remarks(&mut self) -> Result<()> {
-        let remarks = std::mem::take(&mut self.remarks);
-        self.display.same.remarks = 0;
-        if remarks.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Notes, &remarks, remarks.len()) }
-    }
-
-    fn encoded<T: serde::Serialize>(&mut self, kind: ChunkKind, content: &T, items: usize) -> Result<()> {
-        let mut bytes = vec![];
-        encode(content, &mut bytes);
-        self.chunk(IndexEntry::new(self.offset, kind, items), &bytes)
-    }
-
-    fn chunk(&mut self, entry: IndexEntry, content: &[u8]) -> Result<()> {
-        if content.len() > MAX_CHUNK_BYTES {
-            self.refuse(format!("a {:?} chunk is left out: it has {} bytes", entry.kind, content.len()));
-            return Ok(());
-        }
-        let packed = self.pack(entry.kind, content)?;
-        self.put(&packed)?;
-        self.index.chunks.push(entry);
-        Ok(())
-    }
-
-    fn pack(&self, kind: ChunkKind, content: &[u8]) -> Result<Vec<u8>> {
-        let write_error = |source| TraceError::Write { path: self.path.clone(), offset: self.offset, source };
-        chunk::pack(kind, content, LEVEL).map_err(write_error)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.refuse_after_failure()?;
-        if let Err(source) = self.file.write_all(bytes) {
-            self.failed_at = Some(self.offset);
-            self.display = Display::default();
-            // What was written of the chunk is of no use; a file that cannot be shortened opens all the same.
-            let _ = self.file.set_len(self.offset);
-            return Err(TraceError::Write { path: self.path.clone(), offset: self.offset, source });
-        }
-        self.offset += bytes.len() as u64;
-        self.index.totals.file_bytes = self.offset;
-        Ok(())
-    }
-
-    fn refuse_after_failure(&self) -> Result<()> {
-        match self.failed_at {
-            Some(offset) => Err(TraceError::Stopped { path: self.path.clone(), offset }),
-            None => Ok(()),
-        }
     }
 }

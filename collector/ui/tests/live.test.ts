@@ -1,4 +1,5 @@
 // The page while the model answers: the real llama-server with the demo model, recorded with --serve.
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { expect, it } from 'vitest';
@@ -131,7 +132,33 @@ it('a program that never computes anything is shown as such', async () => {
   ];
   const server = await ggscope(args);
   const page = await open(server.url);
-  await until(() => page.textContent('body')).toMatch(/No program has attached|nothing was computed/i);
+  await until(() => page.textContent('body')).toMatch(/No program has attached/);
+  const program = execFileSync('ps', ['-o', 'pid=', '--ppid', String(server.process.pid)], { encoding: 'utf8' });
+  process.kill(Number(program), 'SIGKILL');
+  await until(() => page.locator('[data-test="notice"]').textContent()).toMatch(/sleep made no ggml call.*SIGKILL/);
+});
+
+it('a program that is killed is said on the page, and later of its trace', async () => {
+  const server = await record('murdered.ggtrace');
+  const page = await open(`${server.url}/?view=info`);
+  const answer = server.ask('Why is the sky blue? Answer in two sentences.', 400).catch(() => 'cut off');
+  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].evaluations, {
+    timeout: 60_000,
+  }).toBeGreaterThan(5);
+  expect(await page.locator('[data-test="ending"]').count()).toBe(0);
+  await server.stopModel('SIGKILL');
+  expect(await answer).toBe('cut off');
+  const line = page.locator('[data-test="ending"]');
+  await until(() => line.count()).toBe(1);
+  const [{ tokens, state }] = await api<SessionSummary[]>(server, '/sessions');
+  const text = `llama-server was killed by SIGKILL; the trace has everything up to token ${tokens - 1}`;
+  expect([await line.textContent(), state]).toEqual([text, 'ended']);
+  expect(await page.locator('[data-test="state"]').textContent()).toMatch(/ended · SIGKILL/);
+  await until(() => page.locator('[data-test="ended"]').textContent()).toBe(text);
+  const trace = /(\S+murdered\.ggtrace)/.exec(server.process.spawnargs.join(' '))![1];
+  const later = await open(`${(await serve([trace])).url}/?view=info`);
+  await until(() => later.locator('[data-test="ending"]').textContent()).toBe(text);
+  expect(await later.locator('[data-test="problem"]').first().textContent()).toContain(text);
 });
 
 it('a collector that is killed leaves a trace that opens as cut, with its tokens', async () => {
@@ -146,7 +173,8 @@ it('a collector that is killed leaves a trace that opens as cut, with its tokens
   const again = await serve([trace]);
   const page = await open(`${again.url}/?view=table`);
   await until(() => page.locator('[data-test="table-row"]').count(), { timeout: 20_000 }).toBeGreaterThan(3);
-  expect(await page.locator('[data-test="state"]').textContent()).toMatch(/cut|live/);
+  expect(await page.locator('[data-test="state"]').textContent()).toContain('cut');
+  expect(await page.locator('[data-test="ending"]').textContent()).toMatch(/the recording was cut.* up to token \d+/);
 });
 
 it('a trace that another process is writing grows on the page', async () => {

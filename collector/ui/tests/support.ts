@@ -75,7 +75,7 @@ export interface Recorded extends Server {
   /** Asks the model, and returns its answer. */
   ask: (question: string, tokens: number) => Promise<string>;
   /** Ends the model's process, not the page. */
-  stopModel: () => Promise<void>;
+  stopModel: (signal?: NodeJS.Signals) => Promise<void>;
 }
 
 /** Records llama-server with the demo model, with the page open. */
@@ -110,9 +110,9 @@ export async function record(name = 'live.ggtrace'): Promise<Recorded> {
     const reply = await fetchHere(`${base}/v1/chat/completions`, JSON.stringify(body));
     return JSON.parse(reply.text).choices[0].message.content as string;
   };
-  const stopModel = async () => {
+  const stopModel = async (signal: NodeJS.Signals = 'SIGINT') => {
     const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(server.process.pid)], { encoding: 'utf8' });
-    for (const pid of children.trim().split(/\s+/)) process.kill(Number(pid), 'SIGINT');
+    for (const pid of children.trim().split(/\s+/)) process.kill(Number(pid), signal);
   };
   return { ...server, ask, stopModel };
 }

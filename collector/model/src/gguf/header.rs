@@ -7,51 +7,13 @@
 
 use super::MAGIC;
 use super::value::{Scalar, Value};
+use crate::ggml::GgmlType;
 use std::collections::HashMap;
 use std::ops::Range;
 
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 const DEFAULT_ALIGNMENT: u64 = 32;
-
-/// Names of tensor types by their number in the file, as ggml prints them.
-const TYPE_NAMES: [(u32, &str); 35] = [
-    (0, "f32"),
-    (1, "f16"),
-    (2, "q4_0"),
-    (3, "q4_1"),
-    (6, "q5_0"),
-    (7, "q5_1"),
-    (8, "q8_0"),
-    (9, "q8_1"),
-    (10, "q2_K"),
-    (11, "q3_K"),
-    (12, "q4_K"),
-    (13, "q5_K"),
-    (14, "q6_K"),
-    (15, "q8_K"),
-    (16, "iq2_xxs"),
-    (17, "iq2_xs"),
-    (18, "iq3_xxs"),
-    (19, "iq1_s"),
-    (20, "iq4_nl"),
-    (21, "iq3_s"),
-    (22, "iq2_s"),
-    (23, "iq4_xs"),
-    (24, "i8"),
-    (25, "i16"),
-    (26, "i32"),
-    (27, "i64"),
-    (28, "f64"),
-    (29, "iq1_m"),
-    (30, "bf16"),
-    (34, "tq1_0"),
-    (35, "tq2_0"),
-    (39, "mxfp4"),
-    (40, "nvfp4"),
-    (41, "q1_0"),
-    (42, "q2_0"),
-];
 
 /// Bytes that are not a GGUF header.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,9 +38,25 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// Name of its type, as ggml prints it, if it is known here.
+    /// Its type, if the vendored ggml knows it.
+    pub fn ggml_type(&self) -> Option<GgmlType> {
+        GgmlType::from_id(self.type_id)
+    }
+
+    /// Name of its type, as ggml prints it, if it is known.
     pub fn type_name(&self) -> Option<&'static str> {
-        TYPE_NAMES.iter().find(|(id, _)| *id == self.type_id).map(|(_, name)| *name)
+        self.ggml_type().map(GgmlType::name)
+    }
+
+    /// Number of its elements.
+    pub fn elements(&self) -> u64 {
+        // `Reader::tensor` has checked that the product does not overflow and that no dimension is negative.
+        self.ne.iter().product::<i64>() as u64
+    }
+
+    /// Its size in the file in bytes: `None` if its type is unknown, its rows are no whole blocks, or it overflows.
+    pub fn nbytes(&self) -> Option<u64> {
+        self.ggml_type()?.nbytes(self.ne)
     }
 }
 

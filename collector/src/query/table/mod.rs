@@ -29,6 +29,7 @@ use ggscope_format::columns::Row;
 use ggscope_format::{GraphId, TensorId};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use times::TimeBlock;
 
@@ -37,8 +38,9 @@ pub const DEFAULT_MEMORY: usize = 512 << 20;
 
 /// Evaluations that are read and kept together.
 pub(crate) const BLOCK: usize = 256;
-/// Tensors of the graphs whose views are kept.
+/// Tensors of the graphs whose views are kept, at most; and about how many bytes one takes.
 const KEPT_TENSORS: usize = 1 << 18;
+const TENSOR_BYTES: usize = 512;
 
 /// The evaluations of a trace.
 #[derive(Clone)]
@@ -63,6 +65,10 @@ struct Shared {
     times: Cache<TimeBlock>,
     rows: Cache<Vec<Row>>,
     views: Mutex<Views>,
+    /// Tensors of the views that are kept, if there is more than one.
+    tensors: AtomicUsize,
+    /// How many ranks are kept.
+    kept_ranks: AtomicUsize,
     ranks: Mutex<Vec<(String, Arc<Ranks>)>>,
     regions: Mutex<ReadRegions>,
     leaves: Mutex<KnownLeaves>,
@@ -99,6 +105,8 @@ impl Table {
                 times: Cache::new(0),
                 rows: Cache::new(0),
                 views: Mutex::default(),
+                tensors: AtomicUsize::new(0),
+                kept_ranks: AtomicUsize::new(0),
                 ranks: Mutex::default(),
                 regions: Mutex::default(),
                 leaves: Mutex::default(),
@@ -112,8 +120,12 @@ impl Table {
 
     /// Keeps up to about `memory` bytes of what it reads from now on, together with its clones.
     pub fn set_memory(&self, memory: usize) {
-        self.shared.times.set_limit(memory / 8 * 7);
-        self.shared.rows.set_limit(memory / 8);
+        let part = memory / 16;
+        self.shared.times.set_limit(part * 12);
+        self.shared.rows.set_limit(part * 2);
+        self.shared.tensors.store((part / TENSOR_BYTES).min(KEPT_TENSORS), Ordering::Relaxed);
+        self.shared.kept_ranks.store((part / ranks::BYTES).min(ranks::KEPT), Ordering::Relaxed);
+        lock(&self.shared.ranks).truncate(part / ranks::BYTES);
     }
 
     /// Takes the evaluations that `trace` has and the table has not. It has to be the table's own trace.
@@ -163,6 +175,11 @@ impl Table {
         Arc::make_mut(last).push(header);
         self.len += 1;
         self.next = at.saturating_add(1);
+    }
+
+    /// Bytes of what it keeps of every evaluation.
+    pub fn header_bytes(&self) -> usize {
+        self.len * size_of::<Header>()
     }
 
     /// Evaluations.
@@ -253,7 +270,8 @@ impl Table {
         let mut views = lock(&self.shared.views);
         views.tensors += view.stored.graph.tensors.len();
         views.of.insert(id, (Arc::clone(&view), now));
-        while views.tensors > KEPT_TENSORS && views.of.len() > 1 {
+        let kept = self.shared.tensors.load(Ordering::Relaxed);
+        while views.tensors > kept && views.of.len() > 1 {
             let Some(oldest) = views.of.iter().min_by_key(|(_, (_, used))| *used).map(|(&id, _)| id) else { break };
             let dropped = views.of.remove(&oldest).map_or(0, |(view, _)| view.stored.graph.tensors.len());
             views.tensors = views.tensors.saturating_sub(dropped);

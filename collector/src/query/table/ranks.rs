@@ -10,6 +10,7 @@ use crate::query::operators::Page;
 use crate::query::range::Numbers;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Times below, in nanoseconds, are a class each; above, a class is a floating-point number without its last 15 bits.
 const EXACT: usize = 1 << 16;
@@ -17,8 +18,9 @@ const EXACT: usize = 1 << 16;
 const CLASSES: usize = EXACT + (1 << 14);
 /// Executions that are sorted at once.
 const SORTED: u64 = 1 << 16;
-/// Counts that are kept: of the filters that were asked for last.
-const KEPT: usize = 4;
+/// Counts that are kept at most: of the filters that were asked for last; and the bytes of one.
+pub(super) const KEPT: usize = 4;
+pub(super) const BYTES: usize = 8 * CLASSES;
 
 /// How many of the wanted executions took how long.
 pub(crate) struct Ranks {
@@ -60,9 +62,52 @@ fn times_of(of: usize) -> Numbers {
     Numbers { first: shortest(of), last }
 }
 
+/// Counts times by class. Half as wide as the sums, more of the counts stay near the processor; and times that are like
+/// each other follow each other, so that they are counted in turn in two places, and none waits for the one before.
+struct Counter {
+    counts: Vec<u64>,
+    halves: [Vec<u32>; 2],
+    /// Times that may be in a count of `halves`.
+    counted: usize,
+}
+
+impl Default for Counter {
+    fn default() -> Counter {
+        Counter { counts: vec![0; CLASSES], halves: [vec![0; CLASSES], vec![0; CLASSES]], counted: 0 }
+    }
+}
+
+impl Counter {
+    fn add(&mut self, times: &[u32]) {
+        self.counted += times.len();
+        if self.counted > u32::MAX as usize {
+            self.sum_up();
+            self.counted = times.len();
+        }
+        let [first, second] = &mut self.halves;
+        let mut pairs = times.chunks_exact(2);
+        for pair in &mut pairs {
+            first[narrow_class(pair[0])] += 1;
+            second[narrow_class(pair[1])] += 1;
+        }
+        pairs.remainder().iter().for_each(|&t| first[narrow_class(t)] += 1);
+    }
+
+    fn sum_up(&mut self) {
+        for half in &mut self.halves {
+            self.counts.iter_mut().zip(half).for_each(|(sum, n)| *sum += u64::from(std::mem::take(n)));
+        }
+    }
+
+    fn finish(mut self) -> Vec<u64> {
+        self.sum_up();
+        self.counts
+    }
+}
+
 impl Ranks {
     fn new(selection: &Selection<'_>) -> Ranks {
-        let mut counts = vec![0_u64; CLASSES];
+        let mut counter = Counter::default();
         let (mut damaged, mut sum) = (vec![], 0_u128);
         let wanted = selection.filter.durations.unwrap_or(Numbers { first: 0, last: u64::MAX });
         let all = selection.filter.durations.is_none();
@@ -70,17 +115,18 @@ impl Ranks {
             for (_, times) in &piece.columns {
                 match times {
                     Slice::Narrow(narrow) if all => {
-                        narrow.iter().for_each(|&t| counts[narrow_class(t)] += 1);
+                        counter.add(narrow);
                         sum += u128::from(times.sum());
                     }
                     _ => times.within(wanted.first, wanted.last, |_, t| {
-                        counts[class(t)] += 1;
+                        counter.counts[class(t)] += 1;
                         sum += u128::from(t);
                     }),
                 }
             }
         };
         selection.scan(count, |layout, seq| damaged.push((layout, seq)));
+        let counts = counter.finish();
         Ranks { timed: counts.iter().sum(), sum, counts, damaged }
     }
 
@@ -159,11 +205,13 @@ impl Ranks {
         if ranks.damaged.iter().any(|&(_, seq)| selection.table.may_be_young(seq as usize / BLOCK)) {
             return ranks;
         }
+        let room = selection.table.shared.kept_ranks.load(Ordering::Relaxed);
         let mut kept = lock(&selection.table.shared.ranks);
-        if kept.len() >= KEPT {
-            kept.remove(0);
+        if room > 0 {
+            kept.push((key, Arc::clone(&ranks)));
         }
-        kept.push((key, Arc::clone(&ranks)));
+        let too_many = kept.len().saturating_sub(room);
+        kept.drain(..too_many);
         ranks
     }
 }
@@ -316,6 +364,28 @@ impl Untimed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::dump::Filter;
+    use crate::query::table::Table;
+    use crate::trace::Trace;
+    use crate::trace::testing::{Shape, write};
+
+    #[test]
+    fn counts_are_kept_as_far_as_the_memory_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.ggtrace");
+        write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9).finish().unwrap();
+        let trace = Trace::open(&path).unwrap();
+        let filters: Vec<Filter> = (0..6).map(|node| Filter { node: Some(node), ..Filter::default() }).collect();
+        for (memory, kept) in [(1 << 20, 0), (20 * BYTES, 1), (512 << 20, KEPT)] {
+            let table = Table::new(&trace, memory);
+            for filter in &filters {
+                Ranks::of(&Selection::new(&trace, &table, filter));
+            }
+            assert_eq!(lock(&table.shared.ranks).len(), kept, "{memory}");
+            table.set_memory(1 << 20);
+            assert_eq!(lock(&table.shared.ranks).len(), 0, "what is kept goes when the memory does");
+        }
+    }
 
     #[test]
     fn classes_cover_all_times_in_order() {

@@ -40,6 +40,9 @@ pub(crate) struct Piece<'a> {
     pub columns: Vec<(u32, Slice<'a>)>,
 }
 
+/// Times that are compared at once.
+const COMPARED: usize = 32;
+
 /// A column as it lies in memory.
 #[derive(Clone, Copy)]
 pub(crate) enum Slice<'a> {
@@ -94,21 +97,34 @@ impl Slice<'_> {
         }
     }
 
-    /// Calls `f` with the number of each that is within `first..=last`, and the time itself.
-    pub fn within(self, first: u64, last: u64, mut f: impl FnMut(usize, u64)) {
-        self.each(|i, t| {
-            if first <= t && t <= last {
-                f(i, t);
-            }
-        });
-    }
-
     /// Calls `f` with the number of each, and the time itself.
     #[inline]
     pub fn each(self, mut f: impl FnMut(usize, u64)) {
         match self {
             Slice::Narrow(times) => times.iter().enumerate().for_each(|(i, &t)| f(i, u64::from(t))),
             Slice::Wide(times) => times.iter().enumerate().for_each(|(i, &t)| f(i, t)),
+        }
+    }
+
+    /// Calls `f` with the number of each that is within `first..=last`, and the time itself.
+    pub fn within(self, first: u64, last: u64, mut f: impl FnMut(usize, u64)) {
+        match self {
+            Slice::Narrow(times) => {
+                let Ok(first) = u32::try_from(first) else { return };
+                let last = u32::try_from(last).unwrap_or(u32::MAX);
+                let is_within = |t: u32| first <= t && t <= last;
+                // As a rule few are: whether there is one is asked of several at once.
+                for (number, piece) in times.chunks(COMPARED).enumerate() {
+                    if piece.iter().fold(false, |any, &t| any | is_within(t)) {
+                        let of_piece = piece.iter().enumerate().filter(|(_, t)| is_within(**t));
+                        of_piece.for_each(|(i, &t)| f(number * COMPARED + i, u64::from(t)));
+                    }
+                }
+            }
+            Slice::Wide(times) => {
+                let wanted = times.iter().enumerate().filter(|(_, t)| (first..=last).contains(*t));
+                wanted.for_each(|(i, &t)| f(i, t));
+            }
         }
     }
 }

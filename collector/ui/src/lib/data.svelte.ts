@@ -115,6 +115,8 @@ export class SessionData {
 
 class Data {
   sessions = $state.raw<SessionSummary[]>([]);
+  /** Lines about programs that are not recorded, and why. */
+  notices = $state.raw<string[]>([]);
   /** Whether the list of sessions has come. */
   ready = $state(false);
   connection = $state<'connecting' | 'open' | 'lost'>('connecting');
@@ -143,6 +145,7 @@ class Data {
       }
     };
     source.addEventListener('sessions', (event) => this.takeSessions(JSON.parse(event.data)));
+    source.addEventListener('notices', (event) => (this.notices = JSON.parse(event.data)));
     source.addEventListener('evaluations', (event) => {
       const evaluations: LiveEvaluations = JSON.parse(event.data);
       this.loaded.get(evaluations.session)?.take(evaluations);

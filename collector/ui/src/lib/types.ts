@@ -15,6 +15,8 @@ export interface SessionSummary {
   name: string;
   state: 'live' | 'ended' | 'cut';
   complete: boolean;
+  /** How the session ended; null if it goes on, or if the trace does not say. */
+  ending: Ending | null;
   pid: number;
   argv: string[];
   exe: string;
@@ -30,6 +32,17 @@ export interface SessionSummary {
   last_ns: number;
   dropped_records: number;
   started_ns: number;
+}
+
+/** How a session ended. */
+export interface Ending {
+  how: 'exited' | 'killed' | 'gone' | 'left' | 'let_go' | 'cut';
+  code?: number;
+  signal?: string;
+  /** Whether somebody would want to know of it. */
+  unexpected: boolean;
+  /** All of it as a sentence. */
+  text: string;
 }
 
 export interface Token {

@@ -1,8 +1,10 @@
 // What the server says of a session: `ggscope info --json`.
+import type { Ending } from '../../lib/types';
 
 export interface Info {
   format: number;
   complete: boolean;
+  ending: Ending | null;
   ggscope: string;
   process: {
     pid: number;
@@ -64,6 +66,11 @@ export interface Problem {
   help: string;
 }
 
+/** A text as a sentence begins. A program's name stays as it is. */
+function sentence(text: string): string {
+  return text.startsWith('the ') ? `T${text.slice(1)}` : text;
+}
+
 /** What is wrong, the worst first. */
 export function problems(info: Info, live: boolean): Problem[] {
   const found: Problem[] = [];
@@ -74,7 +81,9 @@ export function problems(info: Info, live: boolean): Problem[] {
       help: 'The program was faster than the collector and did not wait for it. Record again with a larger --ring-size.',
     });
   }
-  if (!info.complete && !live) {
+  if (info.ending?.unexpected) {
+    found.push({ what: `${sentence(info.ending.text)}.`, help: '' });
+  } else if (!info.complete && !live) {
     found.push({
       what: 'The file ends before its index: the recording was cut.',
       help: 'All that was written is here. The collector was ended by force, or the disk was full.',

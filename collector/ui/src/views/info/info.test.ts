@@ -45,6 +45,13 @@ describe('the session', () => {
     expect(problems(info({}), false)).toEqual([]);
     expect(problems(info({ complete: false }), true)).toEqual([]);
     expect(problems(info({ complete: false }), false)[0].what).toContain('cut');
+    const killed = {
+      how: 'killed',
+      unexpected: true,
+      text: 'llama-server was killed by SIGKILL; it had computed nothing',
+    };
+    expect(problems(info({ ending: killed as Info['ending'] }), false)[0].what).toBe(`${killed.text}.`);
+    expect(problems(info({ ending: { how: 'exited', code: 0, unexpected: false, text: '' } }), false)).toEqual([]);
     const lost = problems(info({ dropped: { records: 1200, bytes: 9 }, warnings: ['w'] }), false);
     expect(lost[0].what).toContain('1,200 records were lost');
     expect(lost[0].help).toContain('--ring-size');

@@ -1,0 +1,104 @@
+//! The OpenAPI document: what parameters may be, which their fields, all of them texts, do not say; and the answers that
+//! every question can have.
+
+use super::params::{MEMORIES, PHASES};
+use serde_json::{Value as Json, json};
+use utoipa::OpenApi;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "ggscope",
+    description = "What llama.cpp processes did: every operator of every token, from recorded traces and while they run.",
+))]
+pub(super) struct Document;
+
+/// The document as it is served: with the answers that stand for all questions.
+pub(super) fn text(document: &utoipa::openapi::OpenApi) -> String {
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    let problem = |what: &str| {
+        let schema = json!({ "$ref": "#/components/schemas/Problem" });
+        json!({ "description": what, "content": { "application/json": { "schema": schema } } })
+    };
+    let answers = [
+        ("400", problem("A parameter cannot be")),
+        ("401", problem("The token is missing or wrong")),
+        ("403", problem("Host or Origin is not this server")),
+        ("413", problem("The answer would be too large")),
+        ("500", problem("The trace is damaged there, or the query came to no end")),
+    ];
+    let paths = document.get_mut("paths").and_then(Json::as_object_mut);
+    for path in paths.into_iter().flat_map(|paths| paths.values_mut()) {
+        let Some(responses) = path.pointer_mut("/get/responses").and_then(Json::as_object_mut) else { continue };
+        for (status, answer) in &answers {
+            responses.entry(*status).or_insert_with(|| answer.clone());
+        }
+    }
+    document.to_string()
+}
+
+/// A number, or a range of numbers.
+pub(super) fn numbers() -> Object {
+    let pattern = r"^([0-9]{1,18}(\.\.([0-9]{1,18})?)?|\.\.[0-9]{1,18})$";
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
+}
+
+/// The number of a node or a layer.
+pub(super) fn number() -> Object {
+    between(0, u32::MAX.into())
+}
+
+/// How many come before, or where among many.
+pub(super) fn ordinal() -> Object {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0.0)).build()
+}
+
+/// Items of a page.
+pub(super) fn limit() -> Object {
+    between(1, 10_000)
+}
+
+/// Bins of a histogram.
+pub(super) fn bins() -> Object {
+    between(1, 500)
+}
+
+fn between(least: u64, most: u64) -> Object {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least as f64)).maximum(Some(most as f64)).build()
+}
+
+/// PROMPT or GENERATE.
+pub(super) fn phase() -> Object {
+    words(PHASES.iter().map(|p| p.0))
+}
+
+/// Files or buffers.
+pub(super) fn memory() -> Object {
+    words(MEMORIES.iter().map(|m| m.0))
+}
+
+/// Yes or no.
+pub(super) fn flag() -> Object {
+    words(["true", "false"])
+}
+
+/// What two sessions are compared by.
+pub(super) fn by() -> Object {
+    words(["op", "layer", "tensor"])
+}
+
+/// A format of exports.
+pub(super) fn format() -> Object {
+    words(crate::export::FORMATS.map(crate::export::Format::name))
+}
+
+/// An order of the table.
+pub(super) fn order() -> Object {
+    let columns = ["duration", "op", "name", "layer", "token", "phase"];
+    let reversed = columns.map(|column| format!("-{column}"));
+    words(["file".to_owned()].into_iter().chain(columns.map(str::to_owned)).chain(reversed))
+}
+
+fn words<W: Into<Json>>(words: impl IntoIterator<Item = W>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
+}
