@@ -46,6 +46,9 @@ pub(super) fn facts(found: &GraphReport) -> Vec<(&'static str, String)> {
         let text = format!("estimated from the paths of {} of {} nodes", say::thousands(counted), say::thousands(all));
         lines.push(("betweenness", text));
     }
+    let device = |on: &str| if on.starts_with("cpu") { "CPU".to_owned() } else { on.to_owned() };
+    let took = found.took.iter().map(|t| format!("{} in {:.1} ms on {}", t.measure, t.ms, device(&t.on)));
+    lines.push(("computed", took.collect::<Vec<_>>().join(", ")));
     lines
 }
 

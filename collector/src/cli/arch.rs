@@ -3,6 +3,7 @@
 use super::analytics::{facts, top_tables};
 use super::say;
 use super::text::printable;
+use crate::compute;
 use crate::export::arch::{graph_file, layers_csv, ranks_csv};
 use crate::export::graph_file::GraphFileFormat;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
@@ -11,6 +12,7 @@ use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::query::weights::{WeightCost, weights};
 use crate::trace::Trace;
 use anyhow::{Context, bail};
+use ggscope_analytics::Device;
 use ggscope_model::arch::{ArchGraph, EdgeKind, NodeKind, Schema};
 use ggscope_model::gguf::Gguf;
 use ggscope_model::inspect::{Architecture, Stack};
@@ -67,6 +69,9 @@ pub(super) struct Args {
     /// Nodes in each list of the largest
     #[arg(long, value_name = "K", default_value_t = 10)]
     top: usize,
+    /// Where to compute: on a GPU that no traced program uses if the work is worth the trip (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Device,
     /// Print the graph and all numbers as JSON
     #[arg(long)]
     json: bool,
@@ -100,7 +105,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let run = args.trace.as_deref().map(|path| weights_of(path, &gguf)).transpose()?;
     let kinds: Vec<EdgeKind> =
         EdgeKind::ALL.into_iter().filter(|kind| args.edges.iter().any(|name| name == kind.name())).collect();
-    let analytics = report(named(&graph, &kinds, weight, run.as_deref()), args.top)?;
+    let analytics = report(named(&graph, &kinds, weight, run.as_deref()), args.top, &compute::open(args.device, &[])?)?;
     let answer = Answer {
         model: args.model.display().to_string(),
         name: gguf.name(),

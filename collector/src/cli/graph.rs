@@ -3,6 +3,7 @@
 use super::analytics::{facts, top_tables};
 use super::say;
 use super::text::printable;
+use crate::compute;
 use crate::export::graph::{GraphFormat, write};
 use crate::export::graph_file::GraphFileFormat;
 use crate::query::architecture::EdgeWeight;
@@ -14,6 +15,7 @@ use crate::query::graph_report::{GraphReport, report};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
 use anyhow::bail;
+use ggscope_analytics::Device;
 use ggscope_format::GraphId;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -60,6 +62,9 @@ pub(super) struct Args {
     /// Nodes in each list of the largest
     #[arg(long, value_name = "K", default_value_t = 10, requires = "analytics")]
     top: usize,
+    /// Where to compute: on a GPU that no traced program uses if the work is worth the trip (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", requires = "analytics")]
+    device: Device,
 }
 
 /// Prints a graph.
@@ -82,7 +87,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.analytics {
         let weight: EdgeWeight = args.weight.parse().map_err(anyhow::Error::msg)?;
         let costs = node_costs(&trace, &table, id, &Filter::default());
-        let found = report(named(&part, weight, &costs), args.top)?;
+        let found = report(named(&part, weight, &costs), args.top, &compute::open(args.device, &[])?)?;
         match args.format.as_deref() {
             None => out.write_all(text(&part, &found).as_bytes())?,
             Some("json") => {

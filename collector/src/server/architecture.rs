@@ -7,6 +7,7 @@ use super::models::{Loaded, get, ran};
 use super::params::{Params, Path as At, parse, word};
 use super::problem::Problem;
 use super::sessions::Sessions;
+use crate::compute;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
 use crate::query::cost::node_costs;
 use crate::query::dump::Filter;
@@ -17,6 +18,7 @@ use crate::query::weights::{WeightCost, weights};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use ggscope_analytics::Device;
 use ggscope_model::arch::{ArchGraph, EdgeKind, Schema};
 use ggscope_model::inspect::Stack;
 use serde::Deserialize;
@@ -136,7 +138,7 @@ pub(super) async fn analytics(
         let model = get(sessions, &id)?;
         let graph = p.graph(&model)?;
         let run = p.run(sessions, &model)?;
-        analyse(named(&graph, &edges, weight, run.as_deref()))
+        analyse(sessions, named(&graph, &edges, weight, run.as_deref()))
     })
     .await
 }
@@ -173,7 +175,7 @@ pub(super) async fn of_graph(
         let graph = known(&session, &graph)?;
         let query = GraphQuery::open(&trace, graph)?;
         let costs = node_costs(&trace, &table, graph, &Filter::default());
-        analyse(graph_named::named(&query.whole(), weight, &costs))
+        analyse(sessions, graph_named::named(&query.whole(), weight, &costs))
     })
     .await
 }
@@ -190,12 +192,15 @@ pub(super) async fn of_weights(State(app): State<Arc<App>>, At(id): At<String>) 
     .await
 }
 
-fn analyse(named: Named) -> Result<GraphReport, Problem> {
+fn analyse(sessions: &Sessions, named: Named) -> Result<GraphReport, Problem> {
     if named.nodes.len() > MAX_NODES {
         let error = format!("the graph has {} nodes, and {MAX_NODES} are the most", named.nodes.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, "ask for one layer, or use `ggscope arch`"));
     }
-    report(named, TOP).map_err(|e| Problem::bad("weight", e.to_string(), WEIGHTS))
+    let recorded = sessions.all().into_iter().filter(|session| session.is_recorded_here());
+    let traced: Vec<u32> = recorded.filter_map(|s| Some(s.trace().ok()?.recording().hello.pid)).collect();
+    let found = compute::open(Device::Auto, &traced).and_then(|compute| report(named, TOP, &compute));
+    found.map_err(|e| Problem::bad("weight", e.to_string(), WEIGHTS))
 }
 
 fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>, Problem> {
