@@ -176,5 +176,6 @@ fn text(output: &Output, all: bool) -> String {
         let name = (output.models.len() > 1).then(|| compare::name(model));
         text.push_str(&report::findings(model, name.as_deref()));
     }
-    text
+    // Bars of nothing leave blanks behind.
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
