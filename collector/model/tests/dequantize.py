@@ -15,8 +15,10 @@ import numpy as np
 from gguf.quants import _type_traits, dequantize
 
 
-def tensors(path):
+def tensors(path, only=None):
     for tensor in gguf.GGUFReader(path).tensors:
+        if only is not None and tensor.name != only:
+            continue
         yield tensor.name, dequantize(tensor.data, tensor.tensor_type).astype("<f4").ravel()
 
 
@@ -39,7 +41,7 @@ elif what == "errors":
         cosine = np.dot(x, r) / np.sqrt(np.dot(x, x) * np.dot(r, r))
         print(name, np.sqrt(noise), np.sqrt(noise / signal), 10 * np.log10(signal / noise), cosine, np.mean(x - r))
 elif what == "distribution":
-    floats = next(floats for name, floats in tensors(args[0]) if name == args[1])
+    _, floats = next(tensors(args[0], args[1]))
     wide = floats.astype("f8")
     print(np.mean(wide), np.sqrt(np.mean(wide**2)), np.std(wide))
     print(*(np.quantile(floats, float(p), method="inverted_cdf") for p in args[2:]))
