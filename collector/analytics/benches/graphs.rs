@@ -159,5 +159,6 @@ fn networkx(edges: &[(NodeId, NodeId)]) -> Option<Theirs> {
 
 fn largest_difference(ours: &[f64], theirs: &[f64]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
+    assert!((theirs.iter().sum::<f64>() - 1.0).abs() < 1e-9, "they are ranks");
     ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }

@@ -159,11 +159,12 @@ impl Compute {
             Sources::Sample { count, .. } => count.min(graph.nodes()),
             Sources::These(list) => list.len(),
         };
-        let mut gpu =
-            self.gpu(sources.saturating_mul(graph.edges()), BETWEENNESS_STEPS, "edges, all sources together,");
-        if options.lengths == Weights::Use && graph.has_weights() {
-            gpu = Err("lengths are for the CPU".into());
-        }
+        let gpu = if options.lengths == Weights::Use && graph.has_weights() {
+            Err("lengths of edges are for the CPU".into())
+        } else {
+            let steps = sources.saturating_mul(graph.edges());
+            self.gpu(steps, BETWEENNESS_STEPS, "edges, all sources together,")
+        };
         let on_cpu = || betweenness::betweenness(graph, options);
         self.either(gpu, |cuda| gpu::betweenness(cuda, graph, options), on_cpu)
     }
@@ -179,22 +180,19 @@ impl Compute {
         self.either(gpu, on_gpu, || community::leiden(graph, options))
     }
 
-    /// See [`crate::distribution_of`]. On a GPU counts, extremes and quantiles are the same, mean and deviation within 1e-12 of
-    /// the largest value. It reads encoded blocks itself and rounds as ggml does without fused multiply-add; on the CPU
-    /// `dequantize` gives the values. Encodings that kernels do not know are for the CPU.
+    /// See [`crate::distribution_of`]. On a GPU counts, extremes and quantiles are the same, the mean within 1e-12 of the
+    /// largest value, the deviation within 1e-7. It reads encoded blocks itself and rounds as ggml does without fused
+    /// multiply-add; on the CPU `dequantize` gives the values. Encodings that kernels do not know are for the CPU.
     ///
     /// # Errors
     /// Those of [`crate::distribution_of`]; [`Error::Cuda`] and [`Error::Compile`] if a GPU was asked for.
     pub fn distribution(&self, values: Values, wanted: &Wanted) -> Result<(Distribution, Ran), Error> {
-        let mut gpu = self.gpu(values.len(), STATISTICS_VALUES, "values");
-        let encoded = values.encoded().filter(|_| u32::try_from(values.len()).is_ok());
-        if gpu.is_ok() && encoded.is_none() {
-            gpu = Err("no kernel for this encoding".into());
-        }
-        let on_gpu = |cuda: &Cuda| {
-            let (encoding, bytes) = encoded.unwrap_or((statistics::Encoding::F32, &[]));
-            gpu::distribution_of(cuda, encoding, bytes, values.len(), wanted).map(Some)
+        let Some((encoding, bytes)) = values.encoded().filter(|_| u32::try_from(values.len()).is_ok()) else {
+            let why = "no kernel for this encoding, or too many values for one".into();
+            return Ok((statistics::distribution_of(values, wanted)?, Ran::Cpu(why)));
         };
+        let gpu = self.gpu(values.len(), STATISTICS_VALUES, "values");
+        let on_gpu = |cuda: &Cuda| gpu::distribution_of(cuda, encoding, bytes, values.len(), wanted).map(Some);
         self.either(gpu, on_gpu, || statistics::distribution_of(values, wanted))
     }
 }

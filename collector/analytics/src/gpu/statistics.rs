@@ -14,7 +14,7 @@ fn grid(count: u64) -> u32 {
 }
 
 /// What [`crate::distribution_of`] gives: all counts, extremes and quantiles the same, mean and deviation up to the order of
-/// additions (1e-12 of the largest value). `bytes` holds at least `count` values.
+/// additions (1e-12 and, as squares cancel, 1e-7 of the largest value). `bytes` holds at least `count` values.
 pub(crate) fn distribution_of<B: Backend>(
     device: &B,
     encoding: Encoding,
