@@ -20,7 +20,9 @@ fn main() {
         vendored_ggml::bindings("ffi/ggml_rows.h", &include)
             .clang_arg("-DGGML_COMMON_DECL_C")
             .allowlist_function("ggml_get_type_traits|ggml_quantize_(chunk|requires_imatrix)|dequantize_row_q8_K")
-            .allowlist_var("GGML_TYPE_(COUNT|F32|F64|F16|I8|I16|I32|I64|Q8_K)")
+            .allowlist_function("ggscope_.*")
+            .allowlist_type("block_.*")
+            .allowlist_var("GGML_TYPE_.*|ggscope_.*")
             .prepend_enum_name(false),
     );
     cc::Build::new()

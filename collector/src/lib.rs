@@ -1,11 +1,14 @@
 //! The collector: takes what shims say, writes it to trace files, and answers questions about those.
 //!
 //! Data flows one way: [`live`] (sockets, programs) → [`ingest`] (rings, decoding) → [`trace`] (files) → [`analysis`] →
-//! [`query`] → [`export`] → [`server`] and [`cli`]. [`model`] says what the model's file knows.
+//! [`query`] → [`export`] → [`server`] and [`cli`]. [`model`] says what the model's file knows,
+//! [`host`] what this machine can do.
 
 pub mod analysis;
 pub mod cli;
+pub mod compute;
 pub mod export;
+pub mod host;
 pub mod ingest;
 pub mod live;
 pub mod model;

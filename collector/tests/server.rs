@@ -298,6 +298,7 @@ fn the_document_lists_every_route() {
         "export",
         "graphs",
         "graphs/{graph}",
+        "graphs/{graph}/analytics",
         "graphs/{graph}/costs",
         "leaves",
         "memory",
@@ -305,8 +306,13 @@ fn the_document_lists_every_route() {
         "places",
         "residency",
         "timeline",
+        "weights",
     ] {
         expected.push(format!("{session}/{list}"));
+    }
+    expected.extend(["/api/v1/models".into(), "/api/v1/models/{id}".into()]);
+    for part in ["analytics", "blocks", "graph", "quant", "tensor"] {
+        expected.push(format!("/api/v1/models/{{id}}/{part}"));
     }
     expected.sort();
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
@@ -325,8 +331,10 @@ fn the_document_lists_every_route() {
         let answers = of(path)["responses"].as_object().unwrap().clone();
         assert!(["400", "401", "403", "413", "500"].iter().all(|status| answers.contains_key(*status)), "{path}");
     }
-    // One never ends, and one has nothing to say of a trace whose model is not here.
-    for path in paths.into_iter().filter(|path| !path.ends_with("/live") && !path.ends_with("/residency")) {
+    // One never ends, and some have nothing to say of a trace whose model is not here.
+    let needs_more =
+        |path: &str| path.ends_with("/live") || path.ends_with("/residency") || path.contains("/models/{id}");
+    for path in paths.into_iter().filter(|path| !needs_more(path)) {
         let required = match path.rsplit('/').next() {
             Some("compare") => "?a=0&b=1",
             Some("export") => "?format=dot&layer=0",

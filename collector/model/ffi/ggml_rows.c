@@ -1,12 +1,8 @@
 // What ggml.c and ggml-quants.c need to be linked without the rest of ggml, and ggml's own tables where Rust finds them.
-#include "ggml_rows.h"
-
-// The tables again, this time not static; the declarations in our header check their sizes.
-#define GGML_COMMON_IMPL
 #define GGML_COMMON_IMPL_C
-#define GGML_TABLE_BEGIN(type, name, size) const type name[size] = {
-#define GGML_TABLE_END() };
 #include "ggml-common.h"
+
+#include "ggml_rows.h"
 
 #include "ggml-backend.h"
 #include "ggml-impl.h"
@@ -14,6 +10,20 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+
+// ggml's tables are static in whatever includes them. That their sizes are those in our header is checked here.
+#define TABLE(type, name, size) \
+    _Static_assert(sizeof(name) == size * sizeof(type), "the size of " #name); \
+    const type (* const ggscope_##name)[size] = &name
+TABLE(uint64_t, iq1s_grid, 2048);
+TABLE(uint64_t, iq2xxs_grid, 256);
+TABLE(uint64_t, iq2xs_grid, 512);
+TABLE(uint64_t, iq2s_grid, 1024);
+TABLE(uint32_t, iq3xxs_grid, 256);
+TABLE(uint32_t, iq3s_grid, 512);
+TABLE(uint8_t, ksigns_iq2xs, 128);
+TABLE(int8_t, kvalues_iq4nl, 16);
+TABLE(int8_t, kvalues_fp4, 16);
 
 float ggscope_e8m0_half(uint8_t e) {
     return ggml_e8m0_to_fp32_half(e);

@@ -1,14 +1,18 @@
 //! The command line: one file a command, which holds its options, its help and what it does.
 
+mod analytics;
+mod arch;
 mod daemon;
 mod diff;
 mod dump;
 mod export;
 mod graph;
 mod info;
+mod inspect;
 mod leaves;
 mod open;
 mod options;
+mod quant;
 mod record;
 mod say;
 mod serving;
@@ -48,6 +52,12 @@ enum Command {
     Daemon(daemon::Args),
     /// Say what a trace is of
     Info(info::Args),
+    /// Say what a model is and costs, from its GGUF file alone
+    Inspect(inspect::Args),
+    /// Show a model's architecture as a graph, with graph analytics, and write it to files
+    Arch(arch::Args),
+    /// Say what quantisation did to a model: types, blocks, distributions, errors against a reference
+    Quant(quant::Args),
     /// Print every operator that was executed
     Dump(dump::Args),
     /// Print the inputs, caches and weights, and who uses them
@@ -58,7 +68,7 @@ enum Command {
     Export(export::Args),
     /// Compare what a token costs in two traces
     Diff(diff::Args),
-    /// Show traces in a browser, and answer questions about them over HTTP
+    /// Show traces and models in a browser, and answer questions about them over HTTP
     Open(open::Args),
 }
 
@@ -68,6 +78,9 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Daemon(args) => daemon::run(args),
         Command::Info(args) => info::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Arch(args) => arch::run(args),
+        Command::Quant(args) => quant::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),

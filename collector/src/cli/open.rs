@@ -1,4 +1,4 @@
-//! `ggscope open`: shows what is in traces, until Ctrl-C.
+//! `ggscope open`: shows what is in traces and models, until Ctrl-C.
 
 use super::say;
 use super::serving::Options;
@@ -14,6 +14,10 @@ const EXAMPLES: &str = "\
 EXAMPLES
   # Look at a trace in a browser; one that is still being written grows there
   ggscope open run.ggtrace
+
+  # What is in a model: architecture, memory, quantisation; with a trace also what a run did with each part
+  ggscope open model.gguf
+  ggscope open run.ggtrace --model model.gguf
 
   # Ask for the ten slowest operators of layer 5
   ggscope open run.ggtrace --no-open
@@ -32,7 +36,7 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The traces
+    /// Traces, and GGUF files of models
     #[arg(required = true)]
     file: Vec<PathBuf>,
     #[command(flatten)]
@@ -40,7 +44,8 @@ pub(super) struct Args {
     /// Do not open a browser
     #[arg(long)]
     no_open: bool,
-    /// A GGUF file of which the page may show which parts are in memory now; can be given more than once
+    /// A GGUF file that a trace is of: the page shows what is in it, and which parts are in memory now; can be given more
+    /// than once
     #[arg(long, value_name = "FILE")]
     model: Vec<PathBuf>,
 }
@@ -50,7 +55,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(other) = args.model.iter().find(|model| !is_gguf(model)) {
         bail!("--model {}: there is no GGUF file", other.display());
     }
-    let sessions = Sessions::open(&args.file)?.with_models(args.model).with_memory(args.serving.memory());
+    let (named, traces): (Vec<PathBuf>, Vec<PathBuf>) = args.file.into_iter().partition(|path| is_gguf(path));
+    let models = named.into_iter().chain(args.model).collect();
+    let sessions = Sessions::open(&traces)?.with_models(models).with_memory(args.serving.memory());
     for warning in sessions.warnings() {
         say::line(format_args!("{warning}"));
     }

@@ -2,8 +2,11 @@
 //! Polars and DuckDB, a picture for Graphviz. `docs/export.md` documents the columns and tracks. All but the picture are
 //! written as the trace is read, so that memory does not grow with it.
 
+pub mod arch;
 mod chrome;
 mod csv;
+pub mod graph;
+pub mod graph_file;
 mod json;
 mod labels;
 mod lanes;
@@ -15,14 +18,17 @@ mod testing;
 
 use crate::query::dump::Filter;
 use crate::query::graph::{GraphQuery, most_evaluated};
-use crate::query::graph_format::{self, GraphFormat};
 use crate::query::range::Numbers;
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::{Trace, TraceError};
 use ggscope_format::GraphId;
+use graph::GraphFormat;
+use graph_file::GraphFileFormat;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::str::FromStr;
+
+const DOT: GraphFormat = GraphFormat::File(GraphFileFormat::Dot);
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +222,7 @@ impl<'t> Export<'t> {
         }) else {
             return Ok(0);
         };
-        graph_format::write(&part, GraphFormat::Dot, &mut out)?;
+        graph::write(&part, DOT, &mut out)?;
         Ok(part.tensors.len() as u64)
     }
 }
@@ -267,7 +273,7 @@ mod tests {
         let text = String::from_utf8(exported(&trace, wanted(Format::Dot))).unwrap();
         let mut expected = vec![];
         let query = GraphQuery::open(&trace, GraphId(1)).unwrap();
-        graph_format::write(&query.whole(), GraphFormat::Dot, &mut expected).unwrap();
+        graph::write(&query.whole(), DOT, &mut expected).unwrap();
         assert_eq!(text.as_bytes(), expected, "of the graph that was computed most");
         let layer = exported(&trace, Wanted { layers: Some("1".parse().unwrap()), ..wanted(Format::Dot) });
         assert!(layer.len() < expected.len() && layer.starts_with(b"digraph \"graph 1\""));

@@ -1,5 +1,5 @@
 //! A graph as an answer: its tensors with layers, places and meanings, and its edges; whole, or one layer with what
-//! touches it. Formats for other programs are in [`super::graph_format`].
+//! touches it. Formats for other programs are in [`crate::export::graph`].
 
 use super::table::Table;
 use super::view::{GraphView, Place};

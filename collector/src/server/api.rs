@@ -7,7 +7,9 @@ use super::params::Path;
 use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
-use super::{analytics, compare, download, graphs, live, metrics, page, residency, tables, timeline};
+use super::{
+    analytics, architecture, compare, download, graphs, live, metrics, models, page, quant, residency, tables, timeline,
+};
 use crate::query::info::{Info, info};
 use axum::Router;
 use axum::extract::State;
@@ -96,6 +98,15 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(analytics::access))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph))
+        .routes(routes!(architecture::of_graph))
+        .routes(routes!(architecture::of_weights))
+        .routes(routes!(models::list))
+        .routes(routes!(models::inspect))
+        .routes(routes!(quant::of_model))
+        .routes(routes!(quant::of_tensor))
+        .routes(routes!(quant::blocks))
+        .routes(routes!(architecture::graph))
+        .routes(routes!(architecture::analytics))
         .routes(routes!(compare::sessions))
         .routes(routes!(download::export));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));

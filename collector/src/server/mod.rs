@@ -1,19 +1,22 @@
 //! The server: what is in traces, over HTTP. It translates questions to those of [`crate::query`] and answers in JSON;
 //! the OpenAPI document at `/api/v1/openapi.json` is generated from the same code. It changes nothing and reaches no
-//! file but the traces that it was given and, to see which of their pages are in memory, the models that they name.
+//! file but the traces and models that it was given, and the models of programs that are recorded here.
 
 mod access;
 mod analytics;
 mod api;
+mod architecture;
 mod compare;
 mod document;
 mod download;
 mod graphs;
 mod live;
 mod metrics;
+mod models;
 mod page;
 mod params;
 mod problem;
+mod quant;
 mod residency;
 mod session;
 mod sessions;
@@ -98,6 +101,9 @@ impl Server {
     /// # Errors
     /// When the system has no threads left.
     pub fn start(self, sessions: impl Into<Arc<Sessions>>) -> Result<Serving, ServeError> {
+        // What analyses compute gives way to a traced program as well. A pool that is there already stays as it is.
+        let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| crate::ingest::lower_priority());
+        let _ = pool.build_global();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(MAX_BLOCKING)

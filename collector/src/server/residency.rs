@@ -83,7 +83,7 @@ pub(super) async fn residency(
 /// The file that `place` names, if it may be asked for.
 fn file_of(sessions: &Sessions, session: &Session, place: &str) -> Result<PathBuf, Problem> {
     let path = Path::new(place);
-    let given = sessions.models().iter().find(|model| {
+    let given = sessions.named_models().iter().find(|model| {
         // A trace from another machine has the model elsewhere.
         *model == path || model.canonicalize().is_ok_and(|m| m == path) || model.file_name() == path.file_name()
     });

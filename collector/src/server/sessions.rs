@@ -1,6 +1,7 @@
 //! The sessions that a server shows: traces that were named on the command line, and processes that are recorded here.
 //! A request names a session by its number, never a file. However many there are, what they take in memory is bounded.
 
+use super::models::Models;
 use super::problem::Problem;
 use super::session::Session;
 use crate::query::table::DEFAULT_MEMORY;
@@ -21,8 +22,10 @@ const MAX_NOTICES: usize = 20;
 /// The sessions of a server.
 pub struct Sessions {
     list: RwLock<Vec<Arc<Session>>>,
-    /// GGUF files whose residency may be asked for, whatever is recorded.
-    models: Vec<PathBuf>,
+    /// GGUF files that may be asked about.
+    models: Models,
+    /// Those of them that were named by the user.
+    named: Vec<PathBuf>,
     /// Bytes of all traces together that are kept in memory.
     memory: usize,
     /// What a viewer should know besides: programs that are not recorded, and why.
@@ -35,7 +38,8 @@ impl Default for Sessions {
     fn default() -> Sessions {
         Sessions {
             list: RwLock::default(),
-            models: vec![],
+            models: Models::default(),
+            named: vec![],
             memory: DEFAULT_MEMORY,
             notices: RwLock::default(),
             changes: Arc::new(watch::Sender::new(0)),
@@ -54,9 +58,10 @@ impl Sessions {
         Ok(Sessions { list: RwLock::new(list), ..Sessions::default() }.with_memory(DEFAULT_MEMORY))
     }
 
-    /// Lets viewers ask which parts of these GGUF files are in memory.
-    pub fn with_models(self, models: Vec<PathBuf>) -> Sessions {
-        Sessions { models, ..self }
+    /// Lets viewers ask about these GGUF files, and which parts of them are in memory.
+    pub fn with_models(self, named: Vec<PathBuf>) -> Sessions {
+        self.models.add(named.iter().cloned());
+        Sessions { named, ..self }
     }
 
     /// Keeps up to about `memory` bytes of all traces together in memory; the rest is read back from the files.
@@ -138,9 +143,14 @@ impl Sessions {
         self.notices.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// GGUF files whose residency may be asked for.
-    pub(super) fn models(&self) -> &[PathBuf] {
+    /// The models that may be asked about.
+    pub(super) fn models(&self) -> &Models {
         &self.models
+    }
+
+    /// GGUF files that the user has named.
+    pub(super) fn named_models(&self) -> &[PathBuf] {
+        &self.named
     }
 
     /// Notices changes.

@@ -1,8 +1,9 @@
 //! ggml's tensor types: their names and sizes, and how rows of them become floats and floats become rows. All of it is
 //! asked of the vendored ggml, which is linked in, so nothing here can differ from what llama.cpp does.
 
+pub(crate) mod blocks;
 mod convert;
-mod sys;
+pub(crate) mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 

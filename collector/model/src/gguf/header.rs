@@ -4,24 +4,61 @@
 //! magic "GGUF" · version u32 · tensors u64 · pairs u64 · pairs (key, type u32, value) ·
 //! tensor infos (name, dimensions u32, ne u64…, type u32, offset u64) · padding · weights
 //! ```
+//!
+//! A header is read as far as it goes, and everything that is wrong with it is a finding; see `findings`.
 
-use super::MAGIC;
+use super::cursor::{Cursor, Malformed};
+use super::findings::{Finding, Findings};
+use super::layout;
 use super::value::{Scalar, Value};
+use super::{MAGIC, foreign};
 use crate::ggml::GgmlType;
-use std::collections::HashMap;
 use std::ops::Range;
 
-const STRING: u32 = 8;
-const ARRAY: u32 = 9;
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// The fewest bytes of a pair: a key without a character, a type, a value of one byte.
+const LEAST_PAIR: usize = 8 + 4 + 1;
+/// The fewest bytes of an entry of the tensor table: a name without a character, no dimensions, a type, an offset.
+const LEAST_TENSOR: usize = 8 + 4 + 4 + 8;
+/// Names that are longer do not fit into a `ggml_tensor` (`GGML_MAX_NAME`).
+const MAX_NAME: usize = 63;
 
-/// Bytes that are not a GGUF header.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// Offset in the file in bytes.
+/// One key of the metadata and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The key.
+    pub key: String,
+    /// Offset of the pair in the file in bytes.
     pub at: u64,
-    /// What is wrong there.
-    pub what: String,
+    /// Number of the value's `gguf_type`.
+    pub kind: u32,
+    /// Offset of the value in bytes, after its type.
+    pub value_at: u64,
+    /// The value.
+    pub value: Value,
+}
+
+impl Pair {
+    /// Name of the type of a value that is no array and no string.
+    pub fn scalar_name(&self) -> &'static str {
+        Scalar::from_gguf(self.kind).map_or("string", Scalar::name)
+    }
+
+    /// The value in a few words; of an array, what is in it.
+    pub fn brief(&self) -> String {
+        match &self.value {
+            Value::Unsigned(n) => n.to_string(),
+            Value::Signed(n) => n.to_string(),
+            // A number of 32 bits is not more exact than it is.
+            Value::Float(n) if self.kind == Scalar::F32 as u32 => (*n as f32).to_string(),
+            Value::Float(n) => n.to_string(),
+            Value::Bool(b) => b.to_string(),
+            Value::Text(text) => text.clone(),
+            Value::Strings { count, .. } => format!("{count} strings"),
+            Value::Arrays { count, .. } => format!("{count} arrays"),
+            Value::Scalars { kind, count, .. } => format!("{count} {}", kind.name()),
+        }
+    }
 }
 
 /// Where a tensor lies.
@@ -31,10 +68,14 @@ pub struct TensorInfo {
     pub name: String,
     /// Elements in each dimension; missing ones are 1.
     pub ne: [i64; 4],
+    /// Dimensions that the file gives.
+    pub n_dims: u32,
     /// Number of its `ggml_type`.
     pub type_id: u32,
     /// Offset of its first byte in the file.
     pub offset: u64,
+    /// Offset of its entry in the tensor table in bytes.
+    pub at: u64,
 }
 
 impl TensorInfo {
@@ -48,96 +89,184 @@ impl TensorInfo {
         self.ggml_type().map(GgmlType::name)
     }
 
-    /// Number of its elements.
+    /// Number of its elements; 0 if a dimension is negative, the largest number if they are more than can be.
     pub fn elements(&self) -> u64 {
-        // `Reader::tensor` has checked that the product does not overflow and that no dimension is negative.
-        self.ne.iter().product::<i64>() as u64
+        self.ne.iter().fold(1, |n: u64, &e| n.saturating_mul(u64::try_from(e).unwrap_or(0)))
     }
 
     /// Its size in the file in bytes: `None` if its type is unknown, its rows are no whole blocks, or it overflows.
     pub fn nbytes(&self) -> Option<u64> {
         self.ggml_type()?.nbytes(self.ne)
     }
+
+    /// Its dimensions as the file gives them, at least one.
+    pub fn shape(&self) -> &[i64] {
+        &self.ne[..(self.n_dims as usize).clamp(1, 4)]
+    }
 }
 
 /// What a GGUF file says about itself.
 #[derive(Debug, Default)]
 pub struct Header {
+    /// Version of the format.
+    pub version: u32,
+    /// The metadata, in the order of the file.
+    pub pairs: Vec<Pair>,
     /// Every tensor, in the order of the file.
     pub tensors: Vec<TensorInfo>,
-    metadata: HashMap<String, Value>,
+    /// Tensors begin at multiples of this many bytes.
+    pub alignment: u64,
+    /// Offset of the first byte after the tensor table.
+    pub end: u64,
+    /// Offset of the first weights.
+    pub data: u64,
+    /// Whether all of it could be read.
+    pub complete: bool,
+    /// Indices of `pairs` by key.
+    by_key: Vec<u32>,
 }
 
 impl Header {
     /// Reads the header of a file that consists of `bytes`.
     ///
     /// # Errors
-    /// When it is cut or contradicts itself.
+    /// When it is cut or contradicts itself. What only llama.cpp would refuse is none: a newer one may not.
     pub fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
-        let mut r = Reader { bytes, at: 0 };
-        let magic = r.take(4, "the magic number")?;
-        if magic != MAGIC {
-            return Err(Malformed { at: 0, what: format!("not a GGUF file: it begins with {magic:02x?}") });
+        let (header, findings) = Header::read(bytes);
+        match findings.contradiction() {
+            Some(malformed) => Err(malformed.clone()),
+            None => Ok(header),
         }
-        let version = r.u32("the version")?;
-        if !(2..=3).contains(&version) {
-            let hint = if version.swap_bytes() <= 3 { " (a big-endian file?)" } else { "" };
-            return Err(Malformed { at: 4, what: format!("GGUF version {version}{hint}; versions 2 and 3 are known") });
+    }
+
+    /// Reads as much of the header as there is, with all that is wrong with the file.
+    pub fn examine(bytes: &[u8]) -> (Header, Vec<Finding>) {
+        let (header, findings) = Header::read(bytes);
+        (header, findings.into_list())
+    }
+
+    fn read(bytes: &[u8]) -> (Header, Findings) {
+        let mut header = Header { alignment: DEFAULT_ALIGNMENT, ..Header::default() };
+        let mut findings = Findings::default();
+        let mut cursor = Cursor { bytes, at: 0 };
+        match header.read_all(&mut cursor, &mut findings) {
+            Ok(()) => header.complete = true,
+            Err(Malformed { at, what }) => findings.damaged(at, what),
         }
+        (header, findings)
+    }
+
+    fn read_all(&mut self, r: &mut Cursor, findings: &mut Findings) -> Result<(), Malformed> {
+        if r.bytes.is_empty() {
+            return Err(Malformed { at: 0, what: "the file is empty".into() });
+        }
+        if !r.bytes.starts_with(&MAGIC) {
+            return Err(Malformed { at: 0, what: foreign::describe(r.bytes) });
+        }
+        r.at = MAGIC.len();
+        self.version = r.u32("the version")?;
+        if !(2..=3).contains(&self.version) {
+            return Err(Malformed { at: 4, what: unknown_version(self.version) });
+        }
+        let tensors_at = r.at as u64;
         let n_tensors = r.u64("the number of tensors")?;
-        let n_pairs = r.u64("the number of metadata pairs")?;
-        // Nothing is reserved for these counts: each pair and tensor costs bytes of the file, so a wrong count ends at
-        // the end of the file.
-        let mut header = Header::default();
-        for _ in 0..n_pairs {
-            let at = r.at;
-            let key = r.string("a metadata key")?;
-            let value = r.value()?;
-            if header.metadata.insert(key.clone(), value).is_some() {
-                return Err(Malformed { at: at as u64, what: format!("the key {key} is there twice") });
-            }
+        let n_pairs = r.count("the number of metadata pairs", LEAST_PAIR)?;
+        self.read_pairs(r, n_pairs, findings)?;
+        self.read_alignment(r.at as u64, findings);
+        let room = (r.left() / LEAST_TENSOR) as u64;
+        if n_tensors > room {
+            let left = r.left();
+            let what =
+                format!("the number of tensors is {n_tensors}, but the {left} bytes left have room for {room} at most");
+            return Err(Malformed { at: tensors_at, what });
         }
         for _ in 0..n_tensors {
-            let tensor = r.tensor()?;
-            header.tensors.push(tensor);
+            let tensor = read_tensor(r, findings)?;
+            self.tensors.push(tensor);
         }
-        header.place_tensors(r.at as u64, bytes.len() as u64)?;
-        Ok(header)
+        self.end = r.at as u64;
+        self.data = self.end.checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX);
+        layout::place(self, r.bytes.len() as u64, findings);
+        Ok(())
     }
 
     /// The metadata value with the key.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
+        self.pair(key).map(|pair| &pair.value)
     }
 
-    /// Turns offsets in the weights, which begin after `end` at the next multiple of the alignment, into offsets in the
-    /// file.
-    fn place_tensors(&mut self, end: u64, file_bytes: u64) -> Result<(), Malformed> {
-        let alignment = match self.get("general.alignment") {
-            None => DEFAULT_ALIGNMENT,
-            Some(value) => value
-                .integer()
-                .filter(|n| n.is_power_of_two() && *n <= 1 << 30)
-                .ok_or_else(|| Malformed { at: end, what: format!("general.alignment is {value:?}") })?,
+    /// The metadata pair with the key.
+    pub fn pair(&self, key: &str) -> Option<&Pair> {
+        let key_of = |i: &u32| self.pairs[*i as usize].key.as_str();
+        let first = self.by_key.partition_point(|i| key_of(i) < key);
+        self.by_key.get(first).filter(|i| key_of(i) == key).map(|&i| &self.pairs[i as usize])
+    }
+
+    /// The metadata is read, and what is read before damage can be found.
+    fn read_pairs(&mut self, r: &mut Cursor, count: u64, findings: &mut Findings) -> Result<(), Malformed> {
+        let mut read = || {
+            for _ in 0..count {
+                let at = r.at as u64;
+                let bytes = r.string("a metadata key")?;
+                let key = String::from_utf8_lossy(bytes).into_owned();
+                let kind = r.u32("the type of a value")?;
+                let value_at = r.at as u64;
+                let value = r.value(kind)?;
+                if key.is_empty() {
+                    findings.refused(at, "a metadata key without a character".into());
+                }
+                if std::str::from_utf8(bytes).is_err() {
+                    findings.notice(at, format!("the key {key} is not UTF-8"));
+                }
+                if matches!(value, Value::Arrays { .. }) {
+                    findings.refused(value_at, format!("the value of {key} is an array of arrays"));
+                }
+                self.pairs.push(Pair { key, at, kind, value_at, value });
+            }
+            Ok(())
         };
-        let data = end.next_multiple_of(alignment);
-        for t in &mut self.tensors {
-            let place = data.checked_add(t.offset).filter(|&place| place < file_bytes);
-            t.offset = place.ok_or_else(|| Malformed {
-                at: end,
-                what: format!(
-                    "the tensor {} should lie {} bytes after byte {data}, but the file has {file_bytes} bytes",
-                    t.name, t.offset
-                ),
-            })?;
+        let done = read();
+        // Equal keys stay in the order of the file, so that the first one counts.
+        self.by_key = (0..self.pairs.len() as u32).collect();
+        self.by_key.sort_by(|&a, &b| self.pairs[a as usize].key.cmp(&self.pairs[b as usize].key));
+        for (a, b) in self.by_key.iter().zip(self.by_key.iter().skip(1)) {
+            let (a, b) = (&self.pairs[*a as usize], &self.pairs[*b as usize]);
+            if a.key == b.key {
+                findings.contradicts(b.at, format!("the key {} is there twice (first at byte {})", b.key, a.at));
+            }
         }
-        Ok(())
+        done
+    }
+
+    fn read_alignment(&mut self, end: u64, findings: &mut Findings) {
+        let Some(pair) = self.pair("general.alignment") else { return };
+        match pair.value.integer().filter(|n| n.is_power_of_two() && *n <= 1 << 30) {
+            Some(alignment) => self.alignment = alignment,
+            None => {
+                let what = format!("general.alignment is {}, which is no power of two up to 2^30", pair.brief());
+                findings.contradicts(pair.value_at.min(end), what);
+            }
+        }
+    }
+}
+
+fn unknown_version(version: u32) -> String {
+    let swapped = version.swap_bytes();
+    if version & 0xffff == 0 && (1..=3).contains(&swapped) {
+        return format!(
+            "a big-endian file (version {swapped}): neither ggscope nor llama.cpp reads it on this machine; \
+             gguf-py's gguf_convert_endian.py turns it around"
+        );
+    }
+    match version {
+        1 => "GGUF version 1, whose counts have 32 bits: versions 2 and 3 are known; convert the model again".into(),
+        _ => format!("GGUF version {version}; versions 2 and 3 are known"),
     }
 }
 
 /// Where each of `count` strings that begin at `at` lies.
 pub(super) fn string_ranges(bytes: &[u8], at: usize, count: u64) -> Result<Vec<Range<usize>>, Malformed> {
-    let mut r = Reader { bytes, at };
+    let mut r = Cursor { bytes, at };
     let mut out = vec![];
     for _ in 0..count {
         let len = r.length("a string of an array")?;
@@ -147,178 +276,35 @@ pub(super) fn string_ranges(bytes: &[u8], at: usize, count: u64) -> Result<Vec<R
     Ok(out)
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn left(&self) -> usize {
-        self.bytes.len() - self.at
+fn read_tensor(r: &mut Cursor, findings: &mut Findings) -> Result<TensorInfo, Malformed> {
+    let at = r.at as u64;
+    let name = String::from_utf8_lossy(r.string("a tensor's name")?).into_owned();
+    let n_dims = r.u32("a tensor's number of dimensions")?;
+    let mut ne = [1; 4];
+    if n_dims as usize > ne.len() {
+        findings.contradicts(at, format!("the tensor {name} has {n_dims} dimensions, and 4 are the most"));
     }
-
-    fn error<T>(&self, what: String) -> Result<T, Malformed> {
-        Err(Malformed { at: self.at as u64, what })
-    }
-
-    fn take(&mut self, len: usize, what: &str) -> Result<&'a [u8], Malformed> {
-        if len > self.left() {
-            return self.error(format!("the file ends inside {what} ({} of {len} bytes are there)", self.left()));
-        }
-        let taken = &self.bytes[self.at..self.at + len];
-        self.at += len;
-        Ok(taken)
-    }
-
-    fn u32(&mut self, what: &str) -> Result<u32, Malformed> {
-        Ok(u32::from_le_bytes(self.take(4, what)?.try_into().expect("4 bytes")))
-    }
-
-    fn u64(&mut self, what: &str) -> Result<u64, Malformed> {
-        Ok(u64::from_le_bytes(self.take(8, what)?.try_into().expect("8 bytes")))
-    }
-
-    /// A length in bytes that the rest of the file has room for.
-    fn length(&mut self, what: &str) -> Result<usize, Malformed> {
-        let len = self.u64(what)?;
-        match usize::try_from(len) {
-            Ok(len) if len <= self.left() => Ok(len),
-            _ => self.error(format!("{what} of {len} bytes, but {} bytes are left", self.left())),
+    for i in 0..n_dims as usize {
+        let n = r.u64("a tensor's shape")? as i64;
+        if let Some(e) = ne.get_mut(i) {
+            *e = n;
         }
     }
-
-    fn string(&mut self, what: &str) -> Result<String, Malformed> {
-        let len = self.length(what)?;
-        Ok(String::from_utf8_lossy(self.take(len, what)?).into_owned())
+    let type_id = r.u32("a tensor's type")?;
+    let offset = r.u64("a tensor's offset")?;
+    if name.len() > MAX_NAME {
+        findings
+            .refused(at, format!("the name of tensor {name} has {} bytes, and {MAX_NAME} are the most", name.len()));
     }
-
-    fn value(&mut self) -> Result<Value, Malformed> {
-        let kind = self.u32("the type of a value")?;
-        match kind {
-            STRING => self.string("a string").map(Value::Text),
-            ARRAY => self.array(),
-            _ => match Scalar::from_gguf(kind) {
-                Some(scalar) => Ok(scalar.read(self.take(scalar.bytes(), "a value")?)),
-                None => self.error(format!("unknown type of value {kind}")),
-            },
-        }
+    let elements = ne.iter().try_fold(1_i64, |n, &e| n.checked_mul(e).filter(|_| e >= 0));
+    match elements {
+        None => findings.contradicts(at, format!("the tensor {name} has the impossible shape {ne:?}")),
+        Some(0) => findings.notice(at, format!("the tensor {name} has the shape {ne:?}: nothing is in it")),
+        Some(_) => {}
     }
-
-    fn array(&mut self) -> Result<Value, Malformed> {
-        let kind = self.u32("the type of an array")?;
-        let count = self.u64("the length of an array")?;
-        let at = self.at;
-        if kind == STRING {
-            for _ in 0..count {
-                let len = self.length("a string of an array")?;
-                self.at += len;
-            }
-            return Ok(Value::Strings { at, count });
-        }
-        let Some(kind) = Scalar::from_gguf(kind) else {
-            return self.error(format!("an array of elements of type {kind}"));
-        };
-        match usize::try_from(count).ok().and_then(|n| n.checked_mul(kind.bytes())) {
-            Some(len) if len <= self.left() => self.at += len,
-            _ => return self.error(format!("an array of {count} elements, but {} bytes are left", self.left())),
-        }
-        Ok(Value::Scalars { kind, at, count })
-    }
-
-    fn tensor(&mut self) -> Result<TensorInfo, Malformed> {
-        let at = self.at;
-        let name = self.string("a tensor's name")?;
-        let n_dims = self.u32("a tensor's number of dimensions")?;
-        let mut ne = [1; 4];
-        if n_dims as usize > ne.len() {
-            return Err(Malformed { at: at as u64, what: format!("the tensor {name} has {n_dims} dimensions") });
-        }
-        let mut elements = Some(1_i64);
-        for e in &mut ne[..n_dims as usize] {
-            *e = self.u64("a tensor's shape")? as i64;
-            elements = elements.and_then(|n| n.checked_mul(*e)).filter(|_| *e >= 0);
-        }
-        if elements.is_none() {
-            return Err(Malformed { at: at as u64, what: format!("the tensor {name} has the shape {ne:?}") });
-        }
-        let type_id = self.u32("a tensor's type")?;
-        let offset = self.u64("a tensor's offset")?;
-        Ok(TensorInfo { name, ne, type_id, offset })
-    }
+    Ok(TensorInfo { name, ne, n_dims, type_id, offset, at })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A header with one pair of each sort and one tensor, as its pieces.
-    fn pieces() -> Vec<Vec<u8>> {
-        let string = |s: &str| [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat();
-        vec![
-            b"GGUF".to_vec(),
-            3_u32.to_le_bytes().to_vec(),
-            1_u64.to_le_bytes().to_vec(),
-            3_u64.to_le_bytes().to_vec(),
-            [string("a"), STRING.to_le_bytes().to_vec(), string("text")].concat(),
-            [string("b"), 5_u32.to_le_bytes().to_vec(), (-3_i32).to_le_bytes().to_vec()].concat(),
-            [string("c"), ARRAY.to_le_bytes().to_vec(), STRING.to_le_bytes().to_vec()].concat(),
-            [&2_u64.to_le_bytes()[..], &string("x"), &string("yz")].concat(),
-            [string("w"), 1_u32.to_le_bytes().to_vec(), 8_u64.to_le_bytes().to_vec()].concat(),
-            [&0_u32.to_le_bytes()[..], &64_u64.to_le_bytes()].concat(),
-        ]
-    }
-
-    fn file() -> Vec<u8> {
-        let mut bytes = pieces().concat();
-        bytes.resize(bytes.len().next_multiple_of(32) + 64 + 32, 0);
-        bytes
-    }
-
-    #[test]
-    fn a_header_says_what_was_written() {
-        let bytes = file();
-        let header = Header::parse(&bytes).unwrap();
-        assert_eq!(header.get("a").and_then(Value::text), Some("text"));
-        assert_eq!(header.get("b"), Some(&Value::Signed(-3)));
-        let Some(&Value::Strings { at, count }) = header.get("c") else { panic!("{:?}", header.get("c")) };
-        let strings: Vec<&[u8]> = string_ranges(&bytes, at, count).unwrap().into_iter().map(|r| &bytes[r]).collect();
-        assert_eq!(strings, [&b"x"[..], b"yz"]);
-        let data = pieces().concat().len().next_multiple_of(32) as u64;
-        assert_eq!(header.tensors, [TensorInfo { name: "w".into(), ne: [8, 1, 1, 1], type_id: 0, offset: data + 64 }]);
-    }
-
-    #[test]
-    fn every_prefix_is_an_error() {
-        let bytes = file();
-        for len in 0..bytes.len() - 32 {
-            assert!(Header::parse(&bytes[..len]).is_err(), "cut at {len}");
-        }
-    }
-
-    #[test]
-    fn huge_counts_and_lengths_are_errors_and_cost_nothing() {
-        let bytes = file();
-        let header_bytes = pieces().concat().len();
-        for at in 4..header_bytes - 7 {
-            for huge in [1_u64 << 60, u64::MAX, 1 << 40] {
-                let mut damaged = bytes.clone();
-                damaged[at..at + 8].copy_from_slice(&huge.to_le_bytes());
-                // Some places hold text, where any bytes will do; what counts is that it ends, soon and small.
-                let _ = Header::parse(&damaged);
-            }
-        }
-        for count_at in [8, 16] {
-            let mut damaged = bytes.clone();
-            damaged[count_at..count_at + 8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
-            assert!(Header::parse(&damaged).is_err());
-        }
-    }
-
-    #[test]
-    fn an_error_names_the_byte_and_the_thing() {
-        let mut pieces = pieces();
-        pieces[4] = [&2_u64.to_le_bytes()[..], b"ab", &77_u32.to_le_bytes()].concat();
-        let error = Header::parse(&pieces.concat()).unwrap_err();
-        assert_eq!(error, Malformed { at: 24 + 8 + 2 + 4, what: "unknown type of value 77".into() });
-    }
-}
+#[path = "header_tests.rs"]
+mod tests;

@@ -3,17 +3,26 @@
 //!
 //! A model may be split over files `…-00001-of-00003.gguf`; [`Gguf::open`] opens all of them.
 
+mod cursor;
+mod findings;
+mod foreign;
 mod header;
+mod layout;
+mod split;
 mod value;
 mod vocab;
+mod weights;
 
-pub use header::{Header, Malformed, TensorInfo};
-pub use value::Value;
+pub use cursor::Malformed;
+pub use findings::{Finding, Severity};
+pub use header::{Header, Pair, TensorInfo};
+pub use value::{Scalar, Value};
 pub use vocab::Vocab;
+pub use weights::NoWeights;
 
 use memmap2::Mmap;
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,23 +64,59 @@ pub enum GgufError {
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    map: Mmap,
+    map: Content,
     header: Header,
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+enum Content {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Content {
+    fn of(path: &Path) -> Result<Content, GgufError> {
+        let unopened = |source| GgufError::Open { path: path.to_owned(), source };
+        let file = open_regular(path).map_err(unopened)?;
+        if file.metadata().map_err(unopened)?.len() == 0 {
+            return Ok(Content::Owned(vec![]));
+        }
+        // SAFETY: the mapping is only read. Whoever cuts the file while it is mapped ends this process with SIGBUS; the
+        // traced program, which maps the same file, ends the same way.
+        let map = unsafe { Mmap::map(&file) }.map_err(unopened)?;
+        Ok(Content::Mapped(map))
+    }
+}
+
+impl std::ops::Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Content::Mapped(map) => map,
+            Content::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl GgufFile {
     fn open(path: &Path) -> Result<GgufFile, GgufError> {
-        let unopened = |source| GgufError::Open { path: path.to_owned(), source };
-        let file = open_regular(path).map_err(unopened)?;
-        // SAFETY: the mapping is only read. Whoever cuts the file while it is mapped ends this process with SIGBUS; the
-        // traced program, which maps the same file, ends the same way.
-        let map = unsafe { Mmap::map(&file) }.map_err(unopened)?;
+        GgufFile::of(path, Content::of(path)?)
+    }
+
+    fn of(path: &Path, map: Content) -> Result<GgufFile, GgufError> {
         let header = Header::parse(&map).map_err(|Malformed { at, what }| GgufError::Malformed {
             path: path.to_owned(),
             at,
             what,
         })?;
         Ok(GgufFile { path: path.to_owned(), map, header })
+    }
+
+    fn examine(path: &Path, map: Content) -> (GgufFile, Vec<Finding>) {
+        let (header, findings) = Header::examine(&map);
+        (GgufFile { path: path.to_owned(), map, header }, findings)
     }
 
     /// Path that it was opened by.
@@ -87,6 +132,45 @@ impl GgufFile {
     /// What its header says.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Up to `most` elements of an array of scalars of the metadata.
+    pub fn scalars(&self, key: &str, most: usize) -> Option<Vec<Value>> {
+        match *self.header.get(key)? {
+            Value::Scalars { kind, at, count } => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX).min(most);
+                Some(self.map[at..at + count * kind.bytes()].chunks_exact(kind.bytes()).map(|b| kind.read(b)).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements of an array of numbers of 32 bits of the metadata; none if it is something else.
+    pub(crate) fn words(&self, key: &str) -> impl Iterator<Item = u32> {
+        let bytes = match self.header.get(key) {
+            Some(&Value::Scalars { kind, at, count }) if kind.bytes() == 4 => &self.map[at..at + 4 * count as usize],
+            _ => &[],
+        };
+        bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
+    }
+
+    /// The first strings of an array of the metadata, `most` of them.
+    pub(crate) fn first_strings(&self, key: &str, most: usize) -> Vec<&[u8]> {
+        let Some(&Value::Strings { at, count }) = self.header.get(key) else { return vec![] };
+        let ranges = header::string_ranges(&self.map, at, count.min(most as u64)).unwrap_or_default();
+        ranges.into_iter().map(|range| &self.map[range]).collect()
+    }
+
+    /// Those strings of an array of the metadata that have the `wanted` numbers.
+    pub(crate) fn some_strings(&self, key: &str, wanted: &[u64]) -> Vec<(u64, Vec<u8>)> {
+        let (Some(&Value::Strings { at, count }), Some(&last)) = (self.header.get(key), wanted.iter().max()) else {
+            return vec![];
+        };
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
+        let strings = header::string_ranges(&self.map, at, count.min(last.saturating_add(1))).unwrap_or_default();
+        let named = (0..).zip(strings).filter(|(id, _)| wanted.binary_search(id).is_ok());
+        named.map(|(id, range)| (id, self.map[range].to_vec())).collect()
     }
 
     /// Content of an array of strings of the metadata, in bytes.
@@ -111,13 +195,41 @@ impl Gguf {
     /// When a file is missing, is not GGUF or contradicts itself.
     pub fn open(path: &Path) -> Result<Gguf, GgufError> {
         let file = GgufFile::open(path)?;
-        let count = file.header.get("split.count").and_then(Value::integer).unwrap_or(1);
+        let count = split::count(&file);
         if count <= 1 {
             return Ok(Gguf { files: vec![Arc::new(file)] });
         }
-        let names = split_names(path, count).ok_or_else(|| GgufError::SplitName { path: path.to_owned(), count })?;
-        let files = names.iter().map(|name| GgufFile::open(name).map(Arc::new)).collect::<Result<_, _>>()?;
+        let names =
+            split::Names::of(path, count).ok_or_else(|| GgufError::SplitName { path: path.to_owned(), count })?;
+        // One after the other, so that a wrong count ends at the first file that is missing.
+        let mut files = vec![];
+        for name in names {
+            files.push(Arc::new(GgufFile::open(&name)?));
+        }
         Ok(Gguf { files })
+    }
+
+    /// Opens the model that `path` belongs to, however damaged its files are, with all that is wrong with them.
+    ///
+    /// # Errors
+    /// When the file itself cannot be opened. Other parts that are missing are a finding.
+    pub fn examine(path: &Path) -> Result<(Gguf, Vec<Finding>), GgufError> {
+        let (file, findings) = GgufFile::examine(path, Content::of(path)?);
+        Ok(split::examine(file, findings))
+    }
+
+    /// The same for a model that consists of one file with these bytes; `path` is what it is called.
+    pub fn examine_bytes(path: &Path, bytes: Vec<u8>) -> (Gguf, Vec<Finding>) {
+        let (file, findings) = GgufFile::examine(path, Content::Owned(bytes));
+        (Gguf { files: vec![Arc::new(file)] }, findings)
+    }
+
+    /// A model that consists of one file with these bytes; `path` is what it is called.
+    ///
+    /// # Errors
+    /// When they are not GGUF or contradict themselves.
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Gguf, GgufError> {
+        Ok(Gguf { files: vec![Arc::new(GgufFile::of(path, Content::Owned(bytes))?)] })
     }
 
     /// The files, in order; never empty.
@@ -174,23 +286,28 @@ pub fn is_gguf(path: &Path) -> bool {
 }
 
 /// Opens a file, but no pipe and no device: paths come from the traced program, and reading those could wait for ever.
+///
+/// # Errors
+/// When there is none, or it is something else, which the error names.
 pub fn open_regular(path: &Path) -> std::io::Result<File> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    Ok(file)
-}
-
-/// Paths of all `count` files of a split model, from the path of one.
-fn split_names(path: &Path, count: u64) -> Option<Vec<PathBuf>> {
-    let name = path.file_name()?.to_str()?;
-    let stem = name.strip_suffix(&format!("-of-{count:05}.gguf"))?;
-    let (stem, number) = stem.rsplit_once('-')?;
-    if number.len() != 5 || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    Some((1..=count).map(|i| path.with_file_name(format!("{stem}-{i:05}-of-{count:05}.gguf"))).collect())
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    // A socket cannot even be opened.
+    let kind = match &opened {
+        Ok(file) => file.metadata()?.file_type(),
+        Err(_) => match path.metadata() {
+            Ok(metadata) => metadata.file_type(),
+            Err(_) => return opened,
+        },
+    };
+    let what = match () {
+        () if kind.is_file() => return opened,
+        () if kind.is_dir() => "it is a directory",
+        () if kind.is_fifo() => "it is a pipe",
+        () if kind.is_socket() => "it is a socket",
+        () if kind.is_block_device() || kind.is_char_device() => "it is a device",
+        () => "it is not a regular file",
+    };
+    Err(std::io::Error::other(what))
 }
 
 #[cfg(test)]
@@ -249,15 +366,5 @@ mod tests {
         let error = Gguf::open(&path).unwrap_err().to_string();
         assert!(error.contains("model.gguf") && error.contains("byte 0"), "{error}");
         assert!(!is_gguf(&path) && !is_gguf(dir.path()) && is_gguf(&demo_model()));
-    }
-
-    #[test]
-    fn parts_of_a_split_model_are_found_from_any_of_them() {
-        let path = Path::new("/m/big model-00002-of-00003.gguf");
-        let names = split_names(path, 3).unwrap();
-        assert_eq!(names[0], Path::new("/m/big model-00001-of-00003.gguf"));
-        assert_eq!((names.len(), names[1].as_path()), (3, path));
-        assert_eq!(split_names(path, 4), None);
-        assert_eq!(split_names(Path::new("/m/x-2-of-00003.gguf"), 3), None);
     }
 }

@@ -20,6 +20,13 @@ pub enum Value {
         /// Number of elements.
         count: u64,
     },
+    /// An array of arrays, which llama.cpp refuses.
+    Arrays {
+        /// Offset of the first element in the file, in bytes.
+        at: usize,
+        /// Number of elements.
+        count: u64,
+    },
     /// An array of scalars.
     Scalars {
         /// What they are.
@@ -41,6 +48,16 @@ impl Value {
         }
     }
 
+    /// The value as a number.
+    pub fn number(&self) -> Option<f64> {
+        match *self {
+            Value::Unsigned(n) => Some(n as f64),
+            Value::Signed(n) => Some(n as f64),
+            Value::Float(n) => Some(n),
+            _ => None,
+        }
+    }
+
     /// The value as text.
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -54,36 +71,23 @@ impl Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are GGUF's own")]
 pub enum Scalar {
-    U8,
-    I8,
-    U16,
-    I16,
-    U32,
-    I32,
-    F32,
-    Bool,
-    U64,
-    I64,
-    F64,
+    U8 = 0,
+    I8 = 1,
+    U16 = 2,
+    I16 = 3,
+    U32 = 4,
+    I32 = 5,
+    F32 = 6,
+    Bool = 7,
+    U64 = 10,
+    I64 = 11,
+    F64 = 12,
 }
 
 impl Scalar {
     pub(super) fn from_gguf(id: u32) -> Option<Scalar> {
         use Scalar::*;
-        Some(match id {
-            0 => U8,
-            1 => I8,
-            2 => U16,
-            3 => I16,
-            4 => U32,
-            5 => I32,
-            6 => F32,
-            7 => Bool,
-            10 => U64,
-            11 => I64,
-            12 => F64,
-            _ => return None,
-        })
+        [U8, I8, U16, I16, U32, I32, F32, Bool, U64, I64, F64].into_iter().find(|&scalar| scalar as u32 == id)
     }
 
     /// Size in bytes.
@@ -94,6 +98,24 @@ impl Scalar {
             U16 | I16 => 2,
             U32 | I32 | F32 => 4,
             U64 | I64 | F64 => 8,
+        }
+    }
+
+    /// Its name in the format's description.
+    pub fn name(self) -> &'static str {
+        use Scalar::*;
+        match self {
+            U8 => "u8",
+            I8 => "i8",
+            U16 => "u16",
+            I16 => "i16",
+            U32 => "u32",
+            I32 => "i32",
+            F32 => "f32",
+            Bool => "bool",
+            U64 => "u64",
+            I64 => "i64",
+            F64 => "f64",
         }
     }
 

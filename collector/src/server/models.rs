@@ -1,0 +1,237 @@
+//! The models that viewers may ask about: GGUF files that were named on the command line, and those of programs that are
+//! recorded here. A request names one by its number; no other file is opened, whatever a trace says.
+
+use super::api::{App, answer};
+use super::document;
+use super::params::{Params, Path as At, parse, word};
+use super::problem::Problem;
+use super::session::Session;
+use super::sessions::Sessions;
+use axum::extract::State;
+use axum::response::Response;
+use ggscope_model::ggml::GgmlType;
+use ggscope_model::gguf::{Finding, Gguf, is_gguf};
+use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
+use ggscope_model::inspect::{Architecture, Inspection, Wanted};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use utoipa::{IntoParams, ToSchema};
+
+/// Tokens of the context that is planned for if nothing is said: the model's own, up to this many.
+const DEFAULT_CONTEXT: u32 = 4096;
+
+/// A model that has been read.
+pub(super) struct Loaded {
+    pub gguf: Gguf,
+    pub findings: Vec<Finding>,
+    pub architecture: Architecture,
+}
+
+struct Known {
+    path: PathBuf,
+    loaded: Option<Arc<Loaded>>,
+}
+
+/// The models of a server; they only become more, so that a number stays what it is.
+#[derive(Default)]
+pub(super) struct Models(Mutex<Vec<Known>>);
+
+impl Models {
+    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds files that may be asked about, those that are new.
+    pub(super) fn add(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let mut known = self.lock();
+        for path in paths {
+            if !known.iter().any(|k| k.path == path) {
+                known.push(Known { path, loaded: None });
+            }
+        }
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.lock().iter().map(|k| k.path.clone()).collect()
+    }
+
+    fn load(&self, number: usize) -> Option<Result<Arc<Loaded>, Problem>> {
+        let path = {
+            let known = self.lock();
+            let known = known.get(number)?;
+            if let Some(loaded) = &known.loaded {
+                return Some(Ok(loaded.clone()));
+            }
+            known.path.clone()
+        };
+        let read = Gguf::examine(&path).map_err(|error| {
+            Problem::missing("id", error.to_string(), "`ggscope inspect` says more about a file that is damaged")
+        });
+        Some(read.map(|(gguf, findings)| {
+            let (architecture, _) = Architecture::of(&gguf);
+            let loaded = Arc::new(Loaded { gguf, findings, architecture });
+            if let Some(known) = self.lock().get_mut(number) {
+                known.loaded = Some(loaded.clone());
+            }
+            loaded
+        }))
+    }
+}
+
+/// Takes in the models of programs that are recorded here.
+fn look(sessions: &Sessions) {
+    for session in sessions.all().iter().filter(|session| session.is_recorded_here()) {
+        let Ok(trace) = session.trace() else { continue };
+        let paths = trace.models().iter().map(|m| PathBuf::from(&m.path));
+        sessions.models().add(paths.filter(|path| is_gguf(path)));
+    }
+}
+
+/// The model with this number.
+pub(super) fn get(sessions: &Sessions, id: &str) -> Result<Arc<Loaded>, Problem> {
+    look(sessions);
+    let number = id.parse().ok();
+    number.and_then(|number| sessions.models().load(number)).unwrap_or_else(|| {
+        let help = "/api/v1/models lists those that there are; name more with `ggscope open --model FILE`";
+        Err(Problem::missing("id", format!("there is no model {id}"), help))
+    })
+}
+
+/// Whether a session ran this model, as far as its trace says: a trace from another machine has it elsewhere.
+pub(super) fn ran(session: &Session, model: &Path) -> bool {
+    // One that was let go is not read again only to be listed.
+    let trace = if session.is_released() { None } else { session.trace().ok() };
+    trace.is_some_and(|trace| trace.models().iter().any(|m| is_same(&m.path, model)))
+}
+
+fn is_same(of_trace: &str, model: &Path) -> bool {
+    let of_trace = Path::new(of_trace);
+    of_trace == model
+        || of_trace.file_name() == model.file_name()
+        || model.canonicalize().is_ok_and(|model| model == of_trace)
+}
+
+/// A model in the list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ModelSummary {
+    /// Number in the paths of other questions.
+    id: String,
+    /// Path of its first file.
+    path: String,
+    /// Its name; empty if it has none.
+    name: String,
+    /// Its architecture.
+    architecture: String,
+    /// Its layers.
+    layers: usize,
+    /// Bytes of its files.
+    bytes: u64,
+    /// Sessions that ran it.
+    sessions: Vec<String>,
+    /// Why it cannot be read.
+    error: Option<String>,
+}
+
+/// The models that may be asked about: those that were named on the command line, then those of programs that are
+/// recorded here
+#[utoipa::path(get, path = "/models", responses((status = 200, body = Vec<ModelSummary>)))]
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    answer(app, |sessions| {
+        look(sessions);
+        let paths = sessions.models().paths();
+        Ok(paths.iter().enumerate().map(|(number, path)| summary(sessions, number, path)).collect::<Vec<_>>())
+    })
+    .await
+}
+
+fn summary(sessions: &Sessions, number: usize, path: &Path) -> ModelSummary {
+    let loaded = get(sessions, &number.to_string());
+    let ran_it = sessions.all().iter().filter(|session| ran(session, path)).map(|s| s.id.clone()).collect();
+    let of = loaded.as_ref().ok();
+    ModelSummary {
+        id: number.to_string(),
+        path: path.display().to_string(),
+        name: of.map(|m| m.gguf.name().to_owned()).unwrap_or_default(),
+        architecture: of.map(|m| m.architecture.name.clone()).unwrap_or_default(),
+        layers: of.map_or(0, |m| m.architecture.layers.len()),
+        bytes: of.map_or(0, |m| m.gguf.bytes()),
+        sessions: ran_it,
+        error: loaded.err().map(|problem| problem.error),
+    }
+}
+
+/// What a model's memory is planned for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PlanParams {
+    /// Tokens of the context; the model's own, up to 4096, if not given
+    #[param(schema_with = document::context)]
+    ctx: Option<String>,
+    /// Sequences that share it; 1 if not given
+    #[param(schema_with = document::sequences)]
+    parallel: Option<String>,
+    /// Type of keys in the cache; f16 if not given
+    #[param(schema_with = document::cache_type)]
+    cache_type_k: Option<String>,
+    /// Type of values in the cache; f16 if not given
+    #[param(schema_with = document::cache_type)]
+    cache_type_v: Option<String>,
+    /// Bytes of memory to fit into
+    #[param(schema_with = document::ordinal)]
+    vram: Option<String>,
+    /// `true` for all elements of arrays of the metadata
+    #[param(schema_with = document::flag)]
+    all: Option<String>,
+}
+
+impl PlanParams {
+    fn wanted(&self) -> Result<Wanted, Problem> {
+        let tokens: Option<u32> = parse("ctx", self.ctx.as_deref(), "give a number of tokens")?;
+        let sequences = parse("parallel", self.parallel.as_deref(), "give a number of sequences")?.unwrap_or(1);
+        if !(1..=256).contains(&sequences) {
+            return Err(Problem::bad("parallel", format!("parallel={sequences}"), "give 1 to 256 sequences"));
+        }
+        if tokens.is_some_and(|n| !(1..=1 << 30).contains(&n)) {
+            return Err(Problem::bad("ctx", "ctx is no size of a context", "give 1 to 2^30 tokens"));
+        }
+        let kind = |field: &str, name: Option<&str>| {
+            let name = name.unwrap_or("f16");
+            let known = CACHE_TYPES.contains(&name).then(|| GgmlType::from_name(name)).flatten();
+            let unknown = || Problem::bad(field, format!("{field}={name}"), format!("give {}", CACHE_TYPES.join(", ")));
+            known.ok_or_else(unknown)
+        };
+        Ok(Wanted {
+            context: Context {
+                tokens: tokens.unwrap_or(DEFAULT_CONTEXT),
+                sequences,
+                unified: false,
+                ubatch: 512,
+                type_k: kind("cache_type_k", self.cache_type_k.as_deref())?,
+                type_v: kind("cache_type_v", self.cache_type_v.as_deref())?,
+            },
+            context_of_model: tokens.is_none().then_some(DEFAULT_CONTEXT),
+            vram: parse("vram", self.vram.as_deref(), "give a number of bytes")?,
+            all: word("all", self.all.as_deref(), &[("true", true), ("false", false)])?.unwrap_or(false),
+        })
+    }
+}
+
+/// Everything that is known of a model from its file: the same as `ggscope inspect --json` has of it
+#[utoipa::path(get, path = "/models/{id}",
+    params(("id" = String, Path, description = "The model"), PlanParams),
+    responses(
+        (status = 200, body = Inspection), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn inspect(
+    State(app): State<Arc<App>>,
+    At(id): At<String>,
+    Params(p, ..): Params<PlanParams>,
+) -> Result<Response, Problem> {
+    let wanted = p.wanted()?;
+    answer(app, move |sessions| {
+        let model = get(sessions, &id)?;
+        Ok(Inspection::of(&model.gguf, model.findings.clone(), &wanted))
+    })
+    .await
+}
