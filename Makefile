@@ -51,9 +51,11 @@ test: ## everything that CI tests
 	RUSTFLAGS="--cfg loom" $(CARGO) test -p ggscope-format --release --target-dir $(target)/loom loom_
 
 bench: all ## the numbers in docs/performance.md
+	vendor/setup --tests
 	$(CARGO) bench --workspace --bench '*'
 	$(CARGO) build --release -p ggscope-collector --examples
 	benches/overhead
+	benches/inspect
 	vendor/setup --tests
 	benches/inspect
 	benches/page.mjs

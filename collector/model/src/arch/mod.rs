@@ -234,7 +234,7 @@ pub struct ArchGraph {
 
 impl ArchGraph {
     /// Nodes that a graph may have.
-    pub const MAX_NODES: u64 = 1_000_000;
+    pub const MAX_NODES: u64 = 200_000;
 
     /// The graph of a model.
     ///

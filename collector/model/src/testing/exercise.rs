@@ -1,10 +1,12 @@
 //! What the fuzzer does with every input, and the tests with every file of its corpus: read it as a GGUF file and derive all
-//! that `ggscope inspect` shows.
+//! that `ggscope inspect` shows, the mix of types and the architecture graphs.
 
+use crate::arch::{ArchGraph, Schema};
 use crate::ggml::GgmlType;
 use crate::gguf::{Gguf, Severity};
 use crate::inspect::memory::Context;
-use crate::inspect::{Inspection, Wanted};
+use crate::inspect::{Architecture, Inspection, Wanted};
+use crate::quant::mix;
 use std::path::Path;
 
 /// Reads `bytes` strictly and as far as they go, and derives everything.
@@ -33,6 +35,17 @@ pub fn exercise(bytes: &[u8]) {
             inspection.parameters.total >= inspection.parameters.by_layer.iter().map(|l| l.total).max().unwrap_or(0)
         );
         serde_json::to_vec(&inspection).expect("an inspection is JSON");
+    }
+    let mix = mix(&model);
+    assert_eq!(mix.total.tensors, model.tensors().count() as u64);
+    let (architecture, _) = Architecture::of(&model);
+    for schema in [Schema::Standard, Schema::Tutorial] {
+        if let Ok(graph) = ArchGraph::of(&model, &architecture, schema) {
+            let own =
+                graph.nodes().flat_map(|node| &node.tensors).fold(0_u64, |sum, t| sum.saturating_add(t.parameters));
+            let all = model.tensors().fold(0_u64, |sum, (_, t)| sum.saturating_add(t.elements()));
+            assert_eq!(own, all, "parameters that no node has, or two");
+        }
     }
 }
 
