@@ -6,6 +6,8 @@ use utoipa::ToSchema;
 
 /// The size of a difference between `x` and its reference `r`, over elements where both are finite.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+// Queries of traces have another of this name.
+#[schema(as = quant::Difference)]
 pub struct Difference {
     /// Elements.
     pub elements: u64,

@@ -49,6 +49,8 @@ pub struct Quantile {
 
 /// Counts in bins of equal width.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+// Queries of traces have another of this name.
+#[schema(as = quant::Histogram)]
 pub struct Histogram {
     /// Where the first bin begins.
     pub from: f32,
