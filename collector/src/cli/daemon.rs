@@ -52,7 +52,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let signals = Blocked::block().context("cannot block signals")?;
     let listener = Listener::bind(&socket)?;
     let bound = if args.no_serve { None } else { Some(args.serving.bind()?) };
-    let sessions = bound.is_some().then(|| Arc::new(Sessions::default().with_memory(args.serving.memory())));
+    let sessions = bound.is_some().then(|| Arc::new(args.serving.prepare(Sessions::default())));
     let mut collector =
         Collector::start(listener, wanted, Output::directory(dir.clone())).context("cannot start to listen")?;
     say::line(format_args!("traces go to {}, the socket is {}", dir.display(), socket.display()));

@@ -57,7 +57,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let (named, traces): (Vec<PathBuf>, Vec<PathBuf>) = args.file.into_iter().partition(|path| is_gguf(path));
     let models = named.into_iter().chain(args.model).collect();
-    let sessions = Sessions::open(&traces)?.with_models(models).with_memory(args.serving.memory());
+    let sessions = args.serving.prepare(Sessions::open(&traces)?.with_models(models));
     for warning in sessions.warnings() {
         say::line(format_args!("{warning}"));
     }

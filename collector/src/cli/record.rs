@@ -104,7 +104,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bound = if args.serve { Some(args.serving.bind()?) } else { None };
     let listener = Listener::bind(&socket)?;
     let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
-    let sessions = Arc::new(Sessions::default().with_memory(args.serving.memory()));
+    let sessions = Arc::new(args.serving.prepare(Sessions::default()));
     let serving = match bound {
         Some(bound) => Some(bound.start(sessions.clone(), !args.no_open, "Ctrl-C ends the program")?),
         None => None,

@@ -3,7 +3,9 @@
 
 use super::options::memory_bytes;
 use super::say;
+use crate::compute;
 use crate::server::{Server, Serving, Sessions};
+use ggscope_analytics::Device;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::process::CommandExt;
@@ -29,6 +31,10 @@ pub(super) struct Options {
     /// How much of traces is kept in memory at most, all together; what is older is read back from the files
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory_bytes)]
     memory: usize,
+    /// Where the page's graph analytics are computed: on a GPU that no traced program uses if the work is worth the trip
+    /// (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Device,
 }
 
 /// A server that has its address.
@@ -43,13 +49,15 @@ impl Options {
         self.listen.is_some() || self.token.is_some() || !self.allow_host.is_empty()
     }
 
-    /// Bytes of traces that are kept in memory.
-    pub(super) fn memory(&self) -> usize {
-        self.memory
+    /// `sessions` with what was said about memory and device.
+    pub(super) fn prepare(&self, sessions: Sessions) -> Sessions {
+        sessions.with_memory(self.memory).with_device(self.device)
     }
 
     /// Takes the address.
     pub(super) fn bind(&self) -> anyhow::Result<Bound> {
+        // A GPU that is not there is said now, not when somebody asks.
+        compute::open(self.device, &[])?;
         let wanted = self.listen.unwrap_or(DEFAULT);
         let server = Server::bind(wanted, self.token.clone())?.with_names(self.allow_host.clone());
         let port = server.address().port();

@@ -18,7 +18,6 @@ use crate::query::weights::{WeightCost, weights};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use ggscope_analytics::Device;
 use ggscope_model::arch::{ArchGraph, EdgeKind, Schema};
 use ggscope_model::inspect::Stack;
 use serde::Deserialize;
@@ -199,7 +198,7 @@ fn analyse(sessions: &Sessions, named: Named) -> Result<GraphReport, Problem> {
     }
     let recorded = sessions.all().into_iter().filter(|session| session.is_recorded_here());
     let traced: Vec<u32> = recorded.filter_map(|s| Some(s.trace().ok()?.recording().hello.pid)).collect();
-    let found = compute::open(Device::Auto, &traced).and_then(|compute| report(named, TOP, &compute));
+    let found = compute::open(sessions.device(), &traced).and_then(|compute| report(named, TOP, &compute));
     found.map_err(|e| Problem::bad("weight", e.to_string(), WEIGHTS))
 }
 

@@ -6,6 +6,7 @@ use super::problem::Problem;
 use super::session::Session;
 use crate::query::table::DEFAULT_MEMORY;
 use crate::trace::{Growing, TraceError};
+use ggscope_analytics::Device;
 use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,6 +27,8 @@ pub struct Sessions {
     models: Models,
     /// Those of them that were named by the user.
     named: Vec<PathBuf>,
+    /// Where analyses are computed.
+    device: Device,
     /// Bytes of all traces together that are kept in memory.
     memory: usize,
     /// What a viewer should know besides: programs that are not recorded, and why.
@@ -40,6 +43,7 @@ impl Default for Sessions {
             list: RwLock::default(),
             models: Models::default(),
             named: vec![],
+            device: Device::Auto,
             memory: DEFAULT_MEMORY,
             notices: RwLock::default(),
             changes: Arc::new(watch::Sender::new(0)),
@@ -62,6 +66,15 @@ impl Sessions {
     pub fn with_models(self, named: Vec<PathBuf>) -> Sessions {
         self.models.add(named.iter().cloned());
         Sessions { named, ..self }
+    }
+
+    /// Computes analyses on this device.
+    pub fn with_device(self, device: Device) -> Sessions {
+        Sessions { device, ..self }
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device
     }
 
     /// Keeps up to about `memory` bytes of all traces together in memory; the rest is read back from the files.
