@@ -195,6 +195,19 @@ impl Compute {
         let on_gpu = |cuda: &Cuda| gpu::distribution_of(cuda, encoding, bytes, values.len(), wanted).map(Some);
         self.either(gpu, on_gpu, || statistics::distribution_of(values, wanted))
     }
+
+    /// See [`Compute::distribution`], but `None` where that would be computed on the CPU.
+    ///
+    /// # Errors
+    /// Those of [`Compute::distribution`].
+    pub fn distribution_on_gpu(&self, values: Values, wanted: &Wanted) -> Result<Option<(Distribution, Ran)>, Error> {
+        let goes = values.encoded().is_some() && self.gpu(values.len(), STATISTICS_VALUES, "values").is_ok();
+        if !goes {
+            return Ok(None);
+        }
+        let (distribution, ran) = self.distribution(values, wanted)?;
+        Ok(matches!(ran, Ran::Cuda(_)).then_some((distribution, ran)))
+    }
 }
 
 #[cfg(test)]

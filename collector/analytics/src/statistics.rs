@@ -125,6 +125,8 @@ pub struct Wanted<'a> {
 pub struct Distribution {
     /// Finite values.
     pub count: u64,
+    /// Zeros of either sign.
+    pub zeros: u64,
     /// Values that are not a number.
     pub nan: u64,
     /// Values that are -∞, and +∞.
@@ -137,8 +139,9 @@ pub struct Distribution {
     pub deviation: f64,
     /// How many are in each bin. All bins are equally wide, from the least value to the greatest, which is in the last one.
     pub bins: Vec<u64>,
-    /// Each quantile that was asked for; between two values, interpolated linearly. NaN if there is none.
-    pub quantiles: Vec<f64>,
+    /// Each quantile that was asked for: the least value that at least such a part of them does not exceed (numpy's method
+    /// `inverted_cdf`). NaN if there is none.
+    pub quantiles: Vec<f32>,
 }
 
 /// What the first pass finds.
@@ -160,8 +163,8 @@ pub(crate) struct Plan {
     pub lowest: f64,
     pub width: f64,
     pub bins: usize,
-    /// Ranks in ascending order of values, two for each quantile.
-    ranks: Vec<[u64; 2]>,
+    /// The rank of each quantile in ascending order of values, from 0.
+    ranks: Vec<u64>,
     /// For every upper half the place of its lower halves, or `u32::MAX`.
     pub slots: Vec<u32>,
     pub slot_count: usize,
@@ -189,20 +192,15 @@ impl Wanted<'_> {
     }
 
     pub(crate) fn plan(&self, survey: &Survey) -> Plan {
-        let last = survey.count.saturating_sub(1);
-        let ranks: Vec<[u64; 2]> = self
-            .quantiles
-            .iter()
-            .map(|q| {
-                let rank = (q * last as f64).floor() as u64;
-                [rank.min(last), (rank + 1).min(last)]
-            })
-            .collect();
+        let rank = |q: &f64| ((q * survey.count as f64).ceil() as u64).clamp(1, survey.count.max(1)) - 1;
+        let ranks: Vec<u64> = self.quantiles.iter().map(rank).collect();
         let mut slots = vec![u32::MAX; HALVES];
         let mut slot_count = 0;
         if survey.count > 0 {
-            for rank in ranks.as_flattened() {
-                let slot = &mut slots[find(&survey.upper, *rank).0];
+            // Zeros are counted in the halves that both of them have in common with other values.
+            let halves = ranks.iter().map(|&rank| find(&survey.upper, rank).0).chain(ZEROS.map(|zero| zero >> 16));
+            for half in halves {
+                let slot = &mut slots[half];
                 if *slot == u32::MAX {
                     *slot = slot_count;
                     slot_count += 1;
@@ -214,6 +212,9 @@ impl Wanted<'_> {
         Plan { lowest: least, width, bins: self.bins, ranks, slots, slot_count: slot_count as usize }
     }
 }
+
+/// The [`key`]s of both zeros.
+const ZEROS: [usize; 2] = [0x8000_0000, 0x7fff_ffff];
 
 /// Which bin the value of a rank is in, and its rank in there.
 fn find(counts: &[u64], mut rank: u64) -> (usize, u64) {
@@ -231,32 +232,30 @@ impl Survey {
         if self.count == 0 { [0.0; 2] } else { self.limits.map(value) }
     }
 
-    pub(crate) fn finish(&self, wanted: &Wanted, plan: &Plan, bins: Vec<u64>, lower: &[u64]) -> Distribution {
-        let at = |rank: u64| -> f64 {
-            let (upper, rank) = find(&self.upper, rank);
-            let first = plan.slots[upper] as usize * HALVES;
-            let (half, _) = find(&lower[first..first + HALVES], rank);
-            f64::from(value((upper as u32) << 16 | half as u32))
-        };
-        let quantile = |(q, ranks): (&f64, &[u64; 2])| -> f64 {
+    pub(crate) fn finish(&self, plan: &Plan, bins: Vec<u64>, lower: &[u64]) -> Distribution {
+        let lower_of = |upper: usize| &lower[plan.slots[upper] as usize * HALVES..][..HALVES];
+        let at = |&rank: &u64| -> f32 {
             if self.count == 0 {
-                return f64::NAN;
+                return f32::NAN;
             }
-            let place = q * (self.count - 1) as f64;
-            let [a, b] = ranks.map(at);
-            a + (b - a) * (place - place.floor())
+            let (upper, rank) = find(&self.upper, rank);
+            let (half, _) = find(lower_of(upper), rank);
+            value((upper as u32) << 16 | half as u32)
         };
+        let zeros =
+            if self.count == 0 { 0 } else { ZEROS.map(|zero| lower_of(zero >> 16)[zero & 0xffff]).iter().sum() };
         let count = self.count.max(1) as f64;
         let mean = self.sum / count;
         Distribution {
             count: self.count,
+            zeros,
             nan: self.nan,
             infinite: self.infinite,
             range: self.range(),
             mean,
             deviation: (self.squares / count - mean * mean).max(0.0).sqrt(),
             bins,
-            quantiles: wanted.quantiles.iter().zip(&plan.ranks).map(quantile).collect(),
+            quantiles: plan.ranks.iter().map(at).collect(),
         }
     }
 }
@@ -270,7 +269,7 @@ pub fn distribution_of(values: Values, wanted: &Wanted) -> Result<Distribution, 
     let survey = survey(values);
     let plan = wanted.plan(&survey);
     let (bins, lower) = detail(values, &plan);
-    Ok(survey.finish(wanted, &plan, bins, &lower))
+    Ok(survey.finish(&plan, bins, &lower))
 }
 
 /// Pieces in as many groups as there are threads. Counts do not depend on how they are grouped; sums are kept by piece.
@@ -383,11 +382,14 @@ mod tests {
         values.sort_by(f32::total_cmp);
         assert_eq!((ours.count, ours.nan, ours.infinite), (values.len() as u64, 1, [1, 1]));
         assert_eq!(ours.range, [values[0], values[values.len() - 1]]);
+        assert_eq!(ours.zeros, values.iter().filter(|&&v| v == 0.0).count() as u64);
+        assert!(ours.zeros > 0);
         for (q, found) in quantiles.iter().zip(&ours.quantiles) {
-            let place = q * (values.len() - 1) as f64;
-            let (a, b) = (values[place as usize], values[(place as usize + 1).min(values.len() - 1)]);
-            let wanted = f64::from(a) + f64::from(b - a) * place.fract();
-            assert!((found - wanted).abs() < 1e-9, "{q}: {found} for {wanted}");
+            // At least such a part is not greater, and no value before it has that.
+            let not_greater = |value: f32| values.iter().filter(|&&v| v <= value).count() as f64;
+            let place = values.iter().position(|v| v == found).unwrap();
+            assert!(not_greater(*found) >= q * values.len() as f64, "{q}: {found}");
+            assert!(place == 0 || not_greater(values[place - 1]) < q * values.len() as f64, "{q}: {found}");
         }
         assert_eq!(ours.bins.iter().sum::<u64>(), ours.count);
         let width = f64::from(ours.range[1] - ours.range[0]) / 50.0;

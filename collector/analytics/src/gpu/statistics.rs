@@ -42,7 +42,7 @@ pub(crate) fn distribution_of<B: Backend>(
         bins.iter_mut().zip(some_bins).for_each(|(all, some)| *all += some);
         lower.iter_mut().zip(some_lower).for_each(|(all, some)| *all += u64::from(some));
     }
-    Ok(survey.finish(wanted, &plan, bins, &lower))
+    Ok(survey.finish(&plan, bins, &lower))
 }
 
 fn survey_piece<B: Backend>(device: &B, encoding: Encoding, bytes: &[u8], count: u64) -> Result<Survey, Error> {

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// The quantiles that are told.
 pub const QUANTILES: [f64; 9] = [0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999];
 /// Bins of a histogram.
-const BINS: usize = 64;
+pub const BINS: usize = 64;
 const UPPER: usize = 1 << 16;
 
 /// How floats are distributed. Finite ones only, but where something else is said.

@@ -18,7 +18,7 @@ mod testing;
 
 pub use block::{Block, GridPoint, SubBlock, block};
 pub use difference::Difference;
-pub use distribution::{Distribution, Histogram, QUANTILES, Quantile};
+pub use distribution::{BINS, Distribution, Histogram, QUANTILES, Quantile};
 pub use every_type::{TypeError, every_type};
 pub use levels::{Level, Levels};
 pub use mix::{LayerMix, Mix, PartMix, Share, TensorMix, TypeShare, mix};

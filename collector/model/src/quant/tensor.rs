@@ -85,8 +85,16 @@ impl<'a> Tensor<'a> {
         &self.bytes[place(range.start)..place(range.end)]
     }
 
+    /// Its bytes in the file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Dequantises elements `range`, whole blocks, into `out`, which becomes just as long.
-    pub(super) fn dequantize(&self, range: Range<u64>, out: &mut Vec<f32>) -> Result<(), ConvertError> {
+    ///
+    /// # Errors
+    /// When ggml cannot.
+    pub fn dequantize(&self, range: Range<u64>, out: &mut Vec<f32>) -> Result<(), ConvertError> {
         out.resize((range.end - range.start) as usize, 0.0);
         self.ty.dequantize(self.bytes_of(range), out)
     }

@@ -6,6 +6,8 @@ mod figures;
 mod mix;
 mod tensor;
 
+use crate::compute;
+use ggscope_analytics::Device;
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::{self, Tensor, TensorError, TensorReport, TypeError, Unmatched};
 use serde::Serialize;
@@ -45,6 +47,9 @@ pub(super) struct Args {
     /// Print every tensor of a comparison
     #[arg(long, requires = "reference", conflicts_with = "tensor")]
     all: bool,
+    /// Where to look at the tensor's values: on a GPU if there are enough of them to pay for the trip (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", requires = "tensor")]
+    device: Device,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -55,6 +60,9 @@ pub(super) struct Args {
 struct TensorAnswer {
     #[serde(flatten)]
     report: TensorReport,
+    /// The GPU that the distribution of the values is from; absent if it is from the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values_from: Option<String>,
     /// With `--reference`.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<TensorError>,
@@ -79,8 +87,16 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(index) = args.block {
         return print(args.json, &quant::block(&tensor, index)?, block::report);
     }
+    let compute = compute::open(args.device, &[])?;
+    let mut report = quant::report(&tensor)?;
+    let on_gpu = compute::values(&compute, &tensor)?;
+    let values_from = on_gpu.map(|(values, gpu)| {
+        report.values = values;
+        gpu
+    });
     let answer = TensorAnswer {
-        report: quant::report(&tensor)?,
+        report,
+        values_from,
         error: reference.map(|reference| compared(&tensor, &reference)).transpose()?,
         every_type: args.every_type.then(|| quant::every_type(&tensor)).transpose()?,
     };
