@@ -58,7 +58,7 @@ const KINDS: Record<string, [name: string, colour: string]> = {
 };
 
 export function kindName(kind: string): string {
-  return KINDS[kind]?.[0] ?? kind.replaceAll('_', ' ');
+  return KINDS[kind]?.[0] ?? kind;
 }
 
 export function kindColour(kind: string): string {

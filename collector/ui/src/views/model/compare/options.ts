@@ -1,6 +1,8 @@
 // Charts with one colour a model.
 import { bytes } from '../../../lib/format';
+import { round } from '../../analytics/barOptions';
 import { amounts, axisName, names, type Look, type Option } from '../../analytics/look';
+import { byteAxis } from '../axes';
 import type { Inspection, Mix } from '../types';
 import { byOrder, componentName, metric, parameters, SERIES, tokens } from '../words';
 
@@ -51,21 +53,22 @@ export function bitsOption(models: Inspection[], mixes: Mix[], colors: Look): Op
 
 /** Lines over contexts or lengths that not all models have. */
 function lines(
-  at: number[],
-  values: (number | null)[][],
+  { at, values }: Curves,
   format: (n: number) => string,
+  axis: object,
   name: string,
   colors: Look,
 ): Option {
   return {
     grid: room,
     xAxis: names(colors, at.map(tokens), axisName(colors, name, { nameLocation: 'middle', nameGap: 22 })),
-    yAxis: amounts(colors, format, { min: 0 }),
+    yAxis: amounts(colors, format, { min: 0, ...axis }),
     series: values.map((data, i) => ({
       type: 'line',
       connectNulls: true,
       symbolSize: 6,
-      lineStyle: { color: SERIES[i % SERIES.length], width: 2 },
+      // Those that lie on each other are seen all the same.
+      lineStyle: { color: SERIES[i % SERIES.length], width: 2 + 2 * (values.length - 1 - i) },
       itemStyle: { color: SERIES[i % SERIES.length] },
       data,
     })),
@@ -97,10 +100,12 @@ export function flopCurves(models: Inspection[]): Curves {
   };
 }
 
-export function cacheOption({ at, values }: Curves, colors: Look): Option {
-  return lines(at, values, bytes, 'tokens of context, f16', colors);
+const most = ({ values }: Curves) => Math.max(1, ...values.flat().map((n) => n ?? 0));
+
+export function cacheOption(curves: Curves, colors: Look): Option {
+  return lines(curves, bytes, byteAxis(most(curves)), 'tokens of context, f16', colors);
 }
 
-export function flopOption({ at, values }: Curves, colors: Look): Option {
-  return lines(at, values, (n) => metric(n, 'FLOP'), 'tokens before it', colors);
+export function flopOption(curves: Curves, colors: Look): Option {
+  return lines(curves, (n) => metric(n, 'FLOP'), round(most(curves)), 'tokens before it', colors);
 }

@@ -2,15 +2,9 @@
 import { bytes } from '../../../lib/format';
 import { round } from '../../analytics/barOptions';
 import { amounts, axisName, names, type Look, type Option } from '../../analytics/look';
+import { byteAxis } from '../axes';
 import type { Inspection, Reached, Work } from '../types';
 import { metric, SERIES, tokens } from '../words';
-
-/** An axis of bytes whose end and steps are round in the unit of its end. */
-function byteAxis(max: number, steps = 4): { max: number; interval: number } {
-  const unit = 1024 ** Math.max(0, Math.floor(Math.log2(Math.max(1, max)) / 10));
-  const axis = round(max / unit, steps);
-  return { max: axis.max * unit, interval: axis.interval * unit };
-}
 
 /** Types whose caches are of the same size, as one line. */
 export function cacheLines(memory: Inspection['memory']): { types: string[]; bytes: number[] }[] {
