@@ -54,6 +54,8 @@ bench: all ## the numbers in docs/performance.md
 	$(CARGO) bench --workspace --bench '*'
 	$(CARGO) build --release -p ggscope-collector --examples
 	benches/overhead
+	vendor/setup --tests
+	benches/inspect
 	benches/page.mjs
 
 shots: demo ## the pictures in docs/img, from a real run

@@ -1,16 +1,17 @@
 #!/usr/bin/env node
-// Prints the numbers that need a browser: how soon the page shows something, and how it moves. Debian's Chromium, headless,
-// WebGL in software. Needs `make all` and the example `synthetic`; `make bench` calls it.
+// Prints the numbers that need a browser: how soon the page shows something, how it moves, and what following costs.
+// Debian's Chromium, headless, drawing as it does on a machine without a graphics card: the page on the processor, WebGL
+// through SwiftShader. Needs `make all` and the example `synthetic`; `make bench` calls it.
 //
-//   benches/page.mjs [first|latency|graph|overhead]…     all of them if none is named
+//   benches/page.mjs [first|latency|graph|following|overhead]…     all of them if none is named
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { launch, start as startProgram, stop as stopProgram } from '../collector/ui/tests/start.mjs';
+import { launchMeasured, start as startProgram, stop as stopProgram } from '../collector/ui/tests/start.mjs';
 
 const ROOT = new URL('..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
@@ -27,7 +28,7 @@ const sorted = (values) => [...values].sort((a, b) => a - b);
 const quantile = (values, q) => sorted(values)[Math.min(values.length - 1, Math.floor(q * values.length))];
 const median = (values) => quantile(values, 0.5);
 
-let browser;
+let measured, browser;
 const running = new Set();
 
 /** Starts ggscope with a page. */
@@ -136,18 +137,17 @@ async function graph() {
   const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
   const frames = async (what) => {
     await page.evaluate(() => {
-      window.frames_ = [];
-      window.counting = true;
+      const times = (window.times = []);
       const frame = (t) => {
-        window.frames_.push(t);
-        if (window.counting) requestAnimationFrame(frame);
+        times.push(t);
+        if (window.times === times) requestAnimationFrame(frame);
       };
       requestAnimationFrame(frame);
     });
     await what();
     return page.evaluate(() => {
-      window.counting = false;
-      const t = window.frames_;
+      const t = window.times;
+      window.times = null;
       return ((t.length - 1) * 1000) / (t.at(-1) - t[0]);
     });
   };
@@ -185,18 +185,69 @@ async function graph() {
 }
 
 /** A llama-server, and what it takes to ask it; its own count of tokens a second of an answer. */
-async function llamaServer(start) {
+async function llamaServer(start, tokens = 128) {
   const port = await freePort();
   const threads = process.env.GGSCOPE_BENCH_THREADS ?? '1';
   const started = await start([SERVER, '-m', MODEL, '--port', String(port), '-t', threads, '-c', '2048', '-np', '1']);
   const base = `http://127.0.0.1:${port}`;
   while (!(await fetch(`${base}/health`).then((r) => r.ok, () => false))) await sleep(200);
-  const body = JSON.stringify({ prompt: 'Once upon a time', n_predict: 128, temperature: 0, ignore_eos: true, cache_prompt: false });
+  const body = JSON.stringify({ prompt: 'Once upon a time', n_predict: tokens, temperature: 0, ignore_eos: true, cache_prompt: false });
   const ask = async () => {
     const reply = await fetch(`${base}/completion`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
     return (await reply.json()).timings.predicted_per_second;
   };
   return { ...started, ask };
+}
+
+/** Seconds of processor time that a process and all that it has started have taken, in user and in kernel mode. */
+function cpuOf(pid) {
+  const all = new Map();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      // In hundredths of a second on every Linux that Node.js runs on.
+      all.set(Number(name), { parent: Number(fields[1]), seconds: (Number(fields[11]) + Number(fields[12])) / 100 });
+    } catch {
+      // It has ended.
+    }
+  }
+  const of = (pid) => {
+    let seconds = all.get(pid)?.seconds ?? 0;
+    for (const [child, { parent }] of all) if (parent === pid) seconds += of(child);
+    return seconds;
+  };
+  return { all: of(pid), alone: all.get(pid)?.seconds ?? 0 };
+}
+
+/** Processor time that a page takes which follows, of Chromium and of the collector: little of it is noise. */
+async function following() {
+  const output = join(scratch, 'following.ggtrace');
+  const record = ['record', '--serve', '--no-open', '--listen', '127.0.0.1:0', '-o', output, '--'];
+  const { ask, child, url } = await llamaServer((command) => start([...record, ...command]), 1200);
+  const views = ['none', 'graph', 'table', 'memory', 'analytics', 'info'];
+  for (const view of views) {
+    const page = view === 'none' ? null : await newPage();
+    await page?.goto(`${url}/?view=${view}`);
+    await page?.waitForFunction(() => window.drawn.length > 0);
+    let answering = true;
+    const answer = ask().finally(() => (answering = false));
+    await sleep(4000);
+    const at = () => page?.evaluate(() => window.drawn.at(-1)[0]);
+    const [seq, begin, chromium, collector] = [await at(), performance.now(), cpuOf(measured.pid), cpuOf(child.pid)];
+    for (let i = 0; i < 60 && answering; i++) await sleep(100);
+    const share = (seconds) => (100_000 * seconds) / (performance.now() - begin);
+    const of = [share(cpuOf(measured.pid).all - chromium.all), share(cpuOf(child.pid).alone - collector.alone)];
+    if (page && (await at()) <= seq + 10) throw new Error('the page has followed nothing');
+    if (performance.now() - begin < 3000) throw new Error('the answer was too short to measure what following it takes');
+    await page?.close();
+    await answer;
+    const text = view === 'none' ? 'recording without a page' : `following, ${view}`;
+    const parts = `Chromium ${of[0].toFixed(1)} %, collector ${of[1].toFixed(1)} %`;
+    line(`${text}, of one core: ${parts}`, `${(of[0] + of[1]).toFixed(1)} %`, view === 'graph' ? 'under 5 %' : '');
+  }
+  await stop(child);
 }
 
 /** Tokens a second with the page open and following, against an untraced server; they are asked in turn. */
@@ -233,10 +284,11 @@ async function overhead() {
   line('  untraced / untraced (what noise alone does)', median(controls).toFixed(3), '1');
 }
 
-const all = { first, latency, graph, overhead };
+const all = { first, latency, graph, following, overhead };
 const wanted = process.argv.slice(2);
 try {
-  browser = await launch();
+  measured = await launchMeasured();
+  browser = measured.browser;
   for (const name of wanted.length ? wanted : Object.keys(all)) {
     if (!all[name]) throw new Error(`there is no ${name}: give ${Object.keys(all).join(', ')}`);
     await all[name]();
@@ -245,7 +297,7 @@ try {
   console.error(`benches/page.mjs: ${error.stack ?? error}`);
   process.exitCode = 1;
 } finally {
-  await browser?.close();
+  await measured?.close();
   for (const child of running) child.kill('SIGKILL');
   rmSync(scratch, { recursive: true, force: true });
 }

@@ -6,6 +6,7 @@
 
 pub mod analysis;
 pub mod cli;
+pub mod compute;
 pub mod export;
 pub mod host;
 pub mod ingest;

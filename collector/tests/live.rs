@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{FakeShim, computation, until};
 
 /// A collector whose sessions are served.
@@ -89,7 +89,11 @@ struct Viewer {
 
 impl Viewer {
     fn new(address: SocketAddr) -> Viewer {
-        let mut lines = BufReader::new(ask(address, "/api/v1/live")).lines();
+        Viewer::asking(address, "/api/v1/live")
+    }
+
+    fn asking(address: SocketAddr, path: &str) -> Viewer {
+        let mut lines = BufReader::new(ask(address, path)).lines();
         assert!(lines.next().unwrap().unwrap().contains(" 200 "));
         assert!(
             lines
@@ -222,6 +226,33 @@ fn who_comes_back_or_is_slow_knows_what_it_has_missed_and_can_ask_for_it() {
     assert_eq!(known, (0..1000).collect::<Vec<_>>(), "all was told, or is known to be missing");
     let first = ok(live.address, "/api/v1/sessions/0/evaluations?offset=10&limit=1000");
     assert_eq!((&first["total"], first["items"].as_array().unwrap().len()), (&json!(1000), 990));
+}
+
+#[test]
+fn who_wants_to_hear_seldom_hears_seldom_and_of_everything() {
+    let live = Live::start();
+    let shim = live.attach();
+    let (graph, evaluations) = computation(0, 0, 30);
+    let mut viewer = Viewer::asking(live.address, "/api/v1/live?every=400");
+    assert_eq!(viewer.next_of("evaluations")["total"], 0);
+    let begin = Instant::now();
+    for e in &evaluations {
+        shim.compute(0, &graph, std::slice::from_ref(e));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut events = 0;
+    while !viewer.seen.contains(&29) {
+        let next = viewer.next_of("evaluations");
+        viewer.seen.extend(next["items"].as_array().unwrap().iter().map(|item| item["seq"].as_u64().unwrap()));
+        events += 1;
+    }
+    assert_eq!(viewer.seen, (0..30).collect::<Vec<_>>());
+    let most = begin.elapsed().as_millis() / 400 + 1;
+    assert!(events <= most, "{events} events in {:?}", begin.elapsed());
+    for every in ["0", "19", "60001", "often"] {
+        let (status, problem) = get(live.address, &format!("/api/v1/live?every={every}"));
+        assert_eq!((status, &problem["field"]), (400, &json!("every")), "{every}: {problem}");
+    }
 }
 
 #[test]

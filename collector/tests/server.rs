@@ -187,7 +187,7 @@ fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
     let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
     assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
     let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
-    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 10 * 4)));
+    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 11 * 4)));
     assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));
     assert_eq!(column(32), all[4]["t_ns"].as_f64().unwrap() - all[0]["t_ns"].as_f64().unwrap());
     assert_eq!(column(32 + 2 * 48), all[4]["disk_bytes"].as_f64().unwrap());
@@ -298,6 +298,7 @@ fn the_document_lists_every_route() {
         "export",
         "graphs",
         "graphs/{graph}",
+        "graphs/{graph}/analytics",
         "graphs/{graph}/costs",
         "leaves",
         "memory",
@@ -305,8 +306,13 @@ fn the_document_lists_every_route() {
         "places",
         "residency",
         "timeline",
+        "weights",
     ] {
         expected.push(format!("{session}/{list}"));
+    }
+    expected.extend(["/api/v1/models".into(), "/api/v1/models/{id}".into()]);
+    for part in ["analytics", "blocks", "graph", "quant", "tensor"] {
+        expected.push(format!("/api/v1/models/{{id}}/{part}"));
     }
     expected.sort();
     assert_eq!(paths, expected.iter().collect::<Vec<_>>());
@@ -325,8 +331,10 @@ fn the_document_lists_every_route() {
         let answers = of(path)["responses"].as_object().unwrap().clone();
         assert!(["400", "401", "403", "413", "500"].iter().all(|status| answers.contains_key(*status)), "{path}");
     }
-    // One never ends, and one has nothing to say of a trace whose model is not here.
-    for path in paths.into_iter().filter(|path| !path.ends_with("/live") && !path.ends_with("/residency")) {
+    // One never ends, and some have nothing to say of a trace whose model is not here.
+    let needs_more =
+        |path: &str| path.ends_with("/live") || path.ends_with("/residency") || path.contains("/models/{id}");
+    for path in paths.into_iter().filter(|path| !needs_more(path)) {
         let required = match path.rsplit('/').next() {
             Some("compare") => "?a=0&b=1",
             Some("export") => "?format=dot&layer=0",

@@ -22,6 +22,11 @@ pub fn two_contexts() -> PathBuf {
     linked_with_llama("two_contexts")
 }
 
+/// Linked with libllama: `load_only MODEL N_CTX N_SEQ UNIFIED N_UBATCH TYPE_K TYPE_V MMAP`; computes nothing.
+pub fn load_only() -> PathBuf {
+    linked_with_llama("load_only")
+}
+
 /// Linked with nothing of llama.cpp: `dlopen_local LIBLLAMA MODEL N [THREADS] [BACKENDS_DIR]`.
 pub fn dlopen_local() -> PathBuf {
     let mut parts = Vec::new();

@@ -41,7 +41,10 @@ impl Csr {
     pub fn strengths(&self, weights: bool) -> Vec<f64> {
         match self.weights_if(weights) {
             None => self.offsets.windows(2).map(|w| (w[1] - w[0]) as f64).collect(),
-            Some(all) => (0..self.nodes()).into_par_iter().map(|v| all[self.range(v)].iter().sum()).collect(),
+            Some(all) => (0..self.nodes())
+                .into_par_iter()
+                .map(|v| all[self.range(v)].iter().fold(0.0, |sum, w| sum + w))
+                .collect(),
         }
     }
 

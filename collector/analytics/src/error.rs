@@ -89,6 +89,32 @@ pub enum Error {
     /// A longest path exists only where there are no cycles.
     #[error("the graph has a cycle through node {0}: a longest path exists only in a graph without cycles")]
     Cycle(u32),
+    /// A GPU was asked for that cannot be used.
+    #[error("{asked} was asked for, but {reason}")]
+    NoDevice {
+        /// What was asked for.
+        asked: String,
+        /// What was looked for and not found.
+        reason: String,
+    },
+    /// CUDA gave up.
+    #[error("{device}: {doing}: {reason}")]
+    Cuda {
+        /// The device.
+        device: String,
+        /// What was being done.
+        doing: String,
+        /// What CUDA says.
+        reason: String,
+    },
+    /// Kernels could not be compiled.
+    #[error("cannot compile {file} for CUDA: {reason}")]
+    Compile {
+        /// The file of kernels.
+        file: &'static str,
+        /// What the compiler says, or why there is none.
+        reason: String,
+    },
     /// Directed graphs only.
     #[error("{0} is defined for directed graphs only")]
     Undirected(&'static str),

@@ -1,25 +1,30 @@
 //! Graph analytics on the CPU and on CUDA: numbers about nodes and edges, whatever these stand for.
 //!
-//! A [`Graph`] is built from an edge list that is checked once; the measures are functions of it. What each computes, with
+//! A [`Graph`] is built from an edge list that is checked once; the measures are functions of it, and [`Compute`] runs
+//! the heavy ones on a GPU where that pays. What each computes, with
 //! its source and how it compares with networkx, is in `docs/analytics.md`. No measure depends on the number of threads.
 
 mod betweenness;
 mod community;
 mod components;
+mod compute;
 mod cores;
 mod csr;
 mod dag;
 mod degree;
 mod error;
+mod gpu;
 mod graph;
 mod pagerank;
 mod paths;
+mod statistics;
 mod top;
 mod visit;
 
 pub use betweenness::{Betweenness, Centrality, Sources, betweenness};
 pub use community::{Communities, CommunityId, Leiden, leiden, modularity};
 pub use components::{ComponentId, Components, strong_components, weak_components};
+pub use compute::{Compute, Device, Ran};
 pub use cores::core_numbers;
 pub use dag::{CriticalPath, longest_path};
 pub use degree::{Degrees, degrees, distribution};
@@ -27,4 +32,5 @@ pub use error::Error;
 pub use graph::{Direction, Graph, NodeId, Parallel, Weights};
 pub use pagerank::{PageRank, Ranks, pagerank};
 pub use paths::{Path, Paths, all_shortest_paths, distances, k_shortest_paths, shortest_path};
+pub use statistics::{Dequantize, Distribution, Encoding, MAX_BINS, Values, Wanted, distribution_of};
 pub use top::top;

@@ -25,7 +25,7 @@ mod tests {
         let ids = |k| top(&values, k).iter().map(|(node, _)| node.0).collect::<Vec<_>>();
         assert_eq!(ids(3), [3, 1, 0]);
         assert_eq!(ids(4), [3, 1, 0, 2]);
-        assert_eq!(ids(0), []);
+        assert_eq!(ids(0), [0_u32; 0]);
         assert_eq!(ids(9), [3, 1, 0, 2, 4]);
         assert_eq!(top(&[], 3), []);
     }

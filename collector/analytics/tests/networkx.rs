@@ -3,7 +3,7 @@
 mod support;
 
 use ggscope_analytics::{
-    Betweenness, Error, Leiden, NodeId, PageRank, Parallel, Sources, Weights, all_shortest_paths, betweenness,
+    Betweenness, Error, Graph, Leiden, NodeId, PageRank, Parallel, Sources, Weights, all_shortest_paths, betweenness,
     core_numbers, degrees, distances, k_shortest_paths, leiden, longest_path, modularity, pagerank, shortest_path,
     strong_components, weak_components,
 };
@@ -158,6 +158,13 @@ fn communities_are_as_good_as_the_best_of_five_runs_of_networkx() {
             (*case, vec![json!(["louvain", weight, resolution]), json!(["modularity", weight, resolution, of])])
         })
         .collect();
+    for (case, _, communities) in &found {
+        let inside: Vec<(NodeId, NodeId)> = case.edges.iter().map(|&(a, b)| (NodeId(a), NodeId(b))).collect();
+        let same = |&(a, b): &(NodeId, NodeId)| communities.of[a.0 as usize] == communities.of[b.0 as usize];
+        let inside: Vec<_> = inside.into_iter().filter(same).collect();
+        let inside = Graph::unweighted(case.nodes, case.direction, &inside).unwrap();
+        assert_eq!(weak_components(&inside).sizes, communities.sizes, "{}: not connected", case.name);
+    }
     let mut better = 0;
     for ((case, resolution, ours), answers) in found.iter().zip(networkx(&questions)) {
         let (best, check) = (answers[0].as_f64().unwrap(), answers[1].as_f64().unwrap());

@@ -1,17 +1,20 @@
 //! `ggscope arch`: the architecture of a model as a graph, what graph analytics say of it, and both as files.
 
+use super::analytics::{facts, top_tables};
 use super::say;
-use super::text::{duration, printable};
+use super::text::printable;
+use crate::compute;
 use crate::export::arch::{graph_file, layers_csv, ranks_csv};
 use crate::export::dashboard;
 use crate::export::graph_file::GraphFileFormat;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
-use crate::query::graph_report::{GraphReport, TopNode, report};
+use crate::query::graph_report::{GraphReport, report};
 use crate::query::roofline::{Reached, reached};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::query::weights::{WeightCost, weights};
 use crate::trace::Trace;
 use anyhow::{Context, bail};
+use ggscope_analytics::{Compute, Device};
 use ggscope_model::arch::{ArchGraph, EdgeKind, NodeKind, Schema};
 use ggscope_model::gguf::Gguf;
 use ggscope_model::inspect::{Architecture, Stack};
@@ -68,6 +71,9 @@ pub(super) struct Args {
     /// Nodes in each list of the largest
     #[arg(long, value_name = "K", default_value_t = 10)]
     top: usize,
+    /// Where to compute: on a GPU that no traced program uses if the work is worth the trip (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Device,
     /// Print the graph and all numbers as JSON
     #[arg(long)]
     json: bool,
@@ -102,7 +108,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let weights = run.as_ref().map(|run| run.weights.as_slice());
     let kinds: Vec<EdgeKind> =
         EdgeKind::ALL.into_iter().filter(|kind| args.edges.iter().any(|name| name == kind.name())).collect();
-    let analytics = report(named(&graph, &kinds, weight, weights), args.top)?;
+    let compute = compute::open(args.device, &[])?;
+    let analytics = report(named(&graph, &kinds, weight, weights), args.top, &compute)?;
     let answer = Answer {
         model: args.model.display().to_string(),
         name: gguf.name(),
@@ -112,14 +119,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     if let Some(dir) = &args.output {
         write_files(dir, &answer, weights)?;
-        write_dashboard(dir, &args.model, run.as_ref())?;
+        write_dashboard(dir, &args.model, run.as_ref(), &compute)?;
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &answer)?;
         writeln!(out)?;
     } else {
-        out.write_all(summary(&answer, args.top).as_bytes())?;
+        out.write_all(summary(&answer).as_bytes())?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -185,7 +192,7 @@ fn write_files(dir: &Path, answer: &Answer<'_>, run: Option<&[WeightCost]>) -> a
 }
 
 /// The page with everything in it; it is of the whole model, whatever part the other files are of.
-fn write_dashboard(dir: &Path, model: &Path, run: Option<&Measured>) -> anyhow::Result<()> {
+fn write_dashboard(dir: &Path, model: &Path, run: Option<&Measured>, compute: &Compute) -> anyhow::Result<()> {
     let Some(template) = dashboard::template() else {
         say::line(format_args!(
             "complete_dashboard.html is not written: this ggscope was built without its page; `make` puts it in"
@@ -194,10 +201,10 @@ fn write_dashboard(dir: &Path, model: &Path, run: Option<&Measured>) -> anyhow::
     };
     let (gguf, findings) = Gguf::examine(model)?;
     let run = run.map(|Measured { trace, weights, reached }| dashboard::Run { trace, weights, reached });
-    file(dir, "complete_dashboard.html", |out| Ok(dashboard::write(&template, &gguf, findings, run, out)?))
+    file(dir, "complete_dashboard.html", |out| Ok(dashboard::write(&template, &gguf, findings, run, compute, out)?))
 }
 
-fn summary(answer: &Answer<'_>, top: usize) -> String {
+fn summary(answer: &Answer<'_>) -> String {
     let number = say::thousands;
     let (graph, found) = (&answer.graph, &answer.analytics);
     let mut out = String::new();
@@ -210,39 +217,11 @@ fn summary(answer: &Answer<'_>, top: usize) -> String {
     line("model", format!("{name}, {}", answer.architecture.name));
     line("graph", format!("{} nodes, {} edges", number(graph.nodes.len() as u64), number(graph.edges.len() as u64)));
     line("", edges.join(", "));
-    let kept = |sizes: &[usize]| sizes.iter().take(6).map(|&s| number(s as u64)).collect::<Vec<_>>().join(", ");
-    line(
-        "communities",
-        format!(
-            "{} of {}{} nodes, modularity {:.4}",
-            found.communities.len(),
-            kept(&found.communities),
-            if found.communities.len() > 6 { ", …" } else { "" },
-            found.modularity
-        ),
-    );
-    line(
-        "components",
-        format!(
-            "{} weak, {} strong; the densest core is {}",
-            found.weak_components.len(),
-            found.strong_components,
-            found.core.iter().max().unwrap_or(&0)
-        ),
-    );
-    if let Some(way) = &found.way {
-        let length = if found.weight == Some("time") { duration(way.length as u64) } else { way.length.to_string() };
-        line("shortest way", format!("{} nodes from input to output, length {length}", way.nodes.len()));
-    }
-    if found.betweenness_sources < graph.nodes.len() {
-        line("betweenness", format!("an estimate from {} of {} nodes", found.betweenness_sources, graph.nodes.len()));
+    for (what, text) in facts(found) {
+        line(what, text);
     }
     out.push_str(&kinds(graph));
-    for (title, list) in
-        [("PageRank", &found.top_pagerank), ("betweenness", &found.top_betweenness), ("degree", &found.top_degree)]
-    {
-        out.push_str(&top_table(title, list, found, top));
-    }
+    out.push_str(&top_tables(found));
     out
 }
 
@@ -269,15 +248,6 @@ fn kinds(graph: &ArchitectureGraph<'_>) -> String {
             say::bytes(bytes)
         );
         let _ = writeln!(out, "{}", line.trim_end());
-    }
-    out
-}
-
-fn top_table(title: &str, list: &[TopNode], found: &GraphReport, top: usize) -> String {
-    let mut out = format!("\n    {title}\n");
-    for TopNode { node, score } in list.iter().take(top) {
-        let score = if title == "degree" { format!("{score:>10}") } else { format!("{score:>10.6}") };
-        let _ = writeln!(out, "    {score}  {}", printable(&found.nodes[*node as usize].label));
     }
     out
 }

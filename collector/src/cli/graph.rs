@@ -1,12 +1,21 @@
 //! `ggscope graph`: a computation graph, whole or one layer of it, for people's own tools.
 
+use super::analytics::{facts, top_tables};
 use super::say;
+use super::text::printable;
+use crate::compute;
 use crate::export::graph::{GraphFormat, write};
 use crate::export::graph_file::GraphFileFormat;
-use crate::query::graph::{GraphQuery, most_evaluated};
+use crate::query::architecture::EdgeWeight;
+use crate::query::cost::node_costs;
+use crate::query::dump::Filter;
+use crate::query::graph::{GraphPart, GraphQuery, most_evaluated};
+use crate::query::graph_named::named;
+use crate::query::graph_report::{GraphReport, report};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
 use anyhow::bail;
+use ggscope_analytics::Device;
 use ggscope_format::GraphId;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -19,6 +28,9 @@ EXAMPLES
 
   # Everything about the session's first graph
   ggscope graph run.ggtrace --graph 0 --format json | jq '.tensors[] | select(.leaf)'
+
+  # Which operators are central, where the time goes along
+  ggscope graph run.ggtrace --analytics --weight time
 
 With --layer, the layer's own nodes and leaves are printed with the shared leaves that it uses, what it takes directly
 from elsewhere, what takes directly from it, and all edges among these.
@@ -36,16 +48,31 @@ pub(super) struct Args {
     /// What belongs to this layer or touches it
     #[arg(long, value_name = "N")]
     layer: Option<u32>,
-    /// Format of the output
-    #[arg(long, default_value = "json", value_parser = ["json", "dot", "graphml", "gexf"])]
-    format: String,
+    /// Format of the output [default: json]
+    #[arg(long, value_parser = ["json", "dot", "graphml", "gexf"])]
+    format: Option<String>,
+    /// Print what graph analytics say of it instead: PageRank, betweenness, communities, cores, components, degrees; with
+    /// `--format json` all numbers
+    #[arg(long)]
+    analytics: bool,
+    /// What edges weigh in analytics: the same, the bytes of the tensor that they lead from, or the time of the operator
+    /// that they lead to
+    #[arg(long, default_value = "none", value_parser = ["none", "bytes", "time"], requires = "analytics")]
+    weight: String,
+    /// Nodes in each list of the largest
+    #[arg(long, value_name = "K", default_value_t = 10, requires = "analytics")]
+    top: usize,
+    /// Where to compute: on a GPU that no traced program uses if the work is worth the trip (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", requires = "analytics")]
+    device: Device,
 }
 
 /// Prints a graph.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let file = args.file.display();
-    let Some(id) = args.graph.map(GraphId).or_else(|| most_evaluated(&Table::new(&trace, DEFAULT_MEMORY))) else {
+    let table = Table::new(&trace, DEFAULT_MEMORY);
+    let Some(id) = args.graph.map(GraphId).or_else(|| most_evaluated(&table)) else {
         bail!("{file} has no graph: nothing was computed while it was recorded");
     };
     let query = GraphQuery::open(&trace, id)?;
@@ -56,19 +83,43 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             None => bail!("graph {id} of {file} has no layer {layer}: {}", known_layers(&query.layers())),
         },
     };
-    let format = match args.format.as_str() {
-        "dot" => GraphFormat::File(GraphFileFormat::Dot),
-        "graphml" => GraphFormat::File(GraphFileFormat::Graphml),
-        "gexf" => GraphFormat::File(GraphFileFormat::Gexf),
-        _ => GraphFormat::Json,
-    };
     let mut out = BufWriter::new(std::io::stdout().lock());
-    write(&part, format, &mut out)?;
+    if args.analytics {
+        let weight: EdgeWeight = args.weight.parse().map_err(anyhow::Error::msg)?;
+        let costs = node_costs(&trace, &table, id, &Filter::default());
+        let found = report(named(&part, weight, &costs), args.top, &compute::open(args.device, &[])?)?;
+        match args.format.as_deref() {
+            None => out.write_all(text(&part, &found).as_bytes())?,
+            Some("json") => {
+                serde_json::to_writer_pretty(&mut out, &found)?;
+                writeln!(out)?;
+            }
+            Some(other) => bail!("--analytics prints a table or JSON, not {other}: give --format json, or none"),
+        }
+    } else {
+        let format = match args.format.as_deref() {
+            Some("dot") => GraphFormat::File(GraphFileFormat::Dot),
+            Some("graphml") => GraphFormat::File(GraphFileFormat::Graphml),
+            Some("gexf") => GraphFormat::File(GraphFileFormat::Gexf),
+            _ => GraphFormat::Json,
+        };
+        write(&part, format, &mut out)?;
+    }
     out.flush()?;
     for warning in trace.warnings() {
         say::line(format_args!("{file}: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn text(part: &GraphPart<'_>, found: &GraphReport) -> String {
+    let (nodes, edges) = (say::thousands(found.nodes.len() as u64), say::thousands(found.edges as u64));
+    let mut lines =
+        vec![("graph", format!("{} of context {}: {nodes} tensors, {edges} edges", part.graph, part.context))];
+    lines.extend(facts(found));
+    let mut out: String = lines.iter().map(|(what, text)| format!("{what:>12}  {}\n", printable(text))).collect();
+    out.push_str(&top_tables(found));
+    out
 }
 
 fn known_layers(layers: &[u32]) -> String {

@@ -1,7 +1,7 @@
 //! `ggscope leaves`: what a graph begins with: inputs, caches and weights, and who uses them.
 
 use super::say;
-use super::text::{place, printable, shape};
+use super::text::{place, printable, shape, stretches};
 use crate::query::leaves::{Leaf, UsedBy, leaves};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
@@ -127,20 +127,11 @@ fn shapes(least: &[i64; MAX_DIMS], most: &[i64; MAX_DIMS]) -> String {
 
 /// `ROPE ×60 in layers 0-29`.
 fn used_by(used: &UsedBy) -> String {
-    let mut stretches: Vec<(u32, u32)> = vec![];
-    for &layer in &used.layers {
-        match stretches.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(layer) => *last = layer,
-            _ => stretches.push((layer, layer)),
-        }
-    }
     let times = if used.operators > 1 { format!(" ×{}", used.operators) } else { String::new() };
-    let layers: Vec<String> =
-        stretches.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect();
     match used.layers.len() {
         0 => format!("{}{times}", used.op),
-        1 => format!("{}{times} in layer {}", used.op, layers[0]),
-        _ => format!("{}{times} in layers {}", used.op, layers.join(",")),
+        1 => format!("{}{times} in layer {}", used.op, used.layers[0]),
+        _ => format!("{}{times} in layers {}", used.op, stretches(&used.layers)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file a command, which holds its options, its help and what it does.
 
+mod analytics;
 mod arch;
 mod daemon;
 mod diff;
@@ -11,6 +12,7 @@ mod inspect;
 mod leaves;
 mod open;
 mod options;
+mod quant;
 mod record;
 mod say;
 mod serving;
@@ -54,6 +56,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Show a model's architecture as a graph, with graph analytics, and write it to files
     Arch(arch::Args),
+    /// Say what quantisation did to a model: types, blocks, distributions, errors against a reference
+    Quant(quant::Args),
     /// Print every operator that was executed
     Dump(dump::Args),
     /// Print the inputs, caches and weights, and who uses them
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Arch(args) => arch::run(args),
+        Command::Quant(args) => quant::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Graph(args) => graph::run(args),

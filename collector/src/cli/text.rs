@@ -40,6 +40,19 @@ pub(super) fn duration(ns: u64) -> String {
     }
 }
 
+/// `0-29` or `0,2-4`: numbers that follow each other as stretches.
+pub(super) fn stretches(numbers: &[u32]) -> String {
+    let mut stretches: Vec<(u32, u32)> = vec![];
+    for &n in numbers {
+        match stretches.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(n) => *last = n,
+            _ => stretches.push((n, n)),
+        }
+    }
+    let said = |&(a, b): &(u32, u32)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    stretches.iter().map(said).collect::<Vec<String>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +69,11 @@ mod tests {
         assert_eq!(place("DISK", Some("/m/a b.gguf"), Some(4096), None), "DISK a b.gguf@4096");
         assert_eq!(place("BUFFER", None, None, Some("KV cache (CPU)")), "BUFFER KV cache (CPU)");
         assert_eq!([999, 1_500, 2_500_000, 3_000_000_000].map(duration), ["999 ns", "1.5 µs", "2.5 ms", "3.00 s"]);
+    }
+
+    #[test]
+    fn numbers_that_follow_each_other_are_a_stretch() {
+        assert_eq!(stretches(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+        assert_eq!(stretches(&[u32::MAX, 0]), format!("{},0", u32::MAX));
     }
 }

@@ -6,6 +6,7 @@ use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, na
 use crate::query::graph_report::{GraphReport, report};
 use crate::query::roofline::Reached;
 use crate::query::weights::WeightCost;
+use ggscope_analytics::Compute;
 use ggscope_model::arch::{ArchGraph, EdgeKind, Schema};
 use ggscope_model::gguf::{Finding, Gguf};
 use ggscope_model::inspect::memory::Context;
@@ -79,9 +80,10 @@ pub fn write(
     model: &Gguf,
     findings: Vec<Finding>,
     run: Option<Run<'_>>,
+    compute: &Compute,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    write_within(TIME, template, model, findings, run, out)
+    write_within(TIME, template, model, findings, run, compute, out)
 }
 
 fn write_within(
@@ -90,6 +92,7 @@ fn write_within(
     model: &Gguf,
     findings: Vec<Finding>,
     run: Option<Run<'_>>,
+    compute: &Compute,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let place = template.windows(PLACE.len()).position(|part| part == PLACE.as_bytes());
@@ -98,7 +101,7 @@ fn write_within(
     let (architecture_facts, _) = Architecture::of(model);
     let made = |schema| ArchGraph::of(model, &architecture_facts, schema).ok();
     let graphs: Vec<ArchGraph> = [Schema::Standard, Schema::Tutorial].into_iter().filter_map(made).collect();
-    let data = gather(model, findings, &graphs, run, time);
+    let data = gather(model, findings, &graphs, run, compute, time);
     out.write_all(&template[..at])?;
     serde_json::to_writer(Escaped(&mut *out), &data)?;
     out.write_all(&template[at + PLACE.len()..])
@@ -109,6 +112,7 @@ fn gather<'a>(
     findings: Vec<Finding>,
     graphs: &'a [ArchGraph],
     run: Option<Run<'a>>,
+    compute: &Compute,
     time: Duration,
 ) -> Data<'a> {
     let wanted = Wanted { context: Context::new(CONTEXT), context_of_model: Some(CONTEXT), vram: None, all: false };
@@ -117,7 +121,7 @@ fn gather<'a>(
         made_by: format!("ggscope {}", env!("CARGO_PKG_VERSION")),
         inspection: Inspection::of(model, findings, &wanted),
         graphs: graphs.iter().map(|graph| architecture(graph, run.map(|run| run.weights))).collect(),
-        analytics: graphs.iter().flat_map(|graph| analyse(graph, run)).collect(),
+        analytics: graphs.iter().flat_map(|graph| analyse(graph, run, compute)).collect(),
         mix: mix(model),
         tensors,
         blocks,
@@ -126,7 +130,7 @@ fn gather<'a>(
     }
 }
 
-fn analyse(graph: &ArchGraph, run: Option<Run<'_>>) -> Vec<Analysed> {
+fn analyse(graph: &ArchGraph, run: Option<Run<'_>>, compute: &Compute) -> Vec<Analysed> {
     let weights = [
         ("none", EdgeWeight::None),
         ("parameters", EdgeWeight::Parameters),
@@ -141,7 +145,7 @@ fn analyse(graph: &ArchGraph, run: Option<Run<'_>>) -> Vec<Analysed> {
     });
     let one = |(name, weight)| {
         let named = named(graph, &EdgeKind::ALL, weight, run.map(|run| run.weights));
-        report(named, TOP).ok().map(|report| Analysed { schema: graph.schema(), weight: name, report })
+        report(named, TOP, compute).ok().map(|report| Analysed { schema: graph.schema(), weight: name, report })
     };
     wanted.filter_map(one).collect()
 }
@@ -231,6 +235,10 @@ mod tests {
         Gguf::examine(&path).unwrap_or_else(|e| panic!("{e}: run `make vendor`"))
     }
 
+    fn cpu() -> Compute {
+        Compute::open(ggscope_analytics::Device::Cpu, &[], None).unwrap()
+    }
+
     fn data_of(page: &[u8]) -> Json {
         let text = std::str::from_utf8(page).unwrap();
         let json = text.strip_prefix("<script type=\"application/json\">").unwrap();
@@ -242,7 +250,7 @@ mod tests {
         let (model, findings) = demo();
         let mut page = vec![];
         // However busy the machine is.
-        write_within(Duration::MAX, PAGE, &model, findings, None, &mut page).unwrap();
+        write_within(Duration::MAX, PAGE, &model, findings, None, &cpu(), &mut page).unwrap();
         assert!(page.len() < 9 << 20, "{} bytes", page.len());
         let data = data_of(&page);
         let list = |field: &str| data[field].as_array().unwrap().clone();
@@ -280,6 +288,6 @@ mod tests {
     #[test]
     fn a_template_without_a_place_is_an_error() {
         let (model, findings) = demo();
-        assert!(write(b"<html>", &model, findings, None, &mut vec![]).is_err());
+        assert!(write(b"<html>", &model, findings, None, &cpu(), &mut vec![]).is_err());
     }
 }

@@ -57,7 +57,8 @@ mod tests {
         let trace = Trace::open(&path).unwrap();
         let query = GraphQuery::open(&trace, GraphId(0)).unwrap();
         let part = query.whole();
-        let found = report(named(&part, EdgeWeight::None, &NodeCosts::default()), 3).unwrap();
+        let cpu = ggscope_analytics::Compute::open(ggscope_analytics::Device::Cpu, &[], None).unwrap();
+        let found = report(named(&part, EdgeWeight::None, &NodeCosts::default()), 3, &cpu).unwrap();
         let way = found.way.unwrap();
         let label = |node: &u32| found.nodes[*node as usize].label.as_str();
         assert_eq!(label(&way.nodes[0]), "inp_tokens");

@@ -3,8 +3,8 @@
 //! in docs/arch.md.
 
 use ggscope_analytics::{
-    Betweenness, Direction, Error, Graph, Leiden, NodeId, PageRank, Parallel, Sources, Weights, betweenness,
-    core_numbers, degrees, distribution, leiden, pagerank, shortest_path, strong_components, top, weak_components,
+    Betweenness, Compute, Direction, Error, Graph, Leiden, NodeId, PageRank, Parallel, Ran, Sources, Weights,
+    core_numbers, degrees, distribution, shortest_path, strong_components, top, weak_components,
 };
 use serde::Serialize;
 use std::time::Instant;
@@ -107,15 +107,26 @@ pub struct GraphReport {
     pub top_betweenness: Vec<TopNode>,
     /// Nodes with most edges.
     pub top_degree: Vec<TopNode>,
-    /// Milliseconds of computing, by measure.
-    pub took_ms: Vec<(&'static str, f64)>,
+    /// How long computing took, by measure.
+    pub took: Vec<Took>,
+}
+
+/// How long a measure took to compute.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Took {
+    /// The measure.
+    pub measure: &'static str,
+    /// Milliseconds.
+    pub ms: f64,
+    /// The device, and why not a GPU.
+    pub on: String,
 }
 
 /// Looks at a graph. `k` is the length of lists of the largest.
 ///
 /// # Errors
-/// When edges weigh what nothing can weigh, or there are more nodes than numbers for them.
-pub fn report(named: Named, k: usize) -> Result<GraphReport, Error> {
+/// When edges weigh what nothing can weigh, there are more nodes than numbers for them, or a GPU that was asked for fails.
+pub fn report(named: Named, k: usize, compute: &Compute) -> Result<GraphReport, Error> {
     let n = named.nodes.len();
     let edges: Vec<(NodeId, NodeId)> = named.edges.iter().map(|&(from, to, _)| (NodeId(from), NodeId(to))).collect();
     let weights: Vec<f64> = named.edges.iter().map(|edge| edge.2).collect();
@@ -126,25 +137,20 @@ pub fn report(named: Named, k: usize) -> Result<GraphReport, Error> {
     let directed = make(Direction::Directed, Parallel::Sum)?;
     let undirected = make(Direction::Undirected, Parallel::Sum)?;
     let lengths = if named.lengths { Weights::Use } else { Weights::Ignore };
-    let mut took_ms = vec![];
+    let mut took = vec![];
 
     let options =
         PageRank { tolerance: TOLERANCE / n.max(1) as f64, max_iterations: MAX_ITERATIONS, ..PageRank::default() };
-    let ranks = timed(&mut took_ms, "pagerank", || pagerank(&directed, &options))?;
+    let ranks = timed(&mut took, "pagerank", || compute.pagerank(&directed, &options))?;
     let is_large = (n as u64).saturating_mul(directed.edges() as u64) > EXACT_VISITS;
     let sources = if is_large { Sources::Sample { count: SAMPLED, seed: 0 } } else { Sources::All };
     let options = Betweenness { lengths, sources, ..Betweenness::default() };
-    let centrality = timed(&mut took_ms, "betweenness", || betweenness(&directed, &options))?;
-    let communities = timed(&mut took_ms, "communities", || leiden(&undirected, &Leiden::default()))?;
-    let core = timed(&mut took_ms, "k-core", || core_numbers(&undirected));
-    let (weak, strong) =
-        timed(&mut took_ms, "components", || (weak_components(&directed), strong_components(&directed)));
-    let way = match named.ends {
-        Some((from, to)) => {
-            timed(&mut took_ms, "shortest path", || shortest_path(&directed, NodeId(from), NodeId(to), lengths))?
-        }
-        None => None,
-    };
+    let centrality = timed(&mut took, "betweenness", || compute.betweenness(&directed, &options))?;
+    let communities = timed(&mut took, "communities", || compute.communities(&undirected, &Leiden::default()))?;
+    let core = core_numbers(&undirected);
+    let (weak, strong) = (weak_components(&directed), strong_components(&directed));
+    let way = named.ends.map(|(from, to)| shortest_path(&directed, NodeId(from), NodeId(to), lengths));
+    let way = way.transpose()?.flatten();
     let degrees = degrees(&directed, Weights::Ignore);
     let whole = |values: &[f64]| values.iter().map(|&d| d as u32).collect();
     let largest = |values: &[f64]| {
@@ -171,13 +177,18 @@ pub fn report(named: Named, k: usize) -> Result<GraphReport, Error> {
         strong_components: strong.sizes.len(),
         way: way.map(|way| Way { nodes: way.nodes.iter().map(|n| n.0).collect(), length: way.length }),
         nodes: named.nodes,
-        took_ms,
+        took,
     })
 }
 
-fn timed<T>(took: &mut Vec<(&'static str, f64)>, what: &'static str, f: impl FnOnce() -> T) -> T {
+/// Runs what says itself where it ran.
+fn timed<T>(
+    took: &mut Vec<Took>,
+    measure: &'static str,
+    f: impl FnOnce() -> Result<(T, Ran), Error>,
+) -> Result<T, Error> {
     let begin = Instant::now();
-    let result = f();
-    took.push((what, begin.elapsed().as_secs_f64() * 1e3));
-    result
+    let (result, ran) = f()?;
+    took.push(Took { measure, ms: begin.elapsed().as_secs_f64() * 1e3, on: ran.to_string() });
+    Ok(result)
 }

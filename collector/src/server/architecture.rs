@@ -1,11 +1,13 @@
 //! A model's architecture as a graph, what a run did with its parts, and graph analytics of it and of what was computed.
 
 use super::api::{App, answer};
+use super::document;
 use super::graphs::known;
 use super::models::{Loaded, get, ran};
 use super::params::{Params, Path as At, parse, word};
 use super::problem::Problem;
 use super::sessions::Sessions;
+use crate::compute;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
 use crate::query::cost::node_costs;
 use crate::query::dump::Filter;
@@ -17,6 +19,7 @@ use crate::query::weights::{WeightCost, weights};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use ggscope_analytics::Device;
 use ggscope_model::arch::{ArchGraph, EdgeKind, Schema};
 use ggscope_model::inspect::Stack;
 use serde::Deserialize;
@@ -37,8 +40,10 @@ const WEIGHTS: &str = "give none, parameters, bytes or time";
 #[into_params(parameter_in = Query)]
 pub(super) struct GraphOfModel {
     /// How it is made: `standard` (if not given) or `tutorial`
+    #[param(schema_with = document::schema)]
     schema: Option<String>,
     /// Only this layer, with what it uses
+    #[param(schema_with = document::number)]
     layer: Option<String>,
     /// A session that ran the model, for what was measured
     session: Option<String>,
@@ -49,8 +54,10 @@ pub(super) struct GraphOfModel {
 #[into_params(parameter_in = Query)]
 pub(super) struct Analysed {
     /// Edges that are gone along, with commas between them; all if not given: `contains,feeds_into,uses`
+    #[param(schema_with = document::edges)]
     edges: Option<String>,
     /// What edges weigh: `none` (if not given), `parameters`, `bytes` or `time`
+    #[param(schema_with = document::weight)]
     weight: Option<String>,
 }
 
@@ -132,7 +139,7 @@ pub(super) async fn analytics(
         let model = get(sessions, &id)?;
         let graph = p.graph(&model)?;
         let run = p.run(sessions, &model)?;
-        analyse(named(&graph, &edges, weight, run.as_deref()))
+        analyse(sessions, named(&graph, &edges, weight, run.as_deref()))
     })
     .await
 }
@@ -143,6 +150,7 @@ pub(super) async fn analytics(
 pub(super) struct Weighed {
     /// What edges weigh: `none` (if not given), `bytes` of the tensor that they lead from, or `time` of the operator that
     /// they lead to
+    #[param(schema_with = document::weight_of_run)]
     weight: Option<String>,
 }
 
@@ -168,7 +176,7 @@ pub(super) async fn of_graph(
         let graph = known(&session, &graph)?;
         let query = GraphQuery::open(&trace, graph)?;
         let costs = node_costs(&trace, &table, graph, &Filter::default());
-        analyse(graph_named::named(&query.whole(), weight, &costs))
+        analyse(sessions, graph_named::named(&query.whole(), weight, &costs))
     })
     .await
 }
@@ -197,12 +205,15 @@ pub(super) async fn of_operators(State(app): State<Arc<App>>, At(id): At<String>
     .await
 }
 
-fn analyse(named: Named) -> Result<GraphReport, Problem> {
+fn analyse(sessions: &Sessions, named: Named) -> Result<GraphReport, Problem> {
     if named.nodes.len() > MAX_NODES {
         let error = format!("the graph has {} nodes, and {MAX_NODES} are the most", named.nodes.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, "ask for one layer, or use `ggscope arch`"));
     }
-    report(named, TOP).map_err(|e| Problem::bad("weight", e.to_string(), WEIGHTS))
+    let recorded = sessions.all().into_iter().filter(|session| session.is_recorded_here());
+    let traced: Vec<u32> = recorded.filter_map(|s| Some(s.trace().ok()?.recording().hello.pid)).collect();
+    let found = compute::open(Device::Auto, &traced).and_then(|compute| report(named, TOP, &compute));
+    found.map_err(|e| Problem::bad("weight", e.to_string(), WEIGHTS))
 }
 
 fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>, Problem> {

@@ -99,6 +99,42 @@ pub(super) fn order() -> Object {
     words(["file".to_owned()].into_iter().chain(columns.map(str::to_owned)).chain(reversed))
 }
 
+/// How an architecture graph is made.
+pub(super) fn schema() -> Object {
+    words(["standard", "tutorial"])
+}
+
+/// What edges of an architecture graph weigh.
+pub(super) fn weight() -> Object {
+    words(["none", "parameters", "bytes", "time"])
+}
+
+/// What edges of a computation graph weigh.
+pub(super) fn weight_of_run() -> Object {
+    words(["none", "bytes", "time"])
+}
+
+/// Kinds of edges, with commas between them.
+pub(super) fn edges() -> Object {
+    let pattern = "^(contains|feeds_into|uses)(,(contains|feeds_into|uses))*$";
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
+}
+
+/// Tokens of a context.
+pub(super) fn context() -> Object {
+    between(1, 1 << 30)
+}
+
+/// Sequences that share a context.
+pub(super) fn sequences() -> Object {
+    between(1, 256)
+}
+
+/// A type of a cache.
+pub(super) fn cache_type() -> Object {
+    words(ggscope_model::inspect::memory::CACHE_TYPES)
+}
+
 fn words<W: Into<Json>>(words: impl IntoIterator<Item = W>) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
 }

@@ -3,6 +3,7 @@
 //! sees from the numbers what it has missed and asks for that.
 
 use super::api::App;
+use super::params::{Params, parse};
 use super::problem::Problem;
 use super::session::{Eyes, Session, SessionSummary};
 use super::sessions::Sessions;
@@ -14,25 +15,46 @@ use axum::extract::State as Extract;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{Stream, unfold};
 use ggscope_format::columns::Row;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// Evaluations in an event; a viewer that has more to catch up with gets the latest.
 const MAX_ITEMS: usize = 256;
 /// Tokens of an evaluation that an event names.
 const MAX_TOKENS: usize = 8;
-/// Time between two events about the evaluations of one session, at least.
-const EVALUATIONS_EVERY: Duration = Duration::from_millis(100);
+/// Milliseconds between two events about the evaluations of one session if nothing is said, and what may be said.
+const EVALUATIONS_EVERY_MS: u64 = 100;
+const EVERY_MS: RangeInclusive<u64> = 20..=60_000;
 /// Time between two lists of sessions that differ in nothing but their sums.
 const SESSIONS_EVERY: Duration = Duration::from_secs(1);
 /// A quiet connection is kept up by a comment.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How often.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LiveParams {
+    /// Milliseconds between two events about one session's evaluations, at least: 20 to 60000, 100 if not given
+    every: Option<String>,
+}
+
+impl LiveParams {
+    fn every(&self) -> Result<Duration, Problem> {
+        let help = "give the milliseconds between two events about one session's evaluations";
+        let every = parse("every", self.every.as_deref(), help)?.unwrap_or(EVALUATIONS_EVERY_MS);
+        if !EVERY_MS.contains(&every) {
+            let help = format!("give {} to {} milliseconds", EVERY_MS.start(), EVERY_MS.end());
+            return Err(Problem::bad("every", format!("every={every} is too often or too seldom"), help));
+        }
+        Ok(Duration::from_millis(every))
+    }
+}
 
 /// New evaluations of a session: the data of an `evaluations` event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,6 +92,8 @@ struct Item {
     n_generated: u32,
     /// Executed operators.
     operators: u32,
+    /// Those of them that have no time.
+    untimed: u32,
     /// Bytes that they read of files.
     disk_bytes: u64,
     /// Bytes that they read of buffers.
@@ -97,6 +121,7 @@ fn item(seq: usize, header: &Header, first_ns: u64, tokens: Vec<Token>) -> Item 
         n_tokens: header.n_tokens,
         n_generated: header.n_generated,
         operators: header.operators,
+        untimed: header.untimed,
         disk_bytes: header.disk_bytes,
         buffer_bytes: header.buffer_bytes,
         minor_faults: header.minor_faults,
@@ -150,8 +175,12 @@ struct Viewer {
     notices: Vec<String>,
     /// How far it is with each session.
     places: HashMap<String, Place>,
+    /// Time between two events about one session's evaluations, at least.
+    every: Duration,
     /// When to look again even if nothing changes.
     due: Instant,
+    /// Whether what changes until then would have to wait for it all the same.
+    early: bool,
     _counted: OwnedSemaphorePermit,
 }
 
@@ -172,10 +201,10 @@ impl Viewer {
                 return Some((Ok(event), self));
             }
             if self.told.is_some() {
-                let due = self.due;
+                let (due, early) = (self.due, self.early);
                 tokio::select! {
                     // The sender lives as long as the sessions do.
-                    _ = self.changes.changed() => {}
+                    _ = self.changes.changed(), if !early => {}
                     () = tokio::time::sleep_until(due.into()) => {}
                 }
             }
@@ -191,8 +220,8 @@ impl Viewer {
         let begins = self.told.is_none();
         let all = self.sessions.all();
         self.due = now + SESSIONS_EVERY;
-        self.tell_sessions(&all, now);
-        self.tell_notices();
+        self.early = false;
+        let mut events = vec![];
         for session in &all {
             if session.is_followed() {
                 self.due = self.due.min(now + crate::trace::LOOK_EVERY);
@@ -217,14 +246,19 @@ impl Viewer {
             if !is_new {
                 continue;
             }
-            if let Some(early) = place.told.map(|told| told + EVALUATIONS_EVERY).filter(|&next| next > now) {
-                self.due = self.due.min(early);
+            if let Some(next) = place.told.map(|told| told + self.every).filter(|&next| next > now) {
+                self.due = self.due.min(next);
+                self.early = true;
                 continue;
             }
             let Ok(told) = evaluations(session, place.next) else { continue };
             (place.next, place.seen, place.told) = (told.total, n_evaluations, Some(now));
-            self.ready.extend(Event::default().event("evaluations").json_data(told).ok());
+            events.extend(Event::default().event("evaluations").json_data(told).ok());
         }
+        // A session is in the list before its evaluations are told.
+        self.tell_sessions(&all, now);
+        self.tell_notices();
+        self.ready.extend(events);
         self
     }
 
@@ -244,8 +278,11 @@ impl Viewer {
             Some((told, _)) if *told == list => false,
             Some((told, at)) => {
                 let soon = *at + SESSIONS_EVERY;
-                self.due = self.due.min(soon.max(now));
-                soon <= now || states(told) != states(&list)
+                // Sums come with the evaluations that they are of: whoever draws draws once.
+                if !self.early {
+                    self.due = self.due.min(soon.max(now));
+                }
+                (soon <= now && !self.early) || states(told) != states(&list)
             }
         };
         if differs {
@@ -256,14 +293,16 @@ impl Viewer {
 }
 
 /// What happens now, as server-sent events: `sessions`, the list of sessions, at once and when it changes;
-/// `evaluations`, those that have ended since the event before, at most every 100 ms for each session; `notices`, lines
-/// about programs that are not recorded, and why
+/// `evaluations`, those that have ended since the event before; `notices`, lines about programs that are not recorded, and
+/// why
 #[utoipa::path(get, path = "/live",
+    params(LiveParams),
     responses(
         (status = 200, description = "Events without end", body = Evaluations, content_type = "text/event-stream"),
-        (status = 503, body = Problem)))]
+        (status = 400, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn live(
     Extract(app): Extract<Arc<App>>,
+    Params(p, ..): Params<LiveParams>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let viewer = Viewer {
         sessions: app.sessions.clone(),
@@ -272,7 +311,9 @@ pub(super) async fn live(
         told: None,
         notices: vec![],
         places: HashMap::new(),
+        every: p.every()?,
         due: Instant::now(),
+        early: false,
         _counted: app.viewer()?,
     };
     Ok(Sse::new(unfold(viewer, Viewer::next)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))

@@ -2,6 +2,7 @@
 //! recorded here. A request names one by its number; no other file is opened, whatever a trace says.
 
 use super::api::{App, answer};
+use super::document;
 use super::params::{Params, Path as At, parse, word};
 use super::problem::Problem;
 use super::session::Session;
@@ -166,16 +167,22 @@ fn summary(sessions: &Sessions, number: usize, path: &Path) -> ModelSummary {
 #[into_params(parameter_in = Query)]
 pub(super) struct PlanParams {
     /// Tokens of the context; the model's own, up to 4096, if not given
+    #[param(schema_with = document::context)]
     ctx: Option<String>,
     /// Sequences that share it; 1 if not given
+    #[param(schema_with = document::sequences)]
     parallel: Option<String>,
     /// Type of keys in the cache; f16 if not given
+    #[param(schema_with = document::cache_type)]
     cache_type_k: Option<String>,
     /// Type of values in the cache; f16 if not given
+    #[param(schema_with = document::cache_type)]
     cache_type_v: Option<String>,
     /// Bytes of memory to fit into
+    #[param(schema_with = document::ordinal)]
     vram: Option<String>,
     /// `true` for all elements of arrays of the metadata
+    #[param(schema_with = document::flag)]
     all: Option<String>,
 }
 

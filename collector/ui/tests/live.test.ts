@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { expect, it } from 'vitest';
-import type { SessionSummary } from '../src/lib/types';
+import { bytes, count } from '../src/lib/format';
+import type { Page as List, Region, SessionSummary } from '../src/lib/types';
 import { join } from 'node:path';
 import { stop } from './start.mjs';
 import { afterTest, api, folder, ggscope, open, record, serve } from './support';
@@ -49,6 +50,52 @@ it('tokens appear while the model answers, on two pages at once, and stay when i
   await until(() => pages[0].locator('[data-test="state"]').textContent(), { timeout: 30_000 }).toContain('ended');
   await pages[0].reload();
   await until(() => pages[0].locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
+});
+
+it('the cell under the cursor says what the API says of it, while the model answers', async () => {
+  const server = await record('memory.ggtrace');
+  const page = await open(`${server.url}/?view=memory`);
+  await server.ask('Say hello.', 5);
+  const disk = await api<List<Region>>(server, '/sessions/0/memory?memory=disk&limit=1000');
+  const largest = disk.items.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+  const end = Math.max(...disk.items.map((r) => r.start + r.bytes));
+  const track = page
+    .locator('[data-test="memory-track"][data-memory="DISK"] canvas[data-test="memory-canvas"]')
+    .first();
+  await until(() => track.isVisible()).toBe(true);
+  let enough = false;
+  const answers = (async () => {
+    while (!enough) await server.ask('Count to fifty.', 100);
+  })();
+  const box = (await track.boundingBox())!;
+  const x = box.x + (box.width * (largest.start + largest.bytes / 2)) / end;
+  await page.mouse.move(x, box.y + box.height / 2);
+  // Scope and tooltip of one moment: both are of the same token.
+  const seen = () =>
+    page.evaluate(() => {
+      const text = (name: string) => document.querySelector(`[data-test="${name}"]`)?.textContent ?? '';
+      return { scope: text('memory-scope'), tip: text('memory-tip') };
+    });
+  const tokens = new Set<string>();
+  const begun = Date.now();
+  while (tokens.size < 3 && Date.now() - begun < 60_000) {
+    const { scope, tip } = await seen();
+    const token = /reads of token (\d+)$/.exec(scope)?.[1];
+    if (token !== undefined && !tokens.has(token)) {
+      tokens.add(token);
+      const name = encodeURIComponent(largest.name);
+      const of = await api<List<Region>>(server, `/sessions/0/memory?memory=disk&tokens=${token}&tensor=${name}`);
+      const region = of.items.find((r) => r.start === largest.start)!;
+      expect(tip).toContain(largest.name);
+      expect(tip).toContain(bytes(region.bytes));
+      expect(tip).toContain(`${count(region.accesses)} times, ${bytes(region.read_bytes)}`);
+      expect(tip).toMatch(new RegExp(`last token\\s*${token}\\b`));
+    }
+    await page.waitForTimeout(100);
+  }
+  enough = true;
+  await answers;
+  expect(tokens.size, 'tokens that were looked at as they came').toBe(3);
 });
 
 /** A connection between a page and a server that can be cut. */

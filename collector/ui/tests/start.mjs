@@ -6,21 +6,40 @@ import { chromium } from 'playwright-core';
 /** Milliseconds until ggscope has to have said where it answers. */
 const LATEST = 60_000;
 
-/** Debian's Chromium, headless, WebGL in software, asking nobody but the page's server. */
-export function launch() {
-  return chromium.launch({
+/**
+ * Debian's Chromium, headless, asking nobody but the page's server. How it draws is left to it: without a graphics card it
+ * puts the page together on the processor, and only WebGL goes through SwiftShader.
+ * @param {string[]} more
+ */
+function options(more) {
+  return {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--no-sandbox',
       '--enable-unsafe-swiftshader',
-      '--use-gl=angle',
-      '--use-angle=swiftshader',
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
       '--no-first-run',
+      ...more,
     ],
-  });
+  };
+}
+
+/** Starts it. */
+export function launch(...more) {
+  return chromium.launch(options(more));
+}
+
+/** Starts it so that its processes can be measured. */
+export async function launchMeasured() {
+  const server = await chromium.launchServer(options([]));
+  const browser = await chromium.connect(server.wsEndpoint());
+  const close = async () => {
+    await browser.close();
+    await server.close();
+  };
+  return { browser, pid: server.process().pid, close };
 }
 
 /**

@@ -139,7 +139,11 @@ describe('analytics', () => {
   it('the bars of a chart add up to what the API says', async () => {
     const page = await open(`${server.url}/?session=0&view=analytics`);
     const layers = await api<LayerSum[]>(server, '/sessions/0/analytics/layers');
-    await page.locator('[data-card="layers"]').scrollIntoViewIfNeeded();
+    // What comes above it moves it: a card asks when it is seen.
+    await until(async () => {
+      await page.locator('[data-card="layers"]').scrollIntoViewIfNeeded();
+      return test(page, 'table-layers').isEnabled();
+    }).toBe(true);
     await test(page, 'table-layers').click();
     const rows = page.locator('[data-test="numbers-layers"] tbody tr');
     await until(() => rows.count()).toBe(layers.length);
@@ -176,6 +180,33 @@ describe('the selection', () => {
     expect(
       await page.locator('[data-panel]').evaluateAll((all) => all.map((p) => (p as HTMLElement).dataset.panel)),
     ).toEqual(['timeline', 'table', 'memory']);
+  });
+
+  it('with the place in the table and the panel that fills the window', async () => {
+    const page = await open(`${server.url}/?session=0&view=table+graph`);
+    const firstRow = () =>
+      test(page, 'table-row').evaluateAll((rows) => {
+        const top = rows[0].closest('[role="grid"]')!.getBoundingClientRect().top + 27;
+        return rows.find((row) => row.getBoundingClientRect().bottom > top + 1)?.textContent ?? null;
+      });
+    await until(() => test(page, 'table-row').count()).toBeGreaterThan(3);
+    await test(page, 'table-grid').hover();
+    await page.mouse.wheel(0, 24 * 20_000);
+    await until(() => Number(selected(page).get('row'))).toBeGreaterThan(19_000);
+    await test(page, 'table-grid').focus();
+    await page.keyboard.press('f');
+    await until(() => selected(page).get('full')).toBe('table');
+    await until(() => test(page, 'table-row').allTextContents()).not.toContain('');
+    const [row, text] = [selected(page).get('row'), await firstRow()];
+    await page.reload();
+    await until(firstRow).toBe(text);
+    expect(selected(page).get('row')).toBe(row);
+    expect(await page.locator('[data-panel="table"].maximised').count()).toBe(1);
+    // Other rows begin at their begin.
+    await page.keyboard.press('Escape');
+    await until(() => selected(page).get('full')).toBe(null);
+    await page.keyboard.press(']');
+    await until(() => selected(page).get('row')).toBe(null);
   });
 
   it('goes back and forth with the browser', async () => {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::collections::VecDeque;
 
 /// A gain of modularity below this is rounding, not gain.
-const GAIN: f64 = 1e-14;
+pub(crate) const GAIN: f64 = 1e-14;
 
 /// Edges in all that are gone through by tries after the first.
 const TRIED_EDGES: usize = 10_000_000;
@@ -25,12 +25,16 @@ const TRIED_EDGES: usize = 10_000_000;
 pub fn leiden(graph: &Graph, options: &Leiden) -> Result<Communities, Error> {
     options.check()?;
     let level = Level::new(graph, options.weights);
-    let tries = (options.tries as usize).min(TRIED_EDGES / graph.edges().max(1)).max(1);
-    let best = (0..tries as u64)
+    let best = (0..tries(graph, options))
         .into_par_iter()
         .map(|number| attempt(&level, options, number))
         .reduce_with(|best, next| if next.1 > best.1 { next } else { best });
     Communities::new(graph, &best.map_or_else(Vec::new, |(of, _)| of), options)
+}
+
+/// How often to begin from nothing.
+pub(crate) fn tries(graph: &Graph, options: &Leiden) -> u64 {
+    u64::from(options.tries).min((TRIED_EDGES / graph.edges().max(1)) as u64).max(1)
 }
 
 /// From every node alone to where nothing gets better: the communities and their modularity.
@@ -50,7 +54,7 @@ fn attempt(level: &Level, options: &Leiden, number: u64) -> (Vec<u32>, f64) {
 }
 
 /// Moves, refines and makes one node of each part, until nothing moves any more.
-fn descend(level: &Level, mut of: Vec<u32>, resolution: f64, random: &mut fastrand::Rng) -> Vec<u32> {
+pub(crate) fn descend(level: &Level, mut of: Vec<u32>, resolution: f64, random: &mut fastrand::Rng) -> Vec<u32> {
     // Which node of the current level each node of the graph has become part of.
     let mut part_of: Vec<u32> = (0..level.nodes() as u32).collect();
     let mut coarse: Option<Level> = None;
@@ -75,7 +79,7 @@ fn descend(level: &Level, mut of: Vec<u32>, resolution: f64, random: &mut fastra
 }
 
 /// Numbers groups from 0 in the order of their first nodes, and counts them.
-fn compact(of: &mut [u32]) -> usize {
+pub(crate) fn compact(of: &mut [u32]) -> usize {
     let mut numbers = vec![u32::MAX; of.iter().max().map_or(0, |&most| most as usize + 1)];
     let mut groups = 0;
     for group in of {

@@ -133,7 +133,8 @@ impl Level {
             inside[group] +=
                 self.row(node).filter(|&(to, _)| of[to] as usize == group).map(|(_, weight)| weight).sum::<f64>();
         }
-        (0..groups).map(|group| inside[group] - resolution * out[group] * into[group]).sum()
+        let gain = |group: usize| inside[group] - resolution * out[group] * into[group];
+        (0..groups).map(gain).fold(0.0, |sum, gain| sum + gain)
     }
 }
 

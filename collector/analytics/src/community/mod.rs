@@ -7,7 +7,9 @@ use crate::components::number;
 use crate::error::{Error, option};
 use crate::graph::{Graph, Weights};
 pub use leiden::leiden;
+pub(crate) use leiden::{GAIN, compact, descend, tries};
 pub(crate) use level::Level;
+use petgraph::unionfind::UnionFind;
 
 /// A community: its number, from 0. The largest is 0; of equally large ones the one with the lowest node comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,7 +56,7 @@ fn check_resolution(resolution: f64) -> Result<(), Error> {
     Err(option("resolution", resolution, "it must be 0 or a positive number, at most 1e100"))
 }
 
-/// A partition of the nodes.
+/// A partition of the nodes. The nodes of a community are connected, whatever the direction of edges.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Communities {
     /// The community of each node.
@@ -67,11 +69,23 @@ pub struct Communities {
 
 impl Communities {
     pub(crate) fn new(graph: &Graph, labels: &[u32], options: &Leiden) -> Result<Communities, Error> {
-        let (of, sizes) = number(labels);
+        let (of, sizes) = number(&connected(graph, labels));
         let of: Vec<CommunityId> = of.into_iter().map(CommunityId).collect();
         let modularity = modularity(graph, &of, options.weights, options.resolution)?;
         Ok(Communities { of, sizes, modularity })
     }
+}
+
+/// Divides communities into parts that edges connect. Chance would put edges between the parts and there are none: modularity
+/// does not fall.
+fn connected(graph: &Graph, labels: &[u32]) -> Vec<u32> {
+    let mut sets = UnionFind::<u32>::new(graph.nodes());
+    for (node, &label) in labels.iter().enumerate() {
+        for &to in graph.outgoing().row(node).iter().filter(|&&to| labels[to as usize] == label) {
+            sets.union(node as u32, to);
+        }
+    }
+    sets.into_labeling()
 }
 
 /// Modularity of a partition: the share of edges inside communities, less the share that would be there if edges were

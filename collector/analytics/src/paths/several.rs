@@ -152,7 +152,7 @@ impl Candidate {
             let step = edges.weighted_row(pair[0].index(), weights).find(|&(to, _)| to == pair[1].0);
             step.map_or(f64::INFINITY, |(_, length)| length)
         };
-        Candidate { length: nodes.windows(2).map(length).sum(), nodes }
+        Candidate { length: nodes.windows(2).map(length).fold(0.0, |sum, step| sum + step), nodes }
     }
 }
 

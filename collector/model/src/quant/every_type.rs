@@ -20,6 +20,7 @@ pub struct TypeError {
     #[serde(flatten)]
     pub error: Option<Difference>,
     /// Why it cannot be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -33,9 +34,11 @@ pub fn every_type(tensor: &Tensor<'_>) -> Result<Vec<TypeError>, QuantError> {
     let mut types: Vec<TypeError> = GgmlType::all()
         .filter(|ty| ty.can_quantize())
         .map(|ty| {
-            let made = requantized(&tensor, ty);
-            let (error, reason) = match made {
+            let (error, reason) = match requantized(&tensor, ty) {
                 Ok(sums) => (Some(sums.error()), None),
+                Err(ConvertError::Rows { row, .. }) => {
+                    (None, Some(format!("rows of {row} are no whole blocks of {}", ty.block_size())))
+                }
                 Err(e) => (None, Some(e.to_string())),
             };
             TypeError { type_name: ty.name(), bits_per_weight: ty.bits_per_weight(), error, reason }

@@ -9,7 +9,7 @@ pub use models::*;
 
 use crate::ggml::GgmlType;
 use crate::gguf::Gguf;
-use crate::inspect::Role;
+use crate::inspect::{Component, Role};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -191,11 +191,15 @@ impl Fixture {
 
     /// Adds a tensor after the ones before it. `ne` is ggml's order: the length of a row comes first.
     pub fn tensor(&mut self, name: &str, dtype: Dtype, ne: &[u64]) -> &mut Fixture {
+        self.add(name, dtype.ggml(), ne)
+    }
+
+    fn add(&mut self, name: &str, kind: GgmlType, ne: &[u64]) -> &mut Fixture {
         let shape: [i64; 4] = std::array::from_fn(|i| ne.get(i).map_or(1, |&n| n as i64));
-        let bytes = dtype.ggml().nbytes(shape).unwrap_or_else(|| panic!("{name}: rows of broken blocks"));
+        let bytes = kind.nbytes(shape).unwrap_or_else(|| panic!("{name}: rows of broken blocks"));
         let offset = self.weights;
         self.weights += bytes.next_multiple_of(ALIGNMENT);
-        self.entry(Entry { name: name.to_owned(), ne: ne.to_vec(), type_id: dtype.ggml().id(), offset })
+        self.entry(Entry { name: name.to_owned(), ne: ne.to_vec(), type_id: kind.id(), offset })
     }
 
     /// Adds an entry of the tensor table as it is, sensible or not.
@@ -206,22 +210,34 @@ impl Fixture {
 
     /// The same model with fewer layers.
     pub fn first_layers(&self, layers: u32) -> Fixture {
+        self.reduced(layers, u32::MAX)
+    }
+
+    /// The same model with fewer layers and fewer experts.
+    pub fn reduced(&self, layers: u32, experts: u32) -> Fixture {
         let mut small = Fixture { arch: self.arch.clone(), ..Fixture::default() };
         small.metadata = self.metadata.clone();
         for (key, value) in &mut small.metadata {
             match value {
                 Put::U32(count) if key.ends_with("block_count") => *count = (*count).min(layers),
+                Put::U32(count) if key.ends_with("expert_count") => *count = (*count).min(experts),
                 Put::Array(4 | 7, list) if key.starts_with(&self.arch) => list.truncate(layers as usize),
                 _ => {}
             }
         }
-        let ends = self.tensors.iter().skip(1).map(|t| t.offset).chain([self.weights]);
-        for (t, end) in self.tensors.iter().zip(ends) {
-            if Role::of(&t.name).layer.is_none_or(|layer| layer < layers) {
-                let offset = small.weights;
-                small.weights += end - t.offset;
-                small.entry(Entry { offset, ..t.clone() });
+        for t in &self.tensors {
+            let role = Role::of(&t.name);
+            if role.layer.is_some_and(|layer| layer >= layers) {
+                continue;
             }
+            let mut ne = t.ne.clone();
+            // The last dimension of a tensor of all experts counts them.
+            if let Some(count) =
+                ne.last_mut().filter(|_| matches!(role.component, Component::Experts | Component::Router))
+            {
+                *count = (*count).min(experts.into());
+            }
+            small.add(&t.name, GgmlType::from_id(t.type_id).expect("a type that ggml has"), &ne);
         }
         small
     }

@@ -27,7 +27,7 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 /// `134515008` is `134.5 M`.
-pub(super) fn short(n: f64) -> String {
+pub(in crate::cli) fn short(n: f64) -> String {
     const UNITS: [&str; 7] = ["", " k", " M", " G", " T", " P", " E"];
     let mut size = n;
     let mut unit = 0;
@@ -49,7 +49,7 @@ pub(super) fn tokens(n: u32) -> String {
 }
 
 /// A bar of up to `width` characters for a share from 0 to 1.
-pub(super) fn bar(share: f64, width: usize) -> String {
+pub(in crate::cli) fn bar(share: f64, width: usize) -> String {
     "█".repeat((share.clamp(0.0, 1.0) * width as f64).round() as usize)
 }
 

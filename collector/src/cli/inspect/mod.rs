@@ -1,6 +1,6 @@
 //! `ggscope inspect`: what a model is and what it costs, from its GGUF file alone; several models side by side.
 
-mod amounts;
+pub(super) mod amounts;
 mod compare;
 mod costs;
 mod memory;
@@ -176,5 +176,6 @@ fn text(output: &Output, all: bool) -> String {
         let name = (output.models.len() > 1).then(|| compare::name(model));
         text.push_str(&report::findings(model, name.as_deref()));
     }
-    text
+    // Bars of nothing leave blanks behind.
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

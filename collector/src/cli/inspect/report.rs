@@ -2,7 +2,7 @@
 
 use super::super::say;
 use super::super::text::printable;
-use super::amounts::{bar, short};
+use super::amounts::bar;
 use super::{costs, memory};
 use ggscope_model::gguf::Severity;
 use ggscope_model::inspect::{
@@ -109,7 +109,7 @@ fn architecture(lines: &mut Lines, a: &Architecture) {
     }
     lines.add("positions", positions(a));
     let pooling = a.pooling.as_deref().filter(|p| *p != "none").map_or(String::new(), |p| format!(", pooling {p}"));
-    let tied = if a.tied_embeddings { "output tied to the embedding" } else { "output of its own" };
+    let tied = if a.tied_embeddings { "tied to the embedding" } else { "a matrix of its own" };
     let causal = if a.causal { "causal" } else { "not causal" };
     lines.add("norms", format!("{} ({})", a.norms.join(" and "), a.layer_norms.join(", ")));
     match a.kind {
@@ -343,9 +343,4 @@ pub(super) fn findings(model: &Inspection, name: Option<&str>) -> String {
         out.push_str(&format!("{label:>12}  {}{}: {}\n", printable(&file), place(f.at), printable(&f.what)));
     }
     out
-}
-
-/// Parameters in a word: `134.5 M`, and those of a token where they are fewer.
-pub(super) fn size(p: &Parameters) -> String {
-    short(p.total as f64)
 }

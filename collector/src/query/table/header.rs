@@ -32,6 +32,8 @@ pub struct Header {
     pub n_generated: u32,
     /// Executed operators.
     pub operators: u32,
+    /// How many of them have no time, neither one of their own nor one that they share.
+    pub untimed: u32,
     /// Page faults that needed no read.
     pub minor_faults: u32,
     /// Page faults that read from disk.
@@ -67,6 +69,7 @@ impl Header {
             n_tokens: row.generated.len() as u32,
             n_generated: n_generated as u32,
             operators: 0,
+            untimed: 0,
             minor_faults: e.minor_faults,
             major_faults: e.major_faults,
             first_row: 0,

@@ -156,6 +156,7 @@ impl Table {
         });
         if let Some(plan) = self.plans.all().get(header.plan as usize).cloned() {
             header.operators = self.layout(plan.layout).len() as u32;
+            header.untimed = plan.untimed;
             (header.disk_bytes, header.buffer_bytes) = (plan.disk_bytes, plan.buffer_bytes);
             if let (false, Ok(view)) = (plan.routed.is_empty(), self.view(trace, e.graph)) {
                 self.for_each_expert_read(&view, &plan, row, |read| {

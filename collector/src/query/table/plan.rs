@@ -113,6 +113,8 @@ pub(crate) struct PlanInfo {
     pub buffer_bytes: u64,
     /// Reads that depend on the evaluation.
     pub routed: Vec<Routed>,
+    /// Operators that have no time, neither one of their own nor one that they share.
+    pub untimed: u32,
 }
 
 /// What decides how times belong to nodes.
@@ -226,7 +228,8 @@ impl Plans {
     }
 
     fn info(&self, view: &GraphView, layout: u32) -> PlanInfo {
-        let nodes = &self.layouts[layout as usize].nodes;
+        let Layout { nodes, slot, fused, .. } = &*self.layouts[layout as usize];
+        let has_time = |(&slot, &fused): (&u32, &u32)| slot != NONE || fused != NONE;
         let mut info = PlanInfo {
             graph: view.stored.graph.graph,
             layout,
@@ -234,6 +237,7 @@ impl Plans {
             disk_bytes: 0,
             buffer_bytes: 0,
             routed: vec![],
+            untimed: slot.iter().zip(fused).filter(|&place| !has_time(place)).count() as u32,
         };
         for (place, &node) in nodes.iter().enumerate() {
             for read in memory::reads(&view.stored.graph, TensorId(node)) {

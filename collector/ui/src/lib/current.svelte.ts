@@ -1,11 +1,9 @@
 // What the selection means: the session's data, the evaluation and the graph on the screen, the node that is pointed at.
 import { untrack } from 'svelte';
 import { data, type SessionData } from './data.svelte';
+import { PACE, pause } from './paced.svelte';
 import { selection, type Range } from './selection.svelte';
 import type { GraphPart, GraphTensor, SessionSummary } from './types';
-
-/** Time between two selections while following, milliseconds: every view asks for what belongs to the new token. */
-const FOLLOW_EVERY = 1000;
 
 class Current {
   /** Whether the newest token is selected as it comes. */
@@ -92,15 +90,14 @@ class Current {
         const last = session.timeline.tokens - 1;
         this.followed = performance.now();
         if (last >= 0 && untrack(() => selection.tokens?.[0]) !== last) {
-          selection.set({ tokens: [last, last] }, { keep: true });
+          selection.set({ tokens: [last, last] }, { keep: true, seldom: true });
         }
       };
-      const wait = this.followed + FOLLOW_EVERY - performance.now();
-      if (wait <= 0) select();
-      else {
-        const later = setTimeout(select, wait);
-        return () => clearTimeout(later);
-      }
+      // All views ask for what belongs to the new token, and all at the same time.
+      const wait = pause(this.followed, PACE);
+      if (wait === 0) return select();
+      const later = setTimeout(select, wait);
+      return () => clearTimeout(later);
     });
   }
 

@@ -1,13 +1,12 @@
 // What the page knows of the server: the sessions, the evaluations of those that are looked at, their graphs and token
 // texts. One stream of events keeps it up to date; after a lost connection it asks for what it has missed.
-import { ApiError, get, getAll, getBytes } from './api';
+import { address, ApiError, get, getAll, getBytes } from './api';
+import { BEAT } from './paced.svelte';
 import { Timeline } from './timeline';
 import type { EvaluationSummary, GraphPart, LiveEvaluations, SessionSummary, Token } from './types';
 
 /** Tokens whose texts are asked for in one go. */
 const TEXT_BLOCK = 256;
-/** Time between two changes that views hear of, milliseconds: a page that draws more often takes the traced program's cores. */
-const HEARD_EVERY = 200;
 /** Graphs that are kept. */
 const KEPT_GRAPHS = 8;
 
@@ -24,8 +23,6 @@ export class SessionData {
   private graphs = new Map<number, Promise<GraphPart>>();
   private asked = new Set<number>();
   private loading: Promise<void> | null = null;
-  private heard = 0;
-  private waiting = false;
 
   constructor(readonly id: string) {}
 
@@ -47,19 +44,8 @@ export class SessionData {
     this.hear();
   }
 
-  /** Lets the views know that there is more, now or soon. */
+  /** Lets the views know that there is more. */
   private hear() {
-    if (this.waiting) return;
-    const wait = this.heard + HEARD_EVERY - performance.now();
-    if (wait > 0) {
-      this.waiting = true;
-      setTimeout(() => {
-        this.waiting = false;
-        this.hear();
-      }, wait);
-      return;
-    }
-    this.heard = performance.now();
     this.version++;
     this.textVersion++;
   }
@@ -124,24 +110,34 @@ class Data {
   private loaded = new Map<string, SessionData>();
   private source: EventSource | null = null;
 
-  /** Begins to listen. */
+  /** Listens as long as the page is seen, and afterwards asks for what it has missed. */
   connect() {
     void this.refresh();
-    const source = new EventSource('/api/v1/live');
+    if (!document.hidden) this.listen();
+    document.addEventListener('visibilitychange', () => {
+      if (document.hidden) {
+        this.source?.close();
+        this.source = null;
+      } else if (!this.source) {
+        this.listen();
+        this.catchUp();
+      }
+    });
+  }
+
+  private listen() {
+    const source = new EventSource(address('/live', { every: BEAT }));
     this.source = source;
     source.onopen = () => {
       const again = this.connection === 'lost';
       this.connection = 'open';
-      if (again) {
-        void this.refresh();
-        for (const session of this.loaded.values()) void session.load();
-      }
+      if (again) this.catchUp();
     };
     source.onerror = () => {
       this.connection = 'lost';
       // The browser tries again by itself, unless the server said no.
       if (source.readyState === EventSource.CLOSED && this.source === source) {
-        setTimeout(() => this.source === source && this.connect(), 1000);
+        setTimeout(() => this.source === source && this.listen(), 1000);
       }
     };
     source.addEventListener('sessions', (event) => this.takeSessions(JSON.parse(event.data)));
@@ -150,6 +146,11 @@ class Data {
       const evaluations: LiveEvaluations = JSON.parse(event.data);
       this.loaded.get(evaluations.session)?.take(evaluations);
     });
+  }
+
+  private catchUp() {
+    void this.refresh();
+    for (const session of this.loaded.values()) void session.load();
   }
 
   private async refresh() {

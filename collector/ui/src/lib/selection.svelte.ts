@@ -4,6 +4,7 @@ import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/mode
 
 export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model'] as const;
 export type View = (typeof VIEWS)[number];
+export type Panel = View | 'timeline';
 
 /** Numbers from the first to the last, both included. */
 export type Range = [number, number];
@@ -25,6 +26,8 @@ export interface Selected {
   filter: string | null;
   /** What the trace table is sorted by, as the server says it: `-duration`. */
   sort: string | null;
+  /** The first of the trace table's rows that is on the screen; null is the very first. */
+  row: number | null;
   /** What is compared, in the words of that view. */
   compare: string | null;
   /** What of the timeline is in its window: milliseconds since the session began, or tokens on that axis; null is all. */
@@ -48,6 +51,8 @@ export interface Selected {
   /** Where in the view of models. */
   model: ModelPlace;
   views: View[];
+  /** The panel that fills the window. */
+  full: Panel | null;
 }
 
 export const AXES = ['time', 'tokens'] as const;
@@ -68,6 +73,7 @@ const NOTHING: Selected = {
   other: null,
   filter: null,
   sort: null,
+  row: null,
   compare: null,
   window: null,
   axis: 'time',
@@ -82,6 +88,7 @@ const NOTHING: Selected = {
   buffer: null,
   model: NOWHERE,
   views: ['graph'],
+  full: null,
 };
 
 function number(text: string | null): number | null {
@@ -125,6 +132,7 @@ export function parse(search: string): Selected {
     other: p.get('with'),
     filter: p.get('filter'),
     sort: p.get('sort'),
+    row: number(p.get('row')),
     compare: p.get('compare'),
     window: span(p.get('window')),
     axis: one(AXES, p.get('axis')),
@@ -139,6 +147,7 @@ export function parse(search: string): Selected {
     buffer: span(p.get('buffer')),
     model: parsePlace(p),
     views: views.length ? [...new Set(views)].slice(0, 2) : NOTHING.views,
+    full: (['timeline', ...VIEWS] as const).find((name) => name === p.get('full')) ?? null,
   };
 }
 
@@ -156,6 +165,7 @@ export function format(s: Selected): string {
   put('with', s.other);
   put('filter', s.filter);
   put('sort', s.sort);
+  put('row', s.row);
   put('compare', s.compare);
   const changed = (name: 'axis' | 'colour' | 'size' | 'depth' | 'metric') =>
     put(name, s[name] === NOTHING[name] ? null : s[name]);
@@ -171,6 +181,7 @@ export function format(s: Selected): string {
   put('disk', s.disk && s.disk.join('..'));
   put('buffer', s.buffer && s.buffer.join('..'));
   formatPlace(s.model, put);
+  put('full', s.full);
   return `?${p.toString().replace(/%20/g, '+')}`;
 }
 
@@ -180,9 +191,11 @@ export function rangeText([first, last]: Range): string {
 }
 
 /** Browsers let a page replace its address only so often; what drags and playback select gets there a little later. Each
- * time costs the browser as much as a picture: what goes on changing gets there less often. */
+ * time costs the browser as much as a picture: what goes on changing gets there less often, and what changes by itself
+ * when somebody turns to the address, or now and then. */
 const ADDRESS_MS = 200;
 const BUSY_MS = 1000;
+const SELDOM_MS = 15_000;
 /** So many replacements, one on the heels of the other, are busy. */
 const BUSY = 5;
 
@@ -196,6 +209,7 @@ class Selection implements Selected {
   other = $state<string | null>(null);
   filter = $state<string | null>(null);
   sort = $state<string | null>(null);
+  row = $state<number | null>(null);
   compare = $state<string | null>(null);
   window = $state.raw<Range | null>(null);
   axis = $state<Selected['axis']>('time');
@@ -210,9 +224,11 @@ class Selection implements Selected {
   buffer = $state.raw<Range | null>(null);
   model = $state.raw<ModelPlace>(NOWHERE);
   views = $state.raw<View[]>(['graph']);
+  full = $state<Panel | null>(null);
   private replaced = -ADDRESS_MS;
   private inRow = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private due = 0;
 
   constructor() {
     if (typeof window === 'undefined') return;
@@ -221,23 +237,33 @@ class Selection implements Selected {
       this.forget();
       Object.assign(this, parse(location.search));
     });
-    addEventListener('pagehide', () => this.timer !== undefined && this.replace());
+    const soon = () => this.timer !== undefined && this.replace();
+    for (const leaving of ['pagehide', 'blur']) addEventListener(leaving, soon);
+    document.documentElement.addEventListener('pointerleave', soon);
   }
 
-  /** Changes some of it. `keep` replaces the entry in the browser's history: for drags and playback. */
-  set(change: Partial<Selected>, { keep = false } = {}) {
+  /** Changes some of it. `keep` replaces the entry in the browser's history: for drags and playback. `seldom` is for what
+   * nobody has done. */
+  set(change: Partial<Selected>, { keep = false, seldom = false } = {}) {
     // Another session has other times and other memory.
     if (change.session !== undefined && change.session !== this.session)
-      change = { window: null, disk: null, buffer: null, ...change };
+      change = { window: null, disk: null, buffer: null, row: null, ...change };
+    if (change.views && this.full !== 'timeline' && !change.views.some((view) => view === this.full))
+      change = { full: null, ...change };
     if (typeof window === 'undefined') {
       Object.assign(this, change);
       return;
     }
     if (keep) {
       Object.assign(this, change);
-      const wait = this.replaced + (this.inRow < BUSY ? ADDRESS_MS : BUSY_MS) - performance.now();
-      if (wait <= 0) this.replace();
-      else this.timer ??= setTimeout(() => this.replace(), wait);
+      const every = seldom ? SELDOM_MS : this.inRow < BUSY ? ADDRESS_MS : BUSY_MS;
+      const wait = this.replaced + every - performance.now();
+      if (wait <= 0) return this.replace();
+      const due = performance.now() + wait;
+      if (this.timer !== undefined && this.due <= due) return;
+      clearTimeout(this.timer);
+      this.due = due;
+      this.timer = setTimeout(() => this.replace(), wait);
       return;
     }
     if (this.timer !== undefined) this.replace();

@@ -10,9 +10,11 @@ const U32 = [
   'n_tokens',
   'n_generated',
   'operators',
+  'untimed',
   'minor_faults',
   'major_faults',
 ] as const;
+const VERSION = 2;
 const HEADER_BYTES = 32;
 
 type F64Column = (typeof F64)[number];
@@ -39,6 +41,7 @@ export class Timeline {
   n_tokens = new Uint32Array();
   n_generated = new Uint32Array();
   operators = new Uint32Array();
+  untimed = new Uint32Array();
   minor_faults = new Uint32Array();
   major_faults = new Uint32Array();
   status = new Int32Array();
@@ -51,7 +54,7 @@ export class Timeline {
     if (buffer.byteLength < HEADER_BYTES || view.getUint32(0, false) !== 0x4747544c) {
       throw new Error('the timeline that came is none: it does not begin with GGTL');
     }
-    if (view.getUint32(4, true) !== 1) {
+    if (view.getUint32(4, true) !== VERSION) {
       throw new Error(`the timeline that came is of version ${view.getUint32(4, true)}: reload the page`);
     }
     const n = view.getUint32(8, true);

@@ -82,6 +82,8 @@ export interface LiveEvaluation {
   n_tokens: number;
   n_generated: number;
   operators: number;
+  /** Those of them that have no time. */
+  untimed: number;
   disk_bytes: number;
   buffer_bytes: number;
   minor_faults: number;

@@ -201,7 +201,7 @@ fn attention(arch: &str, hp: &HParams, context: &Context) -> Vec<CachePart> {
 }
 
 /// Cells of a layer with a window: the window and the tokens that are computed at once.
-fn window_cells(hp: &HParams, context: &Context) -> u64 {
+pub(super) fn window_cells(hp: &HParams, context: &Context) -> u64 {
     let sequences = if context.unified { u64::from(context.sequences.max(1)) } else { 1 };
     let wanted = u64::from(hp.n_swa) * sequences + u64::from(context.ubatch);
     context.cells().0.min(wanted).next_multiple_of(CELLS)

@@ -87,7 +87,7 @@ impl Memory {
             Some(CacheBytes { type_name: kind.name().to_owned(), bytes: contexts.iter().map(bytes).collect() })
         };
         let caches = Caches::of(arch, hp, context);
-        let compute_bytes = compute_buffer(architecture, context);
+        let compute_bytes = compute_buffer(architecture, hp, context);
         let cache_bytes = caches.as_ref().map_or(0, |c| c.bytes);
         Memory {
             as_types: as_types(tensors, arch),
@@ -161,7 +161,7 @@ impl<'a> Parts<'a> {
         let with = |context: &Context| {
             let none = Caches { bytes: 0, parts: vec![], inexact: None };
             let caches = Caches::of(&self.architecture.name, self.hp, context).unwrap_or(none);
-            (caches, compute_buffer(self.architecture, context))
+            (caches, compute_buffer(self.architecture, self.hp, context))
         };
         let (caches, compute) = with(context);
         let fits = (0..=all).rev().find(|&n| self.bytes(n, &caches, compute) <= vram).unwrap_or(0);

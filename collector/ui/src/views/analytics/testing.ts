@@ -10,7 +10,7 @@ export function timeline(evaluations: [number, number, number][]): Timeline {
     evaluations.map(([n_tokens, n_generated, dur_ns], seq) => {
       const item = {
         ...{ seq, eval: seq + 100, graph: 0, context: 1, start_ns, dur_ns, first_token, n_tokens, n_generated },
-        ...{ operators: 10 * n_tokens, disk_bytes: 300 * n_tokens, buffer_bytes: 100 * n_tokens },
+        ...{ operators: 10 * n_tokens, untimed: 0, disk_bytes: 300 * n_tokens, buffer_bytes: 100 * n_tokens },
         ...{ minor_faults: n_tokens, major_faults: 0, status: 0, tokens: [] },
       };
       first_token += n_tokens;

@@ -3,6 +3,7 @@
 import { untrack } from 'svelte';
 import { get } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
+import { PACE } from '../../lib/paced.svelte';
 import { DEPTHS, selection } from '../../lib/selection.svelte';
 import type { GraphCosts, GraphPart } from '../../lib/types';
 import { arrange } from './arrange';
@@ -17,7 +18,7 @@ import { visible, type NodeKind, type Visible } from './visible';
 /** Parts of layers that are kept. */
 const KEPT_PARTS = 48;
 /** A live session's sums are asked for again after this many milliseconds. */
-const COSTS_EVERY = 1000;
+const COSTS_EVERY = PACE;
 
 /** A question for sums, and when it is asked again. */
 interface Asked {
@@ -145,14 +146,19 @@ export class GraphScreen {
   /** Opens all groups down to a depth: 1 layers, 2 blocks, 3 all. */
   openTo(depth: number) {
     const { model } = this;
-    if (!model) return;
     this.still = null;
     this.columns = null;
-    if (model.part.layer === null) return selection.set({ depth: DEPTHS[depth - 1], toggled: [] }, { keep: true });
+    if (selection.layer === null) return selection.set({ depth: DEPTHS[depth - 1], toggled: [] }, { keep: true });
+    if (!model) return;
     const open = openTo(model, Math.max(depth, 2));
     const closed = model.groups.flatMap((group) => (open.has(group.key) ? [] : [group.key]));
     selection.set({ closed }, { keep: true });
   }
+
+  /** The depth that all groups of the whole model are open to. */
+  readonly depth: number | null = $derived(
+    selection.layer === null && selection.toggled.length === 0 ? DEPTHS.indexOf(selection.depth) + 1 : null,
+  );
 
   /** Opens what a tensor is in; returns its key. */
   uncover(tensor: number): string | null {
@@ -194,10 +200,8 @@ export class GraphScreen {
   /** Asks what the operators took: at once for other tokens, now and then while a session goes on. */
   fetchCosts(session: string, graph: number, tokens: string | null) {
     const { sums } = this.asking;
-    // The newest token is another one many times a second.
-    const of = `${session} ${graph} ${current.following ? 'newest' : tokens}`;
+    const of = `${session} ${graph} ${tokens}`;
     if (sums && sums.of === of) {
-      sums.tokens = tokens;
       sums.timer ??= setTimeout(() => this.askCosts(sums, session, graph), COSTS_EVERY);
       return;
     }

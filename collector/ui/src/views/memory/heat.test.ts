@@ -53,7 +53,11 @@ it('marks of the axis differ from each other, however great the file', () => {
 
 it('page faults of an evaluation are as wide as its tokens', () => {
   const timeline = new Timeline();
-  const item = { ...{ graph: 0, context: 0, dur_ns: 1, n_generated: 1, operators: 1 }, status: 0, tokens: [] };
+  const item = {
+    ...{ graph: 0, context: 0, dur_ns: 1, n_generated: 1, operators: 1, untimed: 0 },
+    status: 0,
+    tokens: [],
+  };
   const sums = { disk_bytes: 0, buffer_bytes: 0 };
   timeline.addLive([
     { ...item, ...sums, seq: 0, eval: 0, start_ns: 0, first_token: 0, n_tokens: 3, minor_faults: 5, major_faults: 2 },

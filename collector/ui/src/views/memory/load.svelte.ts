@@ -75,9 +75,8 @@ export class Reads {
 
   private plan() {
     if (!this.next || this.loading) return;
-    // While the newest token is followed, it is another one many times a second.
     const other = !this.shown || rangeOf(this.shown) !== rangeOf(this.next);
-    const pause = other && !current.following ? SOON : this.next.done ? ASIDE : GROWN;
+    const pause = other ? SOON : this.next.done ? ASIDE : GROWN;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.ask(), Math.max(0, this.asked + pause - Date.now()));
   }

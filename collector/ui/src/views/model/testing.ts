@@ -136,7 +136,7 @@ export function report(graph: ArchGraph, change: Partial<GraphReport> = {}): Gra
     top_pagerank: [],
     top_betweenness: [],
     top_degree: [],
-    took_ms: [],
+    took: [],
     ...change,
   };
 }

@@ -258,7 +258,7 @@ export interface GraphReport {
   top_pagerank: { node: number; score: number }[];
   top_betweenness: { node: number; score: number }[];
   top_degree: { node: number; score: number }[];
-  took_ms: [string, number][];
+  took: { measure: string; ms: number; on: string }[];
 }
 
 export interface TypeShare {

@@ -22,6 +22,7 @@ import { Lanes } from './lanes';
 import { inLane, layout, type Layout } from './layout';
 import { Overview } from './overview';
 import { palette, type Palette } from './palette';
+import { patterns, type Patterns } from './patterns';
 import { place, type Hit, type OpenBar, type Scene } from './scene';
 import { FlameStore } from './spans';
 import { visible, type Visible } from './visible';
@@ -35,9 +36,6 @@ const OPEN_SHARE = 0.22;
 const OPEN_SELECTED_PX = 60;
 /** What is looked at while the head is followed, if the run is longer. */
 const FOLLOWED: Record<AxisKind, number> = { time: 15e9, tokens: 120 };
-
-/** New evaluations are drawn not more often than this; what the user does is drawn at once. */
-const GROWN_MS = 200;
 
 const ease = (x: number) => 1 - (1 - x) ** 3;
 
@@ -64,7 +62,7 @@ export class Chart {
   private flames: FlameStore;
   private overview = new Overview();
   private palette: Palette | null = null;
-  private patterns: Pick<Scene, 'stripes' | 'hatch'> = { stripes: '', hatch: '' };
+  private patterns: Patterns = { stripes: '', hatch: '', untimed: '' };
   private seen: { key: string; rows: Visible[] } = { key: '', rows: [] };
   private open: OpenBar[] = [];
   private opened = 0;
@@ -80,8 +78,7 @@ export class Chart {
   private lastFrame = 0;
   private marked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private growing: ReturnType<typeof setTimeout> | undefined;
-  private grownAt = -GROWN_MS;
+  private growing = false;
   /** Called when what is new has been taken in. */
   took: () => void = () => {};
   private readonly calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -98,7 +95,6 @@ export class Chart {
   destroy() {
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
-    clearTimeout(this.growing);
     this.frame = -1;
   }
 
@@ -113,22 +109,18 @@ export class Chart {
     this.invalidate();
   }
 
-  /** The session has grown, or the newest token is selected. */
+  /** The session has grown, or the newest token is selected: the next frame takes it in. */
   grown() {
-    if (this.frame === -1 || this.growing !== undefined) return;
-    const wait = this.grownAt + GROWN_MS - performance.now();
-    if (wait > 0) this.growing = setTimeout(() => this.grow(), wait);
-    else this.grow();
+    this.growing = true;
+    this.invalidate();
   }
 
   private grow() {
-    this.growing = undefined;
-    this.grownAt = performance.now();
+    this.growing = false;
     this.prepare();
     if (!this.begun && this.lanes.length > 0) this.begin();
     else if (this.following) this.keepUp();
     else if (this.whole) this.span = fit(this.axis);
-    this.invalidate();
     this.took();
   }
 
@@ -355,6 +347,7 @@ export class Chart {
     this.frame = 0;
     const now = performance.now();
     const { from } = this.drawnSpan;
+    if (this.growing) this.grow();
     this.animate(now);
     this.draw(now);
     this.drawnSpan = this.span;
@@ -386,7 +379,7 @@ export class Chart {
     const g = this.canvas.getContext('2d', { alpha: false, willReadFrequently: true })!;
     if (!this.palette) {
       this.palette = palette();
-      this.patterns = { stripes: stripes(g, this.palette), hatch: hatch(g, this.palette) };
+      this.patterns = patterns(g, this.palette);
     }
     const seen = this.look();
     const bars = this.chooseOpen(seen.flatMap((v) => v.bars));
@@ -469,27 +462,3 @@ export class Chart {
     if (!first.shown) setTimeout(() => first.done());
   }
 }
-
-/** A tile of diagonal lines. */
-function diagonal(g: CanvasRenderingContext2D, ground: string, line: string, alpha: number, width: number) {
-  const tile = document.createElement('canvas');
-  tile.width = tile.height = 8;
-  const t = tile.getContext('2d')!;
-  if (ground) {
-    t.fillStyle = ground;
-    t.fillRect(0, 0, 8, 8);
-  }
-  t.strokeStyle = line;
-  t.globalAlpha = alpha;
-  t.lineWidth = width;
-  t.beginPath();
-  for (const x of [-8, 0, 8]) {
-    t.moveTo(x - 2, 10);
-    t.lineTo(x + 10, -2);
-  }
-  t.stroke();
-  return g.createPattern(tile, 'repeat') ?? (ground || line);
-}
-
-const stripes = (g: CanvasRenderingContext2D, p: Palette) => diagonal(g, p.kind.prompt, '#000000', 0.28, 2);
-const hatch = (g: CanvasRenderingContext2D, p: Palette) => diagonal(g, p.panel, p.muted, 0.4, 1.2);

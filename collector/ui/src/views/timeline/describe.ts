@@ -86,7 +86,8 @@ function evaluation(session: SessionData, seq: number, token: number | null): De
   rows.push(['phase', PHASE[kind] + (n > 1 && kind === 'generate' ? ` (${row.n_generated} of ${n})` : '')]);
   rows.push(['time', time(row.dur_ns) + (n > 1 ? ` · ${time(row.dur_ns / n)} a token` : '')]);
   rows.push(['begins at', time(row.start_ns)]);
-  rows.push(['operators', count(row.operators)]);
+  const untimed = row.untimed === row.operators ? 'their times are not known' : `${count(row.untimed)} without a time`;
+  rows.push(['operators', row.untimed === 0 ? count(row.operators) : `${count(row.operators)}: ${untimed}`]);
   rows.push(['read', `DISK ${bytes(row.disk_bytes)} · BUFFER ${bytes(row.buffer_bytes)}`]);
   rows.push(['page faults', `${count(row.minor_faults)} minor · ${count(row.major_faults)} major`]);
   if (row.status !== 0) rows.push(['status', `${row.status}: it did not end well`]);

@@ -2,15 +2,17 @@
 import { count, time, tokenText } from '../../lib/format';
 import { ticks, type Span } from './axis';
 import { drawFlames } from './drawFlames';
-import { kindOf, perToken, type Kind } from './lanes';
+import { kindOf, perToken, untimedShare, type Kind } from './lanes';
 import type { Lane } from './layout';
 import { pixel, type Scene } from './scene';
-import { put, putFirst } from './text';
-import { drawCover } from './cover';
+import { put, putFirst, shorten } from './text';
+import { drawCover, hatch } from './cover';
 import type { Visible } from './visible';
 
 /** Pixels between ticks, at least. */
 const TICK_PX = 90;
+/** Letters of a token's text that is cut, at least. */
+const LEAST_LETTERS = 3;
 
 export function drawScene(s: Scene) {
   const { g, layout, palette } = s;
@@ -105,6 +107,7 @@ function drawBars(s: Scene, { y, h }: Lane, seen: Visible) {
     const width = Math.max(1, to - from - gap);
     const hovered = s.hover?.kind === 'evaluation' && s.hover.seq === seq;
     fillBar(s, kind, x, y, width, h);
+    hatch(g, s.untimed, x, y, width, h, untimedShare(t, seq));
     if (hovered) {
       g.globalAlpha = 0.22;
       g.fillStyle = palette.text;
@@ -144,17 +147,28 @@ function drawLabel(s: Scene, seq: number, kind: Kind, x: number, y: number, widt
   }
   const texts: string[] = [];
   for (let token = first; token < first + Math.min(n, 8); token++) texts.push(textOf(s, token));
-  const text = texts.join(' · ');
-  const shown = g.measureText(text).width;
   const pad = width < 22 ? 2 : 5;
+  // Of a text that is cut, so much that it says something.
+  const text = shorten(texts.join(' · '), width - pad - 1, (part) => g.measureText(part).width, LEAST_LETTERS);
+  const shown = g.measureText(text).width;
+  const hatched = t.untimed[seq] > 0;
+  if (hatched && text) ground(s, x + pad - 2, y, shown + 4, h);
   g.fillStyle = palette.onKind.generate;
-  put(g, text, x + pad, middle, width - pad - 1);
+  g.fillText(text, x + pad, middle);
   const dur = time(t.dur_ns[seq]);
   const room = width - shown - 3 * pad - g.measureText(dur).width;
   if (room < 8) return;
+  if (hatched) ground(s, x + width - pad - g.measureText(dur).width - 2, y, g.measureText(dur).width + 4, h);
+  g.fillStyle = palette.onKind.generate;
   g.globalAlpha = 0.7;
   g.fillText(dur, x + width - pad - g.measureText(dur).width, middle);
   g.globalAlpha = 1;
+}
+
+/** A plain ground for letters on a bar that is hatched. */
+function ground({ g, palette }: Scene, x: number, y: number, width: number, h: number) {
+  g.fillStyle = palette.kind.generate;
+  g.fillRect(x, y + 2, width, h - 4);
 }
 
 /** Texts of the tokens of one evaluation side by side: on the axis of tokens each has its place. */

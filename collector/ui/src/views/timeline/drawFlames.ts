@@ -3,6 +3,7 @@ import { opColor } from '../../lib/colors';
 import { time } from '../../lib/format';
 import { baseName } from './blocks';
 import { wantedOperators, type Flame, type GroupPart, type OperatorPart, type UnknownPart } from './flame';
+import { untimedShare } from './lanes';
 import type { Lane } from './layout';
 import { inkOn } from './palette';
 import type { OpenBar, Scene } from './scene';
@@ -35,10 +36,28 @@ export function drawFlames(s: Scene) {
 /** Why there are no operators, and how to get to them. */
 function drawHint(s: Scene) {
   const { g, layout, palette } = s;
+  const { y, h } = layout.flame.whole;
+  drawUntimed(s);
   if (s.hint === null) return;
+  const shown = Math.min(layout.inner - 16, g.measureText(s.hint).width);
+  g.fillStyle = palette.panel;
+  g.fillRect(layout.left + 4, y + h / 2 - 8, shown + 8, 16);
   g.fillStyle = palette.muted;
-  const at = layout.flame.whole.y + layout.flame.whole.h / 2;
-  put(g, s.hint, layout.left + 8, at, layout.inner - 16, 6);
+  put(g, s.hint, layout.left + 8, y + h / 2, layout.inner - 16, 6);
+}
+
+/** Where nobody knows the times of any operator there is nothing to zoom to: hatched at any distance. */
+function drawUntimed(s: Scene) {
+  const { g, layout } = s;
+  const { y, h } = layout.flame.whole;
+  const t = s.session.timeline;
+  g.fillStyle = s.hatch;
+  for (const { bars, columns } of s.visible) {
+    for (const { seq, x0, x1 } of bars) {
+      if (untimedShare(t, seq) === 1) g.fillRect(layout.left + x0, y, Math.max(1, x1 - x0), h);
+    }
+    columns.untimed.forEach((part, x) => part > 0 && g.fillRect(layout.left + x, y, 1, h));
+  }
 }
 
 function drawMissing(s: Scene, { x0, x1, entry }: OpenBar) {

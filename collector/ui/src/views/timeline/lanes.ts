@@ -15,6 +15,11 @@ export function kindOf(t: Timeline, seq: number): Kind {
   return t.n_generated[seq] > 0 ? 'generate' : 'prompt';
 }
 
+/** How much of an evaluation nobody knows the time of: the part of its operators that have none, 0..1. */
+export function untimedShare(t: Timeline, seq: number): number {
+  return t.untimed[seq] / Math.max(1, t.operators[seq]);
+}
+
 /** Time of an evaluation for each of its tokens, nanoseconds; all of it if there is none. */
 export function perToken(t: Timeline, seq: number): number {
   return t.dur_ns[seq] / Math.max(1, t.n_tokens[seq]);
@@ -39,6 +44,8 @@ export class Lanes {
   readonly rows: LaneRow[] = [];
   /** How many evaluations are taken in. */
   length = 0;
+  /** Whether some of their operators have no time. */
+  untimed = false;
   /** Begin of each evaluation where every token is as wide as another; one more for the end of the last. */
   position = new Float64Array(1);
   /** Sums of all evaluations before. */
@@ -54,6 +61,7 @@ export class Lanes {
     this.reserve(t.length + 1);
     for (let seq = this.length; seq < t.length; seq++) {
       this.place(t, seq);
+      this.untimed ||= t.untimed[seq] > 0;
       const [n, generated] = [t.n_tokens[seq], t.n_generated[seq]];
       const share = n > 0 ? generated / n : 0;
       const ns = n > 0 ? t.dur_ns[seq] : 0;

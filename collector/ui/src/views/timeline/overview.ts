@@ -1,7 +1,7 @@
 // The whole run in one lane, with the window on it as a brush. The picture of the run is kept until the run grows.
 import { fit } from './axis';
-import { drawCover } from './cover';
-import { kindOf, perToken, type Kind } from './lanes';
+import { drawCover, hatch } from './cover';
+import { kindOf, perToken, untimedShare, type Kind } from './lanes';
 import type { Scene } from './scene';
 import { visible } from './visible';
 
@@ -63,6 +63,7 @@ export class Overview {
         const kind = kindOf(t, seq);
         time(kind, x0, x1 - x0, perToken(t, seq));
         g.fillRect(x0, 0, x1 - x0, strip);
+        hatch(g, s.untimed, x0, 0, x1 - x0, strip, untimedShare(t, seq));
       }
     }
   }

@@ -5,6 +5,7 @@ import type { Flame, GroupPart, OperatorPart, UnknownPart, Wanted } from './flam
 import type { Lanes } from './lanes';
 import type { Layout } from './layout';
 import type { Palette } from './palette';
+import type { Patterns } from './patterns';
 import type { Bar, Visible } from './visible';
 
 /** What is at a place of the timeline. */
@@ -20,7 +21,7 @@ export interface OpenBar extends Bar {
   entry: Flame | { error: string } | 'asked' | undefined;
 }
 
-export interface Scene {
+export interface Scene extends Patterns {
   g: CanvasRenderingContext2D;
   session: SessionData;
   lanes: Lanes;
@@ -28,8 +29,6 @@ export interface Scene {
   span: Span;
   layout: Layout;
   palette: Palette;
-  stripes: CanvasPattern | string;
-  hatch: CanvasPattern | string;
   visible: Visible[];
   open: OpenBar[];
   /** What is said where the operators would be, while no bar is wide enough for them. */

@@ -18,6 +18,7 @@ export function timeline(evaluations: Partial<LiveEvaluation>[]): Timeline {
       n_tokens: 1,
       n_generated: given.n_tokens === undefined || given.n_tokens === 1 ? 1 : 0,
       operators: 5,
+      untimed: 0,
       disk_bytes: 0,
       buffer_bytes: 0,
       minor_faults: 0,

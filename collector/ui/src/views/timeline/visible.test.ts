@@ -32,6 +32,14 @@ it('sums up what is narrower than a pixel: the longest, the mean, how full the c
   expect([columns.minor[0] + columns.minor[1], mostMinor]).toEqual([3, 3]);
 });
 
+it('knows of every column, however narrow its evaluations, how much of it is without times of operators', () => {
+  const t = timeline(Array.from({ length: 400 }, (_, i) => ({ dur_ns: 10, untimed: i < 200 ? 5 : i < 300 ? 1 : 0 })));
+  const { bars, columns } = look(t, 0, 4000, 40);
+  expect(bars).toEqual([]);
+  const share = (x: number) => columns.untimed[x] / columns.cover.generate[x];
+  expect([share(5), share(25), share(35)].map((part) => Math.round(10 * part))).toEqual([10, 2, 0]);
+});
+
 it('looks at a hundred thousand evaluations at once without a bar for each', () => {
   const t = timeline(Array.from({ length: 100_000 }, () => ({})));
   const lanes = new Lanes();

@@ -1,7 +1,7 @@
 // Which evaluations are on the screen: those that are wide enough one by one, the others summed up by pixel column.
 import type { Timeline } from '../../lib/timeline';
 import { firstAfter, nice, type Axis, type Span } from './axis';
-import { kindOf, perToken, type Kind, type LaneRow } from './lanes';
+import { kindOf, perToken, untimedShare, type Kind, type LaneRow } from './lanes';
 
 /** Narrower bars than this, in pixels, are summed up. */
 const LEAST_BAR = 1;
@@ -12,6 +12,8 @@ const SAMPLE = 600;
 export class Columns {
   /** How much of the column each kind covers, 0..1. */
   readonly cover: Record<Kind, Float32Array>;
+  /** How much of the column is without times of operators, 0..1. */
+  readonly untimed: Float32Array;
   /** Nanoseconds a token: the longest, and the sum over `count` evaluations. */
   readonly longest: Float64Array;
   readonly sum: Float64Array;
@@ -23,6 +25,7 @@ export class Columns {
   constructor(readonly width: number) {
     const cover = () => new Float32Array(width);
     this.cover = { prompt: cover(), generate: cover(), other: cover() };
+    this.untimed = cover();
     this.longest = new Float64Array(width);
     this.sum = new Float64Array(width);
     this.count = new Uint32Array(width);
@@ -34,8 +37,13 @@ export class Columns {
     const at = Math.min(this.width - 1, Math.max(0, Math.floor(x0)));
     const kind = kindOf(t, seq);
     const split = Math.min(x1, at + 1);
-    this.cover[kind][at] += Math.max(0.02, split - x0);
-    if (x1 > at + 1 && at + 1 < this.width) this.cover[kind][at + 1] += x1 - at - 1;
+    const share = untimedShare(t, seq);
+    const put = (column: number, part: number) => {
+      this.cover[kind][column] += part;
+      this.untimed[column] += part * share;
+    };
+    put(at, Math.max(0.02, split - x0));
+    if (x1 > at + 1 && at + 1 < this.width) put(at + 1, x1 - at - 1);
     const ns = perToken(t, seq);
     this.longest[at] = Math.max(this.longest[at], ns);
     this.sum[at] += ns;

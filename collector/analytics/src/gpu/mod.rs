@@ -1,0 +1,22 @@
+//! The measures on a device: kernels in `kernels/*.cu`, and what launches them. A [`backend::Backend`] is where they run: a GPU
+//! ([`cuda`]), or, in tests, the CPU that emulates one (`host`); the launching code is the same.
+
+mod backend;
+mod betweenness;
+mod busy;
+mod cache;
+mod communities;
+mod cuda;
+#[cfg(test)]
+mod host;
+mod nvrtc;
+mod pagerank;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use betweenness::betweenness;
+pub(crate) use communities::{SMALL, communities};
+pub(crate) use cuda::{Cuda, free_device};
+pub(crate) use pagerank::pagerank;
+pub(crate) use statistics::distribution_of;
