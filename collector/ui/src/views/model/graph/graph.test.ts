@@ -173,7 +173,8 @@ describe('search', () => {
   it('finds a head by its layer and number, and no other number', () => {
     const found = searchParts(graph.nodes, 'layer 1 head 2').nodes.map((i) => graph.nodes[i].id);
     expect(found[0]).toBe('layer_1_head_2');
-    expect(found).not.toContain('layer_1_head_1');
+    expect(found).not.toContain('layer_1_head_3');
+    expect(searchParts(graph.nodes, 'layer 0 head 1').nodes.map((i) => graph.nodes[i].id)[0]).toBe('layer_0_head_1');
     expect(searchParts(graph.nodes, 'attn_q').nodes).toHaveLength(8);
     expect(searchParts(graph.nodes, '  ').total).toBe(0);
   });

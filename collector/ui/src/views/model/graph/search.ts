@@ -16,7 +16,8 @@ export function searchParts(nodes: readonly ArchNode[], text: string, most = 200
     const rest =
       `${around}${node.id} ${kindName(node.kind)} ${node.tensors.map((t) => t.tensor).join(' ')}`.toLowerCase();
     const parts = new Set(`${around}${name}`.split(/[\s_]+/));
-    let rank = 0;
+    // What stands in this order is meant before what only has all the words.
+    let rank = ` ${around}${name} `.includes(` ${words.join(' ')} `) ? -1 : 0;
     for (const word of words) {
       if (parts.has(word)) continue;
       // A number is a whole word: layer 1 is not layer 12.
