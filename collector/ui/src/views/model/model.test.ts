@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Page } from '../../lib/types';
 import { cacheCurves } from './compare/options';
 import { linesOf, ratio } from './compare/facts';
-import { cacheLines, roofPoints } from './cost/options';
+import { cacheLines, roofPoints, spread } from './cost/options';
 import { embeddedSource, RUN, type Embedded } from './embedded-source';
 import { layerOfName } from './models.svelte';
 import { attentionOf, attentionText, details, headlines, marksOf } from './overview/facts';
@@ -229,6 +229,11 @@ describe('distributions', () => {
 describe('memory and cost', () => {
   it('shows types whose caches are of one size as one line', () => {
     expect(cacheLines(inspection.memory).map((line) => line.types)).toEqual([['f16', 'bf16'], ['q8_0']]);
+  });
+
+  it('keeps labels apart, and where they are as long as they are', () => {
+    expect(spread([10, 100, 104], 12)).toEqual([0, -8, 0]);
+    expect(spread([100, 101, 102], 12)).toEqual([-22, -11, 0]);
   });
 
   it('sets operators in relation to what limits them', () => {

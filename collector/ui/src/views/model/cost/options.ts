@@ -18,20 +18,38 @@ export function cacheLines(memory: Inspection['memory']): { types: string[]; byt
   return [...lines.values()];
 }
 
-/** Bytes of a cache against the context, a line for each type. */
-export function cacheOption(memory: Inspection['memory'], colors: Look): Option {
+/** How far labels at these heights, in pixels from the top, have to move to be `apart`. */
+export function spread(heights: number[], apart: number): number[] {
+  const order = heights.map((_, i) => i).sort((a, b) => heights[b] - heights[a]);
+  const moved = [...heights];
+  // From the lowest up: what is near the axis makes the others give way.
+  for (let k = 1; k < order.length; k++) {
+    moved[order[k]] = Math.min(moved[order[k]], moved[order[k - 1]] - apart);
+  }
+  return moved.map((y, i) => y - heights[i]);
+}
+
+const CACHE_ROOM = { top: 10, bottom: 36 };
+
+/** Bytes of a cache against the context, a line for each type; `height` is that of the chart in pixels. */
+export function cacheOption(memory: Inspection['memory'], height: number, colors: Look): Option {
   const lines = cacheLines(memory);
   const chosen = new Set(memory.cache_type);
   const isChosen = (line: { types: string[] }) => line.types.some((type) => chosen.has(type));
-  const most = Math.max(1, ...lines.flatMap((line) => line.bytes));
+  const axis = byteAxis(Math.max(1, ...lines.flatMap((line) => line.bytes)));
+  const room = height - CACHE_ROOM.top - CACHE_ROOM.bottom;
+  const away = spread(
+    lines.map((line) => room * (1 - line.bytes[line.bytes.length - 1] / axis.max)),
+    12,
+  );
   return {
-    grid: { left: 72, right: 84, top: 10, bottom: 36, outerBoundsMode: 'none' },
+    grid: { left: 72, right: 84, ...CACHE_ROOM, outerBoundsMode: 'none' },
     xAxis: names(
       colors,
       memory.contexts.map(tokens),
       axisName(colors, 'tokens of context', { nameLocation: 'middle', nameGap: 22 }),
     ),
-    yAxis: amounts(colors, bytes, { min: 0, ...byteAxis(most) }),
+    yAxis: amounts(colors, bytes, { min: 0, ...axis }),
     series: lines.map((line, i) => ({
       type: 'line',
       name: line.types.join(', '),
@@ -42,11 +60,11 @@ export function cacheOption(memory: Inspection['memory'], colors: Look): Option 
       endLabel: {
         show: true,
         formatter: line.types.join(', '),
+        offset: [0, away[i]],
         color: isChosen(line) ? colors.text : colors.muted,
         fontWeight: isChosen(line) ? 'bold' : 'normal',
         fontSize: 11,
       },
-      labelLayout: { moveOverlap: 'shiftY' },
     })),
   };
 }
