@@ -237,7 +237,7 @@ fn a_trace_that_is_damaged_anywhere_is_answered_as_far_as_it_goes() {
         assert_eq!(layers(&trace, &table, &filter).iter().map(|l| l.operators).sum::<u64>(), rows, "{kind:?}");
         assert_eq!(ops(&trace, &table, &filter).iter().map(|c| c.count).sum::<u64>(), rows, "{kind:?}");
         assert!(histogram(&trace, &table, &filter, 9).count <= rows);
-        assert_eq!(timeline(&table, 0).len(), 32 + 72 * table.len());
+        assert_eq!(timeline(&table, 0).len(), 32 + 76 * table.len());
         assert!(layer_tokens(&trace, &table, &filter, 9).bins.len() <= 9);
         let read: u64 = table.headers(0).map(|(_, h)| h.disk_bytes + h.buffer_bytes).sum();
         assert_eq!(memory(&trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum::<u64>(), read);
