@@ -16,7 +16,7 @@ import type {
   TensorReport,
   WeightCost,
 } from '../src/views/model/types';
-import { api, folder, GGSCOPE, gguf, MODEL, open, serve, synthetic, type Server } from './support';
+import { api, folder, GGSCOPE, gguf, MODEL, open, record, serve, synthetic, type Server } from './support';
 
 const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
@@ -269,6 +269,20 @@ describe('models', () => {
     await test(page, 'arch-search').fill('layer 3 expert 77');
     await test(page, 'arch-search').press('Enter');
     await until(() => test(page, 'arch-side-title').textContent()).toContain('Expert 77');
+  });
+
+  it('of a program that is recorded come by themselves, with what it did so far', async () => {
+    const server = await record('model-live.ggtrace');
+    await server.ask('Count to five.', 8);
+    const page = await open(`${server.url}/?view=model&tab=graph&tensor=blk.7.ffn_up.weight`);
+    await until(() => test(page, 'model-tied').count()).toBe(1);
+    await until(() => test(page, 'arch-side-title').textContent()).toContain('Feed-forward');
+    const accesses = async () => Number((await test(page, 'arch-side-accesses').textContent())!.replace(/\D/g, ''));
+    await until(() => test(page, 'arch-side-accesses').count()).toBe(1);
+    const before = await accesses();
+    expect(before).toBeGreaterThan(0);
+    await server.ask('Count to nine.', 8);
+    await until(accesses).toBeGreaterThan(before);
   });
 
   it('that nobody named are asked for, with the command that names them', async () => {
