@@ -232,8 +232,9 @@ describe('memory and cost', () => {
   });
 
   it('keeps labels apart, and where they are as long as they are', () => {
-    expect(spread([10, 100, 104], 12)).toEqual([0, -8, 0]);
-    expect(spread([100, 101, 102], 12)).toEqual([-22, -11, 0]);
+    expect(spread([10, 100, 104], 12, 200)).toEqual([0, 0, 8]);
+    // Where there is no room below they move up.
+    expect(spread([102, 101, 100], 12, 110)).toEqual([8, -3, -14]);
   });
 
   it('sets operators in relation to what limits them', () => {

@@ -18,13 +18,17 @@ export function cacheLines(memory: Inspection['memory']): { types: string[]; byt
   return [...lines.values()];
 }
 
-/** How far labels at these heights, in pixels from the top, have to move to be `apart`. */
-export function spread(heights: number[], apart: number): number[] {
-  const order = heights.map((_, i) => i).sort((a, b) => heights[b] - heights[a]);
+/** How far labels at these heights, in pixels from the top, have to move to be `apart`: down, as long as there is room. */
+export function spread(heights: number[], apart: number, bottom: number): number[] {
+  const order = heights.map((_, i) => i).sort((a, b) => heights[a] - heights[b]);
   const moved = [...heights];
-  // From the lowest up: what is near the axis makes the others give way.
   for (let k = 1; k < order.length; k++) {
-    moved[order[k]] = Math.min(moved[order[k]], moved[order[k - 1]] - apart);
+    moved[order[k]] = Math.max(moved[order[k]], moved[order[k - 1]] + apart);
+  }
+  let limit = bottom;
+  for (const i of order.reverse()) {
+    moved[i] = Math.min(moved[i], limit);
+    limit = moved[i] - apart;
   }
   return moved.map((y, i) => y - heights[i]);
 }
@@ -41,6 +45,7 @@ export function cacheOption(memory: Inspection['memory'], height: number, colors
   const away = spread(
     lines.map((line) => room * (1 - line.bytes[line.bytes.length - 1] / axis.max)),
     12,
+    room + 8,
   );
   return {
     grid: { left: 72, right: 84, ...CACHE_ROOM, outerBoundsMode: 'none' },
