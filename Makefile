@@ -9,7 +9,7 @@ export GGSCOPE_EMBED_SHIM := $(target)/release/libggscope.so
 # And the page.
 ui := $(abspath collector/ui)
 export GGSCOPE_EMBED_UI := $(ui)/dist
-ui_sources := $(wildcard $(ui)/*.json $(ui)/*.ts $(ui)/*.js $(ui)/index.html) $(shell find $(ui)/src $(ui)/public -type f)
+ui_sources := $(wildcard $(ui)/*.json $(ui)/*.ts $(ui)/*.js $(ui)/*.html) $(shell find $(ui)/src $(ui)/public -type f)
 # Node.js of vendor/setup is there only where the system's does not do.
 export PATH := $(abspath vendor/node/bin):$(PATH)
 

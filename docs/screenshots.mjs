@@ -11,6 +11,7 @@ const ROOT = new URL('..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 const trace = process.argv[2] ?? join(TARGET, 'demo.ggtrace');
 const folder = process.argv[3] ?? join(ROOT, 'docs/img');
+const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
 const SESSION = 'session=0';
 
 /** Name, address, colours, and what to wait for or do before the picture. */
@@ -23,15 +24,21 @@ const SHOTS = [
   ['analytics', `${SESSION}&view=analytics&tokens=76`, 'dark'],
   ['compare', `${SESSION}&view=compare&with=1`, 'dark'],
   ['session', `${SESSION}&view=info`, 'dark'],
+  ['model', `${SESSION}&view=model&full=model`, 'dark'],
+  ['model-graph', `${SESSION}&view=model&full=model&tab=graph&open=layer_4,layer_5&layer=5&part=layer_5_head_3&tensor=blk.5.attn_q.weight`, 'dark'],
+  ['model-time', `${SESSION}&view=model&full=model&tab=graph&paint=time&open=layer_5`, 'light'],
+  ['model-cost', `${SESSION}&view=model&full=model&tab=cost`, 'dark'],
+  ['model-quant', `${SESSION}&view=model&full=model&tab=quant&layer=5&tensor=blk.5.ffn_down.weight`, 'dark'],
+  ['model-ranks', `${SESSION}&view=model&full=model&tab=ranks`, 'dark'],
   ['light', `${SESSION}&view=graph+table&tokens=70..80&layer=5`, 'light'],
 ];
 
-const server = await start(join(TARGET, 'release/ggscope'), ['open', '--no-open', '--listen', '127.0.0.1:0', trace, trace]);
+const server = await start(join(TARGET, 'release/ggscope'), ['open', '--no-open', '--listen', '127.0.0.1:0', trace, trace, '--model', MODEL]);
 mkdirSync(folder, { recursive: true });
 const browser = await launch();
 try {
   for (const [name, query, colorScheme, before] of SHOTS) {
-    const size = name === 'light' ? { width: 1920, height: 1080 } : { width: 1280, height: 720 };
+    const size = colorScheme === 'light' ? { width: 1920, height: 1080 } : { width: 1280, height: 720 };
     const page = await browser.newPage({ viewport: size, colorScheme });
     await page.goto(`${server.url}/?${query}`);
     await page.waitForTimeout(3000);

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: [`live`] (sockets, programs) → [`ingest`] (rings, decoding) → [`trace`] (files) → [`analysis`] →
 //! [`query`] → [`export`] → [`server`] and [`cli`]. [`model`] says what the model's file knows,
-//! [`host`] what this machine can do.
+//! [`host`] what this machine can do, `page` holds the files of the page.
 
 pub mod analysis;
 pub mod cli;
@@ -12,6 +12,7 @@ pub mod host;
 pub mod ingest;
 pub mod live;
 pub mod model;
+mod page;
 pub mod query;
 pub mod server;
 pub mod trace;

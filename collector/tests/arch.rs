@@ -93,6 +93,24 @@ fn a_run_of_the_model_is_tied_to_its_parts_and_another_is_refused() {
 }
 
 #[test]
+fn the_dashboard_is_written_or_it_is_said_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = arch(&["-o", dir.path().to_str().unwrap()]);
+    assert!(output.status.success());
+    match std::fs::read_to_string(dir.path().join("complete_dashboard.html")) {
+        Ok(page) => {
+            assert!(page.contains("\"total\":134515008") && !page.contains("GGSCOPE_MODEL"));
+            assert!(page.len() < 10 << 20, "{} bytes", page.len());
+        }
+        // A collector that was built alone has no page to put the model into.
+        Err(_) => {
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("complete_dashboard.html is not written") && said.contains("make"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn wrong_wishes_are_one_clear_line() {
     for (args, said) in [
         (&["--weight", "time"][..], "--weight time needs a run of the model"),

@@ -92,6 +92,18 @@ fn the_graph_has_the_measured_times_of_its_weights() {
 }
 
 #[test]
+fn operators_have_reached_what_their_bytes_and_operations_took() {
+    let server = Running::start(true);
+    let reached = server.ok("/api/v1/sessions/0/reached");
+    let ops = server.ok("/api/v1/sessions/0/analytics/ops");
+    let sum =
+        |list: &Json, field: &str| list.as_array().unwrap().iter().map(|r| r[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum(&reached, "ns"), sum(&ops, "ns"));
+    let products = reached.as_array().unwrap().iter().filter(|r| r["op"] == "MUL_MAT" && r["phase"] == "GENERATE");
+    assert!(products.map(|r| r["flops"].as_f64().unwrap()).sum::<f64>() > 0.0);
+}
+
+#[test]
 fn a_layer_and_the_tutorials_graph_can_be_asked_for() {
     let server = Running::start(true);
     let tutorial = server.ok("/api/v1/models/0/graph?schema=tutorial");
@@ -158,6 +170,7 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/models/0/analytics?weight=time", (400, "weight")),
         ("/api/v1/sessions/0/graphs/99/analytics", (404, "graph")),
         ("/api/v1/sessions/9/weights", (404, "id")),
+        ("/api/v1/sessions/9/reached", (404, "id")),
         ("/api/v1/models/9/quant", (404, "id")),
         ("/api/v1/models/0/tensor", (400, "tensor")),
         ("/api/v1/models/0/tensor?tensor=blk.5.attn_x.weight", (404, "tensor")),

@@ -304,6 +304,7 @@ fn the_document_lists_every_route() {
         "memory",
         "operators",
         "places",
+        "reached",
         "residency",
         "timeline",
         "weights",

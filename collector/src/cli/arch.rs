@@ -5,14 +5,16 @@ use super::say;
 use super::text::printable;
 use crate::compute;
 use crate::export::arch::{graph_file, layers_csv, ranks_csv};
+use crate::export::dashboard;
 use crate::export::graph_file::GraphFileFormat;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
 use crate::query::graph_report::{GraphReport, report};
+use crate::query::roofline::{Reached, reached};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::query::weights::{WeightCost, weights};
 use crate::trace::Trace;
 use anyhow::{Context, bail};
-use ggscope_analytics::Device;
+use ggscope_analytics::{Compute, Device};
 use ggscope_model::arch::{ArchGraph, EdgeKind, NodeKind, Schema};
 use ggscope_model::gguf::Gguf;
 use ggscope_model::inspect::{Architecture, Stack};
@@ -29,7 +31,7 @@ EXAMPLES
   # What a model consists of, and which of its parts are central
   ggscope arch model.gguf
 
-  # The same as files: graph (JSON, GraphML for Cytoscape, GEXF for Gephi) and tables
+  # The same as files: a page for the browser, the graph (JSON, GraphML for Cytoscape, GEXF for Gephi), tables
   ggscope arch model.gguf -o model-graph
 
   # Edges weighed by the time that a run spent on what they lead to
@@ -102,19 +104,22 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         graph = one_layer(&graph, layer)
             .with_context(|| format!("{} has no layer {layer}: {}", args.model.display(), known_layers(&graph)))?;
     }
-    let run = args.trace.as_deref().map(|path| weights_of(path, &gguf)).transpose()?;
+    let run = args.trace.as_deref().map(|path| Measured::of(path, &gguf)).transpose()?;
+    let weights = run.as_ref().map(|run| run.weights.as_slice());
     let kinds: Vec<EdgeKind> =
         EdgeKind::ALL.into_iter().filter(|kind| args.edges.iter().any(|name| name == kind.name())).collect();
-    let analytics = report(named(&graph, &kinds, weight, run.as_deref()), args.top, &compute::open(args.device, &[])?)?;
+    let compute = compute::open(args.device, &[])?;
+    let analytics = report(named(&graph, &kinds, weight, weights), args.top, &compute)?;
     let answer = Answer {
         model: args.model.display().to_string(),
         name: gguf.name(),
         architecture: &facts,
-        graph: architecture(&graph, run.as_deref()),
+        graph: architecture(&graph, weights),
         analytics,
     };
     if let Some(dir) = &args.output {
-        write_files(dir, &answer, run.as_deref())?;
+        write_files(dir, &answer, weights)?;
+        write_dashboard(dir, &args.model, run.as_ref(), &compute)?;
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
@@ -140,38 +145,63 @@ fn known_layers(graph: &ArchGraph) -> String {
     }
 }
 
-/// What a run did with each weight. A trace of another model says nothing of this one.
-fn weights_of(path: &Path, gguf: &Gguf) -> anyhow::Result<Vec<WeightCost>> {
-    let trace = Trace::open(path)?;
-    let found = weights(&trace, &Table::new(&trace, DEFAULT_MEMORY))?;
-    for warning in trace.warnings() {
-        say::line(format_args!("{}: {warning}", path.display()));
+/// What was measured in a run of the model.
+struct Measured {
+    trace: String,
+    weights: Vec<WeightCost>,
+    reached: Vec<Reached>,
+}
+
+impl Measured {
+    /// Reads a run. A trace of another model says nothing of this one.
+    fn of(path: &Path, gguf: &Gguf) -> anyhow::Result<Measured> {
+        let trace = Trace::open(path)?;
+        let table = Table::new(&trace, DEFAULT_MEMORY);
+        let found = weights(&trace, &table)?;
+        for warning in trace.warnings() {
+            say::line(format_args!("{}: {warning}", path.display()));
+        }
+        let is_there = |w: &WeightCost| gguf.tensors().any(|(_, t)| t.name == w.name);
+        if !found.iter().any(is_there) {
+            bail!("{} is no run of {}: no weight of it was read", path.display(), gguf.first().path().display());
+        }
+        Ok(Measured { trace: path.display().to_string(), weights: found, reached: reached(&trace, &table, None) })
     }
-    let is_there = |w: &WeightCost| gguf.tensors().any(|(_, t)| t.name == w.name);
-    if !found.iter().any(is_there) {
-        bail!("{} is no run of {}: no weight of it was read", path.display(), gguf.first().path().display());
-    }
-    Ok(found)
+}
+
+/// Writes one file into the folder.
+fn file(dir: &Path, name: &str, write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let path = dir.join(name);
+    let written = || -> anyhow::Result<()> {
+        let mut out = BufWriter::new(File::create(&path)?);
+        write(&mut out)?;
+        Ok(out.flush()?)
+    };
+    written().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn write_files(dir: &Path, answer: &Answer<'_>, run: Option<&[WeightCost]>) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
-    let file = |name: &str, write: &dyn Fn(&mut BufWriter<File>) -> anyhow::Result<()>| {
-        let path = dir.join(name);
-        let written = || -> anyhow::Result<()> {
-            let mut out = BufWriter::new(File::create(&path)?);
-            write(&mut out)?;
-            Ok(out.flush()?)
-        };
-        written().with_context(|| format!("cannot write {}", path.display()))
-    };
-    file("architecture_graph.json", &|out| Ok(serde_json::to_writer(out, answer)?))?;
+    file(dir, "architecture_graph.json", |out| Ok(serde_json::to_writer(out, answer)?))?;
     let graph = graph_file(&answer.model, &answer.graph, &answer.analytics);
-    file("architecture_graph.graphml", &|out| Ok(graph.write(GraphFileFormat::Graphml, out)?))?;
-    file("architecture_graph.gexf", &|out| Ok(graph.write(GraphFileFormat::Gexf, out)?))?;
-    file("architecture_graph.dot", &|out| Ok(graph.write(GraphFileFormat::Dot, out)?))?;
-    file("pagerank_results.csv", &|out| Ok(ranks_csv(&answer.graph, &answer.analytics, out)?))?;
-    file("layer_statistics.csv", &|out| Ok(layers_csv(answer.architecture, &answer.graph, run, out)?))
+    file(dir, "architecture_graph.graphml", |out| Ok(graph.write(GraphFileFormat::Graphml, out)?))?;
+    file(dir, "architecture_graph.gexf", |out| Ok(graph.write(GraphFileFormat::Gexf, out)?))?;
+    file(dir, "architecture_graph.dot", |out| Ok(graph.write(GraphFileFormat::Dot, out)?))?;
+    file(dir, "pagerank_results.csv", |out| Ok(ranks_csv(&answer.graph, &answer.analytics, out)?))?;
+    file(dir, "layer_statistics.csv", |out| Ok(layers_csv(answer.architecture, &answer.graph, run, out)?))
+}
+
+/// The page with everything in it; it is of the whole model, whatever part the other files are of.
+fn write_dashboard(dir: &Path, model: &Path, run: Option<&Measured>, compute: &Compute) -> anyhow::Result<()> {
+    let Some(template) = dashboard::template() else {
+        say::line(format_args!(
+            "complete_dashboard.html is not written: this ggscope was built without its page; `make` puts it in"
+        ));
+        return Ok(());
+    };
+    let (gguf, findings) = Gguf::examine(model)?;
+    let run = run.map(|Measured { trace, weights, reached }| dashboard::Run { trace, weights, reached });
+    file(dir, "complete_dashboard.html", |out| Ok(dashboard::write(&template, &gguf, findings, run, compute, out)?))
 }
 
 fn summary(answer: &Answer<'_>) -> String {

@@ -5,6 +5,7 @@
 pub mod arch;
 mod chrome;
 mod csv;
+pub mod dashboard;
 pub mod graph;
 pub mod graph_file;
 mod json;

@@ -9,9 +9,10 @@ use ggscope_format::record::{Graph, Tensor};
 use ggscope_model::inspect::{Bound, Machine};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// What one kind of operator reached in one phase.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Reached {
     /// Its name in ggml.
     pub op: String,

@@ -100,6 +100,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(graphs::graph))
         .routes(routes!(architecture::of_graph))
         .routes(routes!(architecture::of_weights))
+        .routes(routes!(architecture::of_operators))
         .routes(routes!(models::list))
         .routes(routes!(models::inspect))
         .routes(routes!(quant::of_model))

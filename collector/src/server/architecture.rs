@@ -14,6 +14,7 @@ use crate::query::dump::Filter;
 use crate::query::graph::GraphQuery;
 use crate::query::graph_named;
 use crate::query::graph_report::{GraphReport, Named, report};
+use crate::query::roofline::{Reached, reached};
 use crate::query::weights::{WeightCost, weights};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -187,6 +188,18 @@ pub(super) async fn of_weights(State(app): State<Arc<App>>, At(id): At<String>) 
     answer(app, move |sessions| {
         let (trace, table) = sessions.get(&id)?.now()?;
         Ok(weights(&trace, &table)?)
+    })
+    .await
+}
+
+/// What each kind of operator of a session reached: bytes and operations in its time, by phase, the longest first
+#[utoipa::path(get, path = "/sessions/{id}/reached",
+    params(("id" = String, Path, description = "The session")),
+    responses((status = 200, body = Vec<Reached>), (status = 404, body = Problem)))]
+pub(super) async fn of_operators(State(app): State<Arc<App>>, At(id): At<String>) -> Result<Response, Problem> {
+    answer(app, move |sessions| {
+        let (trace, table) = sessions.get(&id)?.now()?;
+        Ok(reached(&trace, &table, None))
     })
     .await
 }

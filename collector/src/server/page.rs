@@ -2,10 +2,12 @@
 //! places, and the page finds out what to show there.
 
 use super::problem::Problem;
+use crate::export::dashboard::TEMPLATE;
+use crate::page::Files;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use rust_embed::{Embed, EmbeddedFile};
+use rust_embed::EmbeddedFile;
 
 const INDEX: &str = "index.html";
 /// What the page may load: nothing from elsewhere.
@@ -16,11 +18,6 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// What stands in for a page that was not built.
 const NOT_BUILT: &str = "This ggscope was built without its page. `make` builds it and puts it in.\n\n\
                          All questions can be asked without it: /api/v1/openapi.json describes them.\n";
-
-/// What Vite made; empty if the page was not built.
-#[derive(Embed)]
-#[folder = "$OUT_DIR/ui"]
-struct Files;
 
 /// Whether a path is the page's and not a question.
 pub(super) fn is_page(path: &str) -> bool {
@@ -41,6 +38,10 @@ fn serve(path: &str, file: impl Fn(&str) -> Option<EmbeddedFile>) -> Response {
         return nothing();
     }
     let name = path.trim_start_matches('/');
+    // It is for files that models are put into.
+    if name == TEMPLATE {
+        return nothing();
+    }
     let is_asset = name.starts_with("assets/");
     let is_file = is_asset || name.contains('.');
     let (name, found) = if is_file { (name, file(name)) } else { (INDEX, file(INDEX)) };
@@ -71,7 +72,7 @@ mod tests {
         match name {
             "index.html" => Some(of(b"<!doctype html>")),
             "assets/a-123.js" => Some(of(b"let a")),
-            "assets/b.woff2" | "icon.svg" => Some(of(b"x")),
+            "assets/b.woff2" | "icon.svg" | "dashboard.html" => Some(of(b"x")),
             _ => None,
         }
     }
@@ -113,6 +114,7 @@ mod tests {
             "/assets/",
             "/assets/other",
             "/x.js",
+            "/dashboard.html",
             "/../index.html",
             "/a/../../etc/passwd",
             "/api",

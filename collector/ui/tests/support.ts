@@ -15,8 +15,9 @@ const ROOT = new URL('../../..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 export const GGSCOPE = process.env.GGSCOPE ?? join(TARGET, 'release/ggscope');
 const SYNTHETIC = join(TARGET, 'release/examples/synthetic');
+const FIXTURE = join(TARGET, 'release/examples/gguf');
 const LLAMA_SERVER = join(ROOT, 'vendor/build/bin/llama-server');
-const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+export const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
 
 /** Where a test file's traces go. */
 export const folder = mkdtempSync(join(tmpdir(), 'ggscope-ui-'));
@@ -44,6 +45,13 @@ export function synthetic(name: string, kind: 'llama' | 'hostile' | 'experts', l
   const path = join(folder, name);
   rmSync(path, { force: true });
   execFileSync(SYNTHETIC, [path, kind, String(layers), String(tokens)]);
+  return path;
+}
+
+/** A GGUF file of a model's shape, whose weights are a hole: see collector/examples/gguf.rs. */
+export function gguf(name: string, kind: string): string {
+  const path = join(folder, name);
+  execFileSync(FIXTURE, [path, kind]);
   return path;
 }
 

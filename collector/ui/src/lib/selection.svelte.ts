@@ -1,7 +1,8 @@
 // The one selection that all views share. It lives in the address, so that a link reproduces what is on the screen.
 import { untrack } from 'svelte';
+import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/model/place';
 
-export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info'] as const;
+export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model'] as const;
 export type View = (typeof VIEWS)[number];
 export type Panel = View | 'timeline';
 
@@ -47,6 +48,8 @@ export interface Selected {
   /** Windows of the memory map's tracks: bytes along the track; null is all. */
   disk: Range | null;
   buffer: Range | null;
+  /** Where in the view of models. */
+  model: ModelPlace;
   views: View[];
   /** The panel that fills the window. */
   full: Panel | null;
@@ -83,6 +86,7 @@ const NOTHING: Selected = {
   metric: 'accesses',
   disk: null,
   buffer: null,
+  model: NOWHERE,
   views: ['graph'],
   full: null,
 };
@@ -141,6 +145,7 @@ export function parse(search: string): Selected {
     metric: one(METRICS, p.get('metric')),
     disk: span(p.get('disk')),
     buffer: span(p.get('buffer')),
+    model: parsePlace(p),
     views: views.length ? [...new Set(views)].slice(0, 2) : NOTHING.views,
     full: (['timeline', ...VIEWS] as const).find((name) => name === p.get('full')) ?? null,
   };
@@ -175,6 +180,7 @@ export function format(s: Selected): string {
   changed('metric');
   put('disk', s.disk && s.disk.join('..'));
   put('buffer', s.buffer && s.buffer.join('..'));
+  formatPlace(s.model, put);
   put('full', s.full);
   return `?${p.toString().replace(/%20/g, '+')}`;
 }
@@ -216,6 +222,7 @@ class Selection implements Selected {
   metric = $state<Selected['metric']>('accesses');
   disk = $state.raw<Range | null>(null);
   buffer = $state.raw<Range | null>(null);
+  model = $state.raw<ModelPlace>(NOWHERE);
   views = $state.raw<View[]>(['graph']);
   full = $state<Panel | null>(null);
   private replaced = -ADDRESS_MS;
@@ -288,7 +295,12 @@ class Selection implements Selected {
 
   /** Forgets all but the session and the views. */
   clear() {
-    this.set({ tokens: null, layer: null, op: null, node: null, tensor: null });
+    this.set({ tokens: null, layer: null, op: null, node: null, tensor: null, model: { ...this.model, part: null } });
+  }
+
+  /** Changes where one is in the view of models. */
+  setModel(change: Partial<ModelPlace>, options: { keep?: boolean } = {}) {
+    this.set({ model: { ...this.model, ...change } }, options);
   }
 
   /** `7..9` for the server. */

@@ -15,6 +15,7 @@ const entries: Record<View, Entry> = {
   analytics: { title: 'Analytics', load: () => import('./analytics/Analytics.svelte') },
   compare: { title: 'Compare', load: () => import('./compare/Compare.svelte') },
   info: { title: 'Session', load: () => import('./info/Info.svelte') },
+  model: { title: 'Model', load: () => import('./model/Model.svelte') },
 };
 
 class Views {

@@ -8,10 +8,11 @@ import {
   TooltipComponent,
 } from 'echarts/components';
 import { init, use } from 'echarts/core';
+import { LabelLayout } from 'echarts/features';
 import { CanvasRenderer } from 'echarts/renderers';
 
 use([BarChart, CustomChart, LineChart, PieChart, ScatterChart, CanvasRenderer]);
 use([DataZoomComponent, GridComponent, MarkLineComponent]);
-use([TitleComponent, TooltipComponent]);
+use([TitleComponent, TooltipComponent, LabelLayout]);
 
 export { init };

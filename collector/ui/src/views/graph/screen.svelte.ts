@@ -12,30 +12,13 @@ import type { Layout } from './layout';
 import { scaleOf, valuesOf, type Measure, type Values } from './measures';
 import { buildModel, groupsAround, openTo, tensorKey, type Model } from './model';
 import type { Known } from './describe';
+import { textWidth } from './textWidth';
 import { visible, type NodeKind, type Visible } from './visible';
 
 /** Parts of layers that are kept. */
 const KEPT_PARTS = 48;
 /** A live session's sums are asked for again after this many milliseconds. */
 const COSTS_EVERY = PACE;
-
-let measuring: CanvasRenderingContext2D | null = null;
-const widths = new Map<string, number>();
-
-/** Width of a text in pixels. */
-function textWidth(text: string, font: string): number {
-  const key = `${font}\n${text}`;
-  let width = widths.get(key);
-  if (width === undefined) {
-    measuring ??= document.createElement('canvas').getContext('2d');
-    if (!measuring) return text.length * 7;
-    measuring.font = font;
-    width = measuring.measureText(text).width;
-    if (widths.size > 50_000) widths.clear();
-    widths.set(key, width);
-  }
-  return width;
-}
 
 /** A question for sums, and when it is asked again. */
 interface Asked {
