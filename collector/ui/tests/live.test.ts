@@ -7,7 +7,7 @@ import { bytes, count } from '../src/lib/format';
 import type { Page as List, Region, SessionSummary } from '../src/lib/types';
 import { join } from 'node:path';
 import { stop } from './start.mjs';
-import { afterTest, api, folder, ggscope, open, record, serve } from './support';
+import { afterTest, api, folder, freePort, ggscope, open, record, serve, synthetic } from './support';
 
 const until = expect.poll;
 
@@ -238,4 +238,28 @@ it('a trace that another process is writing grows on the page', async () => {
   await until(() => page.evaluate(() => (window as unknown as { drawnState: { newest: number } }).drawnState.newest), {
     timeout: 30_000,
   }).toBeGreaterThan(before + 5);
+});
+
+it('another collector at the same address is not taken for the one before', async () => {
+  const [first, second] = [synthetic('first.ggtrace', 'llama', 4, 90), synthetic('second.ggtrace', 'llama', 4, 12)];
+  const serveAt = (port: number, ...files: string[]) =>
+    ggscope(['open', '--no-open', '--listen', `127.0.0.1:${port}`, ...files]);
+  const one = await serveAt(await freePort(), first);
+  const port = Number(new URL(one.url).port);
+  const page = await open(`${one.url}/?session=0&view=table&tokens=80&layer=2`);
+  const legend = page.locator('[data-test="timeline-legend"]');
+  const session = () => new URL(page.url()).searchParams;
+  await until(() => page.textContent('[data-test="session"]')).toContain('first.ggtrace');
+  await stop(one.process);
+  const two = await serveAt(port, second);
+  await until(() => legend.textContent(), { timeout: 20_000 }).toMatch(/GENERATE\s*12\b/);
+  expect([session().get('session'), session().get('tokens'), session().get('view')]).toEqual(['0', null, 'table']);
+  expect(await page.textContent('body')).not.toContain('there is no session');
+  // The same recording under another number is what it was.
+  await page.goto(`${two.url}/?session=0&view=table&tokens=7`);
+  await until(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
+  await stop(two.process);
+  await serveAt(port, first, second);
+  await until(() => session().get('session'), { timeout: 20_000 }).toBe('1');
+  expect(session().get('tokens')).toBe('7');
 });

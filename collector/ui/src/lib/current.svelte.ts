@@ -1,8 +1,8 @@
 // What the selection means: the session's data, the evaluation and the graph on the screen, the node that is pointed at.
 import { untrack } from 'svelte';
-import { data, type SessionData } from './data.svelte';
+import { data, recordingOf, type SessionData } from './data.svelte';
 import { PACE, pause } from './paced.svelte';
-import { selection, type Range } from './selection.svelte';
+import { ELSEWHERE, selection, type Range } from './selection.svelte';
 import type { GraphPart, GraphTensor, SessionSummary } from './types';
 
 class Current {
@@ -50,6 +50,7 @@ class Current {
   /** Keeps `graph` what `graphId` says; to be called once, in a component. */
   watch() {
     $effect(() => {
+      if (data.strange) return this.startAgain(data.strange);
       if (!data.ready || data.sessions.length === 0) return;
       const live = data.sessions.findLast((s) => s.state === 'live');
       const shown = data.sessions.find((s) => s.id === selection.session);
@@ -99,6 +100,14 @@ class Current {
       const later = setTimeout(select, wait);
       return () => clearTimeout(later);
     });
+  }
+
+  /** Loads the page for the sessions of another collector. What is selected stays if that has the same recording. */
+  private startAgain(before: ReadonlyMap<string, string>) {
+    const again = (id: string | null) =>
+      data.sessions.find((s) => id !== null && recordingOf(s) === before.get(id))?.id ?? null;
+    const session = again(selection.session);
+    selection.load(session ? { session, other: again(selection.other) } : ELSEWHERE);
   }
 
   /** Another graph numbers its nodes in another way: the selected node is the one of the same name. */

@@ -99,8 +99,15 @@ export class SessionData {
   }
 }
 
+/** What tells one recording from another: every collector counts its sessions from 0. */
+export function recordingOf({ name, pid, started_ns }: SessionSummary): string {
+  return [name, pid, started_ns].join('/');
+}
+
 class Data {
   sessions = $state.raw<SessionSummary[]>([]);
+  /** Another collector answers at this address, and its sessions are others: what recordings the ids meant before. */
+  strange = $state.raw<ReadonlyMap<string, string> | null>(null);
   /** Lines about programs that are not recorded, and why. */
   notices = $state.raw<string[]>([]);
   /** Whether the list of sessions has come. */
@@ -108,6 +115,8 @@ class Data {
   connection = $state<'connecting' | 'open' | 'lost'>('connecting');
   error = $state<ApiError | null>(null);
   private loaded = new Map<string, SessionData>();
+  /** The recording that an id means. */
+  private recordings = new Map<string, string>();
   private source: EventSource | null = null;
 
   /** Listens as long as the page is seen, and afterwards asks for what it has missed. */
@@ -165,6 +174,9 @@ class Data {
   private takeSessions(sessions: SessionSummary[]) {
     this.sessions = sessions;
     this.ready = true;
+    const differs = (s: SessionSummary) => (this.recordings.get(s.id) ?? recordingOf(s)) !== recordingOf(s);
+    if (sessions.some(differs)) this.strange = this.recordings;
+    else for (const session of sessions) this.recordings.set(session.id, recordingOf(session));
   }
 
   /** What is known of a session; its evaluations are loaded the first time. */

@@ -91,6 +91,22 @@ const NOTHING: Selected = {
   full: null,
 };
 
+/** What a selection is in another recording: its tokens, nodes and places mean nothing there. */
+export const ELSEWHERE: Partial<Selected> = {
+  session: null,
+  other: null,
+  tokens: null,
+  node: null,
+  tensor: null,
+  filter: null,
+  row: null,
+  window: null,
+  toggled: [],
+  closed: [],
+  disk: null,
+  buffer: null,
+};
+
 function number(text: string | null): number | null {
   return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : null;
 }
@@ -270,6 +286,13 @@ class Selection implements Selected {
     Object.assign(this, change);
     const address = this.address();
     if (address !== location.search) history.pushState(null, '', address);
+  }
+
+  /** Loads the page again, with some of it changed. */
+  load(change: Partial<Selected>) {
+    this.forget();
+    Object.assign(this, change);
+    location.replace(this.address());
   }
 
   /** Makes the address what the selection is. */
