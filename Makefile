@@ -56,8 +56,6 @@ bench: all ## the numbers in docs/performance.md
 	$(CARGO) build --release -p ggscope-collector --examples
 	benches/overhead
 	benches/inspect
-	vendor/setup --tests
-	benches/inspect
 	benches/page.mjs
 
 shots: demo ## the pictures in docs/img, from a real run

@@ -18,7 +18,10 @@ class Current {
   missing = $state<string | null>(null);
   /** The session that nobody has chosen: it gives way to one that begins when it has ended. */
   private automatic = $state<string | null>(null);
-  private followed = 0;
+  /** When a token was selected by following. */
+  private followed = -PACE;
+  /** The page is being loaded again. */
+  private leaving = false;
 
   readonly summary: SessionSummary | undefined = $derived(
     data.sessions.find((s) => s.id === selection.session) ?? data.sessions[0],
@@ -89,10 +92,9 @@ class Current {
       void session.version;
       const select = () => {
         const last = session.timeline.tokens - 1;
+        if (last < 0 || untrack(() => selection.tokens?.[0]) === last) return;
         this.followed = performance.now();
-        if (last >= 0 && untrack(() => selection.tokens?.[0]) !== last) {
-          selection.set({ tokens: [last, last] }, { keep: true, seldom: true });
-        }
+        selection.set({ tokens: [last, last] }, { keep: true, seldom: true });
       };
       // All views ask for what belongs to the new token, and all at the same time.
       const wait = pause(this.followed, PACE);
@@ -104,6 +106,9 @@ class Current {
 
   /** Loads the page for the sessions of another collector. What is selected stays if that has the same recording. */
   private startAgain(before: ReadonlyMap<string, string>) {
+    // The selection that is taken along changes, and that would come here again.
+    if (this.leaving) return;
+    this.leaving = true;
     const again = (id: string | null) =>
       data.sessions.find((s) => id !== null && recordingOf(s) === before.get(id))?.id ?? null;
     const session = again(selection.session);
