@@ -11,6 +11,7 @@ use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
 use ggscope_collector::trace::{Trace, TraceWriter};
 use ggscope_format::GraphId;
 use serde_json::{Value as Json, json};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
@@ -333,6 +334,8 @@ fn the_document_lists_every_route() {
         assert!(["400", "401", "403", "413", "500"].iter().all(|status| answers.contains_key(*status)), "{path}");
         assert!(answers.values().all(|answer| answer["description"].is_string()), "{path}: OpenAPI wants them");
     }
+    let ids: BTreeSet<String> = paths.iter().map(|path| of(path)["operationId"].to_string()).collect();
+    assert_eq!(ids.len(), paths.len(), "an operation is known by its id: {ids:?}");
     // No page may be larger than the document says, and none has to be smaller.
     for list in ["operators", "evaluations", "graphs", "leaves", "memory"] {
         let path = format!("{session}/{list}");

@@ -35,6 +35,11 @@ pub(super) fn text(document: &utoipa::openapi::OpenApi) -> String {
     ];
     let paths = document.get_mut("paths").and_then(Json::as_object_mut);
     for (name, path) in paths.into_iter().flat_map(|paths| paths.iter_mut()) {
+        // After its path, as functions of different modules may have one name.
+        let words = name.trim_start_matches("/api/v1").split(['/', '-', '.', '{', '}']).filter(|word| !word.is_empty());
+        if let Some(id) = path.pointer_mut("/get/operationId") {
+            *id = words.collect::<Vec<_>>().join("_").into();
+        }
         let own = LIMITS.iter().find(|(end, _)| name.ends_with(end));
         let parameters = path.pointer_mut("/get/parameters").and_then(Json::as_array_mut);
         for parameter in parameters.into_iter().flatten().filter(|p| p["name"] == "limit") {
