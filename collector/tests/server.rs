@@ -11,6 +11,7 @@ use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
 use ggscope_collector::trace::{Trace, TraceWriter};
 use ggscope_format::GraphId;
 use serde_json::{Value as Json, json};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
@@ -331,6 +332,16 @@ fn the_document_lists_every_route() {
     for path in &paths {
         let answers = of(path)["responses"].as_object().unwrap().clone();
         assert!(["400", "401", "403", "413", "500"].iter().all(|status| answers.contains_key(*status)), "{path}");
+        assert!(answers.values().all(|answer| answer["description"].is_string()), "{path}: OpenAPI wants them");
+    }
+    let ids: BTreeSet<String> = paths.iter().map(|path| of(path)["operationId"].to_string()).collect();
+    assert_eq!(ids.len(), paths.len(), "an operation is known by its id: {ids:?}");
+    // No page may be larger than the document says, and none has to be smaller.
+    for list in ["operators", "evaluations", "graphs", "leaves", "memory"] {
+        let path = format!("{session}/{list}");
+        let most = schema(&path, "limit")["maximum"].as_f64().unwrap() as u64;
+        let status = |limit: u64| server.get(&format!("{}?limit={limit}", path.replace("{id}", "0"))).status;
+        assert_eq!((status(most), status(most + 1)), (200, 400), "{path}: {most}");
     }
     // One never ends, and some have nothing to say of a trace whose model is not here.
     let needs_more =
@@ -452,7 +463,11 @@ fn names_are_text() {
     let answer = server.get("/api/v1/sessions/1/graphs/0");
     assert_eq!(answer.json()["tensors"][0]["name"], HOSTILE);
     assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
-    for protection in ["x-content-type-options: nosniff", "content-security-policy: default-src 'none'"] {
+    for protection in [
+        "x-content-type-options: nosniff",
+        "cross-origin-resource-policy: same-origin",
+        "content-security-policy: default-src 'none'",
+    ] {
         assert!(answer.head.contains(protection), "{}", answer.head);
     }
 }

@@ -72,6 +72,7 @@ fn recorded(trace: &Trace) -> String {
         n => format!(" but {n} records that were lost"),
     };
     match (totals.evaluations, tokens) {
+        (1.., _) if trace.damage().is_some() => "parts of the trace are damaged, and missing here".to_owned(),
         (0, _) => format!("it had computed nothing{lost}"),
         (n, 0) => format!("the trace has all of {n} evaluations{lost}"),
         (_, tokens) => format!("the trace has everything up to token {}{lost}", tokens - 1),
@@ -159,5 +160,24 @@ mod tests {
             "{}",
             cut.text
         );
+    }
+
+    #[test]
+    fn a_damaged_trace_is_not_said_to_have_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.ggtrace");
+        let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
+        writer.ended(Ending::Exited(0)).unwrap();
+        writer.finish().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Inside a chunk: the index at the end is whole, and says that there are evaluations.
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let trace = Trace::open(&path).unwrap();
+        trace.verify(u64::MAX);
+        assert!(trace.complete(), "its end is there");
+        let text = ended(&trace, false).unwrap().text;
+        assert_eq!(text, "llama-server exited with code 0; parts of the trace are damaged, and missing here");
     }
 }

@@ -1,7 +1,10 @@
 //! The OpenAPI document: what parameters may be, which their fields, all of them texts, do not say; and the answers that
 //! every question can have.
 
-use super::params::{MEMORIES, PHASES};
+use super::params::{MAX_LIMIT, MEMORIES, PHASES};
+use super::quant::MAX_BLOCKS;
+use super::tables::MAX_REGIONS;
+use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use utoipa::OpenApi;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
@@ -12,6 +15,9 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
     description = "What llama.cpp processes did: every operator of every token, from recorded traces and while they run.",
 ))]
 pub(super) struct Document;
+
+/// Ends of the paths whose pages have another size at most.
+const LIMITS: [(&str, usize); 2] = [("/memory", MAX_REGIONS), ("/blocks", MAX_BLOCKS)];
 
 /// The document as it is served: with the answers that stand for all questions.
 pub(super) fn text(document: &utoipa::openapi::OpenApi) -> String {
@@ -28,10 +34,29 @@ pub(super) fn text(document: &utoipa::openapi::OpenApi) -> String {
         ("500", problem("The trace is damaged there, or the query came to no end")),
     ];
     let paths = document.get_mut("paths").and_then(Json::as_object_mut);
-    for path in paths.into_iter().flat_map(|paths| paths.values_mut()) {
+    for (name, path) in paths.into_iter().flat_map(|paths| paths.iter_mut()) {
+        // After its path, as functions of different modules may have one name.
+        let words = name.trim_start_matches("/api/v1").split(['/', '-', '.', '{', '}']).filter(|word| !word.is_empty());
+        if let Some(id) = path.pointer_mut("/get/operationId") {
+            *id = words.collect::<Vec<_>>().join("_").into();
+        }
+        let own = LIMITS.iter().find(|(end, _)| name.ends_with(end));
+        let parameters = path.pointer_mut("/get/parameters").and_then(Json::as_array_mut);
+        for parameter in parameters.into_iter().flatten().filter(|p| p["name"] == "limit") {
+            if let Some((_, most)) = own {
+                parameter["schema"]["maximum"] = json!(most);
+            }
+        }
         let Some(responses) = path.pointer_mut("/get/responses").and_then(Json::as_object_mut) else { continue };
         for (status, answer) in &answers {
             responses.entry(*status).or_insert_with(|| answer.clone());
+        }
+        // OpenAPI asks for a description of every answer, and most say all with their schema.
+        for (status, answer) in responses.iter_mut() {
+            let standard = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok()?.canonical_reason());
+            if let Some(answer) = answer.as_object_mut() {
+                answer.entry("description").or_insert_with(|| standard.unwrap_or(status).into());
+            }
         }
     }
     document.to_string()
@@ -55,7 +80,7 @@ pub(super) fn ordinal() -> Object {
 
 /// Items of a page.
 pub(super) fn limit() -> Object {
-    between(1, 10_000)
+    between(1, MAX_LIMIT as u64)
 }
 
 /// Bins of a histogram.

@@ -86,7 +86,7 @@ pub(super) struct PageParams {
     /// Items before the page, 0 if not given
     #[param(schema_with = document::ordinal)]
     offset: Option<String>,
-    /// Items in the page at most: 1 to 1000, 100 if not given; of memory up to 10000
+    /// Items in the page at most, 100 if not given
     #[param(schema_with = document::limit)]
     limit: Option<String>,
 }

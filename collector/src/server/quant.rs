@@ -13,7 +13,7 @@ use std::sync::Arc;
 use utoipa::IntoParams;
 
 /// Blocks of the largest page.
-const MAX_BLOCKS: usize = 256;
+pub(super) const MAX_BLOCKS: usize = 256;
 
 /// Which tensor.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -123,6 +123,8 @@ pub(super) struct SessionSummary {
     pub dropped_records: u64,
     /// When the process was attached, nanoseconds since 1970.
     pub started_ns: u64,
+    /// The first thing that was found wrong with the trace so far besides a missing end; null while it is written.
+    pub damage: Option<String>,
 }
 
 impl Session {
@@ -420,6 +422,8 @@ impl Session {
             last_ns: totals.last_ns,
             dropped_records: totals.dropped_records,
             started_ns: recording.hello.realtime_ns,
+            // Of a trace that is being written, parts are not there yet.
+            damage: trace.damage().filter(|_| state != State::Live),
         }
     }
 }

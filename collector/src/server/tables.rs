@@ -17,7 +17,7 @@ use std::sync::Arc;
 use utoipa::IntoParams;
 
 /// Regions of memory in a page at most: a map of all of them is drawn from one.
-const MAX_REGIONS: usize = 10_000;
+pub(super) const MAX_REGIONS: usize = 10_000;
 
 /// When.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -267,6 +267,11 @@ impl Trace {
         self.contents.cut.iter().chain(&*found).cloned().collect()
     }
 
+    /// The first thing that was found wrong so far besides a missing end.
+    pub fn damage(&self) -> Option<String> {
+        lock(&self.shared.warnings).first().cloned()
+    }
+
     /// Adds a warning, once.
     pub fn warn(&self, text: String) {
         let mut warnings = lock(&self.shared.warnings);
@@ -330,7 +335,7 @@ impl Trace {
                 Ok(len) => budget = budget.saturating_sub(len),
                 Err(source) => {
                     let error = TraceError::Frame { path: self.path.clone(), offset: entry.offset, source };
-                    self.warn(format!("{:?} are damaged and will be missing: {error}", entry.kind));
+                    self.warn(format!("a chunk with {:?} is damaged and its content is missing: {error}", entry.kind));
                 }
             }
             if budget == 0 {

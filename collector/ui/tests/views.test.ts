@@ -1,6 +1,6 @@
 // What each view shows is what the API says, and what is clicked in one view moves the others.
 import type { Page } from 'playwright-core';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { GraphPart, GraphSummary, LayerSum, Operator, Page as List, Region } from '../src/lib/types';
 import { api, open, serve, synthetic, type Server } from './support';
 
@@ -112,6 +112,25 @@ describe('the memory heatmap', () => {
     await page.mouse.up();
     await until(() => selected(page).get('tensor')).toBe(largest.name);
     await until(() => test(page, 'inspector-name').textContent()).toBe(largest.name);
+  });
+
+  it('zooms to what is dragged over, while all of the file is shown', async () => {
+    const page = await open(`${server.url}/?session=0&view=memory`);
+    const canvas = page
+      .locator('[data-test="memory-track"][data-memory="DISK"] canvas[data-test="memory-canvas"]')
+      .first();
+    await until(() => canvas.isVisible()).toBe(true);
+    const box = (await canvas.boundingBox())!;
+    const at = (share: number) => page.mouse.move(box.x + box.width * share, box.y + box.height / 2, { steps: 4 });
+    await at(0.5);
+    await page.mouse.down();
+    await at(0.6);
+    await page.mouse.up();
+    const [from, to] = await vi.waitUntil(() => selected(page).get('disk')?.split('..').map(Number));
+    const end = Math.max(98_000_000, to);
+    expect(from / end).toBeCloseTo(0.5, 1);
+    expect((to - from) / end).toBeCloseTo(0.1, 1);
+    expect(to - from).toBeLessThan(end * 0.12);
   });
 
   it('has a cell for each expert that was read, and none for those that were not', async () => {

@@ -32,6 +32,8 @@ export interface SessionSummary {
   last_ns: number;
   dropped_records: number;
   started_ns: number;
+  /** The first thing that was found wrong with the trace besides a missing end. */
+  damage: string | null;
 }
 
 /** How a session ended. */

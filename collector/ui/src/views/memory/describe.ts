@@ -1,5 +1,5 @@
 // What is said of a place on a track: the region there, those that share it, or what was never read.
-import { bytes, count, hex, shape, tokenText } from '../../lib/format';
+import { bytes, count, hex, shape, times, tokenText } from '../../lib/format';
 import type { GraphTensor, Region, Token } from '../../lib/types';
 import type { Axis } from './axis';
 import { measure, type Metric, type Placed } from './cells';
@@ -40,7 +40,7 @@ export function facts(
     region.memory === 'DISK' ? 'offset' : 'address',
     `${hex(region.start)} … ${hex(region.start + region.bytes)}`,
   ]);
-  found.push(['reads', `${count(region.accesses)} times, ${bytes(region.read_bytes)}`]);
+  found.push(['reads', `${times(region.accesses)}, ${bytes(region.read_bytes)}`]);
   found.push(['last token', lastToken(region, token)]);
   return found;
 }
