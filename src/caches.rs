@@ -137,7 +137,7 @@ mod tests {
     fn what_was_not_told_is_told_later_and_what_was_told_is_not_told_again() {
         let mut caches = Caches::default();
         let rows = caches.rows(&cache(0..3));
-        assert_eq!(rows.to_tell(100), [0..3], "what may have been written before");
+        assert_eq!(rows.to_tell(100).as_slice(), std::slice::from_ref(&(0..3)), "what may have been written before");
         rows.told();
         rows.wrote(7);
         rows.wrote(64);
@@ -156,10 +156,10 @@ mod tests {
         let mut caches = Caches::default();
         caches.rows(&cache(2..4)).told();
         caches.changed(KEY);
-        assert_eq!(caches.rows(&cache(0..0)).to_tell(9), [2..4]);
+        assert_eq!(caches.rows(&cache(0..0)).to_tell(9).as_slice(), std::slice::from_ref(&(2..4)));
         caches.rows(&cache(0..0)).told();
         caches.written(KEY, 15..31);
         caches.written(CacheKey { data: 0, ..KEY }, 0..1000);
-        assert_eq!(caches.rows(&cache(0..0)).to_tell(9), [1..4]);
+        assert_eq!(caches.rows(&cache(0..0)).to_tell(9).as_slice(), std::slice::from_ref(&(1..4)));
     }
 }

@@ -119,10 +119,10 @@ fn what_cannot_be_shown_says_why() {
     let small = dir.path().join("small.ggtrace");
     run(record(
         &small,
-        &["--capture", "attention", "--ring-size", "64K"],
+        &["--capture", "attention", "--ring-size", "256K"],
         &generate(&vendored::demo_model(), 2, "on", &[]),
     ))
     .ok();
     assert!(number(&info(&small)["dropped"], "records") > 0);
-    assert!(says(&small, &["--token", "0"]).contains("--ring-size"));
+    assert!(says(&small, &["--token", "0", "--layer", "29"]).contains("--ring-size"));
 }

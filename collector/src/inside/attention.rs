@@ -175,7 +175,7 @@ impl Layer<'_> {
         let whole = joined(root(self.graph(), id), values).filter(|(bytes, total)| bytes.len() as u64 == *total);
         let lost = || {
             self.unknown(format!(
-                "its {what} was not captured, or lost because the ring was full; give it more room with --ring-size"
+                "its {what}: not captured, or lost because the ring was full; give it more room with --ring-size"
             ))
         };
         Ok(Bytes { tensor, bytes: whole.ok_or_else(lost)?.0 })
