@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -361,9 +361,13 @@ impl Session {
     }
 
     /// A ring to write to, and its number. `None` if all are being written to: what would have been written is counted
-    /// as lost.
+    /// as lost. A thread keeps to one ring as long as no other holds it: only records on one ring are sure to be read in
+    /// the order in which they were written, and which tokens are an answer depends on it.
     pub fn lease(&self) -> Option<(u32, Lease)> {
-        let leased = (0..self.segment.n_rings()).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
+        static THREADS: AtomicU32 = AtomicU32::new(0);
+        thread_local!(static THREAD: u32 = THREADS.fetch_add(1, Ordering::Relaxed));
+        let (n, first) = (self.segment.n_rings(), THREAD.with(|&thread| thread));
+        let leased = (0..n).map(|i| (first % n + i) % n).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
         if leased.is_none() {
             self.count_lost(0);
         }
