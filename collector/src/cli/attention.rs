@@ -1,5 +1,6 @@
 //! `ggscope attention`: what a token looked at, head by head, computed again from the run's own queries and keys.
 
+use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
 use crate::inside::{Attention, HeadRow, Key, attention};
@@ -131,8 +132,7 @@ fn text(out: &mut impl Write, a: &Attention) -> std::io::Result<()> {
         shown.sort_unstable();
         for i in shown {
             let weight = head.weights[i];
-            let bar = "█".repeat((weight.clamp(0.0, 1.0) * BAR as f32).round() as usize);
-            writeln!(out, "  {weight:>7.4}  {:<24} {bar}", name(&a.keys[i]))?;
+            writeln!(out, "  {weight:>7.4}  {:<24} {}", name(&a.keys[i]), bar(weight.into(), BAR))?;
         }
         if let Some(rest) = order.len().checked_sub(BARS).filter(|&rest| rest > 0) {
             let weight: f32 = order[BARS..].iter().map(|&i| head.weights[i]).sum();

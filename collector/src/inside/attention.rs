@@ -324,8 +324,7 @@ impl Layer<'_> {
         let offset = tensor.view.map_or(0, |view| view.1).saturating_add(tensor.nb[3].saturating_mul(stream as u64));
         let first = offset / bytes;
         let wanted: Range<u64> = first..first.saturating_add(tensor.ne[1].unsigned_abs());
-        let rows =
-            Rows::at(self.trace, &self.view.stored, cache, self.row.evaluation.eval, std::slice::from_ref(&wanted));
+        let rows = Rows::at(self.trace, &self.view.stored, cache, self.row.evaluation.eval, &wanted);
         if !rows.is_current {
             return Err(self.unknown(
                 "the keys that it wrote were lost because the ring was full; give it more room with --ring-size",

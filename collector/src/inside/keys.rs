@@ -2,8 +2,8 @@
 //! of its rows.
 
 use crate::trace::{StoredGraph, Trace};
-use ggscope_format::attention::SET_ROWS;
-use ggscope_format::record::{Graph, Value};
+use ggscope_format::attention::{SET_ROWS, root};
+use ggscope_format::record::{Graph, Tensor, Value};
 use ggscope_format::{EvalId, GraphId, TensorId};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -33,30 +33,30 @@ fn in_graph(graph: &Graph, like: (&Graph, TensorId)) -> InGraph {
         Some((graph.buffers.get(usize::from(t.buffer?))?.id, t.addr))
     };
     let wanted = place(like.0, like.1);
-    let is_it = |&(id, t): &(TensorId, &_)| {
-        let t: &ggscope_format::record::Tensor = t;
-        t.view.is_none() && wanted.is_some() && place(graph, id) == wanted
-    };
+    let is_it = |&(id, t): &(TensorId, &Tensor)| t.view.is_none() && wanted.is_some() && place(graph, id) == wanted;
     let cache = graph.leaves().find(is_it).map(|(id, _)| id);
-    let root = |id: TensorId| graph.tensor(id).and_then(|t| t.view).map_or(id, |v| v.0);
-    let writes = graph.nodes().filter(|(_, t)| cache.is_some() && t.view.map(|v| v.0) == cache);
-    let places = writes.filter(|(_, t)| graph.op(t) == SET_ROWS).filter_map(|(_, t)| t.src.get(1).copied().flatten());
-    InGraph { cache, places: places.map(root).collect() }
+    let writes = cache.into_iter().flat_map(|cache| writes(graph, cache));
+    let places = writes.filter_map(|t| t.src.get(1).copied().flatten()).map(|places| root(graph, places));
+    InGraph { cache, places: places.collect() }
+}
+
+/// The operators that write rows into a cache.
+fn writes(graph: &Graph, cache: TensorId) -> impl Iterator<Item = &Tensor> {
+    graph.nodes().map(|(_, t)| t).filter(move |t| t.view.map(|v| v.0) == Some(cache) && graph.op(t) == SET_ROWS)
 }
 
 /// Bytes of a row of a cache, as the operator that writes rows has them.
 pub fn row_bytes(graph: &Graph, cache: TensorId) -> Option<u64> {
-    let writes = |t: &&ggscope_format::record::Tensor| t.view.map(|v| v.0) == Some(cache) && graph.op(t) == SET_ROWS;
-    graph.nodes().map(|(_, t)| t).find(writes).map(|t| t.nb[1]).filter(|&bytes| bytes > 0)
+    writes(graph, cache).next().map(|t| t.nb[1]).filter(|&bytes| bytes > 0)
 }
 
 impl Rows {
     /// The rows in `wanted` of a cache, after evaluation `last`, whose graph is `stored`.
-    pub fn at(trace: &Trace, stored: &StoredGraph, cache: TensorId, last: EvalId, wanted: &[Range<u64>]) -> Rows {
+    pub fn at(trace: &Trace, stored: &StoredGraph, cache: TensorId, last: EvalId, wanted: &Range<u64>) -> Rows {
         let mut rows = Rows::default();
         let Some(row_bytes) = row_bytes(&stored.graph, cache) else { return rows };
         let mut graphs: HashMap<GraphId, InGraph> = HashMap::new();
-        let is_wanted = |row: u64| wanted.iter().any(|range| range.contains(&row));
+        let is_wanted = |row: u64| wanted.contains(&row);
         trace.for_each_value(last, |value| {
             let known = graphs.entry(value.graph).or_insert_with(|| {
                 let graph: Option<Arc<StoredGraph>> = trace.graph(value.graph).ok();
