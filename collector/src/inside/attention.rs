@@ -6,6 +6,7 @@ use crate::query::GraphView;
 use crate::query::values::joined;
 use crate::trace::{Select, Trace, TraceError};
 use ggscope_format::attention::{Attention as Found, FLASH_ATTN_EXT, root};
+use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Graph, Tensor, Value};
 use ggscope_format::{EvalId, TensorId};
@@ -97,7 +98,7 @@ pub struct Attention {
 /// # Errors
 /// When the trace has no such captures, no such token, layer or head, or something was lost.
 pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usize>) -> Result<Attention, InsideError> {
-    if !trace.recording().capture.iter().any(|c| c == ggscope_format::session::ATTENTION) {
+    if !trace.captures().iter().any(|change| change.capture.has(Set::Attention)) {
         return Err(InsideError::NotCaptured(trace.path().display().to_string()));
     }
     let last = (trace.totals().prompt_tokens + trace.totals().generated_tokens).saturating_sub(1);

@@ -5,6 +5,7 @@ use super::{Model, Recording, StoredGraph, TraceWriter};
 use ggscope_format::record::{
     Buffer, BufferUsage, Evaluation, Graph, MAX_DIMS, MappedFile, Run, Tensor, TensorFlags, TensorType,
 };
+use ggscope_format::capture::Capture;
 use ggscope_format::session::{Hello, Level};
 use ggscope_format::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
 use std::path::Path;
@@ -372,7 +373,7 @@ pub fn recording() -> Recording {
             ggml: "/usr/lib/libggml-base.so".into(),
         },
         level: Level::Ops,
-        capture: vec![],
+        capture: Capture::default(),
         tokens: true,
         ggscope: env!("CARGO_PKG_VERSION").into(),
     }
