@@ -13,9 +13,9 @@ use crate::registry::{self, BackendInfo, LastGraph};
 use crate::session::{self, Session};
 use crate::tokens;
 use crate::values::{self, ValueMemory, Writer};
+use ggscope_format::TensorId;
 use ggscope_format::record::{Evaluation, Graph, Record, Run, RunEnd};
 use ggscope_format::session::Level;
-use ggscope_format::TensorId;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -127,9 +127,10 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
     let known = if last == Some(same) { session.known_graph(same.id) } else { None };
     let (info, definition) = match known {
         Some(info) => (info, None),
-        None => session.graph(graph.identity(epoch ^ u64::from(context) << 32 ^ u64::from(wanted.number) << 48), |id| {
-            graph::describe(graph, id, context, &backends, &wanted)
-        }),
+        None => session
+            .graph(graph.identity(epoch ^ u64::from(context) << 32 ^ u64::from(wanted.number) << 48), |id| {
+                graph::describe(graph, id, context, &backends, &wanted)
+            }),
     };
     let inputs = if inputs == Inputs::default() { graph.inputs() } else { inputs };
     registry::with(|r| {

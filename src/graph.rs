@@ -302,11 +302,7 @@ impl<'a> Description<'a> {
     fn kept(&self, tensor: *mut Tensor) -> Option<*mut Tensor> {
         // SAFETY: the tensor belongs to the graph.
         let is_copy = unsafe { self.graph.tensor(tensor) }.name().contains(&b'#');
-        let kept = if is_copy {
-            self.kept_ids(*self.ids.get(&(tensor as usize))?)? as *mut Tensor
-        } else {
-            tensor
-        };
+        let kept = if is_copy { self.kept_ids(*self.ids.get(&(tensor as usize))?)? as *mut Tensor } else { tensor };
         // SAFETY: as above, and its layout was proven.
         unsafe { capture::stays(self.graph.layout, self.graph.tensor(kept)) }.then_some(kept)
     }

@@ -100,7 +100,8 @@ fn what_came_over_the_rings_is_in_the_file() {
 
 #[test]
 fn the_shim_is_told_what_is_wanted_and_the_segments_name_is_gone() {
-    let wanted = Wanted { level: Level::Tensors, capture: Capture::named(["l_out-*"]), tokens: false, ring_bytes: 1 << 16 };
+    let wanted =
+        Wanted { level: Level::Tensors, capture: Capture::named(["l_out-*"]), tokens: false, ring_bytes: 1 << 16 };
     let setup = Setup::new(wanted.clone());
     let shim = setup.attach();
     let Welcome { level, capture, tokens, ring_bytes, .. } = shim.welcome.clone();

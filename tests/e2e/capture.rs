@@ -1,10 +1,12 @@
 //! What `--capture` takes and leaves: sets by name, limits, statistics in place of values, a budget, and what it says of a
 //! set or a glob that nothing was found of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ggscope_format::chunk::{Chunk, ChunkKind, FILE_HEADER_BYTES};
+use ggscope_format::record::decode;
 use serde_json::Value;
 
 use crate::ggscope::{command, dump, info, number, record, run, text};
@@ -46,8 +48,7 @@ fn floats(list: &Value) -> Vec<f64> {
 
 #[test]
 fn layers_are_the_residual_stream_and_the_norms_of_every_block() {
-    let trace = stage().trace;
-    std::fs::create_dir_all(trace.parent().unwrap()).unwrap();
+    let Stage { _dir, trace, .. } = stage();
     let host = || generate(&vendored::demo_model(), 3, &[]);
     let traced = run(record(&trace, &["--capture", "layers,logits"], &host())).ok();
     assert_eq!(traced.stdout, run(host()).ok().stdout, "the same tokens, with and without");
@@ -203,15 +204,46 @@ fn what_nothing_was_found_of_is_said_with_the_nearest_names() {
 #[test]
 fn values_of_attention_are_rows_of_the_v_cache_or_those_on_their_way_into_it() {
     let Stage { _dir, trace, model } = stage();
-    for flash in ["on", "off"] {
+    for (flash, in_cache) in [("on", true), ("off", false)] {
         let trace = trace.with_file_name(format!("{flash}.ggtrace"));
-        let host = generate(&model, 3, &["--flash-attn", flash]);
-        run(record(&trace, &["--capture", "attention,values,Vcur-*"], &host)).ok();
-        assert_eq!(info(&trace)["dropped"]["records"], 0);
-        let found = v_rows(&trace);
-        assert_eq!(found.evaluations, 3, "flash attention {flash}");
-        assert_eq!(found.worst, 0.0, "flash attention {flash}: rows are what was computed");
+        let by_name = trace.with_extension("Vcur.ggtrace");
+        let host = || generate(&model, 3, &["--flash-attn", flash]);
+        run(record(&trace, &["--capture", "values"], &host())).ok();
+        run(record(&by_name, &["--capture", "Vcur-*"], &host())).ok();
+        let told = told(&trace);
+        let mut compared = 0;
+        for row in captured(&by_name).iter().filter(|row| row["value"]["data"].is_array()) {
+            let numbers = floats(&row["value"]["data"]).into_iter().map(|x| x as f32);
+            let bytes: Vec<u8> = if in_cache {
+                numbers.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect()
+            } else {
+                numbers.flat_map(f32::to_le_bytes).collect()
+            };
+            let of_evaluation = &told[&number(row, "eval")];
+            let found = of_evaluation.values().any(|told| told.windows(bytes.len()).step_by(4).any(|w| w == bytes));
+            assert!(found, "{} in evaluation {} with flash attention {flash}", text(row, "name"), row["eval"]);
+            compared += 1;
+        }
+        assert_eq!(compared, 3 * tiny_model::N_LAYER, "flash attention {flash}");
     }
+}
+
+/// The bytes of every tensor that a trace has values of, by evaluation.
+fn told(trace: &Path) -> BTreeMap<u64, BTreeMap<u32, Vec<u8>>> {
+    let file = std::fs::read(trace).unwrap();
+    let mut told: BTreeMap<u64, BTreeMap<u32, Vec<u8>>> = BTreeMap::new();
+    let mut at = FILE_HEADER_BYTES;
+    while let Ok((chunk, len)) = Chunk::parse(&file[at..]) {
+        at += len;
+        if chunk.kind == ChunkKind::Values {
+            let values: Vec<ggscope_format::value::Value> = decode(&chunk.unpack().unwrap()).unwrap();
+            for value in values {
+                let of_evaluation = told.entry(value.eval.0).or_default();
+                of_evaluation.entry(value.tensor.0).or_default().extend(value.bytes);
+            }
+        }
+    }
+    told
 }
 
 #[test]
@@ -231,49 +263,4 @@ fn a_token_that_was_not_captured_is_seen_by_those_after_it() {
     let found: Value = serde_json::from_str(&of(prompt + 6).ok().stdout).unwrap();
     let tokens: Vec<u64> = found["keys"].as_array().unwrap().iter().map(|key| number(key, "token")).collect();
     assert_eq!(tokens, (0..=prompt + 6).collect::<Vec<_>>(), "also those of tokens that were passed over");
-}
-
-struct VRows {
-    evaluations: usize,
-    worst: f64,
-}
-
-/// Compares what a trace has of V with `Vcur-*` of the same run.
-fn v_rows(trace: &Path) -> VRows {
-    use ggscope_collector::trace::{Select, Trace};
-    use ggscope_format::attention::{Attention, Nodes, root, values};
-    let trace = Trace::open(trace).unwrap();
-    let (mut evaluations, mut worst) = (0, 0.0_f64);
-    trace.for_each_evaluation(&Select::default(), false, |row| {
-        let stored = trace.graph(row.evaluation.graph).unwrap();
-        let graph = &stored.graph;
-        let pieces = trace.values(row.evaluation.eval);
-        let mut compared = 0;
-        for (id, _) in graph.nodes() {
-            let Some(found) = Attention::ending(graph, id) else { continue };
-            let v = values(graph, found.node, graph.nodes().map(|(id, _)| id)).expect("what it weighs");
-            let cache = root(graph, v);
-            let write = graph.nodes().find(|(_, t)| t.view.map(|v| v.0) == Some(cache) && graph.op(t) == "SET_ROWS");
-            let (write, into) = write.expect("V is written");
-            let current = root(graph, graph.src(write, 0).unwrap());
-            let of = |id| pieces.iter().filter(|v| v.tensor == id).flat_map(|v| v.bytes.clone()).collect::<Vec<u8>>();
-            let computed: Vec<f32> = of(current).chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-            assert!(!computed.is_empty(), "Vcur");
-            if into.ne[0] > 1 {
-                let told = of(cache);
-                let told: Vec<f32> =
-                    told.chunks(2).map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect();
-                let n = into.ne[0] as usize * row.evaluation.n_tokens as usize;
-                for (told, computed) in told[told.len() - n..].iter().zip(&computed[..n]) {
-                    let rounded = half::f16::from_f32(*computed).to_f32();
-                    worst = worst.max(f64::from((told - rounded).abs()));
-                }
-            }
-            compared += 1;
-        }
-        assert_eq!(compared as u64, tiny_model::N_LAYER);
-        evaluations += 1;
-        std::ops::ControlFlow::Continue(())
-    });
-    VRows { evaluations, worst }
 }

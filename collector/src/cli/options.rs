@@ -4,8 +4,8 @@ use crate::live::Wanted;
 use crate::query::captures;
 use anyhow::bail;
 use ggscope_format::Bytes;
-use ggscope_format::segment::{DEFAULT_RING_BYTES, RING_BYTES_RANGE};
 use ggscope_format::capture::{Capture, Ranges, Set};
+use ggscope_format::segment::{DEFAULT_RING_BYTES, RING_BYTES_RANGE};
 use ggscope_format::session::Level;
 
 /// Room for values, if the user does not say: all layers' hidden states of a prompt of some hundred tokens.

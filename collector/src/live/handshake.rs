@@ -29,7 +29,12 @@ pub struct Wanted {
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { level: Level::default(), capture: Capture::default(), tokens: true, ring_bytes: segment::DEFAULT_RING_BYTES }
+        Wanted {
+            level: Level::default(),
+            capture: Capture::default(),
+            tokens: true,
+            ring_bytes: segment::DEFAULT_RING_BYTES,
+        }
     }
 }
 

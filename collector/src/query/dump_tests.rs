@@ -231,7 +231,9 @@ fn captured_values_are_put_together_and_decoded() {
         let part = bytes[from..to].to_vec();
         let (offset, total) = (from as u64, Bytes(bytes.len() as u64));
         let encoding = Encoding::Host;
-        writer.value(Value { eval: EvalId(eval), graph: GraphId(1), tensor: id, offset, total, encoding, bytes: part }).unwrap();
+        writer
+            .value(Value { eval: EvalId(eval), graph: GraphId(1), tensor: id, offset, total, encoding, bytes: part })
+            .unwrap();
     };
     piece(1, 0, 1000);
     piece(1, 1000, 2304);

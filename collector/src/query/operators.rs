@@ -1,9 +1,9 @@
 //! The trace table: executions of operators, a page at a time, in any order. Executions are counted from kinds of
 //! evaluations; only those of the page are derived in full.
 
-use super::values::Captured;
 use super::dump::{Evaluated, Executed, Filter, Operator};
 use super::table::{self, NONE, Place, Selection, Table, find};
+use super::values::Captured;
 use crate::analysis::timing::Span;
 use crate::trace::Trace;
 use std::str::FromStr;

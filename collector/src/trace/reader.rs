@@ -4,8 +4,8 @@
 
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::{
-    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
-    graph_columns, scan,
+    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
+    Values, graph_columns, scan,
 };
 use crate::analysis::timing::Plans;
 use ggscope_format::capture::CaptureChange;

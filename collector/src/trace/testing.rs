@@ -2,10 +2,10 @@
 //! nothing else is said), node for node, and evaluations of it with plausible times. No use outside of tests.
 
 use super::{Model, Recording, StoredGraph, TraceWriter};
+use ggscope_format::capture::Capture;
 use ggscope_format::record::{
     Buffer, BufferUsage, Evaluation, Graph, MAX_DIMS, MappedFile, Run, Tensor, TensorFlags, TensorType,
 };
-use ggscope_format::capture::Capture;
 use ggscope_format::session::{Hello, Level};
 use ggscope_format::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
 use std::path::Path;

@@ -11,8 +11,8 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
-    graph_columns,
+    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
+    Values, graph_columns,
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::Plans;
