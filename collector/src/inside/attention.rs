@@ -3,7 +3,7 @@
 use super::keys::{Rows, row_bytes};
 use super::softmax::{Stages, Step, rounded, row, slope};
 use crate::query::GraphView;
-use crate::query::values::joined;
+use crate::query::values::Stretches;
 use crate::trace::{Select, Trace, TraceError};
 use ggscope_format::attention::{Attention as Found, FLASH_ATTN_EXT, root};
 use ggscope_format::capture::Set;
@@ -142,7 +142,7 @@ struct Layer<'a> {
 /// A tensor with the bytes of what it is a view of.
 struct Bytes<'a> {
     tensor: &'a Tensor,
-    bytes: Vec<u8>,
+    bytes: Stretches,
 }
 
 impl Bytes<'_> {
@@ -153,8 +153,7 @@ impl Bytes<'_> {
             .iter()
             .zip(&self.tensor.nb[1..])
             .try_fold(offset, |at, (&i, &nb)| at.checked_add(nb.checked_mul(i as u64)?))?;
-        let at = usize::try_from(at).ok()?;
-        self.bytes.get(at..at.checked_add(n)?)
+        self.bytes.get(at, n)
     }
 }
 
@@ -173,13 +172,15 @@ impl Layer<'_> {
 
     fn captured<'t>(&'t self, values: &[Value], id: TensorId, what: &str) -> Result<Bytes<'t>, InsideError> {
         let tensor = self.graph().tensor(id).ok_or_else(|| self.unknown("a tensor is not in its graph"))?;
-        let whole = joined(root(self.graph(), id), values).filter(|(bytes, total)| bytes.len() as u64 == *total);
+        let there = Stretches::of(root(self.graph(), id), values);
+        // Of queries there may be some heads only.
+        let there = there.filter(|bytes| id == self.found.q || bytes.whole().is_some());
         let lost = || {
             self.unknown(format!(
                 "its {what}: not captured, or lost because the ring was full; give it more room with --ring-size"
             ))
         };
-        Ok(Bytes { tensor, bytes: whole.ok_or_else(lost)?.0 })
+        Ok(Bytes { tensor, bytes: there.ok_or_else(lost)? })
     }
 
     /// What is done to a product, and the largest ALiBi bias.
@@ -259,7 +260,12 @@ impl Layer<'_> {
         let seen: Vec<usize> = (0..n_kv).filter(is_seen).collect();
         let (cells, rows) = self.keys(&values, &seen, k_stream)?;
         let n_bytes = keys_type.row_size(n_embd as u64).unwrap_or(0) as usize;
+        let is_there = |&head: &usize| q.at([i, head, stream], n_embd * 4).is_some();
         let heads: Vec<usize> = head.map_or((0..n_head).collect(), |head| vec![head]);
+        let heads: Vec<usize> = heads.into_iter().filter(is_there).collect();
+        if heads.is_empty() {
+            return Err(self.unknown("its queries: of these heads they were not captured (--capture-heads), or lost"));
+        }
         let of_head = |&head: &usize| -> Result<HeadRow, InsideError> {
             let kv_head = head / (n_head / n_head_kv);
             let damaged = || self.unknown("its tensors are smaller than their shapes say");
@@ -271,7 +277,7 @@ impl Layer<'_> {
                 keys_type.dequantize(bytes, out).map_err(|e| self.unknown(e.to_string()))?;
             }
             let visible = masks[head].as_ref().map(|m| seen.iter().map(|&j| m[j]).collect::<Vec<f32>>());
-            let sink = sinks.as_ref().and_then(|s| floats(&s.bytes).get(head).copied());
+            let sink = sinks.as_ref().and_then(|s| floats(s.bytes.whole()?).get(head).copied());
             let slope = slope(max_bias, head, n_head);
             let Stages { products, scaled, masked, weights, sink } =
                 row(&query, &keys, &steps, visible.as_deref(), slope, sink);
