@@ -148,6 +148,7 @@ fn assemble(view: &GraphView, id: TensorId, pieces: &[Value]) -> Option<Captured
 }
 
 /// The bytes of a tensor that are there: stretches that lie apart, where only some heads were captured or a piece was lost.
+#[derive(Clone, Debug, Default)]
 pub struct Stretches {
     /// By where they begin.
     of: BTreeMap<u64, Vec<u8>>,
@@ -155,19 +156,15 @@ pub struct Stretches {
 }
 
 impl Stretches {
-    /// Puts together the pieces of one tensor. `None` if there are none.
-    pub fn of(id: TensorId, pieces: &[Value]) -> Option<Stretches> {
-        let mut pieces: Vec<&Value> = pieces.iter().filter(|v| v.tensor == id).collect();
-        pieces.sort_by_key(|v| v.offset);
-        let mut stretches = Stretches { total: pieces.first()?.total.0, of: BTreeMap::new() };
-        for piece in pieces {
-            let last = stretches.of.last_entry().filter(|last| last.key() + last.get().len() as u64 == piece.offset);
-            match last {
-                Some(mut last) => last.get_mut().extend_from_slice(&piece.bytes),
-                None => drop(stretches.of.insert(piece.offset, piece.bytes.clone())),
-            }
+    /// Adds a piece. Those of a tensor are to come in ascending order, as they were captured.
+    pub fn add(&mut self, piece: Value) {
+        self.total = piece.total.0;
+        let last =
+            self.of.last_entry().filter(|last| last.key().checked_add(last.get().len() as u64) == Some(piece.offset));
+        match last {
+            Some(mut last) => last.get_mut().extend_from_slice(&piece.bytes),
+            None => drop(self.of.insert(piece.offset, piece.bytes)),
         }
-        Some(stretches)
     }
 
     /// `n` bytes from `offset` on, if all of them are there.
@@ -272,15 +269,19 @@ mod tests {
             bytes: bytes.to_vec(),
             ..Value::default()
         };
-        let mut pieces = vec![piece(8, &[8, 9, 10, 11]), piece(0, &[0, 1]), piece(2, &[2, 3])];
-        pieces.push(Value { tensor: TensorId(4), ..piece(4, &[0; 4]) });
-        let stretches = Stretches::of(TensorId(3), &pieces).unwrap();
+        let of = |pieces: &[Value]| {
+            let mut stretches = Stretches::default();
+            pieces.iter().for_each(|piece| stretches.add(piece.clone()));
+            stretches
+        };
+        let mut pieces = vec![piece(0, &[0, 1]), piece(2, &[2, 3]), piece(8, &[8, 9, 10, 11])];
+        let stretches = of(&pieces);
         assert_eq!(stretches.get(1, 3), Some(&[1, 2, 3][..]));
         assert_eq!(stretches.get(9, 2), Some(&[9, 10][..]));
         assert!(stretches.get(3, 2).is_none() && stretches.get(5, 1).is_none() && stretches.get(11, 2).is_none());
         assert!(stretches.whole().is_none() && stretches.get(u64::MAX, 1).is_none());
-        pieces.push(piece(4, &[4, 5, 6, 7]));
-        assert_eq!(Stretches::of(TensorId(3), &pieces).unwrap().whole().unwrap().len(), 12);
-        assert!(Stretches::of(TensorId(9), &pieces).is_none());
+        pieces.insert(2, piece(4, &[4, 5, 6, 7]));
+        assert_eq!(of(&pieces).whole().unwrap().len(), 12);
+        assert!(of(&[]).whole().is_none_or(<[u8]>::is_empty));
     }
 }
