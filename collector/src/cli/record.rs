@@ -1,7 +1,7 @@
 //! `ggscope record`: runs a program and records it, as strace runs and traces one. The program's output, exit code and
 //! signals are its own; what ggscope has to say goes to stderr, in whole lines.
 
-use super::options::Capture;
+use super::options;
 use super::say;
 use super::serving::Options;
 use crate::ingest::Progress;
@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    capture: Capture,
+    capture: options::Options,
     /// Say nothing but what is wrong
     #[arg(short, long)]
     quiet: bool,
@@ -77,7 +77,6 @@ pub(super) struct Args {
 /// Runs the program and records it. The exit code is the program's; if a signal ended it, this does not return.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let wanted = args.capture.wanted()?;
-    let capture = wanted.capture.clone();
     let (name, arguments) = args.command.split_first().context("no program was given")?;
     let program = match find_program(name) {
         Ok(program) => program,
@@ -132,7 +131,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     launched.forget();
     drop(collector);
     let ended = reporter.join().unwrap_or_default();
-    conclude(&ended, args.quiet, &capture);
+    conclude(&ended, args.quiet);
     if ended.is_empty() {
         let why = nothing_recorded(&program, untraceable.is_some());
         if !args.quiet {
@@ -214,15 +213,11 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) -> 
 }
 
 /// Says what was recorded.
-fn conclude(sessions: &[Ended], quiet: bool, capture: &[String]) {
+fn conclude(sessions: &[Ended], quiet: bool) {
     for ended in sessions.iter().filter(|ended| !quiet || ended.outcome.cut.is_some()) {
         say::summary(ended);
-        let totals = &ended.outcome.totals;
-        if !capture.is_empty() && totals.evaluations > 0 && totals.value_bytes == 0 {
-            let names = capture.join(", ");
-            say::line(format_args!(
-                "no values were captured: no tensor that was computed is called {names} (inputs and weights are not)"
-            ));
+        if !quiet {
+            say::unmatched(&ended.path);
         }
     }
 }

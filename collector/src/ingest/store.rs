@@ -145,6 +145,9 @@ impl<'a> Store<'a> {
             Record::Buffer(event) => self.sink.writer.buffer(event),
             Record::RunEnd(end) => self.sink.writer.run_end(end),
             Record::Note(note) => self.sink.writer.note(note),
+            Record::Statistics(statistics) => self.sink.writer.statistics(statistics),
+            Record::LeftOut(left_out) => self.sink.writer.left_out(left_out),
+            Record::Capture(change) => self.sink.writer.capture(change),
         };
         self.check(wrote);
     }

@@ -5,6 +5,7 @@ use super::softmax::Stages;
 use super::tile::products_of;
 use super::walk::{KeyRef, Walker};
 use crate::trace::{Select, Trace, TraceError};
+use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -89,7 +90,7 @@ pub struct Attention {
 
 /// Whether a trace has what attention is computed from.
 pub(super) fn captured(trace: &Trace) -> Result<(), InsideError> {
-    let is_captured = trace.recording().capture.iter().any(|c| c == ggscope_format::session::ATTENTION);
+    let is_captured = trace.captures().iter().any(|change| change.capture.has(Set::Attention));
     is_captured.then_some(()).ok_or_else(|| InsideError::NotCaptured(trace.path().display().to_string()))
 }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::trace::{Select, TraceWriter, testing};
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Buffer, BufferUsage, Evaluation, RunEnd};
+use ggscope_format::value::Encoding;
 use ggscope_format::{BufferId, Bytes, Nanos, TensorId};
 use proptest::prelude::*;
 use std::ops::ControlFlow;
@@ -40,6 +41,7 @@ fn everything() -> &'static [u8] {
                     tensor: TensorId(40),
                     offset: 0,
                     total: Bytes(64),
+                    encoding: Encoding::Host,
                     bytes: vec![eval as u8; 64],
                 })
                 .unwrap();
