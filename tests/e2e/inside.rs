@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ggscope_model::gguf::Gguf;
+use half::f16;
 use serde_json::Value;
 
 use crate::attention::{CAPTURE, assert_as_computed, generate, numbers, walked};
@@ -72,19 +72,21 @@ fn what_heads_add_is_their_part_of_what_attention_adds() {
     let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
     tiny_model::write_dense_gguf(&model, TensorType::F16);
     run(record(&trace, &VALUES, &generate(&model, 3, "on", &[]))).ok();
-    let gguf = Gguf::open(&model).unwrap();
+    let bytes = std::fs::read(&model).unwrap();
+    let products = dump(&trace, &["--name", "attn_out-*"]);
     let mut compared = 0;
     for_each_row(&trace, "attn_out-*", |token, layer, real| {
         let found = attention(&trace, token, layer, &["--model", model.to_str().unwrap(), "--vectors"]);
-        let name = format!("blk.{layer}.attn_output.weight");
-        let (file, tensor) = gguf.tensors().find(|(_, tensor)| tensor.name == name).unwrap();
-        let mut matrix = vec![0.0; tensor.ne[0] as usize * tensor.ne[1] as usize];
-        tensor.ggml_type().unwrap().dequantize(file.weights(tensor).unwrap(), &mut matrix).unwrap();
+        let product = products.iter().find(|product| number(product, "layer") == layer).unwrap();
+        let (matrix, n_in) = (&product["src"][0], real.len());
+        assert_eq!(matrix["name"], format!("blk.{layer}.attn_output.weight"));
+        let halves = bytes[number(matrix, "offset") as usize..].as_chunks().0.iter();
+        let matrix: Vec<f32> = halves.take(n_in * n_in).map(|&b| f16::from_le_bytes(b).to_f32()).collect();
         let heads = weighted(&found);
         let mut sum = vec![0.0; real.len()];
         for (h, (values, head)) in heads.iter().zip(found["heads"].as_array().unwrap()).enumerate() {
             let part = |row: &[f32]| row[h * values.len()..].iter().zip(values).map(|(a, b)| f64::from(*a) * b).sum();
-            let added: Vec<f64> = matrix.chunks_exact(tensor.ne[0] as usize).map(part).collect();
+            let added: Vec<f64> = matrix.chunks_exact(n_in).map(part).collect();
             let norm = added.iter().map(|x| x * x).sum::<f64>().sqrt();
             assert!((head["contribution"].as_f64().unwrap() - norm).abs() < 1e-5 * norm);
             sum.iter_mut().zip(&added).for_each(|(sum, x)| *sum += x);
