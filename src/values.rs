@@ -20,8 +20,6 @@ use std::time::Instant;
 const PIECE: usize = 256 << 10;
 /// What a piece's record takes beside its bytes, at most.
 const AROUND: usize = 64;
-/// What statistics of a row take, about.
-const ROW_BYTES: u64 = 20;
 /// No evaluation writes more rows of a cache than it has tokens, and more of those are not believed.
 const MAX_ROWS: i64 = 1 << 22;
 
@@ -129,7 +127,7 @@ impl Writer<'_> {
         let bytes = |tensor: usize| unsafe { self.bytes_of(tensor) } as u64;
         let captured = info.captured.iter().map(|c| match c.element {
             // SAFETY: as above.
-            _ if self.capture.statistics => unsafe { rows_of(self.session.layout, c.tensor) * ROW_BYTES },
+            _ if self.capture.statistics => unsafe { rows_of(self.session.layout, c.tensor) * Statistics::ROW_BYTES },
             Some(Element::F32) if self.capture.as_f16 => bytes(c.tensor) / 2,
             _ => bytes(c.tensor),
         });

@@ -75,6 +75,16 @@ pub struct Statistics {
     pub histogram: Histogram,
 }
 
+impl Statistics {
+    /// About how many bytes the record takes.
+    pub fn travels(&self) -> u64 {
+        16 + Statistics::ROW_BYTES * self.rows.len() as u64 + 2 * self.histogram.counts.len() as u64
+    }
+
+    /// About how many bytes a row takes.
+    pub const ROW_BYTES: u64 = 20;
+}
+
 /// Statistics of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowStatistics {

@@ -2,14 +2,17 @@
 //! set or a glob that nothing was found of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ggscope_format::chunk::{Chunk, ChunkKind, FILE_HEADER_BYTES};
 use ggscope_format::record::decode;
 use serde_json::Value;
 
-use crate::ggscope::{command, dump, info, number, record, run, text};
+use crate::ggscope::{Daemon, Running, built, command, dump, ggscope, info, number, record, run, text};
 use crate::support::gguf_writer::TensorType;
 use crate::support::{hosts, tiny_model, vendored};
 
@@ -254,7 +257,7 @@ fn a_token_that_was_not_captured_is_seen_by_those_after_it() {
     let last = number(&info(&trace)["tokens"], "prompt") + number(&info(&trace)["tokens"], "generate") - 1;
     let of = |token: u64| {
         let (trace, token) = (trace.to_str().unwrap(), token.to_string());
-        run(crate::ggscope::ggscope(&["attention", trace, "--json", "--layer", "1", "--token", &token]))
+        run(ggscope(&["attention", trace, "--json", "--layer", "1", "--token", &token]))
     };
     let taken: Vec<u64> = (0..=last).filter(|&token| of(token).status.success()).collect();
     let prompt = number(&info(&trace)["tokens"], "prompt");
@@ -263,4 +266,69 @@ fn a_token_that_was_not_captured_is_seen_by_those_after_it() {
     let found: Value = serde_json::from_str(&of(prompt + 6).ok().stdout).unwrap();
     let tokens: Vec<u64> = found["keys"].as_array().unwrap().iter().map(|key| number(key, "token")).collect();
     assert_eq!(tokens, (0..=prompt + 6).collect::<Vec<_>>(), "also those of tokens that were passed over");
+}
+
+/// Asks the page's server, and returns what it answers.
+fn ask(address: &str, method: &str, body: &str) -> Value {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("{method} /api/v1/sessions/0/capture HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all((head + &length).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"))
+}
+
+#[test]
+fn what_is_captured_can_be_changed_while_the_program_runs_and_nothing_that_was_overwritten_is_read() {
+    let Stage { _dir, trace, model } = stage();
+    // What all of it would be.
+    let whole = trace.with_file_name("whole.ggtrace");
+    let rounds = ["--repeat", "6", "--flash-attn", "on"];
+    let options = ["--capture", "l_out-*,attention", "--ring-size", "64M"];
+    run(record(&whole, &options, &generate(&model, 20, &rounds))).ok();
+
+    let dir = trace.parent().unwrap().join("daemon");
+    std::fs::create_dir(&dir).unwrap();
+    let daemon = Daemon::start(&dir, &["--listen", "127.0.0.1:0"]);
+    let log = std::fs::read_to_string(dir.join("daemon.log")).unwrap();
+    let address = log.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let mut host = generate(&model, 20, &[&rounds[..], &["--delay-ms", "60"]].concat());
+    host.env("GGSCOPE_SOCKET", &daemon.socket).env("LD_PRELOAD", built("libggscope.so"));
+    let mut host = Running(host.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let begin = Instant::now();
+    let state = |body: Option<&str>| ask(&address, if body.is_some() { "PUT" } else { "GET" }, body.unwrap_or(""));
+    let listed = || std::fs::read_to_string(dir.join("daemon.log")).unwrap().contains("attached");
+    while !listed() {
+        assert!(begin.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(state(None)["now"]["names"].as_array().unwrap().len(), 0);
+    let changed = state(Some(r#"{"names": ["l_out-*", "attention"]}"#));
+    assert_eq!(changed["can_change"], true);
+    // It looks once a second, between evaluations; then it is told to stop again.
+    while state(None)["now"]["names"].as_array().unwrap().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{}", state(None));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(2500));
+    state(Some(r#"{"names": []}"#));
+    assert!(host.wait(Duration::from_secs(60)).unwrap().success());
+    let trace = daemon.stop().pop().expect("a trace");
+
+    let changes = info(&trace)["captures"].as_array().unwrap().clone();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    let (from, to) = (number(&changes[0], "from_eval"), number(&changes[1], "from_eval"));
+    let (rows, expected) = (captured(&trace), captured(&whole));
+    let rows: Vec<&Value> = rows.iter().filter(|row| text(row, "name").starts_with("l_out-")).collect();
+    assert!(!rows.is_empty(), "captured from a later graph on: {from} to {to}");
+    for row in rows {
+        assert!((from..to).contains(&number(row, "eval")));
+        let same = |other: &&Value| other["eval"] == row["eval"] && other["name"] == row["name"];
+        let expected = expected.iter().find(same).expect("the same evaluation");
+        assert_eq!(row["value"]["data"], expected["value"]["data"], "{} of {}", row["name"], row["eval"]);
+    }
 }

@@ -100,9 +100,9 @@ fn socket_export(socket: &std::path::Path) -> String {
 fn report(events: &Receiver<Event>, sessions: Option<&Sessions>) {
     for event in events {
         match event {
-            Event::Attached { hello, path, growing, .. } => {
+            Event::Attached { hello, path, growing, control, .. } => {
                 if let Some(sessions) = sessions {
-                    sessions.add(growing);
+                    sessions.add(growing, control);
                 }
                 say::line(format_args!("{} (pid {}) attached, to {}", hello.exe, hello.pid, path.display()));
             }

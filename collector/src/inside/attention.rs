@@ -172,9 +172,17 @@ pub fn attention_with(
     if let Some(head) = head.filter(|&head| head >= n_head) {
         return Err(InsideError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
     }
+    let n_per_stream = of_layer.plan.per_stream();
+    let token_in_row = (token - row.first_token) as usize;
     let heads: Vec<usize> = head.map_or((0..n_head).collect(), |head| vec![head]);
+    let is_there =
+        |&head: &usize| of_layer.query(token_in_row % n_per_stream, token_in_row / n_per_stream, head).is_some();
+    let heads: Vec<usize> = heads.into_iter().filter(is_there).collect();
+    if heads.is_empty() {
+        return Err(unknown("its queries: of these heads they were not captured (--capture-heads)".into()));
+    }
     let values = walker.values_of(&of_layer);
-    of_token(trace, &row, &of_layer, values, ((token - row.first_token) as usize, &heads, vectors)).map_err(unknown)
+    of_token(trace, &row, &of_layer, values, (token_in_row, &heads, vectors)).map_err(unknown)
 }
 
 /// All stages of some heads for one token of an evaluation, with the vectors if they are wanted.

@@ -2,11 +2,11 @@
 //! masks and sinks. What a token sees, and how its queries are rounded, is decided here; what is missing is told.
 
 use super::owners::Owners;
-use super::pieces::Pieces;
 use super::plan::{CacheKey, LayerPlan, Look, Source};
 use super::rows::{Rows, Shape};
 use super::softmax::{rounded, slope};
 use super::walk::KeyRef;
+use crate::query::values::Stretches;
 use ggscope_format::TensorId;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Tensors of an evaluation that were captured as they were, by whose bytes they are.
-pub type Whole = HashMap<TensorId, Pieces>;
+pub type Whole = HashMap<TensorId, Stretches>;
 
 /// What is known of caches.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ pub struct Layer<'a> {
     /// The keys.
     pub rows: Cow<'a, Rows>,
     owners: Option<&'a Owners>,
-    q: &'a Pieces,
+    q: &'a Stretches,
     mask: Option<&'a [u8]>,
     sinks: Option<Vec<f32>>,
 }
@@ -107,7 +107,7 @@ fn lost(what: &str) -> String {
 }
 
 fn captured<'a>(whole: &'a Whole, id: TensorId, what: &str) -> Result<&'a [u8], String> {
-    whole.get(&id).and_then(Pieces::whole).ok_or_else(|| lost(what))
+    whole.get(&id).and_then(Stretches::whole).ok_or_else(|| lost(what))
 }
 
 const DAMAGED: &str = "its tensors are smaller than their shapes say";

@@ -7,7 +7,6 @@ mod kernel;
 mod layer;
 mod output;
 mod owners;
-mod pieces;
 mod plan;
 mod rows;
 mod softmax;

@@ -5,11 +5,11 @@
 use super::arrivals::Arrivals;
 use super::attention::{InsideError, captured};
 use super::layer::{Caches, Layer, Seen, Whole};
-use super::pieces::Pieces;
 use super::plan::{CacheKey, Plan, Source};
 use super::rows::{Rows, Shape};
 use super::tile::{TOKENS, Tile, compute};
 use crate::query::GraphView;
+use crate::query::values::Stretches;
 use crate::trace::{Select, Trace};
 use ggscope_format::capture::{CaptureChange, Set};
 use ggscope_format::columns::Row;
@@ -280,7 +280,7 @@ impl Walker {
                 }
             }
             if plan.whole.contains(&value.tensor) {
-                whole.entry(value.tensor).or_insert_with(|| Pieces::new(value.total.0)).add(value);
+                whole.entry(value.tensor).or_default().add(value);
             }
         }
         let mut ended: HashMap<CacheKey, Vec<u64>> = HashMap::new();
@@ -299,7 +299,7 @@ impl Walker {
                 let all = caches.rows.get_mut(&v).into_iter().flatten();
                 let Some(rows) = all.into_iter().find(|rows| rows.shape == values.shape) else { continue };
                 ended.get(&k).into_iter().flatten().for_each(|&row| rows.forget(row));
-                let bytes = whole.get(&written).and_then(Pieces::whole).unwrap_or_default();
+                let bytes = whole.get(&written).and_then(Stretches::whole).unwrap_or_default();
                 put_written(rows, bytes, placed.get(&k).map_or(&[], Vec::as_slice));
             }
         }

@@ -5,7 +5,7 @@ use crate::query::range::Numbers;
 use crate::trace::testing::{Builder, Random, Shape, evaluation, recording, write};
 use crate::trace::{Select, StoredGraph, TraceWriter};
 use ggscope_format::record::{BufferUsage, Evaluation};
-use ggscope_format::value::Encoding;
+use ggscope_format::value::{Encoding, Value};
 use ggscope_format::{Bytes, EvalId, GraphId, Nanos};
 use serde_json::{Value as Json, json};
 use std::path::Path;

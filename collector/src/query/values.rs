@@ -7,6 +7,7 @@ use ggscope_format::record::{MAX_DIMS, Statistics, Tensor, Value};
 use ggscope_format::{EvalId, TensorId};
 use half::{bf16, f16};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// The value of a tensor.
@@ -146,8 +147,41 @@ fn assemble(view: &GraphView, id: TensorId, pieces: &[Value]) -> Option<Captured
     Some(value)
 }
 
+/// The bytes of a tensor that are there: stretches that lie apart, where only some heads were captured or a piece was lost.
+#[derive(Clone, Debug, Default)]
+pub struct Stretches {
+    /// By where they begin.
+    of: BTreeMap<u64, Vec<u8>>,
+    total: u64,
+}
+
+impl Stretches {
+    /// Adds a piece. Those of a tensor are to come in ascending order, as they were captured.
+    pub fn add(&mut self, piece: Value) {
+        self.total = piece.total.0;
+        let last =
+            self.of.last_entry().filter(|last| last.key().checked_add(last.get().len() as u64) == Some(piece.offset));
+        match last {
+            Some(mut last) => last.get_mut().extend_from_slice(&piece.bytes),
+            None => drop(self.of.insert(piece.offset, piece.bytes)),
+        }
+    }
+
+    /// `n` bytes from `offset` on, if all of them are there.
+    pub fn get(&self, offset: u64, n: usize) -> Option<&[u8]> {
+        let (begin, bytes) = self.of.range(..=offset).next_back()?;
+        let at = usize::try_from(offset - begin).ok()?;
+        bytes.get(at..at.checked_add(n)?)
+    }
+
+    /// The whole tensor, if all of it is there.
+    pub fn whole(&self) -> Option<&[u8]> {
+        self.get(0, usize::try_from(self.total).ok()?)
+    }
+}
+
 /// The bytes of a tensor up to the first that is missing, and how many it has. `None` if there are none.
-pub fn joined(id: TensorId, pieces: &[Value]) -> Option<(Vec<u8>, u64)> {
+fn joined(id: TensorId, pieces: &[Value]) -> Option<(Vec<u8>, u64)> {
     let mut pieces: Vec<&Value> = pieces.iter().filter(|v| v.tensor == id).collect();
     pieces.sort_by_key(|v| v.offset);
     let total = pieces.first()?.total.0;
@@ -217,5 +251,37 @@ impl CapturedValue {
             0..=6 => shown(data),
             n => format!("{} … {}", shown(&data[..3]), shown(&data[n - 3..])),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ggscope_format::{Bytes, GraphId};
+
+    #[test]
+    fn stretches_have_what_was_captured_and_nothing_between() {
+        let piece = |offset: u64, bytes: &[u8]| Value {
+            tensor: TensorId(3),
+            graph: GraphId(1),
+            offset,
+            total: Bytes(12),
+            bytes: bytes.to_vec(),
+            ..Value::default()
+        };
+        let of = |pieces: &[Value]| {
+            let mut stretches = Stretches::default();
+            pieces.iter().for_each(|piece| stretches.add(piece.clone()));
+            stretches
+        };
+        let mut pieces = vec![piece(0, &[0, 1]), piece(2, &[2, 3]), piece(8, &[8, 9, 10, 11])];
+        let stretches = of(&pieces);
+        assert_eq!(stretches.get(1, 3), Some(&[1, 2, 3][..]));
+        assert_eq!(stretches.get(9, 2), Some(&[9, 10][..]));
+        assert!(stretches.get(3, 2).is_none() && stretches.get(5, 1).is_none() && stretches.get(11, 2).is_none());
+        assert!(stretches.whole().is_none() && stretches.get(u64::MAX, 1).is_none());
+        pieces.insert(2, piece(4, &[4, 5, 6, 7]));
+        assert_eq!(of(&pieces).whole().unwrap().len(), 12);
+        assert!(of(&[]).whole().is_none_or(<[u8]>::is_empty));
     }
 }
