@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
+use utoipa::ToSchema;
 
 /// Why there is no attention to show.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +29,16 @@ pub enum InsideError {
     /// Something that it is computed from was lost, or is not known.
     #[error("the attention of evaluation {0} in layer {1} cannot be computed: {2}")]
     Unknown(u64, u32, String),
+    /// More than an answer can have.
+    #[error("{0}")]
+    TooMuch(String),
     /// The trace is damaged.
     #[error(transparent)]
     Trace(#[from] TraceError),
 }
 
 /// A key that the token could see.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Key {
     /// Row of the K cache; without a cache, the number of the token in the evaluation.
     pub cell: u64,
@@ -47,7 +51,7 @@ pub struct Key {
 }
 
 /// One head's row: a number for each of [`Attention::keys`] in each stage. NaN and infinities are null in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct HeadRow {
     /// The head.
     pub head: usize,
@@ -66,7 +70,7 @@ pub struct HeadRow {
 }
 
 /// The attention of one token in one layer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Attention {
     /// The token, counted from 0 through the session.
     pub token: u64,
@@ -76,6 +80,8 @@ pub struct Attention {
     pub eval: u64,
     /// The layer.
     pub layer: u32,
+    /// The node of the graph that ends it.
+    pub node: u32,
     /// `FLASH_ATTN_EXT`, or `SOFT_MAX` where flash attention was off.
     pub op: String,
     /// Heads of the layer.
@@ -285,6 +291,7 @@ impl Layer<'_> {
             text: id.and_then(|id| texts.get(id)).map(|t| String::from_utf8_lossy(t).into_owned()),
             eval: self.row.evaluation.eval.0,
             layer: self.layer,
+            node: self.found.node.0,
             op: graph.tensor(self.found.node).map_or("?", |t| graph.op(t)).to_owned(),
             n_head,
             n_head_kv,
