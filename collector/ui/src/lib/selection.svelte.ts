@@ -2,7 +2,7 @@
 import { untrack } from 'svelte';
 import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/model/place';
 
-export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model'] as const;
+export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model', 'attention'] as const;
 export type View = (typeof VIEWS)[number];
 export type Panel = View | 'timeline';
 
@@ -16,6 +16,10 @@ export interface Selected {
   layer: number | null;
   /** Attention head of that layer. */
   head: number | null;
+  /** Token whose key that head looked at: the cell of the heatmap. */
+  key: number | null;
+  /** How the view of attention is set, in its own words. */
+  attention: string | null;
   /** Kind of operator. */
   op: string | null;
   /** Number of a node or leaf within the graph on the screen. */
@@ -70,6 +74,8 @@ const NOTHING: Selected = {
   tokens: null,
   layer: null,
   head: null,
+  key: null,
+  attention: null,
   op: null,
   node: null,
   tensor: null,
@@ -99,6 +105,7 @@ export const ELSEWHERE: Partial<Selected> = {
   session: null,
   other: null,
   tokens: null,
+  key: null,
   node: null,
   tensor: null,
   filter: null,
@@ -146,6 +153,8 @@ export function parse(search: string): Selected {
     tokens: range(p.get('tokens')),
     layer: number(p.get('layer')),
     head: number(p.get('head')),
+    key: number(p.get('key')),
+    attention: p.get('attention'),
     op: p.get('op'),
     node: number(p.get('node')),
     tensor: p.get('tensor'),
@@ -180,6 +189,8 @@ export function format(s: Selected): string {
   put('tokens', s.tokens && rangeText(s.tokens));
   put('layer', s.layer);
   put('head', s.head);
+  put('key', s.key);
+  put('attention', s.attention);
   put('op', s.op);
   put('node', s.node);
   put('tensor', s.tensor);
@@ -225,6 +236,8 @@ class Selection implements Selected {
   tokens = $state.raw<Range | null>(null);
   layer = $state<number | null>(null);
   head = $state<number | null>(null);
+  key = $state<number | null>(null);
+  attention = $state<string | null>(null);
   op = $state<string | null>(null);
   node = $state<number | null>(null);
   tensor = $state<string | null>(null);
@@ -325,7 +338,7 @@ class Selection implements Selected {
   /** Forgets all but the session and the views. */
   clear() {
     const model = { ...this.model, part: null };
-    this.set({ tokens: null, layer: null, head: null, op: null, node: null, tensor: null, model });
+    this.set({ tokens: null, layer: null, head: null, key: null, op: null, node: null, tensor: null, model });
   }
 
   /** Changes where one is in the view of models. */

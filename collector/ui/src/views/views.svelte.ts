@@ -18,6 +18,7 @@ const entries: Record<View, Entry> = {
   compare: { title: 'Compare', key: '5', load: () => import('./compare/Compare.svelte') },
   info: { title: 'Session', key: '6', load: () => import('./info/Info.svelte') },
   model: { title: 'Model', key: '7', load: () => import('./model/Model.svelte') },
+  attention: { title: 'Attention', key: '8', load: () => import('./attention/Attention.svelte') },
 };
 
 class Views {
