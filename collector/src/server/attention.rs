@@ -29,7 +29,8 @@ impl From<InsideError> for Problem {
             }
             InsideError::Missing(field, _) => {
                 let help = "/sessions/ID says how many tokens there are, and attention/map which layers and heads";
-                Problem::missing(field, text, help)
+                // As the parameter is called.
+                Problem::missing(if field == "token" { "tokens" } else { field }, text, help)
             }
             InsideError::Unknown(..) => {
                 let help = "other tokens and layers may have what this one lacks: attention/map tells which";
@@ -49,18 +50,18 @@ fn last(trace: &Trace) -> u64 {
     totals.prompt_tokens.saturating_add(totals.generated_tokens).saturating_sub(1)
 }
 
-/// Which token.
+/// Which token. It cannot be called `token`: that is the server's secret.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TokenParams {
     /// The token, counted from 0 through the session; the last if not given
     #[param(schema_with = document::ordinal)]
-    token: Option<String>,
+    tokens: Option<String>,
 }
 
 impl TokenParams {
     fn token(&self) -> Result<Option<u64>, Problem> {
-        parse("token", self.token.as_deref(), "give the number of a token")
+        parse("tokens", self.tokens.as_deref(), "give the number of one token")
     }
 }
 
@@ -147,8 +148,9 @@ pub(super) async fn of_tokens(
 ) -> Result<Response, Problem> {
     let (layer, head) = (p.layer()?, p.head()?);
     answer(app, move |sessions| {
-        let trace = sessions.get(&id)?.trace()?;
-        Ok(matrix(&trace, which.range(last(&trace))?, layer, head)?)
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        Ok(matrix(&trace, &mut session.followers(), &which.range(last(&trace))?, layer, head)?)
     })
     .await
 }
@@ -164,8 +166,9 @@ pub(super) async fn of_heads(
 ) -> Result<Response, Problem> {
     let token = which.token()?;
     answer(app, move |sessions| {
-        let trace = sessions.get(&id)?.trace()?;
-        Ok(map(&trace, token.unwrap_or_else(|| last(&trace)))?)
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        Ok(map(&trace, &mut session.followers(), token.unwrap_or_else(|| last(&trace)))?)
     })
     .await
 }

@@ -1,8 +1,8 @@
 //! All layers × heads at one token, in a few numbers each: how spread a head's attention is, and where it goes.
 
 use super::names::{Named, named};
-use super::{Refused, RowOf};
-use crate::inside::InsideError;
+use super::{Followers, Refused, of_head};
+use crate::inside::{InsideError, TokenRow};
 use crate::trace::Trace;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -76,14 +76,14 @@ fn entropy(weights: &[f32]) -> f32 {
     bits as f32
 }
 
-fn head(row: &RowOf<'_>, head: usize) -> HeadSummary {
+fn head(row: &TokenRow<'_>, head: usize) -> HeadSummary {
     let sink = row.sinks.get(head).copied().filter(|s| !s.is_nan());
-    let weights = row.head(head);
+    let weights = of_head(row, head);
     if weights.is_empty() || weights.iter().any(|w| w.is_nan()) || weights.iter().all(|&w| w == 0.0) {
         return HeadSummary { head, entropy: None, first: None, previous: None, itself: None, heaviest: None, sink };
     }
-    let of = |token: Option<u64>| Some(weights[row.keys.iter().position(|key| token.is_some() && key.1 == token)?]);
-    let first = row.keys.iter().filter_map(|key| key.1).min();
+    let of = |token: Option<u64>| Some(weights[row.keys.iter().position(|key| token.is_some() && key.token == token)?]);
+    let first = row.keys.iter().filter_map(|key| key.token).min();
     let most = (0..weights.len()).max_by(|&a, &b| weights[a].total_cmp(&weights[b]));
     HeadSummary {
         head,
@@ -92,14 +92,14 @@ fn head(row: &RowOf<'_>, head: usize) -> HeadSummary {
         previous: of(row.token.checked_sub(1)),
         itself: of(Some(row.token)),
         heaviest: most.map(|i| {
-            let (cell, token) = row.keys[i];
-            HeaviestKey { cell, token, text: None, weight: weights[i] }
+            let key = row.keys[i];
+            HeaviestKey { cell: key.cell, token: key.token, text: None, weight: weights[i] }
         }),
         sink,
     }
 }
 
-fn layer(row: &RowOf<'_>) -> LayerSummary {
+fn layer(row: &TokenRow<'_>) -> LayerSummary {
     let heads = (0..row.n_head).map(|h| head(row, h)).collect();
     LayerSummary { layer: row.layer, keys: row.keys.len(), n_head_kv: row.n_head_kv, heads }
 }
@@ -108,12 +108,15 @@ fn layer(row: &RowOf<'_>) -> LayerSummary {
 ///
 /// # Errors
 /// When the trace has no such captures, or no such token.
-pub fn map(trace: &Trace, token: u64) -> Result<AttentionMap, InsideError> {
+pub fn map(trace: &Trace, followers: &mut Followers, token: u64) -> Result<AttentionMap, InsideError> {
     let mut layers: BTreeMap<u32, LayerSummary> = BTreeMap::new();
-    let refused = super::source::rows(trace, token..token.saturating_add(1), None, |row| {
+    let refused = followers.rows(trace, &(token..token.saturating_add(1)), None, |row| {
         layers.insert(row.layer, layer(row));
         Ok(())
     })?;
+    if layers.is_empty() && refused.is_empty() {
+        return Err(InsideError::Missing("tokens", format!("there is no attention at token {token}")));
+    }
     let mut layers: Vec<LayerSummary> = layers.into_values().collect();
     let mut heaviest: Vec<&mut HeaviestKey> =
         layers.iter_mut().flat_map(|l| l.heads.iter_mut().filter_map(|h| h.heaviest.as_mut())).collect();
@@ -126,7 +129,7 @@ pub fn map(trace: &Trace, token: u64) -> Result<AttentionMap, InsideError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::row;
+    use super::super::testing::{keys, row};
     use super::*;
 
     const KEYS: [(u64, Option<u64>); 4] = [(7, Some(12)), (0, Some(9)), (3, None), (1, Some(11))];
@@ -134,7 +137,7 @@ mod tests {
     #[test]
     fn a_head_is_summed_up_by_where_it_looks() {
         let weights = [0.25, 0.5, 0.125, 0.125, 1.0, 0.0, 0.0, 0.0];
-        let found = layer(&row(12, &KEYS, 2, &weights));
+        let found = layer(&row(12, &keys(&KEYS), 2, &weights));
         let [a, b] = &found.heads[..] else { panic!("{found:?}") };
         assert_eq!((a.first, a.previous, a.itself), (Some(0.5), Some(0.125), Some(0.25)));
         assert!((a.entropy.unwrap() - 1.75).abs() < 1e-6);
@@ -146,17 +149,17 @@ mod tests {
 
     #[test]
     fn nan_and_nothing_have_no_numbers() {
-        let found = layer(&row(12, &KEYS, 2, &[0.5, f32::NAN, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+        let found = layer(&row(12, &keys(&KEYS), 2, &[0.5, f32::NAN, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
         assert!(found.heads.iter().all(|h| h.entropy.is_none() && h.heaviest.is_none() && h.first.is_none()));
     }
 
     #[test]
     fn what_a_sink_takes_does_not_change_how_the_rest_is_spread() {
         let sinks = [0.5];
-        let found = layer(&RowOf { sinks: &sinks, ..row(12, &KEYS, 1, &[0.125; 4]) });
+        let found = layer(&TokenRow { sinks: &sinks, ..row(12, &keys(&KEYS), 1, &[0.125; 4]) });
         assert!((found.heads[0].entropy.unwrap() - 2.0).abs() < 1e-6);
         assert_eq!(found.heads[0].sink, Some(0.5));
-        let alone = layer(&row(5, &KEYS, 1, &[0.25; 4]));
+        let alone = layer(&row(5, &keys(&KEYS), 1, &[0.25; 4]));
         assert_eq!((alone.heads[0].itself, alone.heads[0].previous), (None, None), "it is not among the keys");
     }
 }

@@ -1,8 +1,8 @@
 //! Tokens × keys: the weights that a run of tokens gave to what they saw, of one head or of all heads of a layer.
 
 use super::names::{Named, named};
-use super::{Refused, RowOf};
-use crate::inside::InsideError;
+use super::{Followers, Refused, of_head};
+use crate::inside::{InsideError, KeyRef, TokenRow};
 use crate::trace::Trace;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -93,15 +93,15 @@ pub struct AttentionMatrix {
     pub rows: Vec<MatrixRow>,
     /// The heads that were asked for.
     pub heads: Vec<HeadMatrix>,
-    /// Tokens whose attention could not be computed.
+    /// What could not be computed.
     pub refused: Vec<Refused>,
 }
 
 /// A column's place among the others: those without a token first.
 type Column = (bool, u64);
 
-fn column(&(cell, token): &(u64, Option<u64>)) -> Column {
-    (token.is_some(), token.unwrap_or(cell))
+fn column(key: &KeyRef) -> Column {
+    (key.token.is_some(), key.token.unwrap_or(key.cell))
 }
 
 struct Taken {
@@ -127,7 +127,7 @@ impl Collected {
     }
 
     /// Takes a row.
-    fn take(&mut self, row: &RowOf<'_>) -> Result<(), InsideError> {
+    fn take(&mut self, row: &TokenRow<'_>) -> Result<(), InsideError> {
         let heads = self.head.map_or(0..row.n_head, |head| head..head + 1);
         if heads.end > row.n_head {
             let why = format!("there is no head {}: the layer has {}", heads.start, row.n_head);
@@ -141,11 +141,11 @@ impl Collected {
         let mut order: Vec<usize> = (0..row.keys.len()).collect();
         order.sort_unstable_by_key(|&i| column(&row.keys[i]));
         let weights = heads.clone().flat_map(|head| {
-            let of = row.head(head);
+            let of = of_head(row, head);
             order.iter().map(move |&i| of.get(i).copied().unwrap_or(f32::NAN))
         });
         let taken = Taken {
-            eval: row.eval,
+            eval: row.eval.0,
             columns: order.iter().map(|&i| column(&row.keys[i])).collect(),
             weights: weights.collect(),
             sinks: row.sinks.get(heads).unwrap_or_default().to_vec(),
@@ -175,7 +175,7 @@ impl Collected {
         };
         let (n_head, n_head_kv) = self.shape;
         let heads = self.head.map_or(0..n_head, |head| head..head + 1);
-        let of_head = |(i, head): (usize, usize)| HeadMatrix {
+        let matrix_of = |(i, head): (usize, usize)| HeadMatrix {
             head,
             kv_head: head / (n_head / n_head_kv.max(1)).max(1),
             weights: self
@@ -194,7 +194,7 @@ impl Collected {
             n_head_kv,
             keys: columns.iter().map(key).collect(),
             rows: self.rows.iter().map(row).collect(),
-            heads: heads.enumerate().map(of_head).collect(),
+            heads: heads.enumerate().map(matrix_of).collect(),
             refused,
         }
     }
@@ -215,22 +215,26 @@ fn spans(all: &[Column], own: &[Column]) -> Vec<KeySpan> {
 /// The attention of these tokens in a layer, of one head or of all.
 ///
 /// # Errors
-/// When the trace has no such captures, layer or head, none of the tokens, or they have more than [`MAX_WEIGHTS`].
+/// When the trace has no such captures, layer or head, or the tokens have more than [`MAX_WEIGHTS`].
 pub fn matrix(
     trace: &Trace,
-    tokens: Range<u64>,
+    followers: &mut Followers,
+    tokens: &Range<u64>,
     layer: u32,
     head: Option<usize>,
 ) -> Result<AttentionMatrix, InsideError> {
     let mut collected = Collected::new(layer, head);
-    let refused = super::source::rows(trace, tokens, Some(layer), |row| collected.take(row))?;
+    let refused = followers.rows(trace, tokens, Some(layer), |row| collected.take(row))?;
+    if collected.rows.is_empty() && refused.is_empty() {
+        return Err(InsideError::Missing("layer", format!("there is no attention in layer {layer} at these tokens")));
+    }
     let names = named(trace, &collected.tokens());
     Ok(collected.finish(&names, refused))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::row;
+    use super::super::testing::{keys, row};
     use super::*;
 
     fn names() -> HashMap<u64, Named> {
@@ -241,8 +245,8 @@ mod tests {
     #[test]
     fn columns_are_tokens_in_order_whatever_the_cells_are() {
         let mut all = Collected::new(3, Some(1));
-        all.take(&row(4, &[(9, Some(4)), (2, Some(1)), (5, None)], 2, &[0.9, 0.1, 0.0, 0.2, 0.5, 0.3])).unwrap();
-        all.take(&row(5, &[(0, Some(5)), (9, Some(4))], 2, &[0.0, 0.0, 0.25, 0.75])).unwrap();
+        all.take(&row(4, &keys(&[(9, Some(4)), (2, Some(1)), (5, None)]), 2, &[0.9, 0.1, 0.0, 0.2, 0.5, 0.3])).unwrap();
+        all.take(&row(5, &keys(&[(0, Some(5)), (9, Some(4))]), 2, &[0.0, 0.0, 0.25, 0.75])).unwrap();
         let m = all.finish(&names(), vec![]);
         let keys: Vec<_> = m.keys.iter().map(|k| (k.token, k.cell, k.text.as_deref())).collect();
         let expected = [
@@ -263,8 +267,8 @@ mod tests {
     #[test]
     fn what_a_token_does_not_see_is_no_weight_of_nothing() {
         let mut all = Collected::new(0, None);
-        all.take(&row(1, &[(0, Some(0)), (1, Some(1)), (2, Some(2))], 1, &[0.2, 0.3, 0.5])).unwrap();
-        all.take(&row(2, &[(0, Some(0)), (2, Some(2))], 1, &[0.0, 1.0])).unwrap();
+        all.take(&row(1, &keys(&[(0, Some(0)), (1, Some(1)), (2, Some(2))]), 1, &[0.2, 0.3, 0.5])).unwrap();
+        all.take(&row(2, &keys(&[(0, Some(0)), (2, Some(2))]), 1, &[0.0, 1.0])).unwrap();
         let m = all.finish(&names(), vec![]);
         assert_eq!(m.rows[1].spans, [KeySpan { first: 0, n: 1 }, KeySpan { first: 2, n: 1 }]);
         assert_eq!(serde_json::to_string(&m.heads[0].weights[1]).unwrap(), "[0,1.0]");
@@ -278,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_head_that_is_not_there_and_too_much_are_refused() {
-        let keys = [(0, Some(0))];
+        let keys = keys(&[(0, Some(0))]);
         let mut all = Collected::new(0, Some(2));
         assert!(matches!(all.take(&row(0, &keys, 2, &[1.0, 1.0])), Err(InsideError::Missing("head", _))));
         let mut all = Collected::new(0, None);
