@@ -1,6 +1,7 @@
 //! The attention of one token in one layer: found in the graph, computed from its queries, the K cache and the mask.
 
 use super::layer::Layer;
+use super::plan::Plan;
 use super::softmax::Stages;
 use super::tile::products_of;
 use super::walk::{KeyRef, Walker};
@@ -119,9 +120,21 @@ pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usi
     });
     let (row, plan) = found
         .ok_or_else(|| InsideError::Missing("token", format!("there is no token {token}: the last one is {last}")))?;
+    stages(trace, &walker, (&row, &plan), token, layer, head)
+}
+
+/// The attention of a token of the evaluation that a walker has moved on to, which has this plan.
+pub(super) fn stages(
+    trace: &Trace,
+    walker: &Walker,
+    (row, plan): (&Row, &Plan),
+    token: u64,
+    layer: u32,
+    head: Option<usize>,
+) -> Result<Attention, InsideError> {
     let n_tokens = row.evaluation.n_tokens as usize;
     let unknown = |why| InsideError::Unknown(row.evaluation.eval.0, layer, why);
-    let of_layer = walker.layer(&plan, layer, n_tokens).ok_or_else(|| {
+    let of_layer = walker.layer(plan, layer, n_tokens).ok_or_else(|| {
         let there = match (plan.all.first(), plan.all.last()) {
             (Some(first), Some(last)) => format!("it has some in {} layers, {first} to {last}", plan.all.len()),
             _ => "it has none at all".to_owned(),
@@ -134,7 +147,7 @@ pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usi
         return Err(InsideError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
     }
     let heads: Vec<usize> = head.map_or((0..n_head).collect(), |head| vec![head]);
-    of_token(trace, &row, &of_layer, (token - row.first_token) as usize, &heads).map_err(unknown)
+    of_token(trace, row, &of_layer, (token - row.first_token) as usize, &heads).map_err(unknown)
 }
 
 /// All stages of some heads for one token of an evaluation.

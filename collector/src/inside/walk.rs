@@ -157,7 +157,7 @@ impl Walker {
         tokens: &Range<u64>,
         mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        match self.plans.of(trace, row.evaluation.graph, self.layers.as_ref()) {
+        match self.plan(trace, row.evaluation.graph) {
             Some(plan) => self.compute(&plan, row, tokens, &mut f),
             None => ControlFlow::Continue(()),
         }
@@ -219,6 +219,11 @@ impl Walker {
     ) -> Option<Result<Layer<'a>, String>> {
         let (_, planned) = plan.layers.iter().find(|(number, _)| *number == layer)?;
         Some(planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))
+    }
+
+    /// The plan of a graph, unless it cannot be read.
+    pub(super) fn plan(&mut self, trace: &Trace, graph: GraphId) -> Option<Arc<Plan>> {
+        self.plans.of(trace, graph, self.layers.as_ref())
     }
 
     /// Takes what was captured up to an evaluation. `None` if its graph cannot be read.

@@ -5,7 +5,7 @@ use super::document;
 use super::params::{Params, Path, numbers, parse};
 use super::problem::Problem;
 use crate::inside::picture::{AttentionMap, AttentionMatrix, map, matrix};
-use crate::inside::{Attention, InsideError, attention};
+use crate::inside::{Attention, InsideError};
 use crate::trace::Trace;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -102,8 +102,9 @@ pub(super) async fn of_token(
 ) -> Result<Response, Problem> {
     let (token, layer, head) = (which.token()?, p.layer()?, p.head()?);
     answer(app, move |sessions| {
-        let trace = sessions.get(&id)?.trace()?;
-        Ok(attention(&trace, token, layer, head)?)
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        Ok(session.followers().attention(&trace, token.unwrap_or_else(|| last(&trace)), layer, head)?)
     })
     .await
 }

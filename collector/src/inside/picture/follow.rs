@@ -2,8 +2,8 @@
 //! goes on is read once, and a question about its newest tokens costs what is new.
 
 use super::Refused;
-use crate::inside::attention::captured;
-use crate::inside::{InsideError, TokenRow, Walker};
+use crate::inside::attention::{self, captured};
+use crate::inside::{Attention, InsideError, TokenRow, Walker};
 use crate::trace::Trace;
 use ggscope_format::columns::Row;
 use std::ops::{ControlFlow, Range};
@@ -48,6 +48,33 @@ impl Follower {
     }
 }
 
+impl Follower {
+    /// Moves on to the evaluation of a token, and computes all of its stages.
+    fn stages(
+        &mut self,
+        trace: &Trace,
+        token: u64,
+        layer: u32,
+        head: Option<usize>,
+    ) -> Result<Option<Attention>, InsideError> {
+        let is_in = |row: &Row| row.first_token.saturating_add(row.generated.len() as u64) > token;
+        if !self.last.as_ref().is_some_and(is_in) {
+            trace.for_each_evaluation_from(self.next, false, |number, row| {
+                if row.first_token > token {
+                    return ControlFlow::Break(());
+                }
+                self.walker.move_on(trace, &row);
+                let flow = if is_in(&row) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+                (self.next, self.last) = (number + 1, Some(row));
+                flow
+            });
+        }
+        let Some(row) = self.last.as_ref().filter(|row| is_in(row)) else { return Ok(None) };
+        let Some(plan) = self.walker.plan(trace, row.evaluation.graph) else { return Ok(None) };
+        attention::stages(trace, &self.walker, (row, &plan), token, layer, head).map(Some)
+    }
+}
+
 /// The walkers of one recording, those that were asked last first.
 #[derive(Default)]
 pub struct Followers {
@@ -74,6 +101,36 @@ impl Followers {
         self.all.iter().map(|follower| follower.walker.bytes()).sum()
     }
 
+    /// A walker of a layer or of all that has not passed a token.
+    fn take(&mut self, layer: Option<u32>, token: u64) -> Follower {
+        let known = self.all.iter().position(|of| of.layer == layer);
+        let known = known.map(|at| self.all.remove(at)).filter(|of| of.is_before(token));
+        known.unwrap_or_else(|| Follower::new(layer))
+    }
+
+    fn keep(&mut self, follower: Follower) {
+        self.all.insert(0, follower);
+        self.shrink();
+    }
+
+    /// As [`crate::inside::attention`], of a certain token.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn attention(
+        &mut self,
+        trace: &Trace,
+        token: u64,
+        layer: u32,
+        head: Option<usize>,
+    ) -> Result<Attention, InsideError> {
+        captured(trace)?;
+        let mut follower = self.take(Some(layer), token);
+        let found = follower.stages(trace, token, layer, head);
+        self.keep(follower);
+        found?.ok_or_else(|| InsideError::Missing("token", format!("there is no token {token} with attention")))
+    }
+
     fn shrink(&mut self) {
         self.all.truncate(KEPT);
         while self.bytes() > self.limit {
@@ -93,9 +150,7 @@ impl Followers {
         mut f: impl FnMut(&TokenRow<'_>) -> Result<(), InsideError>,
     ) -> Result<Vec<Refused>, InsideError> {
         captured(trace)?;
-        let known = self.all.iter().position(|of| of.layer == layer);
-        let known = known.map(|at| self.all.remove(at)).filter(|of| of.is_before(tokens.start));
-        let mut follower = known.unwrap_or_else(|| Follower::new(layer));
+        let mut follower = self.take(layer, tokens.start);
         let before = follower.walker.walked().refused.clone();
         let mut failed = None;
         follower.rows(trace, tokens, |row| match f(row) {
@@ -111,8 +166,7 @@ impl Followers {
             (tokens > 0).then(|| Refused { layer: *layer, tokens, why: why.clone() })
         });
         let refused = refused.collect();
-        self.all.insert(0, follower);
-        self.shrink();
+        self.keep(follower);
         failed.map_or(Ok(refused), Err)
     }
 }

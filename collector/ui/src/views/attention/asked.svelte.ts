@@ -105,7 +105,7 @@ export function rows(wanted: () => Wanted | null): Rows {
       const query = { layer: now.layer, head, tokens: `${missing[0]}..${missing[1]}` };
       const answer = await get<AttentionMatrix>(`/sessions/${now.session}/attention/matrix`, query, mine.signal);
       if (abort !== mine) return;
-      state.matrix = known ? known.with(answer, now.first) : Matrix.from(answer);
+      state.matrix = known ? known.with(answer, missing, now.first) : Matrix.from(answer, missing);
       state.error = null;
     } catch (error) {
       if (abort !== mine) return;

@@ -40,7 +40,7 @@ const line = (picture: Picture, row: number, head = 0) => {
 
 describe('tokens × keys', () => {
   it('has nothing where a token does not see a key, and is not zero there', () => {
-    const picture = Matrix.from(answer([0, 1, 2])).picture(0, 2, 2);
+    const picture = Matrix.from(answer([0, 1, 2]), [0, 2]).picture(0, 2, 2);
     expect(picture.keys.map((key) => key.token)).toEqual([0, 1, 2]);
     expect(line(picture, 0)).toEqual([0.5, UNSEEN, UNSEEN]);
     expect(line(picture, 2)).toEqual([0, 0.01, 0.5]);
@@ -52,30 +52,32 @@ describe('tokens × keys', () => {
   it('keeps NaN apart from what is not seen', () => {
     const rows = answer([0, 1]);
     rows.heads[0].weights[1][0] = null;
-    expect(line(Matrix.from(rows).picture(0, 1, 1), 1)).toEqual([NaN, 0.5]);
+    expect(line(Matrix.from(rows, [0, 1]).picture(0, 1, 1), 1)).toEqual([NaN, 0.5]);
   });
 
   it('grows row by row, and lets go of what is out of its window', () => {
-    const before = Matrix.from(answer([0, 1, 2]));
-    const after = before.with(answer([3]), 1);
+    const before = Matrix.from(answer([0, 1, 2]), [0, 2]);
+    const after = before.with(answer([3]), [3, 3], 1);
     expect([...before.rows.keys()]).toEqual([0, 1, 2]);
     expect([...after.rows.keys()]).toEqual([1, 2, 3]);
     expect(line(after.picture(1, 3, 3), 2)).toEqual([0, 0.01, 0.02, 0.5]);
   });
 
   it('asks only for what is missing', () => {
-    const has = Matrix.from(answer([4, 5, 6]));
+    const has = Matrix.from(answer([4, 5, 6]), [4, 6]);
     expect(has.missing(4, 6, null)).toBe(null);
     expect(has.missing(2, 9, null)).toEqual([2, 9]);
     expect(has.missing(5, 8, 0)).toEqual([7, 8]);
     expect(has.missing(4, 6, 1), 'another head').toEqual([4, 6]);
-    const refused = has.with({ ...answer([7]), rows: [], heads: [], refused: [{ token: 7, layer: 5, why: 'lost' }] });
+    const lost = { ...answer([7]), rows: [], heads: [], refused: [{ tokens: 1, layer: 5, why: 'lost' }] };
+    const refused = has.with(lost, [7, 7]);
     expect(refused.missing(4, 7, null), 'what cannot be computed is not asked for again').toBe(null);
+    expect(refused.refused.map((one) => one.why)).toEqual(['lost']);
     expect(refused.nHead).toBe(2);
   });
 
   it('shows the context of the selected token, and of no other sequence', () => {
-    const both = Matrix.from(answer([0, 1])).with(answer([2, 3, 4], 2));
+    const both = Matrix.from(answer([0, 1]), [0, 1]).with(answer([2, 3, 4], 2), [2, 4]);
     const picture = both.picture(0, 4, 3);
     expect(picture.rows.map((row) => row.token)).toEqual([2, 3, 4]);
     expect(picture.keys.map((key) => key.token)).toEqual([2, 3, 4]);
@@ -94,8 +96,8 @@ describe('tokens × keys', () => {
       { token: null, cell: 7, pos: null, text: null },
       { token: 1, cell: null, pos: 1, text: 'a' },
     ];
-    const picture = Matrix.from(rows)
-      .with(answer([2]))
+    const picture = Matrix.from(rows, [1, 1])
+      .with(answer([2]), [2, 2])
       .picture(0, 2, 1);
     expect(picture.keys.map((key) => key.token ?? -key.cell!)).toEqual([-7, 0, 1, 2]);
   });

@@ -30,16 +30,20 @@ export class Matrix {
     readonly nHeadKv: number,
     readonly keys: ReadonlyMap<string, MatrixKey>,
     readonly rows: ReadonlyMap<number, Row>,
-    readonly refused: ReadonlyMap<number, Refused>,
+    /** Why some tokens that were asked for have no row. */
+    readonly refused: readonly Refused[],
+    /** Those tokens. */
+    private readonly without: ReadonlySet<number>,
   ) {}
 
-  static from(answer: AttentionMatrix): Matrix {
-    const none = new Matrix(answer.layer, answer.n_head, answer.n_head_kv, new Map(), new Map(), new Map());
-    return none.with(answer);
+  /** The answer about tokens from `asked[0]` to `asked[1]`. */
+  static from(answer: AttentionMatrix, asked: readonly [number, number]): Matrix {
+    const none = new Matrix(answer.layer, answer.n_head, answer.n_head_kv, new Map(), new Map(), [], new Set());
+    return none.with(answer, asked);
   }
 
   /** These rows too; those before token `first` are let go. */
-  with(answer: AttentionMatrix, first = 0): Matrix {
+  with(answer: AttentionMatrix, asked: readonly [number, number], first = 0): Matrix {
     const names = answer.keys.map(nameOf);
     const keys = new Map(this.keys);
     answer.keys.forEach((key, i) => keys.set(names[i], key));
@@ -58,16 +62,23 @@ export class Matrix {
       }
       rows.set(row.token, { token: row.token, text: row.text, pos: row.pos, keys: seen, weights, sinks });
     });
-    const refused = new Map([...this.refused].filter(([token]) => token >= first));
-    for (const one of answer.refused) refused.set(one.token, one);
-    return new Matrix(answer.layer, answer.n_head || this.nHead, answer.n_head_kv || this.nHeadKv, keys, rows, refused);
+    const without = new Set([...this.without].filter((token) => token >= first));
+    for (let token = asked[0]; token <= asked[1]; token++) if (!rows.has(token)) without.add(token);
+    const refused = [...this.refused];
+    for (const one of answer.refused) {
+      const known = refused.findIndex((other) => other.why === one.why);
+      if (known < 0) refused.push(one);
+      else refused[known] = { ...one, tokens: refused[known].tokens + one.tokens };
+    }
+    const [nHead, nHeadKv] = [answer.n_head || this.nHead, answer.n_head_kv || this.nHeadKv];
+    return new Matrix(answer.layer, nHead, nHeadKv, keys, rows, without.size ? refused : [], without);
   }
 
   /** Tokens from `first` to `last` that were not asked for yet, as one run; null if none is missing. */
   missing(first: number, last: number, head: number | null): [number, number] | null {
     const has = (token: number) => {
       const row = this.rows.get(token);
-      return row ? head === null || row.weights.has(head) : this.refused.has(token);
+      return row ? head === null || row.weights.has(head) : this.without.has(token);
     };
     let [from, to] = [first, last];
     while (from <= to && has(from)) from++;

@@ -8,15 +8,24 @@ const palette = new Palette('dark');
 /** A picture of rows of weights, causal. */
 function picture(rows: (number | null)[][]) {
   const keys = rows.map((_, token) => ({ token, cell: null, pos: token, text: null }));
-  return Matrix.from({
-    layer: 0,
-    n_head: 1,
-    n_head_kv: 1,
-    keys,
-    rows: rows.map((row, token) => ({ token, eval: 0, pos: token, text: null, spans: [{ first: 0, n: row.length }] })),
-    heads: [{ head: 0, kv_head: 0, weights: rows, sinks: [] }],
-    refused: [],
-  }).picture(0, rows.length - 1, rows.length - 1);
+  return Matrix.from(
+    {
+      layer: 0,
+      n_head: 1,
+      n_head_kv: 1,
+      keys,
+      rows: rows.map((row, token) => ({
+        token,
+        eval: 0,
+        pos: token,
+        text: null,
+        spans: [{ first: 0, n: row.length }],
+      })),
+      heads: [{ head: 0, kv_head: 0, weights: rows, sinks: [] }],
+      refused: [],
+    },
+    [0, 9],
+  ).picture(0, rows.length - 1, rows.length - 1);
 }
 
 const painted = (rows: (number | null)[][], size: number, cell: number, row = 0, column = 0) => {

@@ -48,9 +48,11 @@ export interface MatrixRow {
   spans: { first: number; n: number }[];
 }
 
+/** Rows that could not be computed. */
 export interface Refused {
-  token: number;
   layer: number;
+  /** For how many tokens. */
+  tokens: number;
   why: string;
 }
 
