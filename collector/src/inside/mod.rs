@@ -3,10 +3,12 @@
 
 mod arrivals;
 mod attention;
+mod evaluated;
 mod kernel;
 mod layer;
 mod output;
 mod owners;
+pub mod picture;
 mod plan;
 mod rows;
 mod softmax;

@@ -20,6 +20,11 @@ pub struct Owners {
 }
 
 impl Owners {
+    /// About how many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.pages.len() * size_of::<(u64, [u64; PAGE as usize])>() + self.untold.len() * size_of::<u64>()
+    }
+
     /// An evaluation begins that writes rows.
     pub fn begin(&mut self) {
         self.is_placed = false;

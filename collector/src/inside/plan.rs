@@ -79,6 +79,8 @@ pub struct ValuesPlan {
 pub struct LayerPlan {
     /// The layer.
     pub layer: u32,
+    /// The node that ends it.
+    pub node: TensorId,
     /// `FLASH_ATTN_EXT` or `SOFT_MAX`.
     pub op: String,
     /// Queries, `[n_embd_head, tokens of a stream, n_head, n_stream]`.
@@ -256,7 +258,8 @@ fn of_layer(view: &GraphView, layer: u32, found: &Found<TensorId>, with_values: 
     let sinks = found.sinks.map(|sinks| root(graph, sinks));
     let values = with_values.then(|| values_of(view, found.node, &k));
     let output = output_of(graph, found.node);
-    Ok(LayerPlan { layer, op, q, k, k_shape, k_source, mask, sinks, steps, max_bias, values, output })
+    let node = found.node;
+    Ok(LayerPlan { layer, node, op, q, k, k_shape, k_source, mask, sinks, steps, max_bias, values, output })
 }
 
 /// What an attention weighs, whose keys are `k`.

@@ -4,10 +4,11 @@
 
 use super::arrivals::Arrivals;
 use super::attention::{InsideError, captured};
-use super::layer::{Caches, Layer, Seen, Whole};
+use super::evaluated::Evaluated;
+use super::layer::{Caches, Layer, Whole};
+use super::owners::Owners;
 use super::plan::{CacheKey, Plan, Source};
 use super::rows::{Rows, Shape};
-use super::tile::{TOKENS, Tile, compute};
 use crate::query::GraphView;
 use crate::query::values::Stretches;
 use crate::trace::{Select, Trace};
@@ -24,10 +25,6 @@ use std::sync::Arc;
 
 /// Graphs whose plans are kept.
 const KEPT: usize = 256;
-/// Weights that are computed before they are handed on: 16 MiB.
-const FLOATS: usize = 4 << 20;
-/// Reasons that are kept.
-const REASONS: usize = 1000;
 
 /// Which attention is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,14 +156,48 @@ impl Walker {
         tokens: &Range<u64>,
         mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let Some(plan) = self.move_on(trace, row) else { return ControlFlow::Continue(()) };
+        match self.move_on(trace, row) {
+            Some(plan) => self.compute(trace, &plan, row, tokens, &mut f),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The same for the evaluation that was moved on to last, once more.
+    pub fn again(
+        &mut self,
+        trace: &Trace,
+        row: &Row,
+        tokens: &Range<u64>,
+        mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match self.plan(trace, row.evaluation.graph) {
+            Some(plan) => self.compute(trace, &plan, row, tokens, &mut f),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// About how many bytes it keeps.
+    pub fn bytes(&self) -> usize {
+        let rows: usize = self.caches.rows.values().flatten().map(Rows::bytes).sum();
+        let owners: usize = self.caches.owners.values().map(Owners::bytes).sum();
+        rows + owners + self.whole.values().map(Stretches::bytes).sum::<usize>()
+    }
+
+    fn compute(
+        &mut self,
+        trace: &Trace,
+        plan: &Plan,
+        row: &Row,
+        tokens: &Range<u64>,
+        mut f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let n_tokens = row.evaluation.n_tokens as usize;
         let at = |token: u64| (token.max(row.first_token) - row.first_token).min(n_tokens as u64) as usize;
         let wanted = at(tokens.start)..at(tokens.end);
         if wanted.is_empty() || plan.layers.is_empty() || (self.whole.is_empty() && !self.is_captured(trace, row)) {
             return ControlFlow::Continue(());
         }
-        let mut evaluated = Evaluated { row, walked: &mut self.walked, tiles: vec![], floats: 0, computed: false };
+        let mut evaluated = Evaluated::new(row, &mut self.walked);
         let mut flow = ControlFlow::Continue(());
         for (layer, planned) in &plan.layers {
             let found =
@@ -185,7 +216,7 @@ impl Walker {
         if flow.is_continue() {
             flow = evaluated.hand_on(&mut f);
         }
-        if evaluated.computed {
+        if evaluated.computed() {
             self.walked.tokens += wanted.len() as u64;
         }
         flow
@@ -224,6 +255,11 @@ impl Walker {
     /// Says why it is not known.
     pub(super) fn values_of<'a>(&'a self, layer: &Layer<'a>) -> Result<Cow<'a, Rows>, String> {
         layer.values(&self.whole, &self.caches)
+    }
+
+    /// The plan of a graph, unless it cannot be read.
+    pub(super) fn plan(&mut self, trace: &Trace, graph: GraphId) -> Option<Arc<Plan>> {
+        self.plans.of(trace, graph, (self.layers.as_ref(), self.values))
     }
 
     /// Takes what was captured up to an evaluation. `None` if its graph cannot be read.
@@ -325,113 +361,5 @@ fn put_written(rows: &mut Rows, bytes: &[u8], placed: &[u64]) {
         } else {
             rows.put(row, |head| &floats[head * n_embd * 4..][..n_embd * 4]);
         }
-    }
-}
-
-/// An evaluation whose attention is being computed.
-struct Evaluated<'a, 'w> {
-    row: &'a Row,
-    walked: &'w mut Walked,
-    tiles: Vec<Tile<'a>>,
-    /// Weights of the tiles.
-    floats: usize,
-    computed: bool,
-}
-
-impl<'a> Evaluated<'a, '_> {
-    fn refuse(&mut self, layer: u32, why: String, n: u64) {
-        let refused = &mut self.walked.refused;
-        match refused.iter().position(|known| known.0 == layer && known.1 == why) {
-            Some(known) => refused[known].2 += n,
-            None if refused.len() < REASONS => refused.push((layer, why, n)),
-            None => {}
-        }
-    }
-
-    /// Computes a layer, as tiles that wait until they are many.
-    fn layer(
-        &mut self,
-        layer: Layer<'a>,
-        tokens: &Range<usize>,
-        f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let plan = layer.plan;
-        let layer = Arc::new(layer);
-        let (number, per_stream, n_head) = (plan.layer, plan.per_stream(), plan.n_head());
-        for stream in tokens.start / per_stream..tokens.end.div_ceil(per_stream) {
-            let begin = tokens.start.saturating_sub(stream * per_stream);
-            let end = (tokens.end - stream * per_stream).min(per_stream);
-            let mut keys: Option<Arc<Vec<KeyRef>>> = None;
-            let mut waiting: Vec<Seen> = vec![];
-            for i in begin..end {
-                match layer.seen(i, stream) {
-                    Ok(seen) => waiting.push(seen),
-                    Err(why) => {
-                        self.refuse(number, why, 1);
-                        self.tile(&layer, stream, &mut keys, i, &mut waiting);
-                    }
-                }
-                if waiting.len() == TOKENS || i + 1 == end {
-                    self.tile(&layer, stream, &mut keys, i + 1, &mut waiting);
-                }
-                if self.floats > FLOATS.saturating_sub(TOKENS * n_head * layer.plan.k.ne[1].min(FLOATS)) {
-                    self.hand_on(f)?;
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Makes a tile of the tokens before `end`.
-    fn tile(
-        &mut self,
-        layer: &Arc<Layer<'a>>,
-        stream: usize,
-        keys: &mut Option<Arc<Vec<KeyRef>>>,
-        end: usize,
-        waiting: &mut Vec<Seen>,
-    ) {
-        if waiting.is_empty() {
-            return;
-        }
-        let keys = keys.get_or_insert_with(|| Arc::new(layer.keys(stream, self.row.first_token)));
-        let tile = Tile::new(layer.clone(), stream, keys.clone(), end - waiting.len(), std::mem::take(waiting));
-        self.floats += tile.weights.len();
-        self.tiles.push(tile);
-    }
-
-    /// Computes the tiles that wait and hands on what comes out.
-    fn hand_on(&mut self, f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        let mut tiles = std::mem::take(&mut self.tiles);
-        self.floats = 0;
-        compute(&mut tiles);
-        for tile in &tiles {
-            let plan = tile.layer.plan;
-            let (n_head, n_head_kv) = (plan.n_head(), plan.n_head_kv());
-            let (mut weights, mut sinks) = (tile.weights.as_slice(), tile.sinks.as_slice());
-            for (i, seen) in (tile.first..).zip(&tile.seen) {
-                let (own, rest) = weights.split_at(seen.len() * n_head);
-                let (own_sinks, rest_sinks) = sinks.split_at(if sinks.is_empty() { 0 } else { n_head });
-                (weights, sinks) = (rest, rest_sinks);
-                let some: Vec<KeyRef> = match seen.some {
-                    None => vec![],
-                    Some(_) => seen.each().map(|j| tile.keys[j]).collect(),
-                };
-                let row = TokenRow {
-                    token: self.row.first_token + (tile.stream * plan.per_stream() + i) as u64,
-                    eval: self.row.evaluation.eval,
-                    layer: plan.layer,
-                    n_head,
-                    n_head_kv,
-                    keys: if seen.some.is_some() { &some } else { &tile.keys[seen.range.clone()] },
-                    weights: own,
-                    sinks: own_sinks,
-                };
-                self.walked.rows += 1;
-                self.computed = true;
-                f(&row)?;
-            }
-        }
-        ControlFlow::Continue(())
     }
 }
