@@ -7,9 +7,9 @@ use half::f16;
 use serde_json::Value;
 
 use crate::attention::{CAPTURE, assert_as_computed, generate, numbers, walked};
-use crate::ggscope::{dump, ggscope, info, number, record, run};
+use crate::ggscope::{command, dump, ggscope, info, number, record, run};
 use crate::support::gguf_writer::TensorType;
-use crate::support::{tiny_model, vendored};
+use crate::support::{hosts, tiny_model, vendored};
 
 const VALUES: [&str; 4] = ["--capture", "attention,values,kqv_out-*,attn_out-*", "--ring-size", "64M"];
 
@@ -162,4 +162,49 @@ fn windows_and_caps_are_those_of_the_graph() {
         let worst = pairs.map(|(a, b)| apart(&numbers(a), &numbers(b))).fold(0.0, f64::max);
         assert!(worst < 1e-2, "{place:?}: off by {worst}");
     }
+}
+
+#[test]
+fn an_encoder_that_keeps_no_cache_looks_both_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
+    tiny_model::write_bert_gguf(&model);
+    let mut host = command(hosts::feed());
+    host.arg(&model).arg("2");
+    run(record(&trace, &VALUES, &host)).ok();
+    assert_eq!(info(&trace)["dropped"]["records"], 0);
+    let rows = walked(&trace);
+    // Six tokens at once, then two alone.
+    for (&(token, layer), row) in &rows {
+        let seen: Vec<f64> = if token < 6 { (0..6).map(f64::from).collect() } else { vec![token as f64] };
+        assert_eq!(numbers(&row["tokens"]), seen, "layer {layer}");
+    }
+    let mut compared = 0;
+    for_each_row(&trace, "kqv_out-*", |token, layer, real| {
+        let worst = apart(&weighted(&attention(&trace, token, layer, &[])).concat(), real);
+        assert!(worst < 2e-3, "token {token}, layer {layer}: off by {worst}");
+        compared += 1;
+    });
+    assert_eq!((compared, rows.len()), (8 * tiny_model::N_LAYER as usize, 8 * tiny_model::N_LAYER as usize));
+}
+
+#[test]
+fn a_number_that_is_none_shows_where_it_is_and_where_it_gets_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
+    tiny_model::write_dense_gguf(&model, TensorType::F16);
+    run(record(&trace, &CAPTURE, &generate(&model, 2, "on", &[]))).ok();
+    // One weight of the first query's head of layer 1.
+    let place = number(&dump(&trace, &["--name", "Qcur-1"])[0]["src"][0], "offset") as usize;
+    let mut bytes = std::fs::read(&model).unwrap();
+    bytes[place..place + 2].copy_from_slice(&f16::NAN.to_le_bytes());
+    std::fs::write(&model, bytes).unwrap();
+    run(record(&trace, &[&VALUES[..], &["--force"]].concat(), &generate(&model, 2, "on", &[]))).ok();
+    let is_nan = |list: &Value| list.as_array().unwrap().iter().all(Value::is_null);
+    let of_layer = |layer: u64| -> Vec<bool> {
+        let found = attention(&trace, 3, layer, &[]);
+        found["heads"].as_array().unwrap().iter().map(|h| is_nan(&h["weights"]) && is_nan(&h["weighted"])).collect()
+    };
+    assert_eq!([0, 1, 2].map(of_layer), [vec![false; 4], vec![true, false, false, false], vec![true; 4]]);
+    assert!(walked(&trace).contains_key(&(3, 2)));
 }

@@ -58,6 +58,34 @@ pub fn write_gemma2_gguf(path: &Path) {
     gguf.write(path);
 }
 
+/// Writes an encoder of the `bert` architecture: every token sees every other, and nothing is kept in a cache.
+pub fn write_bert_gguf(path: &Path) {
+    let pieces = text_pieces();
+    let n_vocab = (N_NOT_TEXT + pieces.len()) as u64;
+    let mut gguf = GgufWriter::default();
+    put_sizes(&mut gguf, "bert");
+    gguf.set("bert.attention.layer_norm_epsilon", Value::F32(1e-5))
+        .set("bert.attention.causal", Value::Bool(false))
+        .set("tokenizer.ggml.token_type_count", Value::U32(2));
+    put_vocabulary(&mut gguf, &pieces);
+    let mut weights = Weights::new(0x6767_7363_6f70_6523);
+    for (name, rows) in [("token_embd", n_vocab), ("position_embd", 2048), ("token_types", 2)] {
+        let values = weights.uniform((N_EMBD * rows) as usize, 1.0);
+        gguf.tensor(&format!("{name}.weight"), TensorType::F32, &[N_EMBD, rows], &values);
+    }
+    let norm = |gguf: &mut GgufWriter, name: &str| {
+        gguf.tensor(&format!("{name}.weight"), TensorType::F32, &[N_EMBD], &ones());
+        gguf.tensor(&format!("{name}.bias"), TensorType::F32, &[N_EMBD], &[0.0; N_EMBD as usize]);
+    };
+    norm(&mut gguf, "token_embd_norm");
+    for layer in 0..N_LAYER {
+        put_layer(&mut gguf, &mut weights, layer, TensorType::F16, None);
+        norm(&mut gguf, &format!("blk.{layer}.attn_output_norm"));
+        norm(&mut gguf, &format!("blk.{layer}.layer_output_norm"));
+    }
+    gguf.write(path);
+}
+
 struct Experts {
     count: u32,
     used: u32,
