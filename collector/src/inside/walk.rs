@@ -57,7 +57,7 @@ pub struct TokenRow<'a> {
     pub n_head_kv: usize,
     /// What the mask lets the token see, in the order of the cache.
     pub keys: &'a [KeyRef],
-    /// `[n_keys, n_head]`: the keys of a head lie side by side.
+    /// `[n_keys, n_head]`: the keys of a head lie side by side. NaN for a head whose queries were not captured.
     pub weights: &'a [f32],
     /// Share of each head's sink, `[n_head]`; empty without sinks.
     pub sinks: &'a [f32],
@@ -163,10 +163,9 @@ impl Walker {
         }
     }
 
-    /// About how many bytes it keeps.
+    /// About how many bytes its caches take: of what one evaluation needs, little is kept.
     pub fn bytes(&self) -> usize {
-        let rows: usize = self.caches.values().flatten().map(Rows::bytes).sum();
-        rows + self.whole.values().map(|(bytes, _)| bytes.len()).sum::<usize>()
+        self.caches.values().flatten().map(Rows::bytes).sum()
     }
 
     fn compute(
@@ -280,12 +279,7 @@ impl Walker {
                 }
             }
             if first_token.is_some() && plan.whole.contains(&value.tensor) {
-                let (bytes, _) = self.whole.entry(value.tensor).or_insert((vec![], value.total.0));
-                if bytes.is_empty() && value.offset == 0 {
-                    *bytes = value.bytes;
-                } else if value.offset == bytes.len() as u64 {
-                    bytes.extend_from_slice(&value.bytes);
-                }
+                self.whole.entry(value.tensor).or_default().add(value);
             }
         }
         self.rows_of(plan).for_each(Rows::end);
