@@ -176,11 +176,11 @@ impl Walker {
         }
     }
 
-    /// About how many bytes it keeps.
+    /// About how many bytes its caches take: of what one evaluation needs, little is kept.
     pub fn bytes(&self) -> usize {
         let rows: usize = self.caches.rows.values().flatten().map(Rows::bytes).sum();
         let owners: usize = self.caches.owners.values().map(Owners::bytes).sum();
-        rows + owners + self.whole.values().map(Stretches::bytes).sum::<usize>()
+        rows + owners
     }
 
     fn compute(

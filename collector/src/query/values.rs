@@ -167,11 +167,6 @@ impl Stretches {
         }
     }
 
-    /// How many bytes are there.
-    pub fn bytes(&self) -> usize {
-        self.of.values().map(Vec::len).sum()
-    }
-
     /// `n` bytes from `offset` on, if all of them are there.
     pub fn get(&self, offset: u64, n: usize) -> Option<&[u8]> {
         let (begin, bytes) = self.of.range(..=offset).next_back()?;

@@ -52,8 +52,6 @@ export function drawHeatmap(context: Context, scene: Scene) {
   context.fillRect(0, 0, g.left, height);
   drawRowNames(context, scene);
   drawColumnNames(context, scene);
-  context.fillStyle = ink.panel;
-  context.fillRect(0, 0, g.left, g.top);
   context.font = FONT;
   context.fillStyle = ink.muted;
   context.textBaseline = 'alphabetic';

@@ -35,9 +35,9 @@ export function geometry(
     (box.width - left - 1) / Math.max(1, columns),
     (box.height - top - 1) / Math.max(1, rows),
   );
-  // Whole pixels where there are some, so that all cells are alike.
+  // Whole pixels where they are many, so that all cells are alike.
   const wanted = Math.max(LEAST, Math.min(LARGEST, Math.max(LEAST, fit) * zoom));
-  const cell = wanted >= 3 ? Math.floor(wanted) : wanted;
+  const cell = wanted >= 7 ? Math.floor(wanted) : wanted;
   return { left, top, cell, width: left + Math.ceil(columns * cell) + 1, height: top + Math.ceil(rows * cell) + 1 };
 }
 
