@@ -16,6 +16,8 @@ mod ggscope;
 mod gguf;
 #[path = "e2e/hosts.rs"]
 mod hosts;
+#[path = "e2e/inside.rs"]
+mod inside;
 #[path = "e2e/record.rs"]
 mod record;
 #[path = "e2e/values.rs"]
