@@ -301,6 +301,8 @@ fn the_document_lists_every_route() {
         "graphs/{graph}",
         "graphs/{graph}/analytics",
         "graphs/{graph}/costs",
+        "heads",
+        "heads/flow",
         "leaves",
         "memory",
         "operators",

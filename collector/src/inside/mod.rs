@@ -2,7 +2,10 @@
 //! process itself. Nothing of the model's file is needed.
 
 mod attention;
+pub mod heads;
 mod keys;
 mod softmax;
+mod walk;
 
 pub use attention::{Attention, HeadRow, InsideError, Key, attention};
+pub use walk::{KeyRef, Span, TokenRow, Walked, for_each_row};

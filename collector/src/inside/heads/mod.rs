@@ -1,0 +1,135 @@
+//! What each head does, over a real text: measures and a kind for every head of every layer, how much heads differ, which
+//! behave alike, which are read from most. One pass over the rows of attention; docs/heads.md has every formula.
+
+mod clusters;
+mod entropy;
+mod flow;
+mod kind;
+mod measures;
+mod pairs;
+mod rank;
+mod report;
+mod rollout;
+mod sample;
+mod tokens;
+
+pub use clusters::Tried;
+pub use kind::{Kind, NAMES, Name};
+pub use measures::{MIN_KEYS, Measures};
+pub use report::{
+    Cluster, Clusters, Divergence, Head, HeadId, Heads, KindCount, LayerUniform, Near, Ranked, Refused, Twins,
+};
+pub use rollout::{Flow, Source, flow};
+
+use super::{InsideError, Span, TokenRow, for_each_row};
+use crate::query::dump::Phase;
+use crate::trace::Trace;
+use measures::Sums;
+use rank::Flows;
+use sample::Sample;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range, RangeInclusive};
+use tokens::{Marks, Tokens};
+
+/// Which heads, over which part of the text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Tokens of the session whose rows count; all if `None`.
+    pub tokens: Option<Range<u64>>,
+    /// Layers; all if `None`.
+    pub layers: Option<RangeInclusive<u32>>,
+    /// Only this head of each layer is told of; all are computed.
+    pub head: Option<usize>,
+    /// Only rows of prompts, or of answers.
+    pub phase: Option<Phase>,
+    /// Whether to tell the divergence of every two heads.
+    pub pairs: bool,
+}
+
+/// The heads of a layer in the making.
+#[derive(Default)]
+struct Layer {
+    heads: Vec<Sums>,
+    /// A head that looks everywhere alike.
+    uniform: Sums,
+}
+
+/// All heads in the making: takes rows, in any order of layers.
+struct Analysis<'a> {
+    tokens: &'a Tokens,
+    phase: Option<Phase>,
+    layers: BTreeMap<u32, Layer>,
+    sample: Sample,
+    flows: Flows,
+    rows: u64,
+    /// Rows with too few keys.
+    short: u64,
+}
+
+impl<'a> Analysis<'a> {
+    fn new(tokens: &'a Tokens, first: u64, phase: Option<Phase>) -> Analysis<'a> {
+        Analysis {
+            tokens,
+            phase,
+            layers: BTreeMap::new(),
+            sample: Sample::default(),
+            flows: Flows::new(first),
+            rows: 0,
+            short: 0,
+        }
+    }
+
+    fn add(&mut self, row: &TokenRow<'_>) {
+        let phase = Phase::of(self.tokens.get(row.token).generated);
+        if self.phase.is_some_and(|wanted| wanted != phase) {
+            return;
+        }
+        let n = row.keys.len();
+        if n < MIN_KEYS || row.weights.len() != n * row.n_head {
+            self.short += 1;
+            return;
+        }
+        self.rows += 1;
+        let marks = Marks::new(self.tokens, row.token, row.keys);
+        let layer = self.layers.entry(row.layer).or_default();
+        if layer.heads.len() < row.n_head {
+            layer.heads.resize(row.n_head, Sums::default());
+        }
+        for (h, weights) in row.weights.chunks_exact(n).enumerate() {
+            layer.heads[h].add(weights, row.sinks.get(h).copied(), &marks);
+        }
+        layer.uniform.add(&vec![1.0 / n as f32; n], None, &marks);
+        self.flows.add(row, &marks);
+        self.sample.add(row);
+    }
+}
+
+/// What each head does over the wanted tokens.
+///
+/// # Errors
+/// As [`for_each_row`]; when no row is left to measure.
+pub fn heads(trace: &Trace, wanted: &Wanted) -> Result<Heads, InsideError> {
+    let all = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+    let range = wanted.tokens.clone().unwrap_or(0..all);
+    let range = range.start.min(all)..range.end.min(all);
+    let tokens = Tokens::read(trace, range.end);
+    let mut analysis = Analysis::new(&tokens, range.start, wanted.phase);
+    let span = Span { tokens: range.clone(), layers: wanted.layers.clone() };
+    let walked = for_each_row(trace, &span, |row| {
+        analysis.add(row);
+        ControlFlow::Continue(())
+    })?;
+    if analysis.rows == 0 {
+        let why = walked.refused.first().map_or_else(
+            || {
+                format!(
+                    "tokens {} to {} have no row of attention with at least {MIN_KEYS} keys",
+                    range.start, range.end
+                )
+            },
+            |(layer, why, _)| format!("no row of attention could be computed; in layer {layer}: {why}"),
+        );
+        return Err(InsideError::Missing("tokens", why));
+    }
+    analysis.report(wanted, range, walked)
+}
