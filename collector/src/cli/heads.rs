@@ -110,7 +110,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Columns of `heads.csv`.
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 28] = [
     "layer",
     "head",
     "kind",
@@ -132,6 +132,7 @@ const COLUMNS: [&str; 27] = [
     "sink",
     "cluster",
     "pagerank",
+    "pagerank_in_layer",
     "nearest_layer",
     "nearest_head",
     "nearest_divergence",
@@ -150,7 +151,7 @@ fn heads_csv(out: impl Write, heads: &[Head]) -> anyhow::Result<()> {
             (h.layer, h.head),
             (kind.map(|k| k.0), kind.map(|k| k.1), kind.map(|k| k.2), kind.map(|k| k.3)),
             (h.rows, h.not_finite, m.entropy, m.entropy_normalized, m.distance, m.first, m.previous, m.own),
-            (m.induction, h.induction_rows, m.duplicate, m.punctuation, m.sink, h.cluster, h.pagerank),
+            (m.induction, h.induction_rows, m.duplicate, m.punctuation, m.sink, h.cluster, h.pagerank, h.pagerank_in_layer),
             (h.nearest.map(|n| n.layer), h.nearest.map(|n| n.head), h.nearest.map(|n| n.divergence)),
             (h.twin.map(|n| n.layer), h.twin.map(|n| n.head), h.twin.map(|n| n.divergence)),
         ))?;

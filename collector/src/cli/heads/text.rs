@@ -142,7 +142,7 @@ fn alike(out: &mut impl Write, found: &Heads) -> Result<()> {
         let said = |n: Option<Near>| n.map_or("nobody".to_owned(), |n| near(&n));
         line(out, "like", &format!("{}; in its layer {}", said(head.nearest), said(head.twin)))?;
         if let Some(rank) = head.pagerank {
-            line(out, "PageRank", &format!("{rank:.5}"))?;
+            line(out, "PageRank", &format!("{rank:.5}, {:.2} times the mean of its layer", head.pagerank_in_layer.unwrap_or(0.0)))?;
         }
         return Ok(());
     }
@@ -171,12 +171,13 @@ fn alike(out: &mut impl Write, found: &Heads) -> Result<()> {
     for (i, two) in twins.chunks(3).enumerate() {
         line(out, if i == 0 { "twins" } else { "" }, &two.join(", "))?;
     }
-    let mut ranked: Vec<&Head> = found.heads.iter().filter(|h| h.pagerank.is_some()).collect();
-    ranked.sort_by(|a, b| b.pagerank.unwrap_or(0.0).total_cmp(&a.pagerank.unwrap_or(0.0)));
-    let rank = |h: &&Head| format!("{}.{} ({:.4})", h.layer, h.head, h.pagerank.unwrap_or(0.0));
-    let ranks: Vec<String> = ranked.iter().take(LISTED).map(rank).collect();
+    let rank = |h: &Head| h.pagerank_in_layer.unwrap_or(0.0);
+    let mut ranked: Vec<&Head> = found.heads.iter().filter(|h| rank(h) > 1.0).collect();
+    ranked.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
+    let ranks: Vec<String> =
+        ranked.iter().take(LISTED).map(|h| format!("{}.{} ({:.2})", h.layer, h.head, rank(h))).collect();
     if !ranks.is_empty() {
-        line(out, "PageRank", &ranks.join(", "))?;
+        line(out, "read from", &format!("{} times the mean of their layer, by PageRank", ranks.join(", ")))?;
     }
     Ok(())
 }

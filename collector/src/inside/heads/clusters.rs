@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 
 /// Numbers of clusters that are tried.
 pub const TRIED: RangeInclusive<usize> = 2..=24;
+/// Fewest that are chosen, if there are as many heads: two or three only tell heads that park their attention from others.
+pub const FEWEST: usize = 4;
 
 /// A number of clusters and how well heads fit into them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
@@ -59,7 +61,7 @@ pub fn clusters(pairs: &Pairs) -> Division {
         let each = silhouettes(n, k, &labels, &distance);
         let mean = each.iter().sum::<f64>() / n as f64;
         division.tried.push(Tried { clusters: k, silhouette: mean });
-        if best.as_ref().is_none_or(|b| mean > b.0) {
+        if k >= FEWEST.min(n - 1) && best.as_ref().is_none_or(|b| mean > b.0) {
             best = Some((mean, labels, each));
         }
     }
@@ -149,15 +151,15 @@ mod tests {
 
     #[test]
     fn planted_groups_are_found_and_so_is_their_number() {
-        let (pairs, group) = planted(&[4, 9, 5]);
+        let (pairs, group) = planted(&[4, 9, 5, 3, 7]);
         let found = clusters(&pairs);
         let names: Vec<usize> = found.of.iter().map(|c| c.unwrap()).collect();
         // The largest comes first.
-        assert_eq!(names, group.iter().map(|&g| [2, 0, 1][g]).collect::<Vec<_>>());
+        assert_eq!(names, group.iter().map(|&g| [3, 0, 2, 4, 1][g]).collect::<Vec<_>>());
         assert!(found.silhouette > 0.7, "{}", found.silhouette);
-        assert_eq!(found.medoids.len(), 3);
+        assert_eq!(found.medoids.len(), 5);
         assert!(found.medoids.iter().enumerate().all(|(c, &m)| found.of[m] == Some(c)));
-        assert!(found.tried.iter().all(|t| t.clusters == 3 || t.silhouette < found.silhouette));
+        assert!(found.tried.iter().all(|t| t.clusters == 5 || t.silhouette < found.silhouette));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Head {
     pub cluster: Option<usize>,
     /// Its PageRank among all heads; they sum to 1.
     pub pagerank: Option<f64>,
+    /// The same, divided by the mean of its layer: lower layers have more readers.
+    pub pagerank_in_layer: Option<f64>,
     /// The head of all layers that is most like it.
     pub nearest: Option<Near>,
     /// The head of its own layer that is most like it.
@@ -207,6 +209,11 @@ impl Analysis<'_> {
         let near = |found: Option<(usize, f64)>| {
             found.map(|(b, divergence)| Near { layer: ids[b].layer, head: ids[b].head, divergence })
         };
+        let in_layer = |id: &HeadId| {
+            let layer = ranks.range((id.layer, 0)..=(id.layer, usize::MAX));
+            let (sum, n) = layer.fold((0.0, 0), |(sum, n), (_, rank)| (sum + rank, n + 1));
+            ranks.get(&(id.layer, id.head)).filter(|_| sum > 0.0).map(|rank| rank * f64::from(n) / sum)
+        };
         let uniform: BTreeMap<u32, Measures> =
             self.layers.iter().map(|(&l, layer)| (l, layer.uniform.means())).collect();
         let head = |(i, id): (usize, &HeadId)| {
@@ -223,6 +230,7 @@ impl Analysis<'_> {
                 measures,
                 cluster: division.of[i],
                 pagerank: ranks.get(&(id.layer, id.head)).copied(),
+                pagerank_in_layer: in_layer(id),
                 nearest: near(nearest(&pairs, i, 0..ids.len())),
                 twin: near(nearest(&pairs, i, same_layer)),
             }
