@@ -151,7 +151,16 @@ fn heads_csv(out: impl Write, heads: &[Head]) -> anyhow::Result<()> {
             (h.layer, h.head),
             (kind.map(|k| k.0), kind.map(|k| k.1), kind.map(|k| k.2), kind.map(|k| k.3)),
             (h.rows, h.not_finite, m.entropy, m.entropy_normalized, m.distance, m.first, m.previous, m.own),
-            (m.induction, h.induction_rows, m.duplicate, m.punctuation, m.sink, h.cluster, h.pagerank, h.pagerank_in_layer),
+            (
+                m.induction,
+                h.induction_rows,
+                m.duplicate,
+                m.punctuation,
+                m.sink,
+                h.cluster,
+                h.pagerank,
+                h.pagerank_in_layer,
+            ),
             (h.nearest.map(|n| n.layer), h.nearest.map(|n| n.head), h.nearest.map(|n| n.divergence)),
             (h.twin.map(|n| n.layer), h.twin.map(|n| n.head), h.twin.map(|n| n.divergence)),
         ))?;

@@ -142,7 +142,11 @@ fn alike(out: &mut impl Write, found: &Heads) -> Result<()> {
         let said = |n: Option<Near>| n.map_or("nobody".to_owned(), |n| near(&n));
         line(out, "like", &format!("{}; in its layer {}", said(head.nearest), said(head.twin)))?;
         if let Some(rank) = head.pagerank {
-            line(out, "PageRank", &format!("{rank:.5}, {:.2} times the mean of its layer", head.pagerank_in_layer.unwrap_or(0.0)))?;
+            line(
+                out,
+                "PageRank",
+                &format!("{rank:.5}, {:.2} times the mean of its layer", head.pagerank_in_layer.unwrap_or(0.0)),
+            )?;
         }
         return Ok(());
     }
