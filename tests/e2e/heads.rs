@@ -11,8 +11,8 @@ use crate::support::{hosts, tiny_model, vendored};
 /// Forty words in no order, twice.
 fn repeated_words() -> String {
     const WORDS: [&str; 16] = [
-        "apple", "river", "stone", "cloud", "seven", "window", "garden", "purple", "engine", "market", "silver", "dragon",
-        "paper", "ocean", "finger", "winter",
+        "apple", "river", "stone", "cloud", "seven", "window", "garden", "purple", "engine", "market", "silver",
+        "dragon", "paper", "ocean", "finger", "winter",
     ];
     let mut state = 7_u32;
     let mut word = || {

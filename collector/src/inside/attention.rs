@@ -1,6 +1,7 @@
 //! The attention of one token in one layer: found in the graph, computed from its queries, the K cache and the mask.
 
 use super::layer::Layer;
+use super::plan::Plan;
 use super::softmax::Stages;
 use super::tile::products_of;
 use super::walk::{KeyRef, Walker};
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use utoipa::ToSchema;
 
 /// Why there is no attention to show.
 #[derive(Debug, thiserror::Error)]
@@ -23,13 +25,16 @@ pub enum InsideError {
     /// Something that it is computed from was lost, or is not known.
     #[error("the attention of evaluation {0} in layer {1} cannot be computed: {2}")]
     Unknown(u64, u32, String),
+    /// More than an answer can have.
+    #[error("{0}")]
+    TooMuch(String),
     /// The trace is damaged.
     #[error(transparent)]
     Trace(#[from] TraceError),
 }
 
 /// A key that the token could see.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Key {
     /// Row of the K cache; without a cache, the number of the token in the evaluation.
     pub cell: u64,
@@ -42,7 +47,7 @@ pub struct Key {
 }
 
 /// One head's row: a number for each of [`Attention::keys`] in each stage. NaN and infinities are null in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct HeadRow {
     /// The head.
     pub head: usize,
@@ -61,7 +66,7 @@ pub struct HeadRow {
 }
 
 /// The attention of one token in one layer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Attention {
     /// The token, counted from 0 through the session.
     pub token: u64,
@@ -71,6 +76,8 @@ pub struct Attention {
     pub eval: u64,
     /// The layer.
     pub layer: u32,
+    /// The node of the graph that ends it.
+    pub node: u32,
     /// `FLASH_ATTN_EXT`, or `SOFT_MAX` where flash attention was off.
     pub op: String,
     /// Heads of the layer.
@@ -113,9 +120,21 @@ pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usi
     });
     let (row, plan) = found
         .ok_or_else(|| InsideError::Missing("token", format!("there is no token {token}: the last one is {last}")))?;
+    stages(trace, &walker, (&row, &plan), token, layer, head)
+}
+
+/// The attention of a token of the evaluation that a walker has moved on to, which has this plan.
+pub(super) fn stages(
+    trace: &Trace,
+    walker: &Walker,
+    (row, plan): (&Row, &Plan),
+    token: u64,
+    layer: u32,
+    head: Option<usize>,
+) -> Result<Attention, InsideError> {
     let n_tokens = row.evaluation.n_tokens as usize;
     let unknown = |why| InsideError::Unknown(row.evaluation.eval.0, layer, why);
-    let of_layer = walker.layer(&plan, layer, n_tokens).ok_or_else(|| {
+    let of_layer = walker.layer(plan, layer, n_tokens).ok_or_else(|| {
         let there = match (plan.all.first(), plan.all.last()) {
             (Some(first), Some(last)) => format!("it has some in {} layers, {first} to {last}", plan.all.len()),
             _ => "it has none at all".to_owned(),
@@ -128,7 +147,7 @@ pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usi
         return Err(InsideError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
     }
     let heads: Vec<usize> = head.map_or((0..n_head).collect(), |head| vec![head]);
-    of_token(trace, &row, &of_layer, (token - row.first_token) as usize, &heads).map_err(unknown)
+    of_token(trace, row, &of_layer, (token - row.first_token) as usize, &heads).map_err(unknown)
 }
 
 /// All stages of some heads for one token of an evaluation.
@@ -152,6 +171,7 @@ fn of_token(trace: &Trace, row: &Row, layer: &Layer<'_>, token: usize, heads: &[
         text: id.and_then(|id| texts.get(id)).map(|t| String::from_utf8_lossy(t).into_owned()),
         eval: row.evaluation.eval.0,
         layer: plan.layer,
+        node: plan.node.0,
         op: plan.op.clone(),
         n_head: plan.n_head(),
         n_head_kv: plan.n_head_kv(),

@@ -6,6 +6,7 @@ mod attention;
 pub mod heads;
 mod kernel;
 mod layer;
+pub mod picture;
 mod plan;
 mod rows;
 mod softmax;

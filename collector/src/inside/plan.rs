@@ -57,6 +57,8 @@ pub enum Source {
 pub struct LayerPlan {
     /// The layer.
     pub layer: u32,
+    /// The node that ends it.
+    pub node: TensorId,
     /// `FLASH_ATTN_EXT` or `SOFT_MAX`.
     pub op: String,
     /// Queries, `[n_embd_head, tokens of a stream, n_head, n_stream]`.
@@ -202,7 +204,7 @@ fn of_layer(view: &GraphView, layer: u32, found: &Found<TensorId>) -> Result<Lay
     let (steps, max_bias) = rule(graph, found)?;
     let op = graph.tensor(found.node).map_or("?", |t| graph.op(t)).to_owned();
     let sinks = found.sinks.map(|sinks| root(graph, sinks));
-    Ok(LayerPlan { layer, op, q, k, k_shape, k_source, mask, sinks, steps, max_bias })
+    Ok(LayerPlan { layer, node: found.node, op, q, k, k_shape, k_source, mask, sinks, steps, max_bias })
 }
 
 /// Where the rows of a look at keys or values come from, and how heads lie in them.

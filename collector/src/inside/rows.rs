@@ -74,6 +74,12 @@ impl Rows {
         Some(Rows { shape, head_bytes, pages: HashMap::new(), told: vec![], placed: HashSet::new(), is_behind: true })
     }
 
+    /// About how many bytes they take.
+    pub fn bytes(&self) -> usize {
+        let page = |page: &Page| size_of::<Page>() + page.halves.len() * 2 + page.floats.len() * 4;
+        self.pages.values().map(page).sum()
+    }
+
     /// An evaluation begins that writes rows.
     pub fn begin(&mut self) {
         self.told.clear();

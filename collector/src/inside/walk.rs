@@ -143,7 +143,39 @@ impl Walker {
         tokens: &Range<u64>,
         mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let Some(plan) = self.move_on(trace, row) else { return ControlFlow::Continue(()) };
+        match self.move_on(trace, row) {
+            Some(plan) => self.compute(&plan, row, tokens, &mut f),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The same for the evaluation that was moved on to last, once more.
+    pub fn again(
+        &mut self,
+        trace: &Trace,
+        row: &Row,
+        tokens: &Range<u64>,
+        mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match self.plan(trace, row.evaluation.graph) {
+            Some(plan) => self.compute(&plan, row, tokens, &mut f),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// About how many bytes it keeps.
+    pub fn bytes(&self) -> usize {
+        let rows: usize = self.caches.values().flatten().map(Rows::bytes).sum();
+        rows + self.whole.values().map(|(bytes, _)| bytes.len()).sum::<usize>()
+    }
+
+    fn compute(
+        &mut self,
+        plan: &Plan,
+        row: &Row,
+        tokens: &Range<u64>,
+        mut f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let n_tokens = row.evaluation.n_tokens as usize;
         let at = |token: u64| (token.max(row.first_token) - row.first_token).min(n_tokens as u64) as usize;
         let wanted = at(tokens.start)..at(tokens.end);
@@ -187,6 +219,11 @@ impl Walker {
     ) -> Option<Result<Layer<'a>, String>> {
         let (_, planned) = plan.layers.iter().find(|(number, _)| *number == layer)?;
         Some(planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))
+    }
+
+    /// The plan of a graph, unless it cannot be read.
+    pub(super) fn plan(&mut self, trace: &Trace, graph: GraphId) -> Option<Arc<Plan>> {
+        self.plans.of(trace, graph, self.layers.as_ref())
     }
 
     /// Takes what was captured up to an evaluation. `None` if its graph cannot be read.

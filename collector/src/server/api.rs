@@ -8,8 +8,8 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, compare, download, graphs, heads, live, metrics, models, page, quant, residency, tables,
-    timeline,
+    analytics, architecture, attention, compare, download, graphs, heads, live, metrics, models, page, quant,
+    residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -97,6 +97,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(analytics::layer_tokens))
         .routes(routes!(analytics::histogram))
         .routes(routes!(analytics::access))
+        .routes(routes!(attention::of_token))
+        .routes(routes!(attention::of_tokens))
+        .routes(routes!(attention::of_heads))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph))
         .routes(routes!(architecture::of_graph))

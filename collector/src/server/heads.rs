@@ -2,11 +2,11 @@
 //! session is kept: a page asks for the same again.
 
 use super::api::{App, answer};
+use super::attention::TokenParams;
 use super::document;
 use super::params::{PHASES, Params, Path, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
-use crate::inside::InsideError;
 use crate::inside::heads::{Flow, Heads, Wanted, flow, heads};
 use crate::query::range::Numbers;
 use axum::extract::State;
@@ -20,24 +20,6 @@ use utoipa::IntoParams;
 /// Tokens that are measured if nothing is said, and at most.
 const DEFAULT_TOKENS: u64 = 1024;
 const MAX_TOKENS: u64 = 8192;
-
-impl From<InsideError> for Problem {
-    fn from(error: InsideError) -> Problem {
-        let text = error.to_string();
-        match error {
-            InsideError::NotCaptured(_) => {
-                let help = "record with `ggscope record --capture attention -- PROGRAM`, and ask it something";
-                Problem::missing("id", "this recording has no attention: nothing of it was captured", help)
-            }
-            InsideError::Missing(field, _) => {
-                let help = "/sessions/ID says how many tokens there are";
-                Problem::missing(field, text, help)
-            }
-            InsideError::Unknown(..) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text, "ask for other tokens"),
-            InsideError::Trace(error) => error.into(),
-        }
-    }
-}
 
 /// What was computed last of a session: of so many evaluations, for this question.
 #[derive(Default)]
@@ -116,26 +98,17 @@ pub(super) async fn of_session(
     .await
 }
 
-/// Which token.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct FlowParams {
-    /// The token, counted from 0 through the session; the last if not given
-    #[param(schema_with = document::ordinal)]
-    token: Option<String>,
-}
-
 /// Where a token's state comes from, through all layers: attention rollout and attention flow. The same as
 /// `ggscope heads --flow TOKEN --json`
 #[utoipa::path(get, path = "/sessions/{id}/heads/flow",
-    params(("id" = String, Path, description = "The session"), FlowParams),
+    params(("id" = String, Path, description = "The session"), TokenParams),
     responses((status = 200, body = Flow), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn of_token(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Params(p, ..): Params<FlowParams>,
+    Params(p, ..): Params<TokenParams>,
 ) -> Result<Response, Problem> {
-    let token: Option<u64> = parse("token", p.token.as_deref(), "give the number of a token")?;
+    let token = p.token()?;
     answer(app, move |sessions| Ok(flow(&*sessions.get(&id)?.trace()?, token)?)).await
 }
 
@@ -162,12 +135,5 @@ mod tests {
         assert_eq!(params(None, Some("generate")).wanted().unwrap().layers, Some(3..=5));
         assert_eq!(params(Some("x"), None).wanted().unwrap_err().field.unwrap(), "tokens");
         assert_eq!(params(None, Some("x")).wanted().unwrap_err().field.unwrap(), "phase");
-    }
-
-    #[test]
-    fn a_recording_without_attention_says_how_to_get_it() {
-        let problem = Problem::from(InsideError::NotCaptured("a.ggtrace".into()));
-        assert_eq!(problem.status, 404);
-        assert!(problem.help.contains("--capture attention"));
     }
 }

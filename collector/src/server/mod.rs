@@ -6,6 +6,7 @@ mod access;
 mod analytics;
 mod api;
 mod architecture;
+mod attention;
 mod compare;
 mod document;
 mod download;

@@ -3,7 +3,7 @@
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use crate::inside::heads::{Flow, Head, Heads, Name, Near};
+use crate::inside::heads::{Flow, Head, Heads, Name, Near, Source};
 use std::io::{Result, Write};
 
 /// Heads of a kind in the table of the clearest ones.
@@ -212,15 +212,20 @@ pub(super) fn flow(out: &mut impl Write, found: &Flow) -> Result<()> {
     order.sort_by(|a, b| b.rollout.total_cmp(&a.rollout));
     let rest = order.split_off(SHOWN.min(order.len()));
     order.sort_by_key(|s| s.token);
-    let most = order.iter().map(|s| s.rollout).fold(0.0, f64::max);
-    writeln!(out, "  rollout    flow   token  phase     text")?;
+    // Deep models draw nearly all on the first token, the sink; how the rest is divided is what tells tokens apart.
+    let others: f64 = found.sources.iter().filter(|s| s.pos != Some(0)).map(|s| s.rollout).sum();
+    let of_rest = |s: &Source| if s.pos == Some(0) || others <= 0.0 { None } else { Some(s.rollout / others) };
+    let most = order.iter().filter_map(|s| of_rest(s)).fold(0.0, f64::max);
+    writeln!(out, "  rollout  of rest    flow   token  phase     text")?;
     for s in order {
-        let flow = s.flow.map_or("-".to_owned(), |f| format!("{f:.4}"));
-        let share = if most > 0.0 { s.rollout / most } else { 0.0 };
+        let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.4}"));
+        let share = of_rest(s).map_or(0.0, |share| if most > 0.0 { share / most } else { 0.0 });
         writeln!(
             out,
-            "  {:>7.4}  {flow:>6}  {:>6}  {:<8}  {:<16} {}",
+            "  {:>7.4}  {:>7}  {:>6}  {:>6}  {:<8}  {:<16} {}",
             s.rollout,
+            number(of_rest(s)),
+            number(s.flow),
             s.token,
             s.phase.name(),
             quoted(&s.text),

@@ -1,6 +1,7 @@
 //! x · ln x of many numbers: what entropies and divergences spend their time on. A polynomial that compilers turn into
 //! vector instructions, where the library's logarithm would be called once for every number.
 
+use multiversion::multiversion;
 use std::f32::consts::LN_2;
 
 /// Numbers that are added side by side.
@@ -23,6 +24,7 @@ pub fn x_ln_x(x: f32) -> f32 {
 }
 
 /// Sum of x · ln x, in nats: the negative entropy of a distribution.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn sum_x_ln_x(values: &[f32]) -> f32 {
     let (whole, rest) = values.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
@@ -35,6 +37,7 @@ pub fn sum_x_ln_x(values: &[f32]) -> f32 {
 }
 
 /// The same of what lies in the middle of two distributions.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn sum_of_middle(p: &[f32], q: &[f32]) -> f32 {
     let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<LANES>(), q.as_chunks::<LANES>());
     let mut lanes = [0.0; LANES];

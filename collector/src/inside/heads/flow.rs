@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Edges that are searched at most.
-pub const MAX_EDGES: usize = 40_000;
+pub const MAX_EDGES: usize = 200_000;
 /// Capacities are whole numbers of these, so that the search ends.
 const UNIT: f64 = 1e-7;
 

@@ -2,7 +2,7 @@
 import { untrack } from 'svelte';
 import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/model/place';
 
-export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model'] as const;
+export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model', 'attention'] as const;
 export type View = (typeof VIEWS)[number];
 export type Panel = View | 'timeline';
 
@@ -14,6 +14,12 @@ export interface Selected {
   session: string | null;
   tokens: Range | null;
   layer: number | null;
+  /** Attention head of that layer. */
+  head: number | null;
+  /** Token whose key that head looked at: the cell of the heatmap. */
+  key: number | null;
+  /** How the view of attention is set, in its own words. */
+  attention: string | null;
   /** Kind of operator. */
   op: string | null;
   /** Number of a node or leaf within the graph on the screen. */
@@ -67,6 +73,9 @@ const NOTHING: Selected = {
   session: null,
   tokens: null,
   layer: null,
+  head: null,
+  key: null,
+  attention: null,
   op: null,
   node: null,
   tensor: null,
@@ -96,6 +105,7 @@ export const ELSEWHERE: Partial<Selected> = {
   session: null,
   other: null,
   tokens: null,
+  key: null,
   node: null,
   tensor: null,
   filter: null,
@@ -142,6 +152,9 @@ export function parse(search: string): Selected {
     session: p.get('session'),
     tokens: range(p.get('tokens')),
     layer: number(p.get('layer')),
+    head: number(p.get('head')),
+    key: number(p.get('key')),
+    attention: p.get('attention'),
     op: p.get('op'),
     node: number(p.get('node')),
     tensor: p.get('tensor'),
@@ -175,6 +188,9 @@ export function format(s: Selected): string {
   p.set('view', s.views.join(' '));
   put('tokens', s.tokens && rangeText(s.tokens));
   put('layer', s.layer);
+  put('head', s.head);
+  put('key', s.key);
+  put('attention', s.attention);
   put('op', s.op);
   put('node', s.node);
   put('tensor', s.tensor);
@@ -219,6 +235,9 @@ class Selection implements Selected {
   session = $state<string | null>(null);
   tokens = $state.raw<Range | null>(null);
   layer = $state<number | null>(null);
+  head = $state<number | null>(null);
+  key = $state<number | null>(null);
+  attention = $state<string | null>(null);
   op = $state<string | null>(null);
   node = $state<number | null>(null);
   tensor = $state<string | null>(null);
@@ -318,7 +337,8 @@ class Selection implements Selected {
 
   /** Forgets all but the session and the views. */
   clear() {
-    this.set({ tokens: null, layer: null, op: null, node: null, tensor: null, model: { ...this.model, part: null } });
+    const model = { ...this.model, part: null };
+    this.set({ tokens: null, layer: null, head: null, key: null, op: null, node: null, tensor: null, model });
   }
 
   /** Changes where one is in the view of models. */
