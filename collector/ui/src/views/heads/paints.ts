@@ -28,7 +28,7 @@ export const MEASURES = {
   },
   distance: {
     title: 'mean distance',
-    short: 'distance',
+    short: 'far',
     value: (head) => head.distance,
     part: (value, all) => value / Math.max(1e-9, ...all.uniform.map((u) => 2 * (u.distance ?? 0))),
     text: (value) => `${value.toFixed(1)} tokens`,
@@ -47,7 +47,7 @@ export const MEASURES = {
   },
   previous: {
     title: 'on the token before',
-    short: 'previous',
+    short: 'before',
     value: (head) => head.previous,
     part: share,
     text: three,
@@ -75,7 +75,7 @@ export const MEASURES = {
   },
   duplicate: {
     title: 'on the same token',
-    short: 'duplicate',
+    short: 'same',
     value: (head) => head.duplicate,
     part: share,
     text: three,
@@ -93,7 +93,7 @@ export const MEASURES = {
   },
   pagerank_in_layer: {
     title: 'read from',
-    short: 'read from',
+    short: 'read',
     value: (head) => head.pagerank_in_layer,
     part: (value) => value / 2,
     text: (value) => `${value.toFixed(2)} ×`,
@@ -113,7 +113,7 @@ export const KINDS: Record<KindName, { letter: string; color: string; words: str
   sink: { letter: 'S', color: '#6699cc', words: 'parks on the first token' },
   local: { letter: 'L', color: '#44aa99', words: 'looks close by' },
   global: { letter: 'G', color: '#aa4499', words: 'looks everywhere' },
-  mixed: { letter: '', color: '#7f8c99', words: 'none of these' },
+  mixed: { letter: '·', color: '#7f8c99', words: 'none of these' },
 };
 
 /** Hues that are far from each other, one cluster after the other. */
