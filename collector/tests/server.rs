@@ -349,8 +349,10 @@ fn the_document_lists_every_route() {
         assert_eq!((status(most), status(most + 1)), (200, 400), "{path}: {most}");
     }
     // One never ends, and some have nothing to say of a trace whose model is not here.
-    let needs_more =
-        |path: &str| path.ends_with("/live") || path.ends_with("/residency") || path.contains("/models/{id}");
+    let needs_more = |path: &str| {
+        let [live, residency] = ["/live", "/residency"].map(|end| path.ends_with(end));
+        live || residency || path.contains("/models/{id}") || path.contains("/attention")
+    };
     for path in paths.into_iter().filter(|path| !needs_more(path)) {
         let required = match path.rsplit('/').next() {
             Some("compare") => "?a=0&b=1",
@@ -451,6 +453,11 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/sessions/0/operators?layer=1&layer=2", 400, "query"),
         ("/api/v1/sessions/0/memory?memory=tape", 400, "memory"),
         ("/api/v1/sessions/0/evaluations?time=now", 400, "time"),
+        ("/api/v1/sessions/0/attention?tokens=7..9", 400, "tokens"),
+        ("/api/v1/sessions/0/attention?layer=x", 400, "layer"),
+        ("/api/v1/sessions/0/attention/map?tokens=x", 400, "tokens"),
+        ("/api/v1/sessions/0/attention/matrix?head=-1", 400, "head"),
+        ("/api/v1/sessions/0/attention/matrix?tokens=99..", 404, "tokens"),
     ] {
         let answer = server.get(path);
         let json = answer.json();
@@ -459,6 +466,17 @@ fn wrong_questions_are_told_what_is_wrong() {
     }
     for path in ["/etc/passwd.txt", "/assets/x.js", "/api/v1/../../etc/passwd", "/api/v2"] {
         assert_eq!(server.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn a_session_without_attention_says_how_to_record_it() {
+    let server = Running::start(None);
+    for question in ["attention", "attention/map", "attention/matrix?layer=1"] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{question}"));
+        let json = answer.json();
+        assert_eq!((answer.status, &json["field"]), (404, &json!("id")), "{question}: {json}");
+        assert!(json["help"].as_str().unwrap().contains("ggscope record --capture attention"), "{question}: {json}");
     }
 }
 
