@@ -57,7 +57,7 @@ fn on_a_repeated_text_there_are_induction_heads_previous_token_heads_and_sinks()
     let chance = measure(&found["uniform"][17], "induction");
     let best = |name: &str| all(&found).iter().map(|h| measure(h, name)).fold(0.0, f64::max);
     assert!(chance < 0.15 && best("induction") > 0.5, "{chance} by chance, {} at best", best("induction"));
-    assert!(best("previous") > 0.7 && best("first") > 0.9 && best("entropy_normalized") > 0.9);
+    assert!(best("previous") > 0.7 && best("first") > 0.5 && best("entropy_normalized") > 0.9);
     for kind in ["induction", "previous-token", "sink", "global"] {
         assert!(all(&found).iter().any(|h| h["kind"]["name"] == kind), "no {kind} head");
     }
