@@ -12,8 +12,10 @@ const CLEAREST: usize = 3;
 const ALL: usize = 16;
 /// Columns of a map; wider ones stand without spaces between heads.
 const WIDTH: usize = 96;
-/// Pairs, clusters and ranks that are listed.
-const LISTED: usize = 6;
+/// Clusters and ranks that are listed.
+const LISTED: usize = 5;
+/// Twins that are listed, and on one line.
+const TWINS: (usize, usize) = (6, 3);
 const BAR: usize = 30;
 
 /// A label in the margin and a text.
@@ -109,10 +111,13 @@ fn table(out: &mut impl Write, found: &Heads) -> Result<()> {
     for h in shown {
         let m = h.measures;
         let kind = h.kind.map_or("?", |k| k.name.text());
-        let decided = h.kind.map_or(String::new(), |k| match (k.name, k.measure) {
-            (Name::Mixed, measure) => format!("nearest: {measure} {:.2}", k.value),
-            (_, measure @ "distance") => format!("{measure} {:.2} ≤ {} of uniform", k.value, k.threshold),
-            (_, measure) => format!("{measure} {:.2} ≥ {}", k.value, k.threshold),
+        let decided = h.kind.map_or(String::new(), |k| {
+            let measure = if k.measure == "entropy_normalized" { "of ln n" } else { k.measure };
+            match k.name {
+                Name::Mixed => format!("nearest: {measure} {:.2}", k.value),
+                Name::Local => format!("{measure} {:.2} ≤ {} of uniform", k.value, k.threshold),
+                _ => format!("{measure} {:.2} ≥ {}", k.value, k.threshold),
+            }
         });
         writeln!(
             out,
@@ -169,10 +174,10 @@ fn alike(out: &mut impl Write, found: &Heads) -> Result<()> {
     let twins: Vec<String> = found
         .twins
         .iter()
-        .take(LISTED)
+        .take(TWINS.0)
         .map(|t| format!("{}.{} and {}.{} ({:.3})", t.layer, t.heads[0], t.layer, t.heads[1], t.divergence))
         .collect();
-    for (i, two) in twins.chunks(3).enumerate() {
+    for (i, two) in twins.chunks(TWINS.1).enumerate() {
         line(out, if i == 0 { "twins" } else { "" }, &two.join(", "))?;
     }
     let rank = |h: &Head| h.pagerank_in_layer.unwrap_or(0.0);
@@ -181,7 +186,7 @@ fn alike(out: &mut impl Write, found: &Heads) -> Result<()> {
     let ranks: Vec<String> =
         ranked.iter().take(LISTED).map(|h| format!("{}.{} ({:.2})", h.layer, h.head, rank(h))).collect();
     if !ranks.is_empty() {
-        line(out, "read from", &format!("{} times the mean of their layer, by PageRank", ranks.join(", ")))?;
+        line(out, "read from", &format!("{} times their layer's mean (PageRank)", ranks.join(", ")))?;
     }
     Ok(())
 }
