@@ -6,6 +6,8 @@ mod support;
 
 #[path = "e2e/attention.rs"]
 mod attention;
+#[path = "e2e/capture.rs"]
+mod capture;
 #[path = "e2e/devices.rs"]
 mod devices;
 #[path = "e2e/ggscope.rs"]
@@ -16,6 +18,8 @@ mod gguf;
 mod heads;
 #[path = "e2e/hosts.rs"]
 mod hosts;
+#[path = "e2e/inside.rs"]
+mod inside;
 #[path = "e2e/record.rs"]
 mod record;
 #[path = "e2e/values.rs"]

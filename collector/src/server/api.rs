@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, attention, compare, download, graphs, heads, live, metrics, models, page, quant,
+    analytics, architecture, attention, capture, compare, download, graphs, heads, live, metrics, models, page, quant,
     residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
@@ -82,6 +82,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(openapi))
         .routes(routes!(list_sessions))
         .routes(routes!(session_info))
+        .routes(routes!(capture::current, capture::change))
         .routes(routes!(live::live))
         .routes(routes!(residency::residency))
         .routes(routes!(tables::evaluations))

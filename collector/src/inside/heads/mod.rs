@@ -24,6 +24,7 @@ pub use rollout::{Flow, Source, flow};
 use super::{InsideError, Span, TokenRow, for_each_row};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
+use ggscope_format::capture::CaptureChange;
 use measures::Sums;
 use rank::Flows;
 use sample::Sample;
@@ -57,6 +58,8 @@ struct Layer {
 /// All heads in the making: takes rows, in any order of layers.
 struct Analysis<'a> {
     tokens: &'a Tokens,
+    /// What was captured from which evaluation on.
+    captures: Vec<CaptureChange>,
     phase: Option<Phase>,
     layers: BTreeMap<u32, Layer>,
     sample: Sample,
@@ -67,9 +70,10 @@ struct Analysis<'a> {
 }
 
 impl<'a> Analysis<'a> {
-    fn new(tokens: &'a Tokens, first: u64, phase: Option<Phase>) -> Analysis<'a> {
+    fn new(tokens: &'a Tokens, captures: Vec<CaptureChange>, first: u64, phase: Option<Phase>) -> Analysis<'a> {
         Analysis {
             tokens,
+            captures,
             phase,
             layers: BTreeMap::new(),
             sample: Sample::default(),
@@ -95,7 +99,10 @@ impl<'a> Analysis<'a> {
         if layer.heads.len() < row.n_head {
             layer.heads.resize(row.n_head, Sums::default());
         }
-        for (h, weights) in row.weights.chunks_exact(n).enumerate() {
+        // Heads that were not captured have rows of NaN, which are no numbers that went wrong.
+        let captured = self.captures.iter().rev().find(|change| change.from <= row.eval).map(|c| &c.capture.heads);
+        let is_captured = |h: &usize| captured.is_none_or(|heads| heads.has(*h as u64));
+        for (h, weights) in row.weights.chunks_exact(n).enumerate().filter(|(h, _)| is_captured(h)) {
             layer.heads[h].add(weights, row.sinks.get(h).copied(), &marks);
         }
         layer.uniform.add(&vec![1.0 / n as f32; n], None, &marks);
@@ -113,7 +120,7 @@ pub fn heads(trace: &Trace, wanted: &Wanted) -> Result<Heads, InsideError> {
     let range = wanted.tokens.clone().unwrap_or(0..all);
     let range = range.start.min(all)..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
-    let mut analysis = Analysis::new(&tokens, range.start, wanted.phase);
+    let mut analysis = Analysis::new(&tokens, trace.captures().to_vec(), range.start, wanted.phase);
     let span = Span { tokens: range.clone(), layers: wanted.layers.clone() };
     let walked = for_each_row(trace, &span, |row| {
         analysis.add(row);
