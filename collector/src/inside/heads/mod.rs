@@ -120,7 +120,7 @@ pub fn heads(trace: &Trace, wanted: &Wanted) -> Result<Heads, InsideError> {
     let range = wanted.tokens.clone().unwrap_or(0..all);
     let range = range.start.min(all)..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
-    let mut analysis = Analysis::new(&tokens, trace.captures().to_vec(), range.start, wanted.phase);
+    let mut analysis = Analysis::new(&tokens, trace.captures(), range.start, wanted.phase);
     let span = Span { tokens: range.clone(), layers: wanted.layers.clone() };
     let walked = for_each_row(trace, &span, |row| {
         analysis.add(row);
@@ -139,4 +139,72 @@ pub fn heads(trace: &Trace, wanted: &Wanted) -> Result<Heads, InsideError> {
         return Err(InsideError::Missing("tokens", why));
     }
     analysis.report(wanted, range, walked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inside::{KeyRef, Walked};
+    use ggscope_format::EvalId;
+    use ggscope_format::capture::{Capture, Ranges};
+    use tokens::Token;
+
+    const N: u64 = 24;
+
+    /// 24 tokens, the last 8 of them generated, and two layers of three heads: one looks at the token before, one at the
+    /// first token, and one, which was not captured, nowhere.
+    fn report(wanted: &Wanted) -> Heads {
+        let token = |i: u64| Token { pos: Some(i as i32), generated: i >= N - 8, ..Token::default() };
+        let tokens = Tokens::of((0..N).map(token).collect());
+        let capture = Capture { heads: Ranges::parse("0-1").unwrap(), ..Capture::named(["attention"]) };
+        let captures = vec![CaptureChange { from: EvalId(0), capture }];
+        let mut analysis = Analysis::new(&tokens, captures, 0, wanted.phase);
+        for layer in [3, 7] {
+            for t in 0..N {
+                let keys: Vec<KeyRef> = (0..=t).map(|k| KeyRef { cell: k, token: Some(k) }).collect();
+                let at = |place: u64| (0..=t).map(move |k| if k == place { 1.0 } else { 0.0 });
+                let weights: Vec<f32> =
+                    at(t.saturating_sub(1)).chain(at(0)).chain(std::iter::repeat_n(f32::NAN, keys.len())).collect();
+                analysis.add(&TokenRow {
+                    token: t,
+                    eval: EvalId(0),
+                    layer,
+                    n_head: 3,
+                    n_head_kv: 1,
+                    keys: &keys,
+                    weights: &weights,
+                    sinks: &[],
+                });
+            }
+        }
+        analysis.report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, ..Walked::default() }).unwrap()
+    }
+
+    #[test]
+    fn heads_are_named_compared_and_counted_and_those_not_captured_are_no_numbers() {
+        let found = report(&Wanted { pairs: true, ..Wanted::default() });
+        let names: Vec<Option<Name>> = found.heads.iter().map(|h| h.kind.map(|k| k.name)).collect();
+        let layer = [Some(Name::PreviousToken), Some(Name::Sink), None];
+        assert_eq!(names, [layer, layer].concat());
+        assert_eq!((found.rows, found.short_rows, found.heads[0].rows), (2 * (N - 3), 6, N - 3));
+        assert!(found.heads.iter().all(|h| h.not_finite == 0), "not captured is not broken");
+        assert_eq!(found.heads[2].measures, Measures::default());
+        let pairs = found.divergence.pairs.unwrap();
+        assert!((pairs[0] - std::f32::consts::LN_2).abs() < 1e-6 && pairs[1].is_nan() && pairs[2] < 1e-6);
+        assert_eq!(found.heads[0].nearest.map(|n| (n.layer, n.head)), Some((7, 0)));
+        assert_eq!(found.twins.len(), 2);
+        assert_eq!(found.heads[5].cluster, None);
+        let ranks: f64 = found.heads.iter().filter_map(|h| h.pagerank).sum();
+        assert!((ranks - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn phases_and_heads_can_be_picked_and_one_that_is_not_there_is_refused() {
+        let answer = report(&Wanted { phase: Some(Phase::Generate), head: Some(1), ..Wanted::default() });
+        assert_eq!(answer.heads.iter().map(|h| (h.layer, h.head, h.rows)).collect::<Vec<_>>(), [(3, 1, 8), (7, 1, 8)]);
+        let tokens = Tokens::default();
+        let none = Analysis::new(&tokens, vec![], 0, None);
+        let wanted = Wanted { head: Some(9), ..Wanted::default() };
+        assert!(matches!(none.report(&wanted, 0..1, Walked::default()), Err(InsideError::Missing("head", _))));
+    }
 }

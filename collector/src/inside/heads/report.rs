@@ -236,10 +236,10 @@ impl Analysis<'_> {
             }
         };
         let mut heads: Vec<Head> = ids.iter().enumerate().map(head).collect();
-        let count = |name: Name| heads.iter().filter(|h| h.kind.is_some_and(|k| k.name == name)).count();
-        let kinds = NAMES.map(|name| KindCount { name, heads: count(name) }).to_vec();
         let twins = twins(&heads);
         heads.retain(|h| wanted.head.is_none_or(|head| h.head == head));
+        let count = |name: Name| heads.iter().filter(|h| h.kind.is_some_and(|k| k.name == name)).count();
+        let kinds = NAMES.map(|name| KindCount { name, heads: count(name) }).to_vec();
         Ok(Heads {
             first_token: range.start,
             last_token: range.end.saturating_sub(1),
