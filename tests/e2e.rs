@@ -14,6 +14,8 @@ mod devices;
 mod ggscope;
 #[path = "e2e/gguf.rs"]
 mod gguf;
+#[path = "e2e/heads.rs"]
+mod heads;
 #[path = "e2e/hosts.rs"]
 mod hosts;
 #[path = "e2e/inside.rs"]

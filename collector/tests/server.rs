@@ -280,6 +280,20 @@ fn charts_are_sums_of_what_dump_gives() {
 }
 
 #[test]
+fn heads_of_a_recording_without_attention_are_missing_and_it_is_said_how_to_record_them() {
+    let server = Running::start(None);
+    for path in ["heads", "heads?pairs=true&tokens=0..9", "heads/flow", "heads/flow?tokens=3"] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{path}"));
+        assert_eq!((answer.status, &answer.json()["field"]), (404, &json!("id")), "{path}");
+        assert!(answer.json()["help"].as_str().unwrap().contains("--capture attention"));
+    }
+    for (path, field) in [("heads?phase=x", "phase"), ("heads?head=-1", "head"), ("heads/flow?tokens=1..2", "tokens")] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{path}"));
+        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{path}");
+    }
+}
+
+#[test]
 fn the_document_lists_every_route() {
     let server = Running::start(None);
     let document = server.ok("/api/v1/openapi.json");
@@ -304,6 +318,8 @@ fn the_document_lists_every_route() {
         "graphs/{graph}",
         "graphs/{graph}/analytics",
         "graphs/{graph}/costs",
+        "heads",
+        "heads/flow",
         "leaves",
         "memory",
         "operators",

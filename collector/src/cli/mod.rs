@@ -8,6 +8,7 @@ mod diff;
 mod dump;
 mod export;
 mod graph;
+mod heads;
 mod info;
 mod inspect;
 mod leaves;
@@ -65,6 +66,8 @@ enum Command {
     Leaves(leaves::Args),
     /// Print what a token looked at, head by head
     Attention(attention::Args),
+    /// Say what each head does over a real text: measures, kinds, who is like whom
+    Heads(heads::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
     /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Attention(args) => attention::run(args),
+        Command::Heads(args) => heads::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),

@@ -4,6 +4,7 @@
 mod arrivals;
 mod attention;
 mod evaluated;
+pub mod heads;
 mod kernel;
 mod layer;
 mod output;

@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, attention, capture, compare, download, graphs, live, metrics, models, page, quant,
+    analytics, architecture, attention, capture, compare, download, graphs, heads, live, metrics, models, page, quant,
     residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
@@ -113,6 +113,8 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(quant::blocks))
         .routes(routes!(architecture::graph))
         .routes(routes!(architecture::analytics))
+        .routes(routes!(heads::of_session))
+        .routes(routes!(heads::of_token))
         .routes(routes!(compare::sessions))
         .routes(routes!(download::export));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));

@@ -12,6 +12,7 @@ mod compare;
 mod document;
 mod download;
 mod graphs;
+mod heads;
 mod live;
 mod metrics;
 mod models;

@@ -2,7 +2,17 @@
 import { untrack } from 'svelte';
 import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/model/place';
 
-export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model', 'attention'] as const;
+export const VIEWS = [
+  'graph',
+  'memory',
+  'table',
+  'analytics',
+  'compare',
+  'info',
+  'model',
+  'attention',
+  'heads',
+] as const;
 export type View = (typeof VIEWS)[number];
 export type Panel = View | 'timeline';
 
@@ -20,6 +30,8 @@ export interface Selected {
   key: number | null;
   /** How the view of attention is set, in its own words. */
   attention: string | null;
+  /** How the view of heads is set, in its own words. */
+  heads: string | null;
   /** Kind of operator. */
   op: string | null;
   /** Number of a node or leaf within the graph on the screen. */
@@ -76,6 +88,7 @@ const NOTHING: Selected = {
   head: null,
   key: null,
   attention: null,
+  heads: null,
   op: null,
   node: null,
   tensor: null,
@@ -155,6 +168,7 @@ export function parse(search: string): Selected {
     head: number(p.get('head')),
     key: number(p.get('key')),
     attention: p.get('attention'),
+    heads: p.get('heads'),
     op: p.get('op'),
     node: number(p.get('node')),
     tensor: p.get('tensor'),
@@ -191,6 +205,7 @@ export function format(s: Selected): string {
   put('head', s.head);
   put('key', s.key);
   put('attention', s.attention);
+  put('heads', s.heads);
   put('op', s.op);
   put('node', s.node);
   put('tensor', s.tensor);
@@ -238,6 +253,7 @@ class Selection implements Selected {
   head = $state<number | null>(null);
   key = $state<number | null>(null);
   attention = $state<string | null>(null);
+  heads = $state<string | null>(null);
   op = $state<string | null>(null);
   node = $state<number | null>(null);
   tensor = $state<string | null>(null);
