@@ -10,6 +10,7 @@ mod export;
 mod graph;
 mod info;
 mod inspect;
+mod layers;
 mod leaves;
 mod open;
 mod options;
@@ -65,6 +66,8 @@ enum Command {
     Leaves(leaves::Args),
     /// Print what a token looked at, head by head
     Attention(attention::Args),
+    /// Print hidden states layer by layer, what the model would answer at each, and where two runs part
+    Layers(layers::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
     /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Attention(args) => attention::run(args),
+        Command::Layers(args) => layers::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),

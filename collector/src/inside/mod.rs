@@ -3,6 +3,7 @@
 
 mod attention;
 mod keys;
+pub mod layers;
 mod softmax;
 
 pub use attention::{Attention, HeadRow, InsideError, Key, attention};

@@ -33,5 +33,5 @@ mod walk;
 pub mod weights;
 
 pub use values::CapturedValue;
-pub use view::{ExpertSlice, GraphView, Place};
+pub use view::{ExpertSlice, GraphView, GraphViews, Place};
 pub(crate) use walk::{DeviceRun, Evaluated, Timed, walk};
