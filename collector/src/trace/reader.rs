@@ -367,15 +367,29 @@ impl Trace {
         }
     }
 
+    /// Where the next chunk of values begins after the one at `after`, if it or one of the `ahead` chunks of values behind
+    /// it has some of evaluations up to `last`.
+    pub fn next_values(&self, after: Option<u64>, last: EvalId, ahead: usize) -> Option<u64> {
+        let chunks = &self.contents.chunks;
+        let unread = after.map_or(0, |after| chunks.partition_point(|e| e.offset <= after));
+        let mut values = chunks[unread..].iter().filter(|e| e.kind == ChunkKind::Values).take(ahead + 1).peekable();
+        let next = values.peek()?.offset;
+        values.any(|e| e.first <= last.0).then_some(next)
+    }
+
+    /// The pieces of tensors in the chunk at `offset`; none, with a warning, if it is damaged.
+    pub fn values_in(&self, offset: u64) -> Vec<Value> {
+        self.content(offset, ChunkKind::Values).unwrap_or_else(|error| {
+            self.warn(format!("captured values are left out: {error}"));
+            Values::default()
+        })
+    }
+
     pub(super) fn values_at(&self, offset: u64) -> Arc<Values> {
         if let Some((_, values)) = lock(&self.shared.values).as_ref().filter(|kept| kept.0 == offset) {
             return values.clone();
         }
-        let values = self.content(offset, ChunkKind::Values).unwrap_or_else(|error| {
-            self.warn(format!("captured values are left out: {error}"));
-            Values::default()
-        });
-        let values = Arc::new(values);
+        let values = Arc::new(self.values_in(offset));
         *lock(&self.shared.values) = Some((offset, values.clone()));
         values
     }

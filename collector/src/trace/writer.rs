@@ -3,6 +3,7 @@
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
 mod chunks;
+mod values;
 
 use super::create::create_file;
 use super::growing::{Display, Growing, Now};
@@ -11,13 +12,12 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
-    graph_columns,
+    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, graph_columns,
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::Plans;
 use ggscope_format::GraphId;
-use ggscope_format::chunk::{self, ChunkKind};
+use ggscope_format::chunk::{self, ChunkKind, Packer};
 use ggscope_format::columns::Row;
 use ggscope_format::record::{BufferEvent, Evaluation, RecordError, RunEnd, Value, encode};
 use std::collections::HashSet;
@@ -28,8 +28,11 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, TraceError>;
 
-/// zstd level of all chunks but graphs.
+/// zstd level of all chunks but graphs and values.
 const LEVEL: i32 = 3;
+/// Values hardly get smaller whatever is tried (measured on queries and keys: 7 % between this level and 3), and what
+/// is tried costs the host: this level takes a seventh of the time.
+const VALUE_LEVEL: i32 = -1;
 /// Evaluations in a chunk, at most.
 const CHUNK_EVALUATIONS: usize = 256;
 /// Bytes of evaluations that wait, about; and the size of the largest that is taken.
@@ -62,8 +65,8 @@ pub struct TraceWriter {
     next_token: u64,
     rows: Vec<Arc<Row>>,
     row_bytes: usize,
-    values: Values,
-    value_bytes: usize,
+    values: values::Waiting,
+    packer: Packer,
     texts: Texts,
     known_texts: HashSet<i32>,
     buffers: Buffers,
@@ -92,6 +95,7 @@ impl TraceWriter {
     /// When the file exists or cannot be written.
     pub fn create(path: &Path, force: bool, recording: &Recording) -> Result<TraceWriter> {
         let file = create_file(path, force)?;
+        let no_memory = |source| TraceError::Write { path: path.to_owned(), offset: 0, source };
         lock::writes(&file);
         let mut writer = TraceWriter {
             path: path.to_owned(),
@@ -107,8 +111,8 @@ impl TraceWriter {
             next_token: 0,
             rows: vec![],
             row_bytes: 0,
-            values: vec![],
-            value_bytes: 0,
+            values: values::Waiting::default(),
+            packer: Packer::new().map_err(no_memory)?,
             texts: vec![],
             known_texts: HashSet::new(),
             buffers: vec![],
@@ -224,21 +228,20 @@ impl TraceWriter {
         self.refuse_after_failure()?;
         self.index.totals.value_bytes += value.bytes.len() as u64;
         if value.bytes.len() <= VALUE_PIECE_BYTES {
-            return self.value_piece(value);
+            return self.value_piece(&value);
         }
         let Value { eval, graph, tensor, total, .. } = value;
         for (i, piece) in value.bytes.chunks(VALUE_PIECE_BYTES).enumerate() {
             let offset = value.offset.saturating_add((i * VALUE_PIECE_BYTES) as u64);
-            self.value_piece(Value { eval, graph, tensor, offset, total, bytes: piece.to_vec() })?;
+            self.value_piece(&Value { eval, graph, tensor, offset, total, bytes: piece.to_vec() })?;
         }
         Ok(())
     }
 
-    fn value_piece(&mut self, value: Value) -> Result<()> {
-        self.value_bytes += value.bytes.len() + 64;
-        self.values.push(value);
+    fn value_piece(&mut self, value: &Value) -> Result<()> {
+        self.values.add(value);
         self.pending();
-        if self.value_bytes < PENDING_VALUE_BYTES {
+        if self.values.bytes() < PENDING_VALUE_BYTES {
             return Ok(());
         }
         // First what they are of: if there is no room for the values, that is still there.
@@ -382,8 +385,7 @@ impl TraceWriter {
         let mut content = vec![];
         encode(&self.index, &mut content);
         let index_offset = self.offset;
-        let packed = self.pack(ChunkKind::Index, &content)?;
-        self.put(&packed)?;
+        self.pack_and_put(ChunkKind::Index, &content)?;
         self.put(&chunk::trailer(index_offset))?;
         self.show_as(true);
         Ok(self.index.totals)
