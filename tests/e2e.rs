@@ -14,6 +14,8 @@ mod ggscope;
 mod gguf;
 #[path = "e2e/hosts.rs"]
 mod hosts;
+#[path = "e2e/layers.rs"]
+mod layers;
 #[path = "e2e/record.rs"]
 mod record;
 #[path = "e2e/values.rs"]

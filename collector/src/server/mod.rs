@@ -10,6 +10,7 @@ mod compare;
 mod document;
 mod download;
 mod graphs;
+mod layers;
 mod live;
 mod metrics;
 mod models;

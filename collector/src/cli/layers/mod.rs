@@ -90,12 +90,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let found = layers::against(&trace, &reference, tokens)?;
         print(&args, &mut out, &found, against::text, against::csv)?;
     } else if args.lens {
-        let found = layers::lens(&trace, &model(&args, &trace)?, tokens, args.top.into())?;
+        let found = layers::lens(&trace, &model(&args, &trace)?, tokens, args.top.into(), u64::MAX)?;
         print(&args, &mut out, &found[..], lens::text, lens::csv)?;
     } else if let Some(measure) = args.measure {
         let found = match measure.is_of_lens() {
             true => layers::of_lenses(
-                &layers::lens(&trace, &model(&args, &trace)?, Some(tokens.unwrap_or(0..u64::MAX)), 1)?,
+                &layers::lens(&trace, &model(&args, &trace)?, Some(tokens.unwrap_or(0..u64::MAX)), 1, u64::MAX)?,
                 measure,
             ),
             false => layers::of_run(&layers::run(&trace, tokens)?, measure),

@@ -99,11 +99,18 @@ struct Wanted {
     logits: Option<Vec<f32>>,
 }
 
-/// The lens of each of some tokens, with `keep` candidates in each layer. Without tokens, of the last.
+/// The lens of each of some tokens, with `keep` candidates in each layer, in up to `most` multiplications. Without tokens,
+/// of the last.
 ///
 /// # Errors
-/// When nothing of the stream was captured, the model is another one or has no output matrix, or the trace is damaged.
-pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, keep: usize) -> Result<Vec<Lens>, LayersError> {
+/// When it takes more, or nothing of the stream was captured, the model is another one or has no output matrix, or the trace is damaged.
+pub fn lens(
+    trace: &Trace,
+    model: &Gguf,
+    tokens: Option<Range<u64>>,
+    keep: usize,
+    most: u64,
+) -> Result<Vec<Lens>, LayersError> {
     let last = (trace.totals().prompt_tokens + trace.totals().generated_tokens).saturating_sub(1);
     let tokens = tokens.unwrap_or(last..last.saturating_add(1));
     let (mut glass, mut any, mut wanted) = (None, false, vec![]);
@@ -118,6 +125,11 @@ pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, keep: usize
         }
         if let Some(glass) = &glass {
             take(evaluated, glass, &tokens, &mut wanted)?;
+            let states = wanted.iter().map(|w| w.states.len() as u64).sum::<u64>();
+            let work = states.saturating_mul(glass.output.n_in as u64).saturating_mul(glass.output.n_out as u64);
+            if work > most {
+                return Err(LayersError::TooMuch { work, most });
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;

@@ -49,6 +49,14 @@ pub enum LayersError {
     /// A tensor of the model's file cannot be read.
     #[error(transparent)]
     Weights(#[from] QuantError),
+    /// The lens of so many tokens takes longer than it may.
+    #[error("the lens of these tokens takes {work} multiplications, and {most} are the most")]
+    TooMuch {
+        /// Multiplications.
+        work: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// Two traces are not of the same text or of models of the same shape.
     #[error("{0}")]
     Unlike(String),
