@@ -52,12 +52,14 @@ pub enum ChunkKind {
     Notes = 9,
     /// Totals, and where every chunk is.
     Index = 10,
+    /// Statistics of captured tensors.
+    Statistics = 11,
 }
 
 impl ChunkKind {
     fn from_byte(byte: u8) -> Option<ChunkKind> {
         use ChunkKind::*;
-        [Session, Model, Graph, Evaluations, Durations, Values, Texts, Buffers, Notes, Index]
+        [Session, Model, Graph, Evaluations, Durations, Values, Texts, Buffers, Notes, Index, Statistics]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

@@ -11,12 +11,7 @@ use crate::ggscope::{command, dump, ggscope, info, number, record, run, text};
 use crate::support::gguf_writer::TensorType;
 use crate::support::{hosts, tiny_model, vendored};
 
-const CAPTURE: [&str; 4] = [
-    "--capture",
-    "embd,l_out-*,ffn_inp-*,attn_norm-*,ffn_norm-*,result_norm,result_output,ffn_swiglu-*,ffn_gate-*",
-    "--ring-size",
-    "64M",
-];
+const CAPTURE: [&str; 4] = ["--capture", "layers,logits,ffn_swiglu-*,ffn_gate-*", "--ring-size", "64M"];
 const LAYERS: usize = 30;
 
 fn generate(model: &Path, n: u32, options: &[&str]) -> Command {
@@ -239,6 +234,29 @@ fn layers_say_what_stands_out_and_what_would_say_more() {
     assert!(list(&missing).iter().any(|m| m == "ffn_inp-*"), "{missing}");
     let text = run(ggscope(&["layers", few.to_str().unwrap()])).ok().stdout;
     assert!(text.contains("more with --capture") && text.lines().all(|line| line.chars().count() <= 120), "{text}");
+}
+
+#[test]
+fn statistics_say_norms_and_shares_but_no_angles() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = vendored::demo_model();
+    let values = recorded(dir.path(), "values.ggtrace", &model, 3, &[]);
+    let statistics = dir.path().join("statistics.ggtrace");
+    run(record(&statistics, &["--capture", "layers", "--capture-stats"], &generate(&model, 3, &[]))).ok();
+    let (all, few) = (layers(&values, &[]), layers(&statistics, &[]));
+    for (all, few) in list(&all["layers"]).iter().zip(list(&few["layers"])) {
+        assert_eq!(all["tokens"], few["tokens"]);
+        assert_near(&few["norm"]["median"], float(&all["norm"]["median"]), "norm");
+        assert_near(&few["largest"]["largest"], float(&all["largest"]["largest"]), "largest");
+        for (all, few) in list(&all["added"]).iter().zip(list(&few["added"])) {
+            assert_eq!(all["part"], few["part"]);
+            let (all, few) = (float(&all["share"]), float(&few["share"]));
+            assert!((all - few).abs() < 1e-3 * all.max(1e-2), "{all} is not {few}");
+        }
+        assert!(few["cosine"].is_null());
+    }
+    assert_eq!(list(&few["layers"]).len(), LAYERS + 1);
+    assert!(refused(&statistics, &["--lens", "--model", model.to_str().unwrap()]).contains("--capture-stats"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::softmax::Stages;
 use super::tile::products_of;
 use super::walk::{KeyRef, Walker};
 use crate::trace::{Select, Trace, TraceError};
+use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -89,7 +90,7 @@ pub struct Attention {
 
 /// Whether a trace has what attention is computed from.
 pub(super) fn captured(trace: &Trace) -> Result<(), InsideError> {
-    let is_captured = trace.recording().capture.iter().any(|c| c == ggscope_format::session::ATTENTION);
+    let is_captured = trace.captures().iter().any(|change| change.capture.has(Set::Attention));
     is_captured.then_some(()).ok_or_else(|| InsideError::NotCaptured(trace.path().display().to_string()))
 }
 
@@ -127,8 +128,16 @@ pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usi
     if let Some(head) = head.filter(|&head| head >= n_head) {
         return Err(InsideError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
     }
+    let n_per_stream = of_layer.plan.per_stream();
+    let token_in_row = (token - row.first_token) as usize;
     let heads: Vec<usize> = head.map_or((0..n_head).collect(), |head| vec![head]);
-    of_token(trace, &row, &of_layer, (token - row.first_token) as usize, &heads).map_err(unknown)
+    let is_there =
+        |&head: &usize| of_layer.query(token_in_row % n_per_stream, token_in_row / n_per_stream, head).is_some();
+    let heads: Vec<usize> = heads.into_iter().filter(is_there).collect();
+    if heads.is_empty() {
+        return Err(unknown("its queries: of these heads they were not captured (--capture-heads)".into()));
+    }
+    of_token(trace, &row, &of_layer, token_in_row, &heads).map_err(unknown)
 }
 
 /// All stages of some heads for one token of an evaluation.

@@ -5,6 +5,7 @@ use super::plan::{CacheKey, LayerPlan, Source};
 use super::rows::Rows;
 use super::softmax::{rounded, slope};
 use super::walk::KeyRef;
+use crate::query::values::Stretches;
 use ggscope_format::TensorId;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -12,9 +13,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Tensors of an evaluation that were captured as they were, by whose bytes they are: the bytes, and how many there
-/// should be.
-pub type Whole = HashMap<TensorId, (Vec<u8>, u64)>;
+/// Tensors of an evaluation that were captured as they were, by whose bytes they are. Of queries there may be some heads only.
+pub type Whole = HashMap<TensorId, Stretches>;
 /// Rows of caches.
 pub type Caches = HashMap<CacheKey, Vec<Rows>>;
 
@@ -70,7 +70,7 @@ pub struct Layer<'a> {
     pub plan: &'a LayerPlan,
     /// The keys.
     pub rows: Cow<'a, Rows>,
-    q: &'a [u8],
+    q: &'a Stretches,
     mask: Option<&'a [u8]>,
     sinks: Option<Vec<f32>>,
 }
@@ -87,10 +87,11 @@ fn halves(bytes: &[u8]) -> Vec<f32> {
 }
 
 fn captured<'a>(whole: &'a Whole, id: TensorId, what: &str) -> Result<&'a [u8], String> {
-    let found = whole.get(&id).filter(|(bytes, total)| bytes.len() as u64 == *total);
-    found.map(|(bytes, _)| bytes.as_slice()).ok_or_else(|| {
-        format!("its {what}: not captured, or lost because the ring was full; give it more room with --ring-size")
-    })
+    whole.get(&id).and_then(Stretches::whole).ok_or_else(|| lost(what))
+}
+
+fn lost(what: &str) -> String {
+    format!("its {what}: not captured, or lost because the ring was full; give it more room with --ring-size")
 }
 
 const DAMAGED: &str = "its tensors are smaller than their shapes say";
@@ -104,7 +105,7 @@ impl<'a> Layer<'a> {
         if plan.q.ne[1].checked_mul(plan.q.ne[3]) != Some(n_tokens) {
             return Err("it has not as many queries as tokens".into());
         }
-        let q = captured(whole, plan.q.root, "queries")?;
+        let q = whole.get(&plan.q.root).ok_or_else(|| lost("queries"))?;
         let mask = plan.mask.map(|(mask, _)| captured(whole, mask.root, "mask")).transpose()?;
         let sinks = plan.sinks.map(|sinks| captured(whole, sinks, "sinks").map(floats)).transpose()?;
         let rows = match plan.k_source {
@@ -118,7 +119,9 @@ impl<'a> Layer<'a> {
         };
         let layer = Layer { plan, rows, q, mask, sinks };
         let (last, heads) = ((plan.per_stream() - 1, plan.q.ne[3] - 1), plan.n_head());
-        layer.query_bytes(last.0, last.1, heads - 1).ok_or(DAMAGED)?;
+        if q.whole().is_some() {
+            layer.query_bytes(last.0, last.1, heads - 1).ok_or(DAMAGED)?;
+        }
         if layer.sinks.as_ref().is_some_and(|sinks| sinks.len() < heads) {
             return Err(DAMAGED.into());
         }
@@ -126,10 +129,10 @@ impl<'a> Layer<'a> {
     }
 
     fn query_bytes(&self, i: usize, stream: usize, head: usize) -> Option<&[u8]> {
-        self.plan.q.at(self.q, [i, head, stream], self.plan.q.ne[0] * 4)
+        self.q.get(self.plan.q.begin([i, head, stream])?, self.plan.q.ne[0] * 4)
     }
 
-    /// The query of a head of token `i` of a stream, as it was computed.
+    /// The query of a head of token `i` of a stream, as it was computed. `None` if that head was not captured.
     pub fn query(&self, i: usize, stream: usize, head: usize) -> Option<Vec<f32>> {
         self.query_bytes(i, stream, head).map(floats)
     }

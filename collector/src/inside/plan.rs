@@ -34,11 +34,15 @@ impl Look {
         Some(Look { root: root(graph, id), offset: t.view.map_or(0, |v| v.1), ne: t.ne.map(size), nb: t.nb })
     }
 
-    /// `n` bytes of the element at these places in the last three dimensions.
-    pub fn at<'b>(&self, bytes: &'b [u8], places: [usize; 3], n: usize) -> Option<&'b [u8]> {
+    /// Where the element at these places in the last three dimensions begins.
+    pub fn begin(&self, places: [usize; 3]) -> Option<u64> {
         let mut steps = places.iter().zip(&self.nb[1..]);
-        let at = steps.try_fold(self.offset, |at, (&i, &nb)| at.checked_add(nb.checked_mul(i as u64)?))?;
-        let at = usize::try_from(at).ok()?;
+        steps.try_fold(self.offset, |at, (&i, &nb)| at.checked_add(nb.checked_mul(i as u64)?))
+    }
+
+    /// `n` bytes of that element.
+    pub fn at<'b>(&self, bytes: &'b [u8], places: [usize; 3], n: usize) -> Option<&'b [u8]> {
+        let at = usize::try_from(self.begin(places)?).ok()?;
         bytes.get(at..at.checked_add(n)?)
     }
 }

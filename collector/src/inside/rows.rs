@@ -63,7 +63,9 @@ pub struct Rows {
     /// Rows that were told since [`Rows::begin`], and rows that were written.
     told: Vec<u64>,
     placed: HashSet<u64>,
-    /// Something may have been written that was not told.
+    /// Tokens of rows on pages that nothing was told of yet.
+    awaited: HashMap<u64, u64>,
+    /// Something may have been written by nobody knows which tokens.
     is_behind: bool,
 }
 
@@ -71,7 +73,15 @@ impl Rows {
     /// No rows. `None` if the shape contradicts itself.
     pub fn new(shape: Shape) -> Option<Rows> {
         let head_bytes = shape.head_bytes()?;
-        Some(Rows { shape, head_bytes, pages: HashMap::new(), told: vec![], placed: HashSet::new(), is_behind: true })
+        Some(Rows {
+            shape,
+            head_bytes,
+            pages: HashMap::new(),
+            told: vec![],
+            placed: HashSet::new(),
+            awaited: HashMap::new(),
+            is_behind: true,
+        })
     }
 
     /// An evaluation begins that writes rows.
@@ -95,7 +105,8 @@ impl Rows {
                 }
             }
         }
-        self.is_behind = !self.is_current();
+        // Of an evaluation that was not captured the places are told all the same, and its rows later.
+        self.is_behind = !self.is_current() && self.placed.is_empty();
     }
 
     /// Takes whole rows from byte `offset` of the cache on.
@@ -139,14 +150,18 @@ impl Rows {
             }
         }
         page.told |= 1 << at;
+        if let Some(token) = self.awaited.remove(&row) {
+            page.tokens[at] = token;
+        }
         self.told.push(row);
     }
 
     /// A token was written into a row; `None` if it is not known which.
     pub fn place(&mut self, row: u64, token: Option<u64>) {
         self.placed.insert(row);
-        if let Some(page) = self.pages.get_mut(&(row / PAGE)) {
-            page.tokens[(row % PAGE) as usize] = token.unwrap_or(NOBODY);
+        match self.pages.get_mut(&(row / PAGE)) {
+            Some(page) => page.tokens[(row % PAGE) as usize] = token.unwrap_or(NOBODY),
+            None => drop(self.awaited.insert(row, token.unwrap_or(NOBODY))),
         }
     }
 
@@ -272,6 +287,25 @@ mod tests {
         rows.place(7, Some(102));
         rows.end();
         assert_eq!((token(&rows, 5), token(&rows, 6), token(&rows, 7)), (None, Some(101), Some(102)));
+    }
+
+    #[test]
+    fn a_row_that_is_told_later_than_its_token_is_that_tokens() {
+        let shape = shape(GgmlType::F16, 64, 1);
+        let mut rows = Rows::new(shape).unwrap();
+        for row in [5, 6, PAGE] {
+            rows.begin();
+            rows.place(row, Some(100 + row));
+            rows.end();
+            assert!(!rows.is_current() && !rows.has(row));
+        }
+        rows.begin();
+        rows.take(5 * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, 5..8));
+        rows.take(PAGE * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, PAGE..PAGE + 1));
+        rows.place(7, Some(107));
+        rows.end();
+        let tokens = [5, 6, 7, 8, PAGE].map(|row| token(&rows, row));
+        assert_eq!(tokens, [Some(105), Some(106), Some(107), None, Some(100 + PAGE)]);
     }
 
     #[test]

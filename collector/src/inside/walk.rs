@@ -57,7 +57,7 @@ pub struct TokenRow<'a> {
     pub n_head_kv: usize,
     /// What the mask lets the token see, in the order of the cache.
     pub keys: &'a [KeyRef],
-    /// `[n_keys, n_head]`: the keys of a head lie side by side.
+    /// `[n_keys, n_head]`: the keys of a head lie side by side. NaN for a head whose queries were not captured.
     pub weights: &'a [f32],
     /// Share of each head's sink, `[n_head]`; empty without sinks.
     pub sinks: &'a [f32],
@@ -243,12 +243,7 @@ impl Walker {
                 }
             }
             if first_token.is_some() && plan.whole.contains(&value.tensor) {
-                let (bytes, _) = self.whole.entry(value.tensor).or_insert((vec![], value.total.0));
-                if bytes.is_empty() && value.offset == 0 {
-                    *bytes = value.bytes;
-                } else if value.offset == bytes.len() as u64 {
-                    bytes.extend_from_slice(&value.bytes);
-                }
+                self.whole.entry(value.tensor).or_default().add(value);
             }
         }
         self.rows_of(plan).for_each(Rows::end);

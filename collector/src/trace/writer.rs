@@ -12,14 +12,17 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, graph_columns,
+    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
+    graph_columns,
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::Plans;
 use ggscope_format::GraphId;
+use ggscope_format::capture::CaptureChange;
 use ggscope_format::chunk::{self, ChunkKind, Packer};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{BufferEvent, Evaluation, RecordError, RunEnd, Value, encode};
+use ggscope_format::record::{BufferEvent, Evaluation, LeftOut, RecordError, RunEnd, Statistics, Value, encode};
+use ggscope_format::value::Encoding;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -41,6 +44,8 @@ const MAX_EVALUATION_BYTES: usize = MAX_CHUNK_BYTES / 2;
 /// Bytes of values that wait; and the largest piece of one.
 const PENDING_VALUE_BYTES: usize = 1 << 20;
 const VALUE_PIECE_BYTES: usize = 8 << 20;
+/// Rows of statistics that wait, about.
+const PENDING_STATISTICS_ROWS: usize = 1 << 15;
 /// Events, remarks or texts that wait.
 const PENDING_ITEMS: usize = 4096;
 /// Remarks on records that contradict themselves; further ones are only counted.
@@ -67,6 +72,8 @@ pub struct TraceWriter {
     row_bytes: usize,
     values: values::Waiting,
     packer: Packer,
+    statistics: AllStatistics,
+    statistics_rows: usize,
     texts: Texts,
     known_texts: HashSet<i32>,
     buffers: Buffers,
@@ -113,6 +120,8 @@ impl TraceWriter {
             row_bytes: 0,
             values: values::Waiting::default(),
             packer: Packer::new().map_err(no_memory)?,
+            statistics: vec![],
+            statistics_rows: 0,
             texts: vec![],
             known_texts: HashSet::new(),
             buffers: vec![],
@@ -230,10 +239,11 @@ impl TraceWriter {
         if value.bytes.len() <= VALUE_PIECE_BYTES {
             return self.value_piece(&value);
         }
-        let Value { eval, graph, tensor, total, .. } = value;
+        let Value { eval, graph, tensor, total, encoding, .. } = value;
         for (i, piece) in value.bytes.chunks(VALUE_PIECE_BYTES).enumerate() {
-            let offset = value.offset.saturating_add((i * VALUE_PIECE_BYTES) as u64);
-            self.value_piece(&Value { eval, graph, tensor, offset, total, bytes: piece.to_vec() })?;
+            let in_host = if encoding == Encoding::F16 { 2 } else { 1 };
+            let offset = value.offset.saturating_add((i * VALUE_PIECE_BYTES * in_host) as u64);
+            self.value_piece(&Value { eval, graph, tensor, offset, total, encoding, bytes: piece.to_vec() })?;
         }
         Ok(())
     }
@@ -247,6 +257,44 @@ impl TraceWriter {
         // First what they are of: if there is no room for the values, that is still there.
         self.flush_evaluations()?;
         self.flush_values()
+    }
+
+    /// Takes statistics of a captured tensor.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn statistics(&mut self, statistics: Statistics) -> Result<()> {
+        self.refuse_after_failure()?;
+        self.statistics_rows += statistics.rows.len() + 2;
+        self.statistics.push(statistics);
+        self.pending();
+        if self.statistics_rows < PENDING_STATISTICS_ROWS {
+            return Ok(());
+        }
+        self.flush_evaluations()?;
+        self.flush_statistics()
+    }
+
+    /// Takes what was left out for the budget's sake so far, in all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn left_out(&mut self, left_out: LeftOut) -> Result<()> {
+        let totals = &mut self.index.totals;
+        (totals.left_out_evaluations, totals.left_out_bytes) = (left_out.evaluations, left_out.bytes.0);
+        if let Some(Remark::LeftOut(_)) = self.remarks.last() {
+            self.remarks.pop();
+            self.display.same.remarks = self.display.same.remarks.min(self.remarks.len());
+        }
+        self.remark(Remark::LeftOut(left_out))
+    }
+
+    /// Takes that something else is captured from an evaluation on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn capture(&mut self, change: CaptureChange) -> Result<()> {
+        self.remark(Remark::Capture(change))
     }
 
     /// Takes an event of a buffer.
@@ -368,6 +416,7 @@ impl TraceWriter {
         self.refuse_after_failure()?;
         self.flush_evaluations()?;
         self.flush_values()?;
+        self.flush_statistics()?;
         self.flush_texts()?;
         self.flush_buffers()?;
         self.flush_remarks()?;

@@ -17,8 +17,7 @@ use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
 EXAMPLES
-  ggscope record --capture 'embd,l_out-*,ffn_inp-*,attn_norm-*,ffn_norm-*,result_norm,result_output' \\
-      -o run.ggtrace -- llama-server -m model.gguf
+  ggscope record --capture layers,logits -o run.ggtrace -- llama-server -m model.gguf
 
   # Norms, outliers, and what attention and feed-forward add, layer by layer; then one token, then one layer
   ggscope layers run.ggtrace

@@ -32,6 +32,11 @@ fn or_dash(x: Option<f32>) -> String {
     x.map_or("-".into(), number)
 }
 
+/// A value and where it is, if that is known.
+fn element(value: f32, at: Option<u32>) -> String {
+    at.map_or(number(value), |at| format!("{} @{at}", number(value)))
+}
+
 /// `embd` or the number of a layer.
 pub(super) fn layer_name(layer: Option<u32>) -> String {
     layer.map_or("embd".into(), |l| l.to_string())
@@ -71,7 +76,7 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
             let share = share(layer, is);
             fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
         };
-        let largest = layer.largest.as_ref().map_or("-".into(), |l| format!("{} @{}", number(l.largest), l.at));
+        let largest = layer.largest.as_ref().map_or("-".into(), |l| element(l.largest, l.at));
         let per_token = if layer.tokens == 0 { 0.0 } else { layer.outliers as f32 / layer.tokens as f32 };
         let row = format!(
             "  {:>5}  {:>6}  {:>8} {}  {:<13}  {:>6}  {}  {}  {:>8}  {:>7}",
@@ -153,7 +158,8 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
     }
     for massive in layer.massive.iter().take(MOST_MASSIVE) {
         let (value, tokens) = (number(massive.largest), thousands(massive.tokens));
-        writeln!(out, "      massive  element {}: {value} at token {}, in {tokens} tokens", massive.at, massive.token)?;
+        let at = massive.at.map_or("?".into(), |at| at.to_string());
+        writeln!(out, "      massive  element {at}: {value} at token {}, in {tokens} tokens", massive.token)?;
     }
     if layer.nan + layer.inf > 0 {
         writeln!(out, "    not finite  {}", nonfinite(layer))?;
@@ -170,7 +176,7 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
             "  {}  {:>8}  {:<13}  {:>6}  {}  {}  {:>8}",
             fitted(&token_name(token.token, token.text.as_deref()), 18),
             number(h.norm),
-            format!("{} @{}", number(h.largest.value), h.largest.at),
+            element(h.largest.value, h.largest.at),
             cell.cosine.map_or("-".into(), |c| format!("{c:.3}")),
             with_bar(|p| p != Part::FeedForward),
             with_bar(|p| p == Part::FeedForward),

@@ -197,7 +197,7 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     })?;
     if !found.iter().any(|(_, of)| of.iter().any(Option::is_some)) {
         let named = if ours.has_values { reference } else { trace };
-        return Err(LayersError::NotCaptured(named.path().display().to_string()));
+        return Err(LayersError::without_values(named));
     }
     let ids: Vec<i32> = a[..n].iter().map(|k| k.id).collect();
     let texts = trace.texts_of(&ids);

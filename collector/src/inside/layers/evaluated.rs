@@ -2,12 +2,12 @@
 //! it. A process can compute several models (a draft and its target): only one of its contexts is looked at.
 
 use super::LayersError;
-use super::rows::{Captured, captured};
+use super::rows::{Captured, captured, statistics};
 use super::stream::Stream;
 use crate::query::{GraphView, GraphViews};
 use crate::trace::{Select, Trace};
 use ggscope_format::columns::Row;
-use ggscope_format::record::Value;
+use ggscope_format::value::{Statistics, Value};
 use ggscope_format::{GraphId, TensorId};
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -20,12 +20,17 @@ pub(super) struct Evaluated {
     pub view: Arc<GraphView>,
     pub stream: Arc<Stream>,
     values: Vec<Value>,
+    statistics: Vec<Statistics>,
 }
 
 impl Evaluated {
     /// What there is of a tensor.
     pub fn captured(&self, id: TensorId, selected: bool) -> Captured {
-        captured(&self.view, &self.row.evaluation, &self.values, id, selected)
+        match captured(&self.view, &self.row.evaluation, &self.values, id, selected) {
+            Captured::Nothing => statistics(&self.view, &self.row.evaluation, &self.statistics, id, selected)
+                .map_or(Captured::Nothing, Captured::Rows),
+            found => found,
+        }
     }
 
     /// What there is of a point of the stream.
@@ -112,7 +117,8 @@ impl Streams {
             let of_one = self.of(trace, row.evaluation.graph).and_then(|(view, stream)| {
                 let values = trace.values(row.evaluation.eval);
                 self.has_values |= values.iter().any(|v| stream.points.iter().any(|p| p.tensor == v.tensor));
-                f(&Evaluated { row, view, stream, values })
+                let statistics = trace.statistics(row.evaluation.eval);
+                f(&Evaluated { row, view, stream, values, statistics })
             });
             match of_one {
                 Ok(flow) => flow,

@@ -138,7 +138,7 @@ pub fn lens(
         return Err(LayersError::Missing("token", what));
     };
     if wanted.is_empty() {
-        return Err(LayersError::NotCaptured(trace.path().display().to_string()));
+        return Err(LayersError::without_values(trace));
     }
     let vocab = model.vocab();
     let next = following(trace, &wanted);

@@ -1,6 +1,7 @@
 //! What is measured of hidden states: pure functions over rows. `docs/layers.md` has the formulas and where they are from.
 //! NaN and infinities are counted and left out of everything else, so that one of them spoils no picture.
 
+use ggscope_format::value::RowStatistics;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,8 +16,8 @@ pub const OUTLIER_DEVIATIONS: f64 = 6.0;
 /// One element of a hidden state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Element {
-    /// Its index.
-    pub at: u32,
+    /// Its index; null if only statistics were recorded.
+    pub at: Option<u32>,
     /// Its value.
     pub value: f32,
 }
@@ -103,7 +104,7 @@ pub fn hidden(x: &[f32]) -> Hidden {
             sum += f64::from(value);
             magnitudes.push(value.abs());
             if value.abs() > found.largest.value.abs() {
-                found.largest = Element { at: i as u32, value };
+                found.largest = Element { at: Some(i as u32), value };
             }
         } else if value.is_nan() {
             found.nan += 1;
@@ -125,10 +126,26 @@ pub fn hidden(x: &[f32]) -> Hidden {
     found.median = Some(median);
     let is_massive = |v: f32| v.is_finite() && v.abs() >= MASSIVE_LEAST && v.abs() >= MASSIVE_TIMES * median;
     if is_massive(found.largest.value) {
-        let elements = (0..).zip(x).map(|(at, &value)| Element { at, value });
+        let elements = (0..).zip(x).map(|(at, &value)| Element { at: Some(at), value });
         found.massive = elements.filter(|e| is_massive(e.value)).collect();
     }
     found
+}
+
+/// What is known of a hidden state of `n` elements from its statistics.
+pub fn of_statistics(s: &RowStatistics, n: usize) -> Hidden {
+    let finite = n.saturating_sub((s.nans + s.infs) as usize);
+    let value = if s.max.abs() >= s.min.abs() { s.max } else { s.min };
+    let or_zero = |x: f32| if x.is_nan() { 0.0 } else { x };
+    Hidden {
+        norm: or_zero(s.rms) * (finite as f32).sqrt(),
+        mean: or_zero(s.mean),
+        rms: or_zero(s.rms),
+        largest: Element { at: None, value: or_zero(value) },
+        nan: s.nans,
+        inf: s.infs,
+        ..Hidden::default()
+    }
 }
 
 /// The middle of some numbers, NaN left out: the lower of two in the middle.
@@ -146,7 +163,7 @@ mod tests {
     fn norm_mean_and_rms_are_those_of_the_textbook() {
         let h = hidden(&[3.0, -4.0, 0.0, 0.0]);
         assert_eq!((h.norm, h.mean, h.rms), (5.0, -0.25, 2.5));
-        assert_eq!((h.largest, h.median), (Element { at: 1, value: -4.0 }, Some(0.0)));
+        assert_eq!((h.largest, h.median), (Element { at: Some(1), value: -4.0 }, Some(0.0)));
         assert_eq!(hidden(&[]), Hidden::default());
     }
 
@@ -165,7 +182,7 @@ mod tests {
             x.push(value);
             hidden(&x).massive
         };
-        assert_eq!(with(-150.0, 0.1), [Element { at: 99, value: -150.0 }]);
+        assert_eq!(with(-150.0, 0.1), [Element { at: Some(99), value: -150.0 }]);
         assert_eq!(with(99.0, 0.01), [], "100 is the least");
         assert_eq!(with(150.0, 0.2), [], "only 750 times the median");
     }
@@ -177,6 +194,15 @@ mod tests {
         x.push(9.0);
         assert_eq!(hidden(&x).outliers, Some(1));
         assert_eq!(hidden(&[7.0; 5]).outliers, Some(0), "all alike");
+    }
+
+    #[test]
+    fn statistics_of_a_row_say_what_they_can() {
+        let s = RowStatistics { min: -4.0, max: 3.0, mean: -0.5, rms: 2.5, zeros: 2, nans: 1, infs: 0 };
+        let h = of_statistics(&s, 5);
+        assert_eq!((h.norm, h.largest, h.median, h.nan), (5.0, Element { at: None, value: -4.0 }, None, 1));
+        let none = RowStatistics { min: f32::NAN, max: f32::NAN, mean: f32::NAN, rms: f32::NAN, nans: 5, ..s };
+        assert_eq!(of_statistics(&none, 5), Hidden { nan: 5, ..Hidden::default() });
     }
 
     #[test]

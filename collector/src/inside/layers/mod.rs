@@ -25,11 +25,11 @@ pub use stream::Part;
 pub use summary::{Layer, Layers, Lost, Massive, NormSummary, PartSummary, Rules, Spread, layers};
 pub use units::UnitCounts;
 
-use crate::trace::TraceError;
+use crate::trace::{Trace, TraceError};
 use ggscope_model::quant::QuantError;
 
 /// What to record for it.
-pub const HOW_TO_RECORD: &str = "record with `ggscope record --capture 'embd,l_out-*,ffn_inp-*,attn_norm-*,ffn_norm-*,result_norm,result_output' -- PROGRAM`";
+pub const HOW_TO_RECORD: &str = "record with `ggscope record --capture layers,logits -- PROGRAM`";
 
 /// Why there is nothing to say of hidden states.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum LayersError {
     /// The trace has none.
     #[error("{0} has no hidden states: {HOW_TO_RECORD}")]
     NotCaptured(String),
+    /// The trace has statistics in their place.
+    #[error("{0} has only statistics of hidden states, and this needs their values: record without --capture-stats")]
+    OnlyStatistics(String),
     /// No graph has layers that can be told.
     #[error("{0} has no graph with layers: no residual stream was found in what the program computed")]
     NoStream(String),
@@ -63,4 +66,12 @@ pub enum LayersError {
     /// The trace is damaged.
     #[error(transparent)]
     Trace(#[from] TraceError),
+}
+
+impl LayersError {
+    /// What to say of a trace without the values of hidden states.
+    fn without_values(trace: &Trace) -> LayersError {
+        let path = trace.path().display().to_string();
+        if trace.has_statistics() { LayersError::OnlyStatistics(path) } else { LayersError::NotCaptured(path) }
+    }
 }

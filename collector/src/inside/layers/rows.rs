@@ -1,10 +1,12 @@
 //! The rows of a captured tensor, by token: a row for each token of the evaluation, or, behind the choice of output rows in
 //! the last layer, for each token that has one. Which it is follows from the graph, and the number of rows must agree.
 
+use super::measure::{Hidden, hidden, of_statistics};
 use crate::query::GraphView;
 use crate::query::values::joined;
 use ggscope_format::TensorId;
-use ggscope_format::record::{Evaluation, Tensor, Value};
+use ggscope_format::record::{Evaluation, Tensor};
+use ggscope_format::value::{RowStatistics, Statistics, Value};
 use ggscope_model::ggml::GgmlType;
 
 /// Rows of one tensor in one evaluation.
@@ -12,8 +14,10 @@ use ggscope_model::ggml::GgmlType;
 pub(super) struct Rows {
     /// Elements of a row.
     pub n: usize,
-    /// All rows, one after the other.
+    /// All rows, one after the other; empty if only statistics were recorded.
     pub data: Vec<f32>,
+    /// Statistics of each row, in place of values.
+    pub statistics: Vec<RowStatistics>,
     /// The row of each token of the evaluation, if it has one.
     pub of_token: Vec<Option<usize>>,
 }
@@ -23,6 +27,17 @@ impl Rows {
     pub fn token(&self, i: usize) -> Option<&[f32]> {
         let row = (*self.of_token.get(i)?)?;
         self.data.get(row * self.n..(row + 1) * self.n)
+    }
+
+    /// The statistics of a token's row.
+    pub fn statistics(&self, i: usize) -> Option<&RowStatistics> {
+        self.statistics.get((*self.of_token.get(i)?)?)
+    }
+
+    /// A token's row in numbers, of its values or of its statistics.
+    pub fn hidden(&self, i: usize) -> Option<Hidden> {
+        let of_statistics = || Some(of_statistics(self.statistics(i)?, self.n));
+        self.token(i).map(hidden).or_else(of_statistics)
     }
 }
 
@@ -59,6 +74,20 @@ pub(super) fn rows_of_tokens(evaluation: &Evaluation, selected: bool, n_rows: us
     Some(of_token)
 }
 
+/// The statistics of the rows of `id`.
+pub(super) fn statistics(
+    view: &GraphView,
+    evaluation: &Evaluation,
+    all: &[Statistics],
+    id: TensorId,
+    selected: bool,
+) -> Option<Rows> {
+    let n = usize::try_from(view.stored.graph.tensor(id)?.ne[0]).ok()?;
+    let found = all.iter().find(|s| s.tensor == id)?;
+    let of_token = rows_of_tokens(evaluation, selected, found.rows.len())?;
+    Some(Rows { n, data: vec![], statistics: found.rows.clone(), of_token })
+}
+
 /// The rows of `id`, decoded.
 pub(super) fn captured(
     view: &GraphView,
@@ -80,7 +109,7 @@ pub(super) fn captured(
         ));
     };
     match rows_of_tokens(evaluation, selected, data.len() / n) {
-        Some(of_token) => Captured::Rows(Rows { n, data, of_token }),
+        Some(of_token) => Captured::Rows(Rows { n, data, statistics: vec![], of_token }),
         None => Captured::Lost(format!(
             "{} has {} rows for {} tokens, and which is whose is not known",
             tensor.name,

@@ -2,9 +2,9 @@
 
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
-use super::measure::{Hidden, cosine, dot, hidden, norm};
+use super::measure::{Hidden, cosine, dot, norm};
 use super::rows::{Captured, Rows};
-use super::stream::{From, Part, Stream};
+use super::stream::{From, Norm, Part, Point, Stream};
 use super::units::{Seen, UnitCounts};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
@@ -167,7 +167,8 @@ impl Gathered {
             self.rows(evaluated, point.tensor, point.selected)
         });
         let points: Vec<_> = points.collect();
-        let parts = stream.points.iter().map(|p| self.parts(evaluated, p.selected, &p.from)).collect();
+        let has_values = points.iter().flatten().any(|rows| !rows.data.is_empty());
+        let parts = stream.points.iter().map(|p| self.parts(evaluated, p, has_values)).collect();
         let norms = stream.norms.iter().map(|n| self.rows(evaluated, n.output, stream.points[n.point].selected));
         let norms: Vec<_> = norms.collect();
         let rows = AllRows { points, parts, norms };
@@ -203,12 +204,15 @@ impl Gathered {
     }
 
     /// What was added at a point. One part alone need not be captured: it is what the point is more than the one before.
-    fn parts(&mut self, evaluated: &Evaluated, selected: bool, from: &From) -> Vec<Option<Rows>> {
-        let From::Added(parts) = from else { return vec![] };
-        if let [_] = parts[..] {
-            return vec![None];
+    /// Statistics have no differences, so of those it has to be.
+    fn parts(&mut self, evaluated: &Evaluated, point: &Point, has_values: bool) -> Vec<Option<Rows>> {
+        let From::Added(parts) = &point.from else { return vec![] };
+        match &parts[..] {
+            [_] if has_values => vec![None],
+            // The rows may be chosen behind the part: then it has one for each token.
+            [part] => vec![self.rows(evaluated, part.beneath, point.selected && part.beneath == part.tensor)],
+            _ => parts.iter().map(|part| self.rows(evaluated, part.tensor, point.selected)).collect(),
         }
-        parts.iter().map(|&(id, _)| self.rows(evaluated, id, selected)).collect()
     }
 
     fn similar(&mut self, rows: &AllRows, ends: &[usize], places: &[usize], wanted: &[usize]) {
@@ -314,43 +318,48 @@ pub(super) fn without_layer(name: &str, with: &str) -> String {
 /// One token at the end of a layer.
 fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token: usize) -> Option<Cell> {
     let stream = &evaluated.stream;
-    let state = |point: usize| rows.points.get(point)?.as_ref()?.token(token);
-    let here = state(end)?;
+    let point = |i: usize| rows.points.get(i)?.as_ref();
+    let state = |i: usize| point(i)?.token(token);
+    let hidden = point(end)?.hidden(token)?;
     let place = ends.iter().position(|&e| e == end)?;
     let before = place.checked_sub(1).map(|i| ends[i]);
     let first = before.map_or(end, |b| b + 1);
     let mut added = vec![];
-    for point in first.max(1)..=end {
-        let (From::Added(parts), Some(to), Some(from)) = (&stream.points[point].from, state(point), state(point - 1))
+    for at in first.max(1)..=end {
+        let From::Added(parts) = &stream.points[at].from else { continue };
+        let Some(length_before) = point(at - 1).and_then(|r| r.hidden(token)).map(|h| h.norm).filter(|&n| n > 0.0)
         else {
             continue;
         };
-        for (i, &(_, part)) in parts.iter().enumerate() {
-            let own = rows.parts[point][i].as_ref().map(|r| r.token(token).map(<[f32]>::to_vec));
-            let more = || to.iter().zip(from).map(|(a, b)| a - b).collect();
-            let Some(what) = own.unwrap_or_else(|| (parts.len() == 1).then(more)) else { continue };
-            let (length, of) = (norm(&what), norm(from));
-            if of > 0.0 {
-                let share = (length / of) as f32;
-                added.push(Addition { part, norm: length as f32, share, cosine: cosine(&what, from) });
-            }
+        for (i, part) in parts.iter().enumerate() {
+            let own = rows.parts[at][i].as_ref();
+            let difference = || {
+                let (to, from) = (state(at)?, state(at - 1)?);
+                (parts.len() == 1).then(|| to.iter().zip(from).map(|(a, b)| a - b).collect::<Vec<f32>>())
+            };
+            let values = own.and_then(|r| r.token(token).map(<[f32]>::to_vec)).or_else(difference);
+            let length = match &values {
+                Some(values) => Some(norm(values) as f32),
+                None => own.and_then(|r| r.hidden(token)).map(|h| h.norm),
+            };
+            let Some(length) = length else { continue };
+            let cosine = values.as_ref().and_then(|values| cosine(values, state(at - 1)?));
+            added.push(Addition { part: part.kind, norm: length, share: length / length_before, cosine });
         }
     }
     let layer = stream.points[end].layer;
     let is_last = end + 1 == stream.points.len();
-    let normed = |(norm, output): (&super::stream::Norm, &Option<Rows>)| {
+    let normed = |(norm, output): (&Norm, &Option<Rows>)| {
         let of = evaluated.view.layers.layer(norm.output);
-        let (from, to) = (state(norm.point)?, output.as_ref()?.token(token)?);
-        (of == layer || (of.is_none() && is_last)).then(|| Normed {
-            tensor: without_layer(evaluated.name(norm.output), ""),
-            rms_in: hidden(from).rms,
-            rms_out: hidden(to).rms,
-            cosine: cosine(from, to),
-        })
+        let (from, to) = (point(norm.point)?, output.as_ref()?);
+        let cosine = from.token(token).zip(to.token(token)).and_then(|(a, b)| cosine(a, b));
+        let (rms_in, rms_out) = (from.hidden(token)?.rms, to.hidden(token)?.rms);
+        let tensor = without_layer(evaluated.name(norm.output), "");
+        (of == layer || (of.is_none() && is_last)).then_some(Normed { tensor, rms_in, rms_out, cosine })
     };
     Some(Cell {
-        hidden: hidden(here),
-        cosine: before.and_then(state).and_then(|b| cosine(b, here)),
+        hidden,
+        cosine: before.and_then(state).zip(state(end)).and_then(|(b, here)| cosine(b, here)),
         added,
         normed: stream.norms.iter().zip(&rows.norms).filter_map(normed).collect(),
     })

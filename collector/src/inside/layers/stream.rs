@@ -41,11 +41,20 @@ pub(super) enum From {
     /// It is the first: embeddings.
     Start,
     /// These were added.
-    Added(Vec<(TensorId, Part)>),
+    Added(Vec<Added>),
     /// It was normalised in place, as models with norms behind their blocks do.
     Normed,
     /// How is not known.
     Unknown,
+}
+
+/// What was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Added {
+    pub tensor: TensorId,
+    /// What the tensor is a look at or a choice of rows of: what was computed, and has a name.
+    pub beneath: TensorId,
+    pub kind: Part,
 }
 
 /// A place of the stream.
@@ -235,16 +244,17 @@ impl<'a> Finder<'a> {
     }
 
     /// What was added: one part, or those that a sum of parts that know nothing of each other consists of.
-    fn parts(&self, id: TensorId, stream: TensorId) -> Vec<(TensorId, Part)> {
+    fn parts(&self, id: TensorId, stream: TensorId) -> Vec<Added> {
+        let added = |tensor, kind| Added { tensor, beneath: self.beneath(tensor).0, kind };
         let (beneath, _) = self.beneath(id);
         if let (true, Some(a), Some(b)) = (self.op(beneath) == "ADD", self.src(beneath, 0), self.src(beneath, 1)) {
             let (part_a, part_b) = (self.part(a, stream), self.part(b, stream));
             let both = self.is_from(a, stream) && self.is_from(b, stream);
             if both && part_a != part_b && !self.is_from(a, b) && !self.is_from(b, a) {
-                return vec![(a, part_a), (b, part_b)];
+                return vec![added(a, part_a), added(b, part_b)];
             }
         }
-        vec![(id, self.part(id, stream))]
+        vec![added(id, self.part(id, stream))]
     }
 
     fn down_from_the_logits(&self) -> Option<Stream> {
@@ -377,8 +387,8 @@ impl<'a> Finder<'a> {
             From::Added(parts) => Some((p.layer?, parts)),
             _ => None,
         });
-        let feed_forward =
-            added.flat_map(|(l, parts)| parts.iter().filter(|p| p.1 == Part::FeedForward).map(move |p| (l, p.0)));
+        let feed_forward = added
+            .flat_map(|(l, parts)| parts.iter().filter(|p| p.kind == Part::FeedForward).map(move |p| (l, p.tensor)));
         feed_forward.filter_map(|(layer, part)| self.units_of(layer, part)).collect()
     }
 

@@ -14,7 +14,7 @@ fn name(view: &GraphView, id: TensorId) -> &str {
 /// Names of the points, how they came, and whether rows were chosen.
 fn points<'a>(view: &'a GraphView, stream: &Stream) -> Vec<(&'a str, Vec<Part>, bool)> {
     let of = |p: &Point| {
-        let parts = if let From::Added(parts) = &p.from { parts.iter().map(|p| p.1).collect() } else { vec![] };
+        let parts = if let From::Added(parts) = &p.from { parts.iter().map(|p| p.kind).collect() } else { vec![] };
         (name(view, p.tensor), parts, p.selected)
     };
     stream.points.iter().map(of).collect()
@@ -121,7 +121,7 @@ fn norms_behind_the_blocks_are_places_of_the_stream() {
     let names: Vec<&str> = found.points.iter().map(|p| name(&view, p.tensor)).collect();
     assert_eq!(names, ["inp_embd", "attn_add-0", "attn_norm-0", "ffn_add-0", "ffn_norm-0"]);
     assert_eq!(found.points[2].from, From::Normed);
-    assert!(matches!(&found.points[3].from, From::Added(parts) if parts[0].1 == Part::FeedForward));
+    assert!(matches!(&found.points[3].from, From::Added(parts) if parts[0].kind == Part::FeedForward));
     assert_eq!(found.head, None, "an embedding model has no output matrix");
 }
 

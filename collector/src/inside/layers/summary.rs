@@ -36,8 +36,8 @@ impl Spread {
 /// An element of the hidden state that is massive for some tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Massive {
-    /// Its index.
-    pub at: u32,
+    /// Its index; null if only statistics were recorded.
+    pub at: Option<u32>,
     /// Tokens for which it is.
     pub tokens: u64,
     /// The largest of its values.
@@ -214,7 +214,7 @@ fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Lay
 
 /// Massive activations by element, those of most tokens first.
 fn massive(cells: &[(&TokenRow, &Cell)]) -> Vec<Massive> {
-    let mut of: BTreeMap<u32, Massive> = BTreeMap::new();
+    let mut of: BTreeMap<Option<u32>, Massive> = BTreeMap::new();
     for (token, cell) in cells {
         for &Element { at, value } in &cell.hidden.massive {
             let found = of.entry(at).or_insert(Massive { at, tokens: 0, largest: 0.0, token: token.token });

@@ -36,6 +36,19 @@ impl TraceWriter {
         wrote
     }
 
+    pub(super) fn flush_statistics(&mut self) -> Result<()> {
+        if self.statistics.is_empty() {
+            return Ok(());
+        }
+        let statistics = std::mem::take(&mut self.statistics);
+        self.statistics_rows = 0;
+        let mut entry = IndexEntry::new(self.offset, ChunkKind::Statistics, statistics.len());
+        entry.cover(statistics.iter().map(|s| s.eval.0));
+        let mut content = vec![];
+        encode(&statistics, &mut content);
+        self.chunk(entry, &content)
+    }
+
     pub(super) fn flush_texts(&mut self) -> Result<()> {
         let texts = std::mem::take(&mut self.texts);
         self.display.same.texts = 0;

@@ -68,6 +68,7 @@ impl Waiting {
 mod tests {
     use super::*;
     use ggscope_format::record::decode;
+    use ggscope_format::value::Encoding;
     use ggscope_format::{Bytes, EvalId, GraphId, TensorId};
 
     #[test]
@@ -78,6 +79,7 @@ mod tests {
             tensor: TensorId(2),
             offset: 0,
             total: Bytes(300),
+            encoding: Encoding::Host,
             bytes: vec![eval as u8; 300],
         };
         let mut waiting = Waiting::default();
