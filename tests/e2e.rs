@@ -20,6 +20,8 @@ mod heads;
 mod hosts;
 #[path = "e2e/inside.rs"]
 mod inside;
+#[path = "e2e/layers.rs"]
+mod layers;
 #[path = "e2e/record.rs"]
 mod record;
 #[path = "e2e/values.rs"]

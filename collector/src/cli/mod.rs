@@ -11,6 +11,7 @@ mod graph;
 mod heads;
 mod info;
 mod inspect;
+mod layers;
 mod leaves;
 mod open;
 mod options;
@@ -68,6 +69,8 @@ enum Command {
     Attention(attention::Args),
     /// Say what each head does over a real text: measures, kinds, who is like whom
     Heads(heads::Args),
+    /// Print hidden states layer by layer, what the model would answer at each, and where two runs part
+    Layers(layers::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
     /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Leaves(args) => leaves::run(args),
         Command::Attention(args) => attention::run(args),
         Command::Heads(args) => heads::run(args),
+        Command::Layers(args) => layers::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),

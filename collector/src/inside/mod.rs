@@ -7,6 +7,7 @@ mod evaluated;
 pub mod heads;
 mod kernel;
 mod layer;
+pub mod layers;
 mod output;
 mod owners;
 pub mod picture;

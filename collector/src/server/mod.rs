@@ -13,6 +13,7 @@ mod document;
 mod download;
 mod graphs;
 mod heads;
+mod layers;
 mod live;
 mod metrics;
 mod models;
