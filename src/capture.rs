@@ -4,32 +4,43 @@
 //! used again. Nothing is cut and nothing is computed differently.
 
 use crate::abi::{Layout, TensorRef};
+use crate::attention;
+use crate::graph::GraphRef;
 use crate::host::{CGraph, Host, Tensor};
+use ggscope_format::session as protocol;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::ffi::c_void;
 
-/// Globs over tensor names.
+/// Operators that do no work: the backends skip them.
+pub const EMPTY_OPS: [&str; 5] = ["NONE", "VIEW", "RESHAPE", "PERMUTE", "TRANSPOSE"];
+
+/// Globs over tensor names, and named sets.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted(GlobSet);
+pub struct Wanted {
+    globs: GlobSet,
+    /// The set `attention`.
+    pub attention: bool,
+}
 
 impl Wanted {
-    /// Compiles the globs; the second part names those that are not globs.
+    /// Compiles the globs and takes the names of sets for what they are; the second part names what is neither.
     pub fn new(patterns: &[String]) -> (Wanted, Vec<String>) {
         let mut set = GlobSetBuilder::new();
         let mut bad = vec![];
+        let (sets, patterns): (Vec<_>, Vec<_>) = patterns.iter().partition(|p| *p == protocol::ATTENTION);
         for pattern in patterns {
             match GlobBuilder::new(pattern).literal_separator(false).build() {
                 Ok(glob) => drop(set.add(glob)),
                 Err(e) => bad.push(e.to_string()),
             }
         }
-        (Wanted(set.build().unwrap_or_default()), bad)
+        (Wanted { globs: set.build().unwrap_or_default(), attention: !sets.is_empty() }, bad)
     }
 
     /// Whether the node's values are to be recorded: its name is wanted, and it is not only another view of a node that
     /// is recorded already.
     pub fn takes(&self, layout: &Layout, node: TensorRef<'_>) -> bool {
-        if self.0.is_empty() || !self.matches(node.name()) {
+        if self.globs.is_empty() || !self.matches(node.name()) {
             return false;
         }
         let root = node.view_src();
@@ -44,7 +55,7 @@ impl Wanted {
 
     /// Whether the tensor of this name is wanted.
     pub fn matches(&self, name: &[u8]) -> bool {
-        std::str::from_utf8(name).is_ok_and(|name| self.0.is_match(name))
+        std::str::from_utf8(name).is_ok_and(|name| self.globs.is_match(name))
     }
 }
 
@@ -66,6 +77,9 @@ pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wan
             if is_expert_product(host, node) && !node.src(2).is_null() {
                 pin_one(host, layout, TensorRef::new(node.src(2), layout));
             }
+        }
+        if wanted.attention {
+            attention::pin(GraphRef::new(host, layout, graph));
         }
     }
 }
@@ -125,6 +139,13 @@ mod tests {
         let chosen = ["l_out-0", "l_out-29", "Qcur-2"].iter().all(|n| wanted.matches(n.as_bytes()));
         let others = ["l_out", "Qcur-4", "Kcur-0", ""].iter().any(|n| wanted.matches(n.as_bytes()));
         assert!(chosen && !others);
+    }
+
+    #[test]
+    fn the_name_of_a_set_is_no_glob() {
+        let (wanted, bad) = Wanted::new(&["attention".into(), "l_out-*".into()]);
+        assert!(bad.is_empty() && wanted.attention && wanted.matches(b"l_out-3"));
+        assert!(!wanted.matches(b"attention") && !Wanted::new(&["l_out-*".into()]).0.attention);
     }
 
     #[test]

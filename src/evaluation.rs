@@ -2,6 +2,7 @@
 //!
 //! What happens in between is kept on the thread that asked, in memory that is used again for the next evaluation.
 
+use crate::attention;
 use crate::capture;
 use crate::clock::{self, Ticks};
 use crate::graph::{self, GraphInfo, GraphRef, Inputs};
@@ -10,14 +11,13 @@ use crate::op_clock::OpClock;
 use crate::pending::{self, Pending};
 use crate::registry::{self, BackendInfo, LastGraph};
 use crate::session::{self, Session};
-use ggscope_format::record::{Evaluation, Experts, Graph, Record, Run, RunEnd, Value};
+use crate::values::{self, Writer};
+use ggscope_format::record::{Evaluation, Experts, Graph, Record, Run, RunEnd};
 use ggscope_format::session::Level;
-use ggscope_format::{Bytes, EvalId, TensorId};
+use ggscope_format::{EvalId, TensorId};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Values travel in pieces of at most this many bytes.
-const PIECE: usize = 256 << 10;
 /// More tokens than this in one evaluation are not believed.
 const MAX_TOKENS: i64 = 1 << 22;
 
@@ -330,7 +330,7 @@ pub unsafe fn end(status: i32) {
 /// The backends are live.
 unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
     let host = active.session.host;
-    let is_on_device = |&(_, addr): &(TensorId, usize)| {
+    let is_on_device = |&addr: &usize| {
         // SAFETY: a tensor of the live graph.
         let buffer = unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, active.session.layout) }.buffer();
         // SAFETY: the buffer of a live tensor.
@@ -341,13 +341,28 @@ unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
     }
     let mut devices = active.backends.iter().filter(|b| !b.cpu).peekable();
     devices.peek()?;
-    let &(_, tensor) = active.info.captured.iter().chain(&active.info.experts).find(|t| is_on_device(t))?;
+    let named = active.info.captured.iter().chain(&active.info.experts).map(|(_, tensor)| *tensor);
+    let tensor = named.chain(active.info.attention.whole.iter().copied()).find(is_on_device)?;
     // SAFETY: promised by the caller.
     devices.for_each(|b| unsafe { (host.ggml_backend_synchronize)(b.backend as Backend) });
     // A device that only sends has finished when it answers.
     // SAFETY: a tensor of the live graph, and a captured one or expert ids are not empty.
     unsafe { capture::read(host, active.session.layout, tensor as *mut Tensor, 0, &mut [0]) };
     Some(clock::now())
+}
+
+/// The program has written bytes of a tensor itself. If it is a K cache, what the collector has of it is no longer so.
+///
+/// # Safety
+/// The tensor is live.
+pub unsafe fn overwritten(tensor: *mut Tensor, offset: usize, bytes: usize) {
+    let Some(session) = session::of_attention() else { return };
+    let mut caches = session.caches.lock();
+    if !caches.is_empty() {
+        // SAFETY: promised by the caller.
+        let written = unsafe { attention::written(session.layout, tensor, offset, bytes) };
+        written.into_iter().for_each(|(key, bytes)| caches.written(key, bytes));
+    }
 }
 
 /// A tensor was copied. Inside an evaluation that tells the end of a run on a device that only sends.
@@ -422,6 +437,8 @@ unsafe fn read_experts(active: &mut Active) {
 
 unsafe fn write(mut active: Active, with_values: bool) {
     let session = active.session.clone();
+    // SAFETY: promised by the caller.
+    unsafe { values::note_written(&session, &active.info) };
     let Some((ring, mut lease)) = session.lease() else { return };
     MEMORY.with_borrow_mut(|memory| {
         let encoded = &mut memory.encoded;
@@ -450,50 +467,19 @@ unsafe fn write(mut active: Active, with_values: bool) {
         encoded.clear();
         record.encode(encoded);
         lease.producer.push(encoded);
-        if with_values && !active.info.captured.is_empty() {
+        if with_values {
+            let (info, piece) = (&active.info, &mut memory.value);
+            let mut values = Writer { session: &session, eval, info, ring, lease: &mut lease, encoded, piece };
             // SAFETY: the graph and its scheduler are still live.
-            unsafe { write_values(&active, eval, &mut lease, encoded, &mut memory.value) };
+            unsafe {
+                values.attention();
+                values.captured();
+            }
         }
         if let Record::Evaluation(record) = record {
             (memory.record, memory.runs, memory.ticks) = (record, active.runs, active.ticks);
         }
     });
-}
-
-unsafe fn write_values(
-    active: &Active,
-    eval: EvalId,
-    lease: &mut ggscope_format::ring::Lease,
-    encoded: &mut Vec<u8>,
-    piece: &mut Vec<u8>,
-) {
-    let host = active.session.host;
-    for &(tensor, addr) in &active.info.captured {
-        // SAFETY: a node of the live graph.
-        let total = unsafe { (host.ggml_nbytes)(addr as *const Tensor) };
-        for offset in (0..total).step_by(PIECE) {
-            piece.clear();
-            piece.resize(PIECE.min(total - offset), 0);
-            // SAFETY: the piece ends before the tensor does.
-            if !unsafe { capture::read(host, active.session.layout, addr as *mut Tensor, offset, piece) } {
-                break;
-            }
-            let record = Record::Value(Value {
-                eval,
-                graph: active.info.id,
-                tensor,
-                offset: offset as u64,
-                total: Bytes(total as u64),
-                bytes: std::mem::take(piece),
-            });
-            encoded.clear();
-            record.encode(encoded);
-            lease.producer.push(encoded);
-            if let Record::Value(value) = record {
-                *piece = value.bytes;
-            }
-        }
-    }
 }
 
 /// Minor and major page faults of the process so far.

@@ -1,17 +1,15 @@
 //! From the host's `cgraph` to our record of it, once; and, every time, whether it still is the same graph.
 
 use crate::abi::{FLAG_COMPUTE, FLAG_INPUT, FLAG_OUTPUT, Layout, TensorRef};
+use crate::attention::{self, Taken};
 use crate::buffers;
-use crate::capture::{self, Wanted};
+use crate::capture::{self, EMPTY_OPS, Wanted};
 use crate::host::{CGraph, Host, Tensor};
 use crate::maps::Maps;
 use crate::registry::{self, BackendInfo};
 use ggscope_format::record::{Graph, MappedFile, Tensor as TensorRecord, TensorFlags, TensorType};
 use ggscope_format::{Bytes, GraphId, TensorId};
-use std::collections::HashMap;
-
-/// Operators that do no work: the backends skip them.
-const EMPTY_OPS: [&str; 5] = ["NONE", "VIEW", "RESHAPE", "PERMUTE", "TRANSPOSE"];
+use std::collections::{HashMap, HashSet};
 
 /// The graph's inputs that say which tokens it computes, as the program named them before the scheduler put copies in
 /// their place. Addresses of tensors, 0 for none.
@@ -44,6 +42,16 @@ impl<'a> GraphRef<'a> {
         // SAFETY: the graph is live.
         let n_nodes = unsafe { (host.ggml_graph_n_nodes)(graph) };
         GraphRef { host, layout, graph, n_nodes }
+    }
+
+    /// The host's ggml.
+    pub fn host(self) -> &'a Host {
+        self.host
+    }
+
+    /// How its tensors are laid out.
+    pub fn layout(self) -> &'a Layout {
+        self.layout
     }
 
     /// The host's pointer.
@@ -151,6 +159,10 @@ pub struct GraphInfo {
     pub captured: Vec<(TensorId, usize)>,
     /// Tensors that hold chosen expert ids.
     pub experts: Vec<(TensorId, usize)>,
+    /// What attention is computed from, if that is wanted.
+    pub attention: Taken,
+    /// Numbers of the tensors in it.
+    pub attention_ids: HashMap<usize, TensorId>,
 }
 
 /// Reads the whole graph.
@@ -174,8 +186,13 @@ pub fn describe(
         done += 1;
     }
     let maps = Maps::of_self();
-    let tensors = (0..d.tensors.len()).map(|i| d.record(i, &maps, wanted)).collect();
-    let mut info = GraphInfo { id, index: HashMap::new(), captured: vec![], experts: vec![] };
+    let taken = if wanted.attention { attention::taken(graph, |t| d.kept(t)) } else { Taken::default() };
+    let pinned: HashSet<usize> = taken.whole.iter().copied().collect();
+    let tensors = (0..d.tensors.len()).map(|i| d.record(i, &maps, wanted, &pinned)).collect();
+    let of_attention = taken.whole.iter().chain(taken.caches.iter().map(|c| &c.tensor));
+    let attention_ids = of_attention.filter_map(|&t| Some((t, TensorId(*d.ids.get(&t)?)))).collect();
+    let mut info =
+        GraphInfo { id, index: HashMap::new(), captured: vec![], experts: vec![], attention: taken, attention_ids };
     for i in 0..graph.n_nodes {
         let node = graph.node(i);
         info.index.insert(node.ptr() as usize, i as u32);
@@ -257,11 +274,20 @@ impl<'a> Description<'a> {
         found.next().filter(|_| found.next().is_none()).map(|i| self.tensors[i] as usize)
     }
 
+    /// Where a tensor's bytes are when the evaluation is over: nowhere, if the scheduler's copy is of no node.
+    fn kept(&self, tensor: *mut Tensor) -> Option<*mut Tensor> {
+        // SAFETY: the tensor belongs to the graph.
+        if !unsafe { self.graph.tensor(tensor) }.name().contains(&b'#') {
+            return Some(tensor);
+        }
+        self.kept_ids(*self.ids.get(&(tensor as usize))?).map(|t| t as *mut Tensor)
+    }
+
     fn id(&self, tensor: *mut Tensor) -> Option<TensorId> {
         (!tensor.is_null()).then(|| TensorId(self.ids[&(tensor as usize)]))
     }
 
-    fn record(&mut self, i: usize, maps: &Maps, wanted: &Wanted) -> TensorRecord {
+    fn record(&mut self, i: usize, maps: &Maps, wanted: &Wanted, kept: &HashSet<usize>) -> TensorRecord {
         let GraphRef { host, layout, .. } = self.graph;
         // SAFETY: the tensor belongs to the graph.
         let t = unsafe { self.graph.tensor(self.tensors[i]) };
@@ -273,7 +299,7 @@ impl<'a> Description<'a> {
         let is_node = i < self.graph.n_nodes as usize;
         let skipped = layout.marks_computed && t.flags() & FLAG_COMPUTE == 0;
         let computed = is_node && !skipped && !EMPTY_OPS.contains(&op.as_str());
-        let pinned = is_node && wanted.takes(layout, t);
+        let pinned = is_node && (wanted.takes(layout, t) || kept.contains(&(t.ptr() as usize)));
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(t.flags() & FLAG_INPUT != 0, TensorFlags::INPUT)
             | flag(t.flags() & FLAG_OUTPUT != 0, TensorFlags::OUTPUT)

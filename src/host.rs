@@ -157,6 +157,7 @@ host_functions! {
     #[hooked] fn ggml_backend_graph_compute_async(backend: Backend, graph: *mut CGraph) -> c_int;
     #[hooked] fn ggml_backend_synchronize(backend: Backend);
     #[hooked] fn ggml_backend_tensor_copy(src: *mut Tensor, dst: *mut Tensor);
+    #[hooked] fn ggml_backend_tensor_set(tensor: *mut Tensor, data: *const c_void, offset: usize, size: usize);
     #[hooked] fn ggml_backend_free(backend: Backend);
     #[hooked] fn ggml_backend_reg_get_proc_address(reg: Reg, name: *const c_char) -> *mut c_void;
     #[hooked] fn ggml_backend_buft_alloc_buffer(buft: BufferType, size: usize) -> Buffer;

@@ -204,7 +204,20 @@ interpose! {
         let host = host_or!();
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_tensor_copy)(src, dst) };
-        ours(|| evaluation::copied(src));
+        ours(|| {
+            evaluation::copied(src);
+            // SAFETY: the program's own, live tensor.
+            unsafe { evaluation::overwritten(dst, 0, (host.ggml_nbytes)(dst)) }
+        });
+    }
+
+    /// The program fills a tensor: a cache, when it restores a sequence that it has saved.
+    fn ggml_backend_tensor_set(tensor: *mut Tensor, data: *const c_void, offset: usize, size: usize) {
+        let host = host_or!();
+        // SAFETY: the program's own call.
+        unsafe { (host.ggml_backend_tensor_set)(tensor, data, offset, size) };
+        // SAFETY: the program's own, live tensor.
+        ours(|| unsafe { evaluation::overwritten(tensor, offset, size) });
     }
 
     /// Forgets the backend; its clock goes after it.

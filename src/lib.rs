@@ -14,7 +14,9 @@
 compile_error!("ggscope works on Linux only: it needs LD_PRELOAD, /proc and POSIX shared memory as Linux has them");
 
 pub mod abi;
+pub mod attention;
 pub mod buffers;
+pub mod caches;
 pub mod capture;
 pub mod clock;
 pub mod evaluation;
@@ -29,6 +31,7 @@ pub mod pending;
 pub mod registry;
 pub mod session;
 pub mod stderr;
+pub mod values;
 
 /// Types and functions of the vendored ggml headers. Used at compile time only: to check our declarations.
 #[allow(missing_docs, non_camel_case_types, non_upper_case_globals, non_snake_case, dead_code, clippy::all)]

@@ -3,6 +3,7 @@
 //! Nothing here waits longer than [`PATIENCE`], and that only once, when a collector has just accepted us.
 
 use crate::abi::{self, Layout};
+use crate::caches::Caches;
 use crate::capture::Wanted;
 use crate::clock::{self, Conversion};
 use crate::graph::GraphInfo;
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Session {
     pub host: &'static Host,
     /// How its tensors are laid out.
     pub layout: &'static Layout,
+    /// What the collector has of the K caches.
+    pub caches: Mutex<Caches>,
     graphs: Mutex<Graphs>,
     next_eval: AtomicU64,
     segment: Segment,
@@ -118,6 +121,17 @@ pub fn current() -> Option<Arc<Session>> {
     slot.session.clone()
 }
 
+/// The session, if it wants attention. Nobody is looked for.
+pub fn of_attention() -> Option<Arc<Session>> {
+    if !WANTS_ATTENTION.load(Ordering::Relaxed) {
+        return None;
+    }
+    SLOT.lock().as_ref()?.session.clone().filter(|session| session.wanted.attention)
+}
+
+/// Whether any session of the process has wanted attention: what hooks of frequent calls look at first.
+static WANTS_ATTENTION: AtomicBool = AtomicBool::new(false);
+
 /// Whether there is a session now.
 pub fn attached() -> bool {
     SLOT.lock().as_ref().is_some_and(|slot| slot.session.is_some())
@@ -185,6 +199,7 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
     receive::<Attached>(&socket)?;
     let (wanted, bad) = Wanted::new(&welcome.capture);
     bad.iter().for_each(|b| say(&format!("ignoring a pattern of tensor names: {b}")));
+    WANTS_ATTENTION.fetch_or(wanted.attention, Ordering::Relaxed);
     Some(Session {
         number,
         level: welcome.level,
@@ -193,6 +208,7 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
         conversion,
         host,
         layout,
+        caches: Mutex::default(),
         graphs: Mutex::default(),
         next_eval: AtomicU64::new(0),
         segment,
@@ -345,9 +361,13 @@ impl Session {
     }
 
     /// A ring to write to, and its number. `None` if all are being written to: what would have been written is counted
-    /// as lost.
+    /// as lost. A thread keeps to one ring as long as no other holds it: only records on one ring are sure to be read in
+    /// the order in which they were written, and which tokens are an answer depends on it.
     pub fn lease(&self) -> Option<(u32, Lease)> {
-        let leased = (0..self.segment.n_rings()).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
+        static THREADS: AtomicU32 = AtomicU32::new(0);
+        thread_local!(static THREAD: u32 = THREADS.fetch_add(1, Ordering::Relaxed));
+        let (n, first) = (self.segment.n_rings(), THREAD.with(|&thread| thread));
+        let leased = (0..n).map(|i| (first % n + i) % n).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
         if leased.is_none() {
             self.count_lost(0);
         }
@@ -356,7 +376,12 @@ impl Session {
 
     /// Counts a record that did not come as far as the ring.
     pub fn count_lost(&self, ring: u32) {
-        self.segment.ring(ring).count_lost(1, 0);
+        self.count_all_lost(ring, 1, 0);
+    }
+
+    /// Counts records, of so many bytes in all, that did not come as far as the ring.
+    pub fn count_all_lost(&self, ring: u32, records: u64, bytes: u64) {
+        self.segment.ring(ring).count_lost(records, bytes);
     }
 
     /// Writes a record that needs no other before it.

@@ -77,7 +77,7 @@ impl Records {
             pin_to(*cores.get(1).unwrap_or(&cores[0]));
             let mut lease = segment.ring(0).lease().expect("the only producer");
             for record in &self.encoded {
-                while !lease.producer.fits(record.len()) {
+                while !lease.producer.fits_all([record.len()].into_iter()) {
                     std::thread::sleep(Duration::from_micros(100));
                 }
                 assert!(lease.producer.push(record));

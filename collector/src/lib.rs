@@ -10,6 +10,7 @@ pub mod compute;
 pub mod export;
 pub mod host;
 pub mod ingest;
+pub mod inside;
 pub mod live;
 pub mod model;
 mod page;

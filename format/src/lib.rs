@@ -4,6 +4,7 @@
 //! ([`session`]) and the trace file ([`chunk`], [`columns`]). This crate encodes, decodes and validates; it opens
 //! no file, no socket and no segment: policy is its callers' business.
 
+pub mod attention;
 pub mod chunk;
 pub mod columns;
 pub mod ids;

@@ -98,12 +98,17 @@ impl<M: RingMemory> Producer<M> {
         true
     }
 
-    /// Whether a record of `len` bytes would fit now.
-    pub fn fits(&self, len: usize) -> bool {
+    /// Whether records of these lengths would all fit now, whatever the consumer does meanwhile.
+    pub fn fits_all(&self, lens: impl Iterator<Item = usize>) -> bool {
         let tail = self.memory.tail().load(Ordering::Acquire);
         let capacity = self.memory.capacity();
-        let need = record_bytes(len);
-        need <= capacity / 2 && self.head.wrapping_sub(tail) <= capacity - 2 * need.min(capacity / 2)
+        let (mut need, mut largest) = (0_u64, 0);
+        for bytes in lens.map(record_bytes) {
+            (need, largest) = (need.saturating_add(bytes), bytes.max(largest));
+        }
+        // Where the end of the data is met, less than a record's length is left empty.
+        let used = self.head.wrapping_sub(tail);
+        largest <= capacity / 2 && used <= capacity && need.saturating_add(largest) <= capacity - used
     }
 }
 

@@ -18,6 +18,9 @@ pub const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 /// Environment variable: path of the collector's socket.
 pub const SOCKET_ENV: &str = "GGSCOPE_SOCKET";
 
+/// The capture set that attention can be computed from again: see [`crate::attention`].
+pub const ATTENTION: &str = "attention";
+
 /// How much is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,7 +75,7 @@ pub struct Welcome {
     pub version: u32,
     /// How much to record.
     pub level: Level,
-    /// Globs of tensor names whose values are wanted.
+    /// Globs of tensor names whose values are wanted, and names of capture sets ([`ATTENTION`]).
     pub capture: Vec<String>,
     /// Whether token ids may be recorded.
     pub tokens: bool,

@@ -1,6 +1,7 @@
 //! `ggscope arch`: the architecture of a model as a graph, what graph analytics say of it, and both as files.
 
 use super::analytics::{facts, top_tables};
+use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
 use crate::compute;
@@ -238,7 +239,7 @@ fn kinds(graph: &ArchitectureGraph<'_>) -> String {
     let mut out = String::from("\n    kind               nodes        parameters   share       bytes\n");
     for (kind, (nodes, parameters, bytes)) in of {
         let share = if all == 0 { 0.0 } else { parameters as f64 / all as f64 };
-        let bar = "█".repeat((share * 20.0).round() as usize);
+        let bar = bar(share, 20);
         let line = format!(
             "    {:<15} {:>8}  {:>16}  {:>5.1}%  {:>10}  {bar}",
             kind.name(),

@@ -1,5 +1,6 @@
 //! `ggscope info`: what a trace is of, on one screen.
 
+use super::inspect::amounts::bar;
 use super::say;
 use super::text::{duration, printable};
 use crate::query::info::{Info, info};
@@ -111,7 +112,7 @@ fn by_time(info: &Info) -> String {
     let mut out = String::from("\n    operator             time   share       count\n");
     for op in info.operators_by_time.iter().filter(|o| o.ns > 0).take(TOP) {
         let share = op.ns as f64 / all as f64;
-        let bar = "█".repeat((share * 30.0).round() as usize);
+        let bar = bar(share, 30);
         out.push_str(&format!(
             "    {:<16} {:>8}  {:>5.1}%  {:>10}  {bar}\n",
             printable(&op.op),

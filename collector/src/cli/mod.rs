@@ -2,6 +2,7 @@
 
 mod analytics;
 mod arch;
+mod attention;
 mod daemon;
 mod diff;
 mod dump;
@@ -62,6 +63,8 @@ enum Command {
     Dump(dump::Args),
     /// Print the inputs, caches and weights, and who uses them
     Leaves(leaves::Args),
+    /// Print what a token looked at, head by head
+    Attention(attention::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
     /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Quant(args) => quant::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
+        Command::Attention(args) => attention::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),

@@ -3,10 +3,13 @@
 use crate::live::Wanted;
 use anyhow::{Context, bail};
 use ggscope_format::segment::{DEFAULT_RING_BYTES, RING_BYTES_RANGE};
-use ggscope_format::session::Level;
+use ggscope_format::session::{ATTENTION, Level};
 
 /// Room for values, if the user does not say: all layers' hidden states of a prompt of some hundred tokens.
 const VALUE_RING_BYTES: u64 = 16 << 20;
+
+/// The same for what attention is computed from: queries and keys of a prompt's evaluation.
+const ATTENTION_RING_BYTES: u64 = 64 << 20;
 
 /// How much is recorded.
 #[derive(Debug, Default, clap::Args)]
@@ -15,8 +18,9 @@ pub(super) struct Capture {
     /// the values of tensors that --capture names (tensors)
     #[arg(long, value_parser = ["graph", "ops", "tensors"])]
     level: Option<String>,
-    /// Record the values of tensors with such names, for example 'l_out-*'; can be given more than once
-    #[arg(long, value_name = "GLOB")]
+    /// Record values: `attention` for what `ggscope attention` needs, or those of tensors with such names, for example
+    /// 'l_out-*'. Several with commas between, or given more than once
+    #[arg(long, value_name = "SET|GLOB")]
     capture: Vec<String>,
     /// Keep token ids and texts out of the trace
     #[arg(long)]
@@ -28,7 +32,8 @@ pub(super) struct Capture {
 
 impl Capture {
     pub(super) fn wanted(&self) -> anyhow::Result<Wanted> {
-        for glob in &self.capture {
+        let capture: Vec<String> = self.capture.iter().flat_map(|list| between_commas(list)).collect();
+        for glob in &capture {
             globset::Glob::new(glob).with_context(|| format!("--capture {glob}"))?;
         }
         let level = match self.level.as_deref() {
@@ -42,15 +47,33 @@ impl Capture {
         };
         Ok(Wanted {
             level,
-            capture: self.capture.clone(),
             tokens: !self.no_tokens,
-            ring_bytes: self.ring_size.unwrap_or(if level == Level::Tensors {
-                VALUE_RING_BYTES
-            } else {
-                DEFAULT_RING_BYTES
+            ring_bytes: self.ring_size.unwrap_or(match level {
+                Level::Tensors if capture.iter().any(|c| c == ATTENTION) => ATTENTION_RING_BYTES,
+                Level::Tensors => VALUE_RING_BYTES,
+                _ => DEFAULT_RING_BYTES,
             }),
+            capture,
         })
     }
+}
+
+/// The parts of a list. A comma between braces or brackets belongs to the glob.
+fn between_commas(list: &str) -> Vec<String> {
+    let (mut parts, mut depth) = (vec![String::new()], 0_u32);
+    for c in list.chars() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        match parts.last_mut() {
+            Some(part) if c != ',' || depth > 0 => part.push(c),
+            _ => parts.push(String::new()),
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 /// `512K`, `8M`, `8MiB`, `1G` or a number of bytes.
@@ -101,6 +124,13 @@ mod tests {
         for wrong in ["", "0", "1000K", "99999999999999G", "lots"] {
             assert!(memory_bytes(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sets_and_globs_are_listed_with_commas() {
+        assert_eq!(between_commas("attention,l_out-*"), ["attention", "l_out-*"]);
+        assert_eq!(between_commas("l_out-{1,2},x[,]"), ["l_out-{1,2}", "x[,]"]);
+        assert_eq!(between_commas("l_out-["), ["l_out-["]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub mod roofline;
 pub mod spans;
 pub mod table;
 pub mod timeline;
-mod values;
+pub(crate) mod values;
 mod view;
 mod walk;
 pub mod weights;

@@ -30,15 +30,7 @@ pub struct CapturedValue {
 /// Puts together the pieces of one tensor. `None` if there are none.
 pub fn assemble(view: &GraphView, id: TensorId, pieces: &[Value]) -> Option<CapturedValue> {
     let tensor = view.stored.graph.tensor(id)?;
-    let mut pieces: Vec<&Value> = pieces.iter().filter(|v| v.tensor == id).collect();
-    pieces.sort_by_key(|v| v.offset);
-    let total = pieces.first()?.total.0;
-    let mut bytes = vec![];
-    for piece in pieces {
-        if piece.offset == bytes.len() as u64 {
-            bytes.extend_from_slice(&piece.bytes);
-        }
-    }
+    let (bytes, total) = joined(id, pieces)?;
     let dtype = view.dtype(tensor).to_owned();
     let mut value = CapturedValue { dtype, ne: tensor.ne, data: None, hex: None, missing_bytes: None };
     if (bytes.len() as u64) < total {
@@ -50,6 +42,20 @@ pub fn assemble(view: &GraphView, id: TensorId, pieces: &[Value]) -> Option<Capt
         value.hex = Some(bytes.iter().map(|b| format!("{b:02x}")).collect());
     }
     Some(value)
+}
+
+/// The bytes of a tensor up to the first that is missing, and how many it has. `None` if there are none.
+pub fn joined(id: TensorId, pieces: &[Value]) -> Option<(Vec<u8>, u64)> {
+    let mut pieces: Vec<&Value> = pieces.iter().filter(|v| v.tensor == id).collect();
+    pieces.sort_by_key(|v| v.offset);
+    let total = pieces.first()?.total.0;
+    let mut bytes = vec![];
+    for piece in pieces {
+        if piece.offset == bytes.len() as u64 {
+            bytes.extend_from_slice(&piece.bytes);
+        }
+    }
+    Some((bytes, total))
 }
 
 /// Bytes of an element, and what they mean.

@@ -360,6 +360,13 @@ impl Trace {
         found
     }
 
+    /// Calls `f` for each piece of a tensor that was captured up to evaluation `last`, in the order of the file.
+    pub fn for_each_value(&self, last: EvalId, mut f: impl FnMut(&Value)) {
+        for entry in self.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Values && e.first <= last.0) {
+            self.values_at(entry.offset).iter().filter(|v| v.eval <= last).for_each(&mut f);
+        }
+    }
+
     pub(super) fn values_at(&self, offset: u64) -> Arc<Values> {
         if let Some((_, values)) = lock(&self.shared.values).as_ref().filter(|kept| kept.0 == offset) {
             return values.clone();

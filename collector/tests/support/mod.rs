@@ -66,7 +66,7 @@ pub fn compute(segment: &Segment, ring: u32, graph: &Graph, evaluations: &[Evalu
         let mut bytes = vec![];
         record.encode(&mut bytes);
         let mut lease = segment.ring(ring).lease().expect("the only writer");
-        until("room on the ring", || lease.producer.fits(bytes.len()));
+        until("room on the ring", || lease.producer.fits_all([bytes.len()].into_iter()));
         assert!(lease.producer.push(&bytes));
     };
     wait_for(&Record::Graph(graph.clone()));

@@ -211,6 +211,7 @@ void * ggml_backend_reg_get_proc_address(void * reg, const char * name) { (void)
 int ggml_backend_graph_compute(void * backend, void * graph) { (void) backend; (void) graph; return 0; }
 void ggml_backend_synchronize(void * backend) { (void) backend; }
 void ggml_backend_tensor_copy(void * src, void * dst) { (void) src; (void) dst; }
+void ggml_backend_tensor_set(void * t, const void * data, size_t offset, size_t size) { (void) t; (void) data; (void) offset; (void) size; }
 int ggml_backend_sched_get_n_splits(void * sched) { (void) sched; return 1; }
 void ggml_backend_tensor_get(void * t, void * to, size_t offset, size_t n) { (void) t; (void) to; (void) offset; (void) n; }
 int ggml_backend_tensor_alloc(void * buffer, void * t, void * addr) { (void) buffer; (void) t; (void) addr; return -1; }

@@ -44,6 +44,14 @@ impl Pair {
         Scalar::from_gguf(self.kind).map_or("string", Scalar::name)
     }
 
+    /// Name of the value's type; of an array without that of its elements.
+    pub fn type_name(&self) -> &'static str {
+        match self.value {
+            Value::Strings { .. } | Value::Arrays { .. } | Value::Scalars { .. } => "array",
+            _ => self.scalar_name(),
+        }
+    }
+
     /// The value in a few words; of an array, what is in it.
     pub fn brief(&self) -> String {
         match &self.value {
@@ -240,13 +248,15 @@ impl Header {
 
     fn read_alignment(&mut self, end: u64, findings: &mut Findings) {
         let Some(pair) = self.pair("general.alignment") else { return };
-        match pair.value.integer().filter(|n| n.is_power_of_two() && *n <= 1 << 30) {
-            Some(alignment) => self.alignment = alignment,
-            None => {
-                let what = format!("general.alignment is {}, which is no power of two up to 2^30", pair.brief());
-                findings.contradicts(pair.value_at.min(end), what);
+        let wrong = match pair.value {
+            _ if pair.kind != Scalar::U32 as u32 => format!("is of type {}, not u32", pair.type_name()),
+            Value::Unsigned(n) if n.is_power_of_two() && n <= 1 << 30 => {
+                self.alignment = n;
+                return;
             }
-        }
+            _ => format!("is {}, which is no power of two up to 2^30", pair.brief()),
+        };
+        findings.contradicts(pair.value_at.min(end), format!("general.alignment {wrong}"));
     }
 }
 

@@ -241,8 +241,10 @@ fn latent_attention(hp: &mut HParams, keys: &Keys) {
     }
     hp.indexer_head = count("attention.indexer.key_length");
     hp.indexer_top_k = count("attention.indexer.top_k");
-    let listed = keys.per_layer("attention.indexer.types", hp.n_layer_all);
     let layers = hp.n_layer_all;
+    // The others have one in every layer, whatever a file says (`load_arch_hparams` does not read the key).
+    let reads_types = matches!(arch, "dots3note" | "glm-dsa" | "glm5-next" | "hy_v4");
+    let listed = if reads_types { keys.per_layer("attention.indexer.types", layers) } else { None };
     hp.indexer_full = match listed {
         Some(list) => list.iter().map(|&n| n != 0).collect(),
         // Where the file does not list them all have one; only in sparse layers in MiniMax M3.

@@ -253,7 +253,7 @@ impl Architecture {
             layer_norms: tensors.norms(),
             tied_embeddings: is_tied(name, &tensors),
             causal: hp.causal,
-            pooling: hp.pooling.map(pooling),
+            pooling: hp.pooling.and_then(pooling),
             name: name.to_owned(),
         };
         (architecture, hp)
@@ -410,7 +410,11 @@ fn rope(keys: &Keys, hp: &HParams, style: RopeStyle) -> Rope {
         RopeStyle::Multi => "multi",
     };
     let factor = keys.float("rope.scaling.factor").or_else(|| keys.float("rope.scale_linear")).filter(|&f| f != 0.0);
-    let scaling = keys.text("rope.scaling.type").unwrap_or(if factor.is_some() { "linear" } else { "none" });
+    let scaling = match keys.text("rope.scaling.type").unwrap_or("linear") {
+        // llama.cpp's default too, and without a factor nothing is scaled.
+        "linear" if factor.is_none_or(|f| f == 1.0) => "none",
+        named => named,
+    };
     let windowed = hp.is_swa.contains(&true) && hp.rope_base_swa != hp.rope_base;
     Rope {
         dimensions: hp.n_rot,
@@ -439,13 +443,17 @@ fn is_tied(name: &str, tensors: &LayerTensors) -> bool {
     !families::has_no_logits(name) && tensors.has("token_embd.weight") && !tensors.has("output.weight")
 }
 
-fn pooling(id: u32) -> String {
-    match id {
+/// `llama_pooling_type`; of -1 llama.cpp chooses.
+fn pooling(id: u32) -> Option<String> {
+    if id == u32::MAX {
+        return None;
+    }
+    Some(match id {
         0 => "none".into(),
         1 => "mean".into(),
         2 => "cls".into(),
         3 => "last".into(),
         4 => "rank".into(),
         other => format!("unknown ({other})"),
-    }
+    })
 }

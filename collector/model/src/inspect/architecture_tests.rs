@@ -1,7 +1,8 @@
 //! Architectures of header-only models, as the models' makers and llama.cpp describe them.
 
 use super::*;
-use crate::testing::{self, Fixture};
+use crate::inspect::check;
+use crate::testing::{self, Dtype, Fixture, Put};
 
 fn of(fixture: &Fixture) -> Architecture {
     Architecture::of(&fixture.model()).0
@@ -128,4 +129,46 @@ fn numbers_that_cannot_be_cost_nothing() {
     assert_eq!((a.layers.len(), hp.too_many_layers), (512, true));
     fixture.set("nextn_predict_layers", u32::MAX);
     assert_eq!(of(&fixture).main_layers().count(), 0);
+}
+
+#[test]
+fn only_architectures_that_read_which_layers_have_an_indexer_go_by_it() {
+    let indexers = |arch: &str| {
+        let mut f = Fixture::new(arch);
+        f.set("block_count", 3_u32).set("leading_dense_block_count", 1_u32);
+        // What llama.cpp writes for all that have no such list.
+        f.set("attention.indexer.key_length", 128_u32).set("attention.indexer.types", 0_u32);
+        Architecture::of(&f.model()).1.indexer_full
+    };
+    assert_eq!(indexers("deepseek32"), [true; 3]);
+    assert_eq!(indexers("qwen4exp"), [true; 3]);
+    assert_eq!(indexers("minimax-m3"), [false, true, true]);
+    assert_eq!(indexers("glm-dsa"), [false; 3]);
+}
+
+#[test]
+fn what_llama_cpp_writes_for_nothing_is_said_to_be_nothing() {
+    let mut f = testing::llama(testing::TUTORIAL, true);
+    f.set("pooling_type", u32::MAX).set("rope.scaling.type", "linear");
+    let a = of(&f);
+    assert_eq!((a.pooling, a.rope.map(|rope| rope.scaling).as_deref()), (None, Some("none")));
+}
+
+#[test]
+fn a_key_of_a_type_that_llama_cpp_does_not_take_is_refused_where_it_stands() {
+    for (value, kind) in [(Put::Text("28".into()), "string"), (Put::U64(28), "u64"), (Put::U32(0), "")] {
+        let mut f = Fixture::new("llama");
+        f.set("context_length", 512_u32).set("embedding_length", 32_u32).set("block_count", value);
+        f.tensor("token_embd.weight", Dtype::F32, &[32, 16]);
+        let model = f.model();
+        let (a, hp) = Architecture::of(&model);
+        let findings = check::check(&model, &a, &hp, &[]);
+        let pair = model.first().header().pair("llama.block_count").unwrap();
+        let what = if kind.is_empty() {
+            "a model without layers".into()
+        } else {
+            format!("llama.block_count is of type {kind}, not u32")
+        };
+        assert!(findings.iter().any(|f| f.what == what && f.at == pair.value_at), "{findings:?}");
+    }
 }

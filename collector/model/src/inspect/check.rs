@@ -5,7 +5,18 @@ use super::facts::Tensor;
 use super::hparams::{HParams, at};
 use super::keys::MAX_LAYERS;
 use super::role::Stack;
-use crate::gguf::{Finding, Gguf, Severity};
+use crate::gguf::{Finding, Gguf, Scalar, Severity, Value};
+
+/// Keys of every architecture that llama.cpp takes as u32 and as nothing else (`llama_model_base::load_hparams`).
+const COUNTS: [&str; 7] = [
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "embedding_length_out",
+    "expert_count",
+    "expert_group_count",
+    "expert_group_used_count",
+];
 
 /// What does not agree.
 pub fn check(model: &Gguf, architecture: &Architecture, hp: &HParams, tensors: &[Tensor]) -> Vec<Finding> {
@@ -17,7 +28,12 @@ pub fn check(model: &Gguf, architecture: &Architecture, hp: &HParams, tensors: &
     };
     let name = &architecture.name;
     if name.is_empty() {
-        add(Severity::Refused, "", "there is no general.architecture".into());
+        let key = "general.architecture";
+        let what = match header.pair(key).filter(|pair| pair.value.text().is_none()) {
+            Some(pair) => format!("{key} is of type {}, not string", pair.type_name()),
+            None => format!("there is no {key}"),
+        };
+        add(Severity::Refused, key, what);
         return findings;
     }
     if !architecture.known {
@@ -30,16 +46,22 @@ pub fn check(model: &Gguf, architecture: &Architecture, hp: &HParams, tensors: &
         let what = format!("more layers than llama.cpp takes ({MAX_LAYERS})");
         add(Severity::Refused, &key("block_count"), what);
     }
-    if matches!(
-        architecture.kind,
-        ModelKind::Adapter | ModelKind::Projector | ModelKind::VocabularyOnly | ModelKind::Unknown
-    ) {
+    if matches!(architecture.kind, ModelKind::Adapter | ModelKind::Projector | ModelKind::VocabularyOnly) {
         return findings;
+    }
+    for suffix in COUNTS {
+        let wrong = header.pair(&key(suffix)).filter(|pair| pair.kind != Scalar::U32 as u32);
+        if let Some(pair) = wrong {
+            add(Severity::Refused, &pair.key, format!("{} is of type {}, not u32", pair.key, pair.type_name()));
+        }
     }
     for wanted in ["block_count", "embedding_length", "context_length"] {
         if header.get(&key(wanted)).is_none() {
             add(Severity::Refused, "", format!("there is no {}", key(wanted)));
         }
+    }
+    if header.get(&key("block_count")).and_then(Value::integer) == Some(0) {
+        add(Severity::Refused, &key("block_count"), "a model without layers".into());
     }
     if let Some(layer) = (0..hp.n_layer()).find(|&i| at(&hp.n_expert_used, i) > hp.n_expert) {
         let (used, all) = (at(&hp.n_expert_used, layer), hp.n_expert);

@@ -1,0 +1,143 @@
+//! `ggscope attention`: what a token looked at, head by head, computed again from the run's own queries and keys.
+
+use super::inspect::amounts::bar;
+use super::say;
+use super::text::printable;
+use crate::inside::{Attention, HeadRow, Key, attention};
+use crate::trace::Trace;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  ggscope record --capture attention -o run.ggtrace -- llama-server -m model.gguf
+
+  # What the last token looked at in layer 5, by each head
+  ggscope attention run.ggtrace --layer 5
+
+  # One head, with a bar for each key; all four stages of it
+  ggscope attention run.ggtrace --layer 5 --head 3 --token 12
+  ggscope attention run.ggtrace --layer 5 --head 3 --token 12 --json
+";
+
+/// Keys of a head that are shown on one line.
+const TOP: usize = 4;
+/// Keys that are shown with a bar each.
+const BARS: usize = 24;
+const BAR: usize = 40;
+
+/// Options of `ggscope attention`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The trace, recorded with --capture attention
+    file: PathBuf,
+    /// The token, counted from 0 through the session [default: the last]
+    #[arg(long, value_name = "N")]
+    token: Option<u64>,
+    /// The layer
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    layer: u32,
+    /// The head [default: all of the layer]
+    #[arg(long, value_name = "N")]
+    head: Option<usize>,
+    /// Print JSON: keys and, for each head, q·k, scaled, masked and softmax
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV: a line for each head and key
+    #[arg(long)]
+    csv: bool,
+}
+
+/// Prints the attention of a token.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let trace = Trace::open(&args.file)?;
+    let found = attention(&trace, args.token, args.layer, args.head)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&found)?)?;
+    } else if args.csv {
+        table(&mut out, &found)?;
+    } else {
+        text(&mut out, &found)?;
+    }
+    out.flush()?;
+    for warning in trace.warnings() {
+        say::line(format_args!("{}: {warning}", args.file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(out: impl Write, a: &Attention) -> anyhow::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record([
+        "token",
+        "layer",
+        "head",
+        "cell",
+        "key_token",
+        "pos",
+        "text",
+        "product",
+        "scaled",
+        "masked",
+        "weight",
+    ])?;
+    for (h, i, key) in a.heads.iter().flat_map(|h| a.keys.iter().enumerate().map(move |(i, key)| (h, i, key))) {
+        csv.serialize((
+            (a.token, a.layer, h.head, key.cell, key.token, key.pos, &key.text),
+            (h.products[i], h.scaled[i], h.masked[i], h.weights[i]),
+        ))?;
+    }
+    Ok(csv.flush()?)
+}
+
+fn name(key: &Key) -> String {
+    let text = key.text.as_deref().map_or("?".into(), |t| format!("\u{201c}{}\u{201d}", printable(t)));
+    key.token.map_or(text.clone(), |token| format!("{token} {text}"))
+}
+
+/// Keys by their weight, heaviest first; NaN before all.
+fn heaviest(head: &HeadRow) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..head.weights.len()).collect();
+    order.sort_by(|&a, &b| head.weights[b].total_cmp(&head.weights[a]));
+    order
+}
+
+fn text(out: &mut impl Write, a: &Attention) -> std::io::Result<()> {
+    let of = a.text.as_deref().map_or(String::new(), |t| format!(" \u{201c}{}\u{201d}", printable(t)));
+    writeln!(
+        out,
+        "token {}{of} in layer {}: {} keys of {}, {} heads on {} of the keys, {}",
+        a.token,
+        a.layer,
+        a.keys.len(),
+        printable(&a.k_type),
+        a.n_head,
+        a.n_head_kv,
+        printable(&a.op)
+    )?;
+    for head in &a.heads {
+        let order = heaviest(head);
+        let sink = head.sink.map_or(String::new(), |share| format!("  sink {share:.3}"));
+        if a.heads.len() > 1 {
+            let top: Vec<String> =
+                order.iter().take(TOP).map(|&i| format!("{:.3} {}", head.weights[i], name(&a.keys[i]))).collect();
+            writeln!(out, "  head {:>3}  {}{sink}", head.head, top.join("   "))?;
+            continue;
+        }
+        writeln!(out, "  head {}, with head {} of the keys{sink}", head.head, head.kv_head)?;
+        let mut shown: Vec<usize> = order.iter().copied().take(BARS).collect();
+        shown.sort_unstable();
+        for i in shown {
+            let weight = head.weights[i];
+            writeln!(out, "  {weight:>7.4}  {:<24} {}", name(&a.keys[i]), bar(weight.into(), BAR))?;
+        }
+        if let Some(rest) = order.len().checked_sub(BARS).filter(|&rest| rest > 0) {
+            let weight: f32 = order[BARS..].iter().map(|&i| head.weights[i]).sum();
+            writeln!(out, "  {weight:>7.4}  the other {rest}")?;
+        }
+    }
+    Ok(())
+}

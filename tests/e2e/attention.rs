@@ -1,0 +1,128 @@
+//! Attention, computed again from captured queries and keys, beside the one that llama.cpp computed in the same run.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::ggscope::{command, dump, ggscope, info, number, record, run, text};
+use crate::support::gguf_writer::TensorType;
+use crate::support::{hosts, tiny_model, vendored};
+
+const CAPTURE: [&str; 4] = ["--capture", "attention,kq_soft_max-*", "--ring-size", "64M"];
+
+fn generate(model: &Path, n: u32, flash: &str, options: &[&str]) -> Command {
+    let mut host = command(hosts::generate());
+    host.arg(model).arg(n.to_string()).args(["--threads", "1", "--flash-attn", flash]).args(options);
+    host
+}
+
+fn numbers(list: &Value) -> Vec<f64> {
+    list.as_array().unwrap().iter().map(|n| n.as_f64().expect("a number")).collect()
+}
+
+/// What `ggscope attention` says of a token in a layer.
+fn attention(trace: &Path, token: u64, layer: u64) -> Value {
+    let (token, layer) = (token.to_string(), layer.to_string());
+    let args = ["attention", trace.to_str().unwrap(), "--json", "--token", &token, "--layer", &layer];
+    serde_json::from_str(&run(ggscope(&args)).ok().stdout).unwrap()
+}
+
+/// Compares every layer, head and token with `kq_soft_max-*`. Returns how many rows of attention were compared.
+fn assert_as_computed(trace: &Path, n_layer: u64) -> usize {
+    assert_eq!(info(trace)["dropped"]["records"], 0);
+    let rows = dump(trace, &["--values", "--name", "kq_soft_max-*"]);
+    let mut compared = 0;
+    let mut first = 0;
+    for evaluation in rows.chunk_by(|a, b| a["eval"] == b["eval"]) {
+        assert_eq!(evaluation.len() as u64, n_layer);
+        let n_tokens = number(&evaluation[0], "n_tokens");
+        for (row, i) in evaluation.iter().flat_map(|row| (0..n_tokens).map(move |i| (row, i as usize))) {
+            let layer = number(row, "layer");
+            let found = attention(trace, first + i as u64, layer);
+            let (data, ne) = (numbers(&row["value"]["data"]), numbers(&row["value"]["ne"]));
+            let (n_kv, per_head) = (ne[0] as usize, ne[1] as usize);
+            let cells: Vec<usize> =
+                found["keys"].as_array().unwrap().iter().map(|k| number(k, "cell") as usize).collect();
+            let heads = found["heads"].as_array().unwrap();
+            assert_eq!(heads.len(), ne[2] as usize, "all heads");
+            for (h, head) in heads.iter().enumerate() {
+                let mut computed = vec![0.0; n_kv];
+                cells.iter().zip(numbers(&head["weights"])).for_each(|(&cell, w)| computed[cell] = w);
+                let real = &data[(h * per_head + i) * n_kv..][..n_kv];
+                let worst = computed.iter().zip(real).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(worst < 1e-3, "layer {layer}, head {h}, token {i}: off by {worst}");
+                compared += 1;
+            }
+        }
+        first += n_tokens;
+    }
+    compared
+}
+
+#[test]
+fn attention_is_what_llama_cpp_computed_in_every_layer_and_head_and_for_every_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("run.ggtrace");
+    let host = || generate(&vendored::demo_model(), 4, "off", &[]);
+    let traced = run(record(&trace, &CAPTURE, &host())).ok();
+    assert_eq!(traced.stdout, run(host()).ok().stdout, "the same tokens, with and without");
+    let tokens = number(&info(&trace)["tokens"], "prompt") + number(&info(&trace)["tokens"], "generate");
+    assert_eq!(assert_as_computed(&trace, 30) as u64, tokens * 30 * 9);
+}
+
+#[test]
+fn a_cache_that_is_cleared_and_written_again_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
+    tiny_model::write_dense_gguf(&model, TensorType::F16);
+    run(record(&trace, &CAPTURE, &generate(&model, 3, "off", &["--repeat", "2"]))).ok();
+    assert!(assert_as_computed(&trace, tiny_model::N_LAYER) > 0);
+}
+
+#[test]
+fn with_flash_attention_there_is_attention_although_nothing_computed_it_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("run.ggtrace");
+    run(record(&trace, &CAPTURE, &generate(&vendored::demo_model(), 4, "on", &[]))).ok();
+    let last = number(&info(&trace)["tokens"], "prompt") + number(&info(&trace)["tokens"], "generate") - 1;
+    for layer in 0..30 {
+        let found = attention(&trace, last, layer);
+        assert_eq!(text(&found, "op"), "FLASH_ATTN_EXT");
+        let keys = found["keys"].as_array().unwrap();
+        let tokens: Vec<u64> = keys.iter().map(|key| number(key, "token")).collect();
+        assert_eq!(tokens, (0..=last).collect::<Vec<_>>(), "it sees all that came before, and itself");
+        assert!(keys.iter().all(|key| key["text"].is_string()));
+        for head in found["heads"].as_array().unwrap() {
+            assert!((numbers(&head["weights"]).iter().sum::<f64>() - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_shown_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
+    tiny_model::write_dense_gguf(&model, TensorType::F16);
+    let says = |trace: &Path, options: &[&str]| {
+        let finished = run(ggscope(&[&["attention", trace.to_str().unwrap()], options].concat()));
+        assert!(!finished.status.success());
+        finished.stderr
+    };
+    run(record(&trace, &[], &generate(&model, 3, "on", &[]))).ok();
+    assert!(says(&trace, &[]).contains("--capture attention"));
+    let captured = dir.path().join("captured.ggtrace");
+    run(record(&captured, &CAPTURE, &generate(&model, 3, "on", &[]))).ok();
+    assert!(says(&captured, &["--layer", "3"]).contains("no attention in layer 3"));
+    assert!(says(&captured, &["--head", "4"]).contains("no head 4"));
+    assert!(says(&captured, &["--token", "999"]).contains("no token 999"));
+    let small = dir.path().join("small.ggtrace");
+    run(record(
+        &small,
+        &["--capture", "attention", "--ring-size", "256K"],
+        &generate(&vendored::demo_model(), 2, "on", &[]),
+    ))
+    .ok();
+    assert!(number(&info(&small)["dropped"], "records") > 0);
+    assert!(says(&small, &["--token", "0", "--layer", "29"]).contains("--ring-size"));
+}
