@@ -6,6 +6,7 @@ mod attention;
 mod daemon;
 mod diff;
 mod dump;
+mod experts;
 mod export;
 mod graph;
 mod info;
@@ -65,6 +66,8 @@ enum Command {
     Leaves(leaves::Args),
     /// Print what a token looked at, head by head
     Attention(attention::Args),
+    /// Print which experts the tokens went to, how evenly, and what a cache of them would hit
+    Experts(experts::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
     /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Attention(args) => attention::run(args),
+        Command::Experts(args) => experts::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),

@@ -8,7 +8,8 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, compare, download, graphs, live, metrics, models, page, quant, residency, tables, timeline,
+    analytics, architecture, compare, download, experts, graphs, live, metrics, models, page, quant, residency, tables,
+    timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -96,6 +97,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(analytics::layer_tokens))
         .routes(routes!(analytics::histogram))
         .routes(routes!(analytics::access))
+        .routes(routes!(experts::report))
+        .routes(routes!(experts::choices))
+        .routes(routes!(experts::pairs))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph))
         .routes(routes!(architecture::of_graph))

@@ -9,6 +9,7 @@ mod architecture;
 mod compare;
 mod document;
 mod download;
+mod experts;
 mod graphs;
 mod live;
 mod metrics;

@@ -11,6 +11,7 @@ pub use load::Load;
 pub use pairs::Pair;
 
 use super::dump::{Filter, Phase, text};
+use super::range::Numbers;
 use super::view::GraphView;
 use crate::trace::Trace;
 use choices::{Choice, Routed, for_each, routers_of};
@@ -39,10 +40,6 @@ pub struct ExpertReport {
     pub layers: Vec<LayerExperts>,
     /// What caches of experts would have hit.
     pub caches: CacheStudy,
-    /// The choices of single tokens, if tokens were asked for by number.
-    pub choices: Vec<TokenChoice>,
-    /// How many more of them there are.
-    pub choices_left_out: u64,
 }
 
 /// Where the weights of choices come from.
@@ -70,6 +67,8 @@ pub struct ExpertBytes {
     pub read: u64,
     /// Size of the model's file, if it is known.
     pub file: Option<u64>,
+    /// Size of the file without the experts that were not read: the run needed no more of it.
+    pub needed: Option<u64>,
 }
 
 /// A layer's experts.
@@ -123,6 +122,22 @@ pub struct FromToken {
     pub top: Vec<Pair>,
 }
 
+/// How often experts of a layer went together: counts as matrices, a row an expert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ExpertPairs {
+    /// The layer.
+    pub layer: u32,
+    /// Chosen for one token: symmetric, and on the diagonal how often each was chosen.
+    pub together: Vec<Vec<u32>>,
+    /// The layer with experts before it; null in the first.
+    pub before: Option<u32>,
+    /// From an expert of the layer before (row) to one of this (column), for one token; empty in the first layer.
+    pub from_layer: Vec<Vec<u32>>,
+    /// From an expert of one token (row) to one of the next of its sequence (column); empty if no token has a known
+    /// predecessor.
+    pub from_token: Vec<Vec<u32>>,
+}
+
 /// What caches of several sizes would have hit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CacheStudy {
@@ -153,6 +168,15 @@ pub struct CacheSize {
     pub layer_lru: u64,
     /// Hits of the best possible cache in each layer.
     pub layer_best: u64,
+}
+
+/// What single tokens chose.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ExpertChoices {
+    /// By token, and of a token by layer.
+    pub choices: Vec<TokenChoice>,
+    /// How many more there are.
+    pub left_out: u64,
 }
 
 /// A token in a layer.
@@ -195,35 +219,56 @@ pub enum NoExperts {
     Nothing,
 }
 
-/// Single choices that a report holds at most.
-const MAX_CHOICES: usize = 20_000;
+/// Single choices that are told at most.
+pub const MAX_CHOICES: usize = 20_000;
 
-/// The report on what the filter lets through: its tokens, evaluations, layers and phase.
+/// The report on what the filter lets through: its tokens, evaluations, layers and phase. Caches are tried with so many
+/// experts a layer as `sizes` say, each of some usual sizes if it is empty.
 ///
 /// # Errors
 /// When no part of the trace has expert ids.
-pub fn experts(trace: &Trace, filter: &Filter) -> Result<ExpertReport, NoExperts> {
+pub fn experts(trace: &Trace, filter: &Filter, sizes: &[u32]) -> Result<ExpertReport, NoExperts> {
+    Ok(sums(trace, filter)?.report(trace, sizes))
+}
+
+/// Which experts of a layer went together, of what the filter lets through; `None` if it lets through nothing of the layer.
+///
+/// # Errors
+/// When no part of the trace has expert ids.
+pub fn pairs(trace: &Trace, filter: &Filter, layer: u32) -> Result<Option<ExpertPairs>, NoExperts> {
+    // The layer before may be any that is below.
+    let upto = Numbers { first: 0, last: layer.into() };
+    Ok(sums(trace, &Filter { layers: Some(upto), ..filter.clone() })?.pairs(layer))
+}
+
+fn sums(trace: &Trace, filter: &Filter) -> Result<Sums, NoExperts> {
     let mut sums = Sums::default();
-    let texts = if filter.tokens.is_some() { trace.texts() } else { Default::default() };
-    let (mut listed, mut left_out) = (vec![], 0);
     let has_ids = for_each(trace, filter, |routed| {
         sums.add(trace, routed);
-        if filter.tokens.is_some() && !routed.uses_all() {
-            for choice in routed.choices() {
-                if listed.len() < MAX_CHOICES {
-                    listed.push(TokenChoice::of(routed, &choice, &texts));
-                } else {
-                    left_out += 1;
-                }
-            }
-        }
         ControlFlow::Continue(())
     });
     if !has_ids {
         why_none(trace)?;
     }
-    listed.sort_by_key(|c| (c.token, c.eval, c.layer));
-    Ok(ExpertReport { choices: listed, choices_left_out: left_out, ..sums.report(trace) })
+    Ok(sums)
+}
+
+/// What single tokens chose, of what the filter lets through: the first [`MAX_CHOICES`] choices in the order of execution.
+///
+/// # Errors
+/// When no part of the trace has expert ids.
+pub fn choices(trace: &Trace, filter: &Filter) -> Result<ExpertChoices, NoExperts> {
+    let mut found = ExpertChoices { choices: vec![], left_out: 0 };
+    for_each_choice(trace, filter, |choice| {
+        if found.choices.len() < MAX_CHOICES {
+            found.choices.push(choice);
+        } else {
+            found.left_out += 1;
+        }
+        ControlFlow::Continue(())
+    })?;
+    found.choices.sort_by_key(|c| (c.token, c.eval, c.layer));
+    Ok(found)
 }
 
 /// Calls `f` for each token in each layer that the filter lets through, in the order of execution, until it breaks.
@@ -233,14 +278,14 @@ pub fn experts(trace: &Trace, filter: &Filter) -> Result<ExpertReport, NoExperts
 pub fn for_each_choice(
     trace: &Trace,
     filter: &Filter,
-    mut f: impl FnMut(&TokenChoice) -> ControlFlow<()>,
+    mut f: impl FnMut(TokenChoice) -> ControlFlow<()>,
 ) -> Result<(), NoExperts> {
     let texts = trace.texts();
     let has_ids = for_each(trace, filter, |routed| {
         if routed.uses_all() {
             return ControlFlow::Continue(());
         }
-        routed.choices().try_for_each(|choice| f(&TokenChoice::of(routed, &choice, &texts)))
+        routed.choices().try_for_each(|choice| f(TokenChoice::of(routed, &choice, &texts)))
     });
     if has_ids { Ok(()) } else { why_none(trace) }
 }

@@ -64,6 +64,11 @@ impl Matrix {
         }
     }
 
+    /// The counts, row by row.
+    pub fn counts(&self) -> Vec<Vec<u32>> {
+        self.rows().map(<[u32]>::to_vec).collect()
+    }
+
     fn rows(&self) -> impl Iterator<Item = &[u32]> {
         self.cells.chunks_exact(self.columns.max(1))
     }

@@ -5,7 +5,9 @@ use super::cache::{LruHits, best_hits, next_uses};
 use super::choices::{Choice, MAX_EXPERTS, Routed};
 use super::load::{Count, divergence};
 use super::pairs::{Matrix, Room};
-use super::{CacheSize, CacheStudy, ExpertBytes, ExpertReport, FromLayer, FromToken, LayerExperts, WeightSource};
+use super::{
+    CacheSize, CacheStudy, ExpertBytes, ExpertPairs, ExpertReport, FromLayer, FromToken, LayerExperts, WeightSource,
+};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use rayon::prelude::*;
@@ -122,18 +124,27 @@ impl Sums {
         }
     }
 
-    /// The report, without single choices.
-    pub fn report(self, trace: &Trace) -> ExpertReport {
+    /// Which experts of a layer went together.
+    pub fn pairs(mut self, layer: u32) -> Option<ExpertPairs> {
+        let Layer { together, from_layer, from_token, .. } = self.layers.remove(&layer)?;
+        let before = from_layer.as_ref().map(|((layer, _), _)| *layer);
+        let from_layer = from_layer.map_or(vec![], |(_, matrix)| matrix.counts());
+        Some(ExpertPairs { layer, together: together.counts(), before, from_layer, from_token: from_token.counts() })
+    }
+
+    /// The report, with caches of so many experts a layer.
+    pub fn report(self, trace: &Trace, sizes: &[u32]) -> ExpertReport {
         if self.room.is_short {
             trace.warn("pairs of experts of some layers are not counted: together they take too much memory".into());
         }
-        let caches = self.caches();
+        let caches = self.caches(sizes);
         let mut bytes = ExpertBytes {
             read: self.read,
             file: trace.model().map(|m| m.file_bytes).filter(|&b| b > 0),
             ..ExpertBytes::default()
         };
         let layers = self.layers.into_iter().map(|(number, layer)| layer.report(number, &mut bytes)).collect();
+        bytes.needed = bytes.file.and_then(|file| file.checked_sub(bytes.all - bytes.used));
         ExpertReport {
             evaluations: self.evaluations,
             without_choice: self.without_choice,
@@ -143,12 +154,10 @@ impl Sums {
             bytes,
             layers,
             caches,
-            choices: vec![],
-            choices_left_out: 0,
         }
     }
 
-    fn caches(&self) -> CacheStudy {
+    fn caches(&self, wanted: &[u32]) -> CacheStudy {
         let n_layers = self.layers.len();
         let n_keys = n_layers * MAX_EXPERTS;
         let n_experts = self.layers.values().map(|l| l.n_experts).max().unwrap_or(0);
@@ -183,15 +192,19 @@ impl Sums {
             accesses: self.accesses.len() as u64,
             left_out: self.left_out,
             distinct: seen.iter().filter(|&&s| s).count() as u64,
-            sizes: sizes(n_experts, per_token).into_iter().map(size).collect(),
+            sizes: sizes(n_experts, per_token, wanted).into_par_iter().map(size).collect(),
         }
     }
 }
 
-/// Sizes of caches that are tried, in experts a layer: what one token needs, and parts of all.
-fn sizes(n_experts: usize, per_token: usize) -> Vec<usize> {
-    let parts = [1, 2, 3, 4, 6, 8].map(|eighths| n_experts * eighths / 8);
-    let mut sizes: Vec<usize> = parts.into_iter().chain([per_token]).filter(|&n| n > 0).collect();
+/// Sizes of caches that are tried, in experts a layer: those that are wanted, or what one token needs and parts of all.
+fn sizes(n_experts: usize, per_token: usize, wanted: &[u32]) -> Vec<usize> {
+    let usual = [1, 2, 3, 4, 6, 8].map(|eighths| n_experts * eighths / 8).into_iter().chain([per_token]);
+    let mut sizes: Vec<usize> = match wanted {
+        [] => usual.filter(|&n| n > 0).collect(),
+        // A layer holds no more than all.
+        _ => wanted.iter().map(|&n| (n as usize).min(n_experts)).collect(),
+    };
     sizes.sort_unstable();
     sizes.dedup();
     sizes

@@ -64,7 +64,7 @@ fn run(dir: &Path) -> PathBuf {
 
 fn report(filter: &Filter) -> ExpertReport {
     let dir = tempfile::tempdir().unwrap();
-    experts(&Trace::open(&run(dir.path())).unwrap(), filter).unwrap()
+    experts(&Trace::open(&run(dir.path())).unwrap(), filter, &[]).unwrap()
 }
 
 #[test]
@@ -93,6 +93,7 @@ fn the_bytes_are_those_of_the_experts_that_were_read() {
     assert_eq!((bytes.prompt, bytes.generate), ((3 + 2) * EXPERT, (3 + 3) * EXPERT));
     // Each expert once an evaluation: 3 + 2 for the prompt, 2 + 2 for each token.
     assert_eq!((bytes.read, bytes.file), (13 * EXPERT, Some(98_000_000)));
+    assert_eq!(bytes.needed, Some(98_000_000 - EXPERT), "all but the one that no token went to");
 }
 
 #[test]
@@ -113,6 +114,34 @@ fn experts_that_go_together_are_counted() {
     assert_eq!((first.from_token.tokens, first.from_token.kept), (4, Some(5.0 / 8.0)));
     // The last layer: 31 → 31, 31 → 12.
     assert_eq!((last.from_token.tokens, last.from_token.kept), (2, Some(0.75)));
+}
+
+#[test]
+fn whole_matrices_of_pairs_agree_with_the_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = Trace::open(&run(dir.path())).unwrap();
+    let of = |layer| pairs(&trace, &Filter::default(), layer).unwrap();
+    let first = of(0).unwrap();
+    assert_eq!(first.together, [[5, 3, 1, 1], [3, 3, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], "its diagonal is the load");
+    assert_eq!((first.before, first.from_layer.len()), (None, 0));
+    // 01 → 10, 10 → 02, 02 → 03, 03 → 01.
+    assert_eq!(first.from_token, [[4, 2, 1, 1], [2, 1, 1, 0], [1, 0, 0, 1], [1, 1, 0, 0]]);
+    let last = of(1).unwrap();
+    assert_eq!(
+        (last.before, last.from_layer),
+        (Some(0), vec![vec![0, 3, 1, 2], vec![0, 1, 1, 0], vec![0, 1, 0, 1], vec![0, 1, 0, 1]])
+    );
+    assert_eq!(of(2), None);
+}
+
+#[test]
+fn caches_of_the_sizes_that_are_asked_for_are_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = Trace::open(&run(dir.path())).unwrap();
+    let caches = experts(&trace, &Filter::default(), &[3, 1, 99]).unwrap().caches;
+    assert_eq!(caches.sizes.iter().map(|s| s.per_layer).collect::<Vec<_>>(), [1, 3, 4], "a layer has four");
+    let none = experts(&trace, &Filter::default(), &[0]).unwrap().caches;
+    assert_eq!((none.sizes[0].lru, none.sizes[0].best, none.sizes[0].layer_best), (0, 0, 0));
 }
 
 #[test]
@@ -145,7 +174,9 @@ fn weights_are_those_that_were_captured() {
 fn a_filter_lets_through_its_tokens_layers_and_phase() {
     let numbers = |text: &str| Some(text.parse::<Numbers>().unwrap());
     // Token 0 is the warm-up's, 1 to 3 are the prompt.
-    let one = report(&Filter { tokens: numbers("3..4"), ..Filter::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let trace = Trace::open(&run(dir.path())).unwrap();
+    let one = choices(&trace, &Filter { tokens: numbers("3..4"), ..Filter::default() }).unwrap();
     let told: Vec<_> = one.choices.iter().map(|c| (c.token, c.pos, c.phase, c.layer, c.experts.clone())).collect();
     let (p, g) = (Phase::Prompt, Phase::Generate);
     assert_eq!(
@@ -159,7 +190,6 @@ fn a_filter_lets_through_its_tokens_layers_and_phase() {
     );
     let generate = report(&Filter { phase: Some(g), ..Filter::default() });
     assert_eq!((generate.prompt_tokens, generate.generated_tokens, generate.layers[0].prompt.tokens), (0, 2, 0));
-    assert!(generate.choices.is_empty(), "only tokens that were asked for are told one by one");
     let last = report(&Filter { layers: numbers("1"), ..Filter::default() });
     assert_eq!((last.layers.len(), last.layers[0].layer), (1, 1));
     let none = report(&Filter { tokens: numbers("99"), ..Filter::default() });
@@ -175,7 +205,7 @@ fn a_trace_without_ids_says_why() {
         writer.graph(stored).unwrap();
         e.into_iter().for_each(|e| writer.evaluation(e).unwrap());
         writer.finish().unwrap();
-        experts(&Trace::open(&path).unwrap(), &Filter::default()).unwrap_err()
+        experts(&Trace::open(&path).unwrap(), &Filter::default(), &[]).unwrap_err()
     };
     let (dense, moe) = (llama(0, crate::trace::testing::Shape::default()), graph(0, 1));
     let of = |stored: &StoredGraph| Some(evaluation(stored, 0, 0, &mut Random(1)));
@@ -197,7 +227,7 @@ fn ids_that_no_expert_has_are_left_out_with_a_warning() {
     }
     writer.finish().unwrap();
     let trace = Trace::open(&path).unwrap();
-    let all = experts(&trace, &Filter::default()).unwrap();
+    let all = experts(&trace, &Filter::default(), &[]).unwrap();
     assert_eq!((&all.layers[0].all.load[..], all.layers[1].all.tokens), (&[0, 1, 1, 0][..], 4));
     assert!(trace.warnings().iter().any(|w| w.contains("layer 0 chose experts that it does not have")));
 }
