@@ -8,6 +8,8 @@ mod support;
 mod attention;
 #[path = "e2e/devices.rs"]
 mod devices;
+#[path = "e2e/experts.rs"]
+mod experts;
 #[path = "e2e/ggscope.rs"]
 mod ggscope;
 #[path = "e2e/gguf.rs"]
@@ -16,5 +18,7 @@ mod gguf;
 mod hosts;
 #[path = "e2e/record.rs"]
 mod record;
+#[path = "e2e/state_space.rs"]
+mod state_space;
 #[path = "e2e/values.rs"]
 mod values;
