@@ -14,6 +14,8 @@ export interface Selected {
   session: string | null;
   tokens: Range | null;
   layer: number | null;
+  /** Attention head of that layer. */
+  head: number | null;
   /** Kind of operator. */
   op: string | null;
   /** Number of a node or leaf within the graph on the screen. */
@@ -67,6 +69,7 @@ const NOTHING: Selected = {
   session: null,
   tokens: null,
   layer: null,
+  head: null,
   op: null,
   node: null,
   tensor: null,
@@ -142,6 +145,7 @@ export function parse(search: string): Selected {
     session: p.get('session'),
     tokens: range(p.get('tokens')),
     layer: number(p.get('layer')),
+    head: number(p.get('head')),
     op: p.get('op'),
     node: number(p.get('node')),
     tensor: p.get('tensor'),
@@ -175,6 +179,7 @@ export function format(s: Selected): string {
   p.set('view', s.views.join(' '));
   put('tokens', s.tokens && rangeText(s.tokens));
   put('layer', s.layer);
+  put('head', s.head);
   put('op', s.op);
   put('node', s.node);
   put('tensor', s.tensor);
@@ -219,6 +224,7 @@ class Selection implements Selected {
   session = $state<string | null>(null);
   tokens = $state.raw<Range | null>(null);
   layer = $state<number | null>(null);
+  head = $state<number | null>(null);
   op = $state<string | null>(null);
   node = $state<number | null>(null);
   tensor = $state<string | null>(null);
@@ -318,7 +324,8 @@ class Selection implements Selected {
 
   /** Forgets all but the session and the views. */
   clear() {
-    this.set({ tokens: null, layer: null, op: null, node: null, tensor: null, model: { ...this.model, part: null } });
+    const model = { ...this.model, part: null };
+    this.set({ tokens: null, layer: null, head: null, op: null, node: null, tensor: null, model });
   }
 
   /** Changes where one is in the view of models. */

@@ -18,6 +18,9 @@ const entries: Record<View, Entry> = {
   model: { title: 'Model', load: () => import('./model/Model.svelte') },
 };
 
+/** Keys of a keyboard's row of digits, from left to right. */
+const KEYS = '1234567890-=';
+
 class Views {
   private loaded = $state.raw<Partial<Record<View, Component>>>({});
   private failed = $state.raw<Partial<Record<View, boolean>>>({});
@@ -25,6 +28,11 @@ class Views {
 
   title(view: View): string {
     return entries[view].title;
+  }
+
+  /** The key that chooses it. */
+  key(view: View): string {
+    return KEYS[VIEWS.indexOf(view)];
   }
 
   /** A view, if its code is here. */
