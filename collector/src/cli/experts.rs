@@ -88,7 +88,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             !found.choices.is_empty()
         }
         (false, _) => {
-            let found = experts(&trace, &filter, &args.cache).context(args.file.display().to_string())?;
+            let found = experts(&trace, &filter, Some(&args.cache).filter(|_| !args.csv).map(Vec::as_slice))
+                .context(args.file.display().to_string())?;
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(&found)?)?;
             } else if args.csv {

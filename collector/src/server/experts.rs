@@ -55,11 +55,15 @@ pub(super) struct CacheParams {
     /// Experts a layer, with commas between: what a token needs and parts of all if not given
     #[param(schema_with = document::list_of_numbers)]
     cache: Option<String>,
+    /// `false` to leave caches out, which take most of the time
+    #[param(schema_with = document::flag)]
+    caches: Option<String>,
 }
 
 impl CacheParams {
-    fn sizes(&self) -> Result<Vec<u32>, Problem> {
-        let Some(list) = &self.cache else { return Ok(vec![]) };
+    fn sizes(&self) -> Result<Option<Vec<u32>>, Problem> {
+        let wanted = word("caches", self.caches.as_deref(), &[("true", true), ("false", false)])?.unwrap_or(true);
+        let Some(list) = self.cache.as_ref().filter(|_| wanted) else { return Ok(wanted.then(Vec::new)) };
         let help = "give experts a layer, with commas between: cache=8,16,32";
         let read = |part: &str| part.parse().map_err(|e| Problem::bad("cache", format!("cache={list}: {e}"), help));
         let sizes: Vec<u32> = list.split(',').map(read).collect::<Result<_, _>>()?;
@@ -70,7 +74,7 @@ impl CacheParams {
                 format!("give {MAX_SIZES}"),
             ));
         }
-        Ok(sizes)
+        Ok(Some(sizes))
     }
 }
 
@@ -84,7 +88,7 @@ pub(super) async fn report(
     Params(which, p, caches): Params<Which, ExpertParams, CacheParams>,
 ) -> Result<Response, Problem> {
     let (filter, sizes) = (p.filter(&which)?, caches.sizes()?);
-    answer(app, move |sessions| Ok(experts::experts(&*sessions.get(&id)?.trace()?, &filter, &sizes)?)).await
+    answer(app, move |sessions| Ok(experts::experts(&*sessions.get(&id)?.trace()?, &filter, sizes.as_deref())?)).await
 }
 
 /// What single tokens chose in each layer, 20,000 choices at most: the same as `ggscope experts --choices --json`
@@ -139,8 +143,12 @@ mod tests {
 
     #[test]
     fn sizes_of_caches_are_a_short_list_of_numbers() {
-        let sizes = |text: &str| CacheParams { cache: Some(text.into()) }.sizes().map_err(|p| (p.status, p.field));
-        assert_eq!(sizes("8,16"), Ok(vec![8, 16]));
+        let sizes = |text: &str| {
+            CacheParams { cache: Some(text.into()), caches: None }.sizes().map_err(|p| (p.status, p.field))
+        };
+        assert_eq!(sizes("8,16"), Ok(Some(vec![8, 16])));
+        let none = CacheParams { cache: Some("8".into()), caches: Some("false".into()) };
+        assert_eq!(none.sizes().ok(), Some(None));
         for wrong in ["", "8,", "x", "-1", &["1"; MAX_SIZES + 1].join(",")] {
             assert_eq!(sizes(wrong), Err((400, Some("cache".into()))), "{wrong}");
         }

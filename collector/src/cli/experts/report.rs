@@ -2,7 +2,7 @@
 
 use super::super::inspect::amounts::bar;
 use super::super::say::{bytes, thousands};
-use crate::query::experts::{CacheSize, ExpertReport, LayerExperts, Load, Pair};
+use crate::query::experts::{CacheSize, CacheStudy, ExpertReport, LayerExperts, Load, Pair};
 use std::io::{Result, Write};
 
 /// Characters of the picture of a layer.
@@ -21,7 +21,7 @@ pub(super) fn text(out: &mut impl Write, r: &ExpertReport, is_chosen: bool) -> R
         layers => pictures(out, layers)?,
     }
     file(out, r)?;
-    caches(out, r)
+    r.caches.as_ref().map_or(Ok(()), |study| caches(out, study))
 }
 
 fn head(out: &mut impl Write, r: &ExpertReport) -> Result<()> {
@@ -203,8 +203,7 @@ fn file(out: &mut impl Write, r: &ExpertReport) -> Result<()> {
     Ok(())
 }
 
-fn caches(out: &mut impl Write, r: &ExpertReport) -> Result<()> {
-    let c = &r.caches;
+fn caches(out: &mut impl Write, c: &CacheStudy) -> Result<()> {
     let rate = |hits: u64| format!("{:.1}%", 100.0 * hits as f64 / c.accesses.max(1) as f64);
     let at_most = rate(c.accesses - c.distinct);
     let reads = thousands(c.accesses);

@@ -38,8 +38,8 @@ pub struct ExpertReport {
     pub bytes: ExpertBytes,
     /// The layers that have experts, ascending.
     pub layers: Vec<LayerExperts>,
-    /// What caches of experts would have hit.
-    pub caches: CacheStudy,
+    /// What caches of experts would have hit; null if that was not asked for.
+    pub caches: Option<CacheStudy>,
 }
 
 /// Where the weights of choices come from.
@@ -223,11 +223,12 @@ pub enum NoExperts {
 pub const MAX_CHOICES: usize = 20_000;
 
 /// The report on what the filter lets through: its tokens, evaluations, layers and phase. Caches are tried with so many
-/// experts a layer as `sizes` say, each of some usual sizes if it is empty.
+/// experts a layer as `sizes` say, with some usual sizes if it is empty, and not at all (they take most of the time) if it
+/// is `None`.
 ///
 /// # Errors
 /// When no part of the trace has expert ids.
-pub fn experts(trace: &Trace, filter: &Filter, sizes: &[u32]) -> Result<ExpertReport, NoExperts> {
+pub fn experts(trace: &Trace, filter: &Filter, sizes: Option<&[u32]>) -> Result<ExpertReport, NoExperts> {
     Ok(sums(trace, filter)?.report(trace, sizes))
 }
 

@@ -132,12 +132,12 @@ impl Sums {
         Some(ExpertPairs { layer, together: together.counts(), before, from_layer, from_token: from_token.counts() })
     }
 
-    /// The report, with caches of so many experts a layer.
-    pub fn report(self, trace: &Trace, sizes: &[u32]) -> ExpertReport {
+    /// The report, with caches of so many experts a layer if they are asked for.
+    pub fn report(self, trace: &Trace, sizes: Option<&[u32]>) -> ExpertReport {
         if self.room.is_short {
             trace.warn("pairs of experts of some layers are not counted: together they take too much memory".into());
         }
-        let caches = self.caches(sizes);
+        let caches = sizes.map(|sizes| self.caches(sizes));
         let mut bytes = ExpertBytes {
             read: self.read,
             file: trace.model().map(|m| m.file_bytes).filter(|&b| b > 0),
