@@ -1,13 +1,15 @@
-//! What the capture set `attention` takes of a graph: queries, masks and sinks as they are, and of the K cache the rows
-//! that the evaluation wrote, which is what keeps a token's cost independent of its context.
+//! What the capture sets `attention` and `values` take of a graph: queries, masks and sinks as they are, and of the K and
+//! V caches the rows that the evaluation wrote, which is what keeps a token's cost independent of its context.
 
 use crate::abi::{Layout, TensorRef};
 use crate::caches::CacheKey;
-use crate::capture;
+use crate::capture::{self, Wanted};
 use crate::graph::GraphRef;
 use crate::host::{Host, Tensor};
 use crate::registry;
-use ggscope_format::attention::{Attention, Nodes, SET_ROWS, root};
+use ggscope_format::attention::{Attention, Nodes, SET_ROWS, root, values};
+use ggscope_format::capture::{Ranges, layer};
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::ops::Range;
 
@@ -47,14 +49,14 @@ impl Nodes for HostNodes<'_> {
     }
 }
 
-/// A K cache that a graph's attention reads.
+/// A K or V cache that a graph's attention reads, and that is written row by row.
 #[derive(Clone, Debug)]
 pub struct Cache {
     /// The tensor of the host.
     pub tensor: usize,
     /// Which cache it is, in all graphs.
     pub key: CacheKey,
-    /// Bytes of a row: one token's keys.
+    /// Bytes of a row: one token's keys, or values.
     pub row_bytes: usize,
     /// Rows of the whole cache.
     pub n_rows: u64,
@@ -67,23 +69,37 @@ pub struct Cache {
 /// What is taken of a graph.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    /// Tensors that are copied whole: places of rows, masks, sinks, keys that are in no cache, and then queries.
+    /// Tensors that are told after every evaluation, also where nothing else is, because no later one has them: places
+    /// of rows, which say whose they are, and values on their way into a V cache that has no rows.
+    pub always: Vec<usize>,
+    /// Tensors that are copied whole: masks, sinks, keys and values that are in no cache, and then queries.
     pub whole: Vec<usize>,
-    /// K caches.
+    /// Parts of tensors in `whole` that are wanted, in bytes, where not all of it is.
+    pub parts: HashMap<usize, Vec<Range<usize>>>,
+    /// Caches.
     pub caches: Vec<Cache>,
     /// Caches that the graph changes otherwise than row by row, as a context shift does.
     pub changed: Vec<CacheKey>,
 }
 
+/// One attention of a graph, and what it weighs.
+struct Found {
+    attention: Attention<*mut Tensor>,
+    values: Option<*mut Tensor>,
+}
+
 /// Pins what has to stay until the evaluation is over.
-pub fn pin(graph: GraphRef<'_>) {
+pub fn pin(graph: GraphRef<'_>, wanted: &Wanted) {
     let nodes = HostNodes::of(graph);
-    for attention in all(graph) {
+    for Found { attention, values } in all(graph, wanted) {
         let Attention { q, k, mask, sinks, .. } = attention;
-        for tensor in [Some(q), Some(k), mask, sinks].into_iter().flatten() {
+        let of_attention = [Some(q), Some(k), mask, sinks].into_iter().flatten().filter(|_| wanted.attention);
+        for tensor in of_attention.chain(values) {
             keep(nodes, root(&nodes, tensor));
         }
-        writes(graph, root(&nodes, k)).for_each(|(_, places)| keep(nodes, root(&nodes, places)));
+        for write in [Some(k), values].into_iter().flatten().flat_map(|look| writes(graph, root(&nodes, look))) {
+            keep(nodes, root(&nodes, if write.by_element { write.rows } else { write.places }));
+        }
     }
 }
 
@@ -95,46 +111,81 @@ fn keep(nodes: HostNodes<'_>, tensor: *mut Tensor) {
     }
 }
 
-fn all(graph: GraphRef<'_>) -> Vec<Attention<*mut Tensor>> {
+/// All attention of a graph in the layers that are wanted; with what it weighs if that is.
+fn all(graph: GraphRef<'_>, wanted: &Wanted) -> Vec<Found> {
     let nodes = HostNodes::of(graph);
-    (0..graph.n_nodes).filter_map(|i| Attention::ending(&nodes, graph.node(i).ptr())).collect()
+    let all = || (0..graph.n_nodes).map(|i| graph.node(i).ptr());
+    let layer = |tensor: *mut Tensor| layer(std::str::from_utf8(nodes.tensor(root(&nodes, tensor)).name()).ok()?);
+    let found = all().filter_map(|node| Attention::ending(&nodes, node));
+    let found = found.filter(|found| wanted.takes_layer(layer(found.k).or_else(|| layer(found.q))));
+    let values = |node| wanted.values.then(|| values(&nodes, node, all())).flatten();
+    found.map(|attention| Found { values: values(attention.node), attention }).collect()
 }
 
-/// The operators that write rows into a cache, and where they take the places from.
-fn writes<'a>(graph: GraphRef<'a>, cache: *mut Tensor) -> impl Iterator<Item = (*mut Tensor, *mut Tensor)> + 'a {
+/// An operator that writes into a cache.
+struct Write {
+    node: *mut Tensor,
+    rows: *mut Tensor,
+    places: *mut Tensor,
+    /// Each place is of one element, as in a V cache where flash attention is off: it has no rows.
+    by_element: bool,
+}
+
+/// The operators that write into a cache.
+fn writes<'a>(graph: GraphRef<'a>, cache: *mut Tensor) -> impl Iterator<Item = Write> + 'a {
     let nodes = HostNodes::of(graph);
     (0..graph.n_nodes).map(move |i| graph.node(i)).filter_map(move |node| {
         let writes = node.view_src() == cache && nodes.op(node.ptr()) == SET_ROWS;
-        let places = writes.then(|| nodes.src(node.ptr(), 1)).flatten()?;
-        Some((node.ptr(), places))
+        let (rows, places) = (writes.then(|| nodes.src(node.ptr(), 0)).flatten()?, nodes.src(node.ptr(), 1)?);
+        Some(Write { node: node.ptr(), rows, places, by_element: node.ne()[0] == 1 })
     })
 }
 
 /// Looks for all that is to be taken of a graph that has been allocated. `kept` says where the bytes of a tensor are
-/// after the evaluation, which may be another tensor where a scheduler has put copies.
-pub fn taken(graph: GraphRef<'_>, kept: impl Fn(*mut Tensor) -> Option<*mut Tensor>) -> Taken {
+/// after the evaluation, if anywhere; it may be another tensor where a scheduler has put copies.
+pub fn taken(graph: GraphRef<'_>, wanted: &Wanted, kept: impl Fn(*mut Tensor) -> Option<*mut Tensor>) -> Taken {
     let nodes = HostNodes::of(graph);
     let mut taken = Taken::default();
     let add = |list: &mut Vec<usize>, tensor: *mut Tensor| {
-        if let Some(tensor) = kept(tensor).map(|t| t as usize).filter(|t| !list.contains(t)) {
+        let tensor = kept(tensor).map(|t| t as usize)?;
+        if !list.contains(&tensor) {
             list.push(tensor);
         }
+        Some(tensor)
     };
     let (mut queries, mut sinks) = (vec![], vec![]);
-    for attention in all(graph) {
-        add(&mut queries, root(&nodes, attention.q));
-        attention.mask.into_iter().for_each(|mask| add(&mut taken.whole, root(&nodes, mask)));
-        attention.sinks.into_iter().for_each(|s| add(&mut sinks, root(&nodes, s)));
-        let keys = root(&nodes, attention.k);
-        if nodes.op(keys) != "NONE" {
-            add(&mut queries, keys);
-            continue;
+    for Found { attention, values } in all(graph, wanted) {
+        if wanted.attention {
+            let whole = add(&mut queries, root(&nodes, attention.q));
+            if let Some(whole) = whole.filter(|_| !wanted.capture.heads.is_all()) {
+                let parts = of_heads(nodes.tensor(attention.q), &wanted.capture.heads);
+                taken.parts.entry(whole).or_default().extend(parts);
+            }
+            if let Some(mask) = attention.mask {
+                add(&mut taken.whole, root(&nodes, mask));
+            }
+            if let Some(of_heads) = attention.sinks {
+                add(&mut sinks, root(&nodes, of_heads));
+            }
         }
-        let Some(cache) = cache(graph, attention.k, keys) else { continue };
-        cache.places.iter().for_each(|&places| add(&mut taken.whole, places as *mut Tensor));
-        match taken.caches.iter_mut().find(|c| c.key == cache.key) {
-            Some(known) => known.seen.extend(cache.seen),
-            None => taken.caches.push(cache),
+        for look in [Some(attention.k).filter(|_| wanted.attention), values].into_iter().flatten() {
+            let source = root(&nodes, look);
+            if nodes.op(source) != "NONE" {
+                add(&mut queries, source);
+                continue;
+            }
+            for write in writes(graph, source).filter(|write| write.by_element) {
+                add(&mut taken.always, root(&nodes, write.rows));
+            }
+            let Some(cache) = cache(graph, look, source) else { continue };
+            match taken.caches.iter_mut().find(|c| c.key == cache.key) {
+                Some(known) => known.seen.extend(cache.seen),
+                None => taken.caches.push(cache),
+            }
+        }
+        // Whose values a row has is what the places of its keys say.
+        for write in writes(graph, root(&nodes, attention.k)).filter(|write| !write.by_element) {
+            add(&mut taken.always, root(&nodes, write.places));
         }
     }
     taken.whole.extend(sinks);
@@ -143,13 +194,28 @@ pub fn taken(graph: GraphRef<'_>, kept: impl Fn(*mut Tensor) -> Option<*mut Tens
     taken
 }
 
+/// The bytes of the wanted heads of queries `[n_embd_head, n_tokens, n_head, n_stream]` within what they are a view of.
+fn of_heads(q: TensorRef<'_>, heads: &Ranges) -> Vec<Range<usize>> {
+    let ([n_embd, n_tokens, n_head, n_stream], nb) = (q.ne().map(|n| n.max(0) as usize), q.nb().map(|b| b as usize));
+    let mut parts: Vec<Range<usize>> = vec![];
+    for (stream, token) in (0..n_stream).flat_map(|s| (0..n_tokens).map(move |t| (s, t))) {
+        for head in (0..n_head).filter(|&h| heads.has(h as u64)) {
+            let begin = q.view_offs() + token * nb[1] + head * nb[2] + stream * nb[3];
+            match parts.last_mut() {
+                Some(last) if last.end == begin => last.end += n_embd * nb[0],
+                _ => parts.push(begin..begin + n_embd * nb[0]),
+            }
+        }
+    }
+    parts
+}
+
 /// A cache as attention looks at it, if its rows are written one by one.
-fn cache(graph: GraphRef<'_>, keys: *mut Tensor, cache: *mut Tensor) -> Option<Cache> {
+fn cache(graph: GraphRef<'_>, look: *mut Tensor, cache: *mut Tensor) -> Option<Cache> {
     let nodes = HostNodes::of(graph);
-    let (look, tensor) = (nodes.tensor(keys), nodes.tensor(cache));
-    let written: Vec<_> = writes(graph, cache).collect();
-    let &(first, _) = written.first()?;
-    let row_bytes = nodes.tensor(first).nb()[1];
+    let (look, tensor) = (nodes.tensor(look), nodes.tensor(cache));
+    let written: Vec<Write> = writes(graph, cache).filter(|write| !write.by_element).collect();
+    let row_bytes = nodes.tensor(written.first()?.node).nb()[1];
     // SAFETY: the cache is a live tensor.
     let total = unsafe { (graph.host().ggml_nbytes)(cache) } as u64;
     let fits = row_bytes > 0 && look.nb()[1] == row_bytes && total.is_multiple_of(row_bytes);
@@ -164,7 +230,7 @@ fn cache(graph: GraphRef<'_>, keys: *mut Tensor, cache: *mut Tensor) -> Option<C
         row_bytes: row_bytes as usize,
         n_rows,
         seen: (0..look.ne()[3]).map(stream).collect(),
-        places: written.iter().map(|&(_, places)| root(&nodes, places) as usize).collect(),
+        places: written.iter().map(|write| root(&nodes, write.places) as usize).collect(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! What a collector knows of the K caches: which rows it was given as they are now, and which it has still to get.
+//! What a collector knows of the K and V caches: which rows it was given as they are now, and which it has still to get.
 //!
 //! A row is told when it was written. What could not be told then, because the ring was full or because nobody listened
 //! yet, is told with the next evaluation that can: the cache itself still has it.
@@ -59,6 +59,11 @@ impl Caches {
         }
     }
 
+    /// Nothing is known any more: another capture has begun, and nobody has looked what was written meanwhile.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -81,6 +86,11 @@ impl Rows {
             }
         }
         runs
+    }
+
+    /// How many rows are to be told.
+    pub fn n_to_tell(&self) -> u64 {
+        self.to_tell.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     /// They were told.

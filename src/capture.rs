@@ -1,46 +1,65 @@
 //! Which tensors' values are wanted, how they are kept alive, and how they are read after the evaluation.
 //!
 //! A wanted node is pinned: flagged as an output of the graph before the allocator sees it, so that its memory is not
-//! used again. Nothing is cut and nothing is computed differently.
+//! used again. Nothing is cut and nothing is computed differently. What is not pinned is not read: it was overwritten.
 
-use crate::abi::{Layout, TensorRef};
+use crate::abi::{FLAG_INPUT, FLAG_OUTPUT, Layout, TensorRef};
 use crate::attention;
 use crate::graph::GraphRef;
 use crate::host::{CGraph, Host, Tensor};
-use ggscope_format::session as protocol;
+use ggscope_format::capture::{self as description, Capture, Set};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::ffi::c_void;
 
 /// Operators that do no work: the backends skip them.
 pub const EMPTY_OPS: [&str; 5] = ["NONE", "VIEW", "RESHAPE", "PERMUTE", "TRANSPOSE"];
 
-/// Globs over tensor names, and named sets.
+/// A description of what is wanted, ready to be asked about tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
+    /// Number among those of its session: graphs are described anew for another one.
+    pub number: u32,
+    /// The description.
+    pub capture: Capture,
     globs: GlobSet,
+    sets: Vec<Set>,
     /// The set `attention`.
     pub attention: bool,
+    /// The set `values`.
+    pub values: bool,
 }
 
 impl Wanted {
-    /// Compiles the globs and takes the names of sets for what they are; the second part names what is neither.
-    pub fn new(patterns: &[String]) -> (Wanted, Vec<String>) {
+    /// Compiles the globs; the second part names what is none.
+    pub fn new(capture: Capture, number: u32) -> (Wanted, Vec<String>) {
         let mut set = GlobSetBuilder::new();
         let mut bad = vec![];
-        let (sets, patterns): (Vec<_>, Vec<_>) = patterns.iter().partition(|p| *p == protocol::ATTENTION);
-        for pattern in patterns {
+        for pattern in capture.globs() {
             match GlobBuilder::new(pattern).literal_separator(false).build() {
                 Ok(glob) => drop(set.add(glob)),
                 Err(e) => bad.push(e.to_string()),
             }
         }
-        (Wanted { globs: set.build().unwrap_or_default(), attention: !sets.is_empty() }, bad)
+        let sets = capture.sets().filter(|set| !set.tensors().is_empty()).collect();
+        let (attention, values) = (capture.has(Set::Attention), capture.has(Set::Values));
+        let globs = set.build().unwrap_or_default();
+        (Wanted { number, globs, sets, attention, values, capture }, bad)
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.capture.is_empty()
+    }
+
+    /// Whether anything of caches is wanted.
+    pub fn of_caches(&self) -> bool {
+        self.attention || self.values
     }
 
     /// Whether the node's values are to be recorded: its name is wanted, and it is not only another view of a node that
     /// is recorded already.
     pub fn takes(&self, layout: &Layout, node: TensorRef<'_>) -> bool {
-        if self.globs.is_empty() || !self.matches(node.name()) {
+        if (self.globs.is_empty() && self.sets.is_empty()) || !self.matches(node.name()) {
             return false;
         }
         let root = node.view_src();
@@ -55,7 +74,15 @@ impl Wanted {
 
     /// Whether the tensor of this name is wanted.
     pub fn matches(&self, name: &[u8]) -> bool {
-        std::str::from_utf8(name).is_ok_and(|name| self.globs.is_match(name))
+        std::str::from_utf8(name).is_ok_and(|name| {
+            (self.sets.iter().any(|set| set.takes(name)) || self.globs.is_match(name))
+                && self.takes_layer(description::layer(name))
+        })
+    }
+
+    /// Whether something of this layer, or of none, is wanted.
+    pub fn takes_layer(&self, layer: Option<u32>) -> bool {
+        layer.is_none_or(|layer| self.capture.layers.has(layer.into()))
     }
 }
 
@@ -78,8 +105,8 @@ pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wan
                 pin_one(host, layout, TensorRef::new(node.src(2), layout));
             }
         }
-        if wanted.attention {
-            attention::pin(GraphRef::new(host, layout, graph));
+        if wanted.of_caches() {
+            attention::pin(GraphRef::new(host, layout, graph), wanted);
         }
     }
 }
@@ -107,6 +134,39 @@ unsafe fn pin_one(host: &Host, layout: &Layout, tensor: TensorRef<'_>) {
     }
 }
 
+/// Whether a tensor's bytes are still there when the evaluation is over: it was pinned before its graph was allocated, or
+/// it is no business of the graph's allocator, as weights and caches are. A graph that was allocated before somebody
+/// wanted its values has them overwritten.
+///
+/// # Safety
+/// The tensor is live.
+pub unsafe fn stays(layout: &Layout, tensor: TensorRef<'_>) -> bool {
+    // SAFETY: a view keeps its source alive.
+    let root = if tensor.view_src().is_null() { tensor } else { unsafe { TensorRef::new(tensor.view_src(), layout) } };
+    // Operator 0 is NONE in every release.
+    root.flags() & FLAG_OUTPUT != 0 || (root.op() == 0 && root.flags() & FLAG_INPUT == 0)
+}
+
+/// Bytes of a tensor where they lie, if the CPU can read its buffer.
+///
+/// # Safety
+/// The tensor is live and allocated, has `len` bytes from `offset` on, and they do not change while the result is used.
+pub unsafe fn in_place<'a>(
+    host: &Host,
+    layout: &Layout,
+    tensor: *mut Tensor,
+    offset: usize,
+    len: usize,
+) -> Option<&'a [u8]> {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let tensor = TensorRef::new(tensor, layout);
+        let there = !tensor.data().is_null() && !tensor.buffer().is_null();
+        (there && (host.ggml_backend_buffer_is_host)(tensor.buffer()))
+            .then(|| std::slice::from_raw_parts(tensor.data().cast::<u8>().add(offset), len))
+    }
+}
+
 /// Copies `out.len()` bytes of a tensor from `offset` on, from wherever its buffer is.
 ///
 /// # Safety
@@ -114,27 +174,31 @@ unsafe fn pin_one(host: &Host, layout: &Layout, tensor: TensorRef<'_>) {
 pub unsafe fn read(host: &Host, layout: &Layout, tensor: *mut Tensor, offset: usize, out: &mut [u8]) -> bool {
     // SAFETY: promised by the caller.
     unsafe {
-        let tensor = TensorRef::new(tensor, layout);
-        if tensor.data().is_null() || tensor.buffer().is_null() {
-            return false;
+        if let Some(bytes) = in_place(host, layout, tensor, offset, out.len()) {
+            out.copy_from_slice(bytes);
+            return true;
         }
-        if (host.ggml_backend_buffer_is_host)(tensor.buffer()) {
-            let from = tensor.data().cast::<u8>().add(offset);
-            std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len());
-        } else {
+        let tensor = TensorRef::new(tensor, layout);
+        let there = !tensor.data().is_null() && !tensor.buffer().is_null();
+        if there {
             (host.ggml_backend_tensor_get)(tensor.ptr(), out.as_mut_ptr().cast::<c_void>(), offset, out.len());
         }
-        true
+        there
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ggscope_format::capture::Ranges;
+
+    fn wanted(names: &[&str]) -> (Wanted, Vec<String>) {
+        Wanted::new(Capture::named(names.iter().copied()), 0)
+    }
 
     #[test]
     fn globs_choose_names() {
-        let (wanted, bad) = Wanted::new(&["l_out-*".into(), "Qcur-[0-3]".into()]);
+        let (wanted, bad) = wanted(&["l_out-*", "Qcur-[0-3]"]);
         assert!(bad.is_empty());
         let chosen = ["l_out-0", "l_out-29", "Qcur-2"].iter().all(|n| wanted.matches(n.as_bytes()));
         let others = ["l_out", "Qcur-4", "Kcur-0", ""].iter().any(|n| wanted.matches(n.as_bytes()));
@@ -143,14 +207,24 @@ mod tests {
 
     #[test]
     fn the_name_of_a_set_is_no_glob() {
-        let (wanted, bad) = Wanted::new(&["attention".into(), "l_out-*".into()]);
-        assert!(bad.is_empty() && wanted.attention && wanted.matches(b"l_out-3"));
-        assert!(!wanted.matches(b"attention") && !Wanted::new(&["l_out-*".into()]).0.attention);
+        let (with, bad) = wanted(&["attention", "l_out-*"]);
+        assert!(bad.is_empty() && with.attention && !with.values && with.matches(b"l_out-3"));
+        assert!(!with.matches(b"attention") && !wanted(&["l_out-*"]).0.attention);
+        let (layers, _) = wanted(&["layers", "values"]);
+        assert!(layers.values && layers.matches(b"ffn_inp-2") && !layers.matches(b"layers"));
+    }
+
+    #[test]
+    fn layers_limit_what_has_one() {
+        let layers = Ranges::parse("1,3-4").unwrap();
+        let (wanted, _) = Wanted::new(Capture { layers, ..Capture::named(["layers", "Qcur-*"]) }, 0);
+        assert!(wanted.matches(b"l_out-1") && wanted.matches(b"Qcur-3") && wanted.matches(b"result_norm"));
+        assert!(!wanted.matches(b"l_out-0") && !wanted.matches(b"Qcur-2"));
     }
 
     #[test]
     fn what_is_not_a_glob_is_named_and_the_rest_works() {
-        let (wanted, bad) = Wanted::new(&["a[".into(), "b*".into()]);
+        let (wanted, bad) = wanted(&["a[", "b*"]);
         assert_eq!(bad.len(), 1);
         assert!(wanted.matches(b"bee") && !wanted.matches(b"a["));
     }

@@ -2,8 +2,8 @@
 //!
 //! What happens in between is kept on the thread that asked, in memory that is used again for the next evaluation.
 
-use crate::attention;
-use crate::capture;
+use crate::attention::{self, Taken};
+use crate::capture::{self, Wanted};
 use crate::clock::{self, Ticks};
 use crate::graph::{self, GraphInfo, GraphRef, Inputs};
 use crate::host::{Backend, CGraph, Sched, Tensor};
@@ -11,15 +11,13 @@ use crate::op_clock::OpClock;
 use crate::pending::{self, Pending};
 use crate::registry::{self, BackendInfo, LastGraph};
 use crate::session::{self, Session};
-use crate::values::{self, Writer};
-use ggscope_format::record::{Evaluation, Experts, Graph, Record, Run, RunEnd};
+use crate::tokens;
+use crate::values::{self, ValueMemory, Writer};
+use ggscope_format::TensorId;
+use ggscope_format::record::{Evaluation, Graph, Record, Run, RunEnd};
 use ggscope_format::session::Level;
-use ggscope_format::{EvalId, TensorId};
 use std::cell::RefCell;
 use std::sync::Arc;
-
-/// More tokens than this in one evaluation are not believed.
-const MAX_TOKENS: i64 = 1 << 22;
 
 /// Who was asked to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +38,9 @@ impl Target {
 
 struct Active {
     session: Arc<Session>,
+    wanted: Arc<Wanted>,
+    /// Whether values of this evaluation are wanted.
+    taken: bool,
     generation: u64,
     target: Target,
     graph: *mut CGraph,
@@ -64,7 +65,7 @@ struct Memory {
     runs: Vec<(Ticks, Ticks, usize)>,
     ticks: Vec<Ticks>,
     encoded: Vec<u8>,
-    value: Vec<u8>,
+    values: ValueMemory,
 }
 
 thread_local! {
@@ -99,6 +100,7 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
     if graph.n_nodes <= 0 {
         return None;
     }
+    let (wanted, eval) = session.begin();
     let describe_backend = || match target {
         // SAFETY: the backend is live.
         Target::Backend(backend) => unsafe { registry::describe(host, &[backend]) },
@@ -120,14 +122,15 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
         places,
         n_nodes: graph.n_nodes,
         id: last.map_or_else(Default::default, |l| l.id),
-        session: session.number,
+        session: (session.number, wanted.number),
     };
     let known = if last == Some(same) { session.known_graph(same.id) } else { None };
     let (info, definition) = match known {
         Some(info) => (info, None),
-        None => session.graph(graph.identity(epoch ^ u64::from(context) << 32), |id| {
-            graph::describe(graph, id, context, &backends, &session.wanted)
-        }),
+        None => session
+            .graph(graph.identity(epoch ^ u64::from(context) << 32 ^ u64::from(wanted.number) << 48), |id| {
+                graph::describe(graph, id, context, &backends, &wanted)
+            }),
     };
     let inputs = if inputs == Inputs::default() { graph.inputs() } else { inputs };
     registry::with(|r| {
@@ -140,17 +143,20 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
     record.clear();
     runs.clear();
     ticks.clear();
-    record.eval = EvalId(session.next_eval());
+    record.eval = eval;
     record.graph = info.id;
     record.context = context;
     record.thread = thread_id();
     // SAFETY: the inputs were found in this graph, whose tensors live.
-    unsafe { read_tokens(&session, inputs, &mut record) };
+    unsafe { tokens::read_tokens(&session, inputs, &mut record) };
+    let taken = session.pace.lock().wants(&wanted.capture, &record);
     for clock in backends.iter().filter_map(|b| registry::with(|r| r.clock(b.backend))) {
         // SAFETY: the clock lives as long as its backend; the backend has not begun to compute.
         unsafe { &*clock }.arm(graph.n_nodes as usize);
     }
     Some(Active {
+        wanted,
+        taken,
         generation: crate::fork::generation(),
         target,
         graph: graph.ptr(),
@@ -165,52 +171,6 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
         begin: clock::now(),
         session,
     })
-}
-
-/// # Safety
-/// The inputs are live tensors.
-unsafe fn read_tokens(session: &Session, inputs: Inputs, record: &mut Evaluation) {
-    let tensor = |addr: usize| {
-        // SAFETY: promised by the caller.
-        (addr != 0).then(|| unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, session.layout) })
-    };
-    let n_tokens = match (tensor(inputs.tokens), tensor(inputs.embeddings), tensor(inputs.positions)) {
-        (Some(tokens), ..) => tokens.ne()[0],
-        (_, Some(embeddings), _) => embeddings.ne()[1],
-        (_, _, Some(positions)) => positions.ne()[0],
-        _ => 0,
-    };
-    if !(0..=MAX_TOKENS).contains(&n_tokens) {
-        return;
-    }
-    record.n_tokens = n_tokens as u32;
-    let read = |addr: usize, n: usize, out: &mut Vec<i32>| {
-        let Some(input) = tensor(addr) else { return false };
-        let n = n.min(input.ne()[0].max(0) as usize);
-        out.resize(n, 0);
-        // SAFETY: a vector of `i32` is as many bytes; the input is `i32` and has at least `n` elements.
-        let there = unsafe {
-            let bytes = std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), n * 4);
-            capture::read(session.host, session.layout, input.ptr(), 0, bytes)
-        };
-        if !there {
-            out.clear();
-        }
-        there
-    };
-    let n = n_tokens as usize;
-    if session.tokens {
-        read(inputs.tokens, n, &mut record.tokens);
-    }
-    read(inputs.positions, n, &mut record.positions);
-    if record.positions.len() != n {
-        record.positions.clear();
-    }
-    let mut outputs = vec![];
-    if read(inputs.outputs, n, &mut outputs) {
-        outputs.retain(|&i| i >= 0 && (i as usize) < n);
-        record.outputs = Some(outputs);
-    }
 }
 
 /// A backend is about to compute a part of the graph.
@@ -314,7 +274,7 @@ pub unsafe fn end(status: i32) {
         // SAFETY: promised by the caller.
         waited = unsafe { wait_for_devices(&active) };
         // SAFETY: as above; the computation of what is read has ended.
-        unsafe { read_experts(&mut active) };
+        unsafe { tokens::read_experts(&active.session, &active.wanted, &active.info, &mut active.record) };
     }
     let backends = active.backends.clone();
     // SAFETY: as above.
@@ -336,13 +296,14 @@ unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
         // SAFETY: the buffer of a live tensor.
         !buffer.is_null() && !unsafe { (host.ggml_backend_buffer_is_host)(buffer) }
     };
-    if active.session.level < Level::Tensors {
+    if active.wanted.is_empty() {
         return None;
     }
     let mut devices = active.backends.iter().filter(|b| !b.cpu).peekable();
     devices.peek()?;
-    let named = active.info.captured.iter().chain(&active.info.experts).map(|(_, tensor)| *tensor);
-    let tensor = named.chain(active.info.attention.whole.iter().copied()).find(is_on_device)?;
+    let Taken { always, whole, .. } = &active.info.attention;
+    let named = active.info.captured.iter().map(|c| c.tensor).chain(active.info.experts.iter().map(|e| e.1));
+    let tensor = named.chain(always.iter().chain(whole).copied()).find(is_on_device)?;
     // SAFETY: promised by the caller.
     devices.for_each(|b| unsafe { (host.ggml_backend_synchronize)(b.backend as Backend) });
     // A device that only sends has finished when it answers.
@@ -351,12 +312,12 @@ unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
     Some(clock::now())
 }
 
-/// The program has written bytes of a tensor itself. If it is a K cache, what the collector has of it is no longer so.
+/// The program has written bytes of a tensor itself. If it is a K or V cache, what the collector has of it is no longer so.
 ///
 /// # Safety
 /// The tensor is live.
 pub unsafe fn overwritten(tensor: *mut Tensor, offset: usize, bytes: usize) {
-    let Some(session) = session::of_attention() else { return };
+    let Some(session) = session::of_caches() else { return };
     let mut caches = session.caches.lock();
     if !caches.is_empty() {
         // SAFETY: promised by the caller.
@@ -408,33 +369,6 @@ unsafe fn whole_run(active: &mut Active, end: Ticks) {
     active.runs.push((active.begin, end, active.ticks.len()));
 }
 
-unsafe fn read_experts(active: &mut Active) {
-    let Session { host, layout, .. } = *active.session;
-    for &(id, addr) in &active.info.experts {
-        // SAFETY: a tensor of the live graph.
-        let ids = unsafe { crate::abi::TensorRef::new(addr as *mut Tensor, layout) };
-        let ([n_used, n_tokens, ..], [_, row, ..]) = (ids.ne(), ids.nb());
-        if ids.buffer().is_null() || n_used <= 0 || !(0..=MAX_TOKENS).contains(&n_tokens) {
-            continue;
-        }
-        // SAFETY: the buffer of a live tensor.
-        let on_device = !unsafe { (host.ggml_backend_buffer_is_host)(ids.buffer()) };
-        if on_device && active.session.level < Level::Tensors {
-            // A read for every layer of every token is what a program is not to wait for unless it was asked for.
-            continue;
-        }
-        let mut experts = Experts { tensor: id, n_used: n_used as u32, ids: vec![0; (n_used * n_tokens) as usize] };
-        for (t, row_ids) in experts.ids.chunks_mut(n_used as usize).enumerate() {
-            // SAFETY: the row lies in the tensor, which is `i32 [n_used, n_tokens]`; so many `i32`s are so many bytes.
-            unsafe {
-                let bytes = std::slice::from_raw_parts_mut(row_ids.as_mut_ptr().cast::<u8>(), size_of_val(row_ids));
-                capture::read(host, layout, ids.ptr(), t * row as usize, bytes);
-            }
-        }
-        active.record.experts.push(experts);
-    }
-}
-
 unsafe fn write(mut active: Active, with_values: bool) {
     let session = active.session.clone();
     // SAFETY: promised by the caller.
@@ -447,7 +381,7 @@ unsafe fn write(mut active: Active, with_values: bool) {
                 // SAFETY: the graph is still live.
                 let graph = unsafe { GraphRef::new(session.host, session.layout, active.graph) };
                 let (id, context) = (active.info.id, active.record.context);
-                graph::describe(graph, id, context, &active.backends, &session.wanted).0
+                graph::describe(graph, id, context, &active.backends, &active.wanted).0
             });
             encoded.clear();
             Record::Graph(graph).encode(encoded);
@@ -468,13 +402,10 @@ unsafe fn write(mut active: Active, with_values: bool) {
         record.encode(encoded);
         lease.producer.push(encoded);
         if with_values {
-            let (info, piece) = (&active.info, &mut memory.value);
-            let mut values = Writer { session: &session, eval, info, ring, lease: &mut lease, encoded, piece };
+            let (info, capture, memory) = (&active.info, &active.wanted.capture, &mut memory.values);
+            let mut values = Writer { session: &session, capture, eval, info, ring, lease: &mut lease, memory };
             // SAFETY: the graph and its scheduler are still live.
-            unsafe {
-                values.attention();
-                values.captured();
-            }
+            unsafe { values.write(active.taken) };
         }
         if let Record::Evaluation(record) = record {
             (memory.record, memory.runs, memory.ticks) = (record, active.runs, active.ticks);

@@ -7,6 +7,7 @@ use crate::capture::{self, EMPTY_OPS, Wanted};
 use crate::host::{CGraph, Host, Tensor};
 use crate::maps::Maps;
 use crate::registry::{self, BackendInfo};
+use crate::statistics::Element;
 use ggscope_format::record::{Graph, MappedFile, Tensor as TensorRecord, TensorFlags, TensorType};
 use ggscope_format::{Bytes, GraphId, TensorId};
 use std::collections::{HashMap, HashSet};
@@ -155,14 +156,24 @@ pub struct GraphInfo {
     pub id: GraphId,
     /// Number of the node that a tensor is.
     pub index: HashMap<usize, u32>,
-    /// Tensors whose values are wanted.
-    pub captured: Vec<(TensorId, usize)>,
+    /// Tensors whose values are wanted by name, and are there after the evaluation.
+    pub captured: Vec<Captured>,
     /// Tensors that hold chosen expert ids.
     pub experts: Vec<(TensorId, usize)>,
     /// What attention is computed from, if that is wanted.
     pub attention: Taken,
     /// Numbers of the tensors in it.
     pub attention_ids: HashMap<usize, TensorId>,
+}
+
+/// A tensor whose values are wanted by name.
+pub struct Captured {
+    /// Number in the graph.
+    pub id: TensorId,
+    /// The tensor of the host.
+    pub tensor: usize,
+    /// What its elements are, if they are floating-point numbers of their own.
+    pub element: Option<Element>,
 }
 
 /// Reads the whole graph.
@@ -186,24 +197,30 @@ pub fn describe(
         done += 1;
     }
     let maps = Maps::of_self();
-    let taken = if wanted.attention { attention::taken(graph, |t| d.kept(t)) } else { Taken::default() };
-    let pinned: HashSet<usize> = taken.whole.iter().copied().collect();
+    let taken = if wanted.of_caches() { attention::taken(graph, wanted, |t| d.kept(t)) } else { Taken::default() };
+    let pinned: HashSet<usize> = taken.whole.iter().chain(&taken.always).copied().collect();
     let tensors = (0..d.tensors.len()).map(|i| d.record(i, &maps, wanted, &pinned)).collect();
-    let of_attention = taken.whole.iter().chain(taken.caches.iter().map(|c| &c.tensor));
+    let of_attention = taken.whole.iter().chain(&taken.always).chain(taken.caches.iter().map(|c| &c.tensor));
     let attention_ids = of_attention.filter_map(|&t| Some((t, TensorId(*d.ids.get(&t)?)))).collect();
     let mut info =
         GraphInfo { id, index: HashMap::new(), captured: vec![], experts: vec![], attention: taken, attention_ids };
     for i in 0..graph.n_nodes {
         let node = graph.node(i);
         info.index.insert(node.ptr() as usize, i as u32);
-        if wanted.takes(graph.layout, node) {
-            info.captured.push((TensorId(i as u32), node.ptr() as usize));
+        if is_captured(graph, wanted, node) {
+            // SAFETY: the number is a tensor's type, so the host knows it; the name is a constant of the host.
+            let name = unsafe { std::ffi::CStr::from_ptr((graph.host.ggml_type_name)(node.dtype())) };
+            let element = Element::named(name.to_bytes());
+            info.captured.push(Captured { id: TensorId(i as u32), tensor: node.ptr() as usize, element });
         }
         // SAFETY: a node of the graph.
         if unsafe { capture::is_expert_product(graph.host, node) } {
             let id = d.ids.get(&(node.src(2) as usize)).copied();
             let id = id.filter(|id| !info.experts.iter().any(|(t, _)| t.0 == *id));
-            if let Some((id, ids)) = id.and_then(|id| Some((id, d.kept_ids(id)?))) {
+            let found = id.and_then(|id| Some((id, d.kept_ids(id)?)));
+            // SAFETY: a tensor of the graph.
+            let stays = |ids: usize| unsafe { capture::stays(graph.layout, graph.tensor(ids as *mut Tensor)) };
+            if let Some((id, ids)) = found.filter(|found| stays(found.1)) {
                 info.experts.push((TensorId(id), ids));
             }
         }
@@ -220,6 +237,12 @@ pub fn describe(
         devices: backends.iter().map(|b| b.name.clone()).collect(),
     };
     (record, info)
+}
+
+/// Whether the node's values are wanted by name and are there after the evaluation.
+fn is_captured(graph: GraphRef<'_>, wanted: &Wanted, node: TensorRef<'_>) -> bool {
+    // SAFETY: the node is live.
+    wanted.takes(graph.layout, node) && unsafe { capture::stays(graph.layout, node) }
 }
 
 struct Description<'a> {
@@ -274,13 +297,14 @@ impl<'a> Description<'a> {
         found.next().filter(|_| found.next().is_none()).map(|i| self.tensors[i] as usize)
     }
 
-    /// Where a tensor's bytes are when the evaluation is over: nowhere, if the scheduler's copy is of no node.
+    /// Where a tensor's bytes are when the evaluation is over: nowhere, if the scheduler's copy is of no node, or if it
+    /// was not pinned.
     fn kept(&self, tensor: *mut Tensor) -> Option<*mut Tensor> {
         // SAFETY: the tensor belongs to the graph.
-        if !unsafe { self.graph.tensor(tensor) }.name().contains(&b'#') {
-            return Some(tensor);
-        }
-        self.kept_ids(*self.ids.get(&(tensor as usize))?).map(|t| t as *mut Tensor)
+        let is_copy = unsafe { self.graph.tensor(tensor) }.name().contains(&b'#');
+        let kept = if is_copy { self.kept_ids(*self.ids.get(&(tensor as usize))?)? as *mut Tensor } else { tensor };
+        // SAFETY: as above, and its layout was proven.
+        unsafe { capture::stays(self.graph.layout, self.graph.tensor(kept)) }.then_some(kept)
     }
 
     fn id(&self, tensor: *mut Tensor) -> Option<TensorId> {
@@ -299,7 +323,7 @@ impl<'a> Description<'a> {
         let is_node = i < self.graph.n_nodes as usize;
         let skipped = layout.marks_computed && t.flags() & FLAG_COMPUTE == 0;
         let computed = is_node && !skipped && !EMPTY_OPS.contains(&op.as_str());
-        let pinned = is_node && (wanted.takes(layout, t) || kept.contains(&(t.ptr() as usize)));
+        let pinned = is_node && (is_captured(self.graph, wanted, t) || kept.contains(&(t.ptr() as usize)));
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(t.flags() & FLAG_INPUT != 0, TensorFlags::INPUT)
             | flag(t.flags() & FLAG_OUTPUT != 0, TensorFlags::OUTPUT)

@@ -301,7 +301,7 @@ unsafe fn evaluate(target: Target, graph: *mut CGraph, compute: impl FnOnce() ->
 unsafe fn pin(graph: *mut CGraph) -> Option<std::sync::Arc<Session>> {
     let session = session::current()?;
     // SAFETY: promised by the caller.
-    unsafe { capture::pin(session.host, session.layout, graph, &session.wanted) };
+    unsafe { capture::pin(session.host, session.layout, graph, &session.wanted()) };
     Some(session)
 }
 

@@ -27,10 +27,13 @@ pub mod interpose;
 pub mod linked;
 pub mod maps;
 pub mod op_clock;
+pub mod pace;
 pub mod pending;
 pub mod registry;
 pub mod session;
+pub mod statistics;
 pub mod stderr;
+pub mod tokens;
 pub mod values;
 
 /// Types and functions of the vendored ggml headers. Used at compile time only: to check our declarations.

@@ -57,8 +57,8 @@ pub struct LastGraph {
     pub n_nodes: i32,
     /// What it is called in the session.
     pub id: GraphId,
-    /// The session.
-    pub session: u64,
+    /// The session, and what was captured in it.
+    pub session: (u64, u32),
 }
 
 #[derive(Default)]

@@ -8,12 +8,14 @@ use crate::capture::Wanted;
 use crate::clock::{self, Conversion};
 use crate::graph::GraphInfo;
 use crate::host::Host;
+use crate::pace::Pace;
 use crate::stderr::say;
+use ggscope_format::capture::{Capture, CaptureChange};
 use ggscope_format::record::Record;
 use ggscope_format::ring::Lease;
 use ggscope_format::segment::{self, Segment};
 use ggscope_format::session::{self as protocol, Announce, Attached, Hello, Level, Welcome};
-use ggscope_format::{FORMAT_VERSION, GraphId};
+use ggscope_format::{EvalId, FORMAT_VERSION, GraphId};
 use parking_lot::Mutex;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 use std::collections::HashMap;
@@ -39,21 +41,29 @@ pub struct Session {
     pub level: Level,
     /// Whether token ids may be recorded.
     pub tokens: bool,
-    /// Tensors whose values it wants.
-    pub wanted: Wanted,
     /// From ticks to time.
     pub conversion: Conversion,
     /// The host's ggml.
     pub host: &'static Host,
     /// How its tensors are laid out.
     pub layout: &'static Layout,
-    /// What the collector has of the K caches.
+    /// What the collector has of the K and V caches.
     pub caches: Mutex<Caches>,
+    /// In which evaluations values are captured.
+    pub pace: Mutex<Pace>,
+    current: Mutex<Current>,
     graphs: Mutex<Graphs>,
-    next_eval: AtomicU64,
     segment: Segment,
     socket: UnixStream,
     _memory: Mapping,
+}
+
+/// What is captured, and of which evaluations: both under one lock, so that a change begins with one of them.
+struct Current {
+    wanted: Arc<Wanted>,
+    next_eval: u64,
+    /// A change that the collector has not been told of yet.
+    untold: Option<CaptureChange>,
 }
 
 #[derive(Default)]
@@ -99,7 +109,7 @@ pub fn current() -> Option<Arc<Session>> {
         slot.look_again = Some(Instant::now() + RETRY);
         match &slot.session {
             Some(session) if session.is_gone() => slot.session = None,
-            Some(_) => {}
+            Some(session) => session.tell_change(),
             None => {
                 let begin = Instant::now();
                 match attach(slot.sessions) {
@@ -121,16 +131,16 @@ pub fn current() -> Option<Arc<Session>> {
     slot.session.clone()
 }
 
-/// The session, if it wants attention. Nobody is looked for.
-pub fn of_attention() -> Option<Arc<Session>> {
-    if !WANTS_ATTENTION.load(Ordering::Relaxed) {
+/// The session, if it wants something of caches. Nobody is looked for.
+pub fn of_caches() -> Option<Arc<Session>> {
+    if !WANTS_CACHES.load(Ordering::Relaxed) {
         return None;
     }
-    SLOT.lock().as_ref()?.session.clone().filter(|session| session.wanted.attention)
+    SLOT.lock().as_ref()?.session.clone().filter(|session| session.wanted().of_caches())
 }
 
-/// Whether any session of the process has wanted attention: what hooks of frequent calls look at first.
-static WANTS_ATTENTION: AtomicBool = AtomicBool::new(false);
+/// Whether any session of the process has wanted something of caches: what hooks of frequent calls look at first.
+static WANTS_CACHES: AtomicBool = AtomicBool::new(false);
 
 /// Whether there is a session now.
 pub fn attached() -> bool {
@@ -197,24 +207,30 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
     };
     send(&socket, &Announce { segment: name, bytes: memory.len() as u64 })?;
     receive::<Attached>(&socket)?;
-    let (wanted, bad) = Wanted::new(&welcome.capture);
-    bad.iter().for_each(|b| say(&format!("ignoring a pattern of tensor names: {b}")));
-    WANTS_ATTENTION.fetch_or(wanted.attention, Ordering::Relaxed);
+    let capture = if welcome.level >= Level::Tensors { welcome.capture } else { Capture::default() };
     Some(Session {
         number,
         level: welcome.level,
         tokens: welcome.tokens,
-        wanted: if welcome.level >= Level::Tensors { wanted } else { Wanted::default() },
         conversion,
         host,
         layout,
         caches: Mutex::default(),
+        pace: Mutex::default(),
+        current: Mutex::new(Current { wanted: Arc::new(compiled(capture, 0)), next_eval: 0, untold: None }),
         graphs: Mutex::default(),
-        next_eval: AtomicU64::new(0),
         segment,
         socket,
         _memory: Mapping(memory),
     })
+}
+
+/// A capture, ready to be asked about tensors. Says what is not understood.
+fn compiled(capture: Capture, number: u32) -> Wanted {
+    let (wanted, bad) = Wanted::new(capture, number);
+    bad.iter().for_each(|b| say(&format!("ignoring a pattern of tensor names: {b}")));
+    WANTS_CACHES.fetch_or(wanted.of_caches(), Ordering::Relaxed);
+    wanted
 }
 
 fn hello(host: &Host) -> Hello {
@@ -315,9 +331,34 @@ fn receive<T: serde::de::DeserializeOwned>(mut socket: &UnixStream) -> Option<T>
 }
 
 impl Session {
-    /// The number of the next evaluation.
-    pub fn next_eval(&self) -> u64 {
-        self.next_eval.fetch_add(1, Ordering::Relaxed)
+    /// What is captured now.
+    pub fn wanted(&self) -> Arc<Wanted> {
+        self.current.lock().wanted.clone()
+    }
+
+    /// An evaluation begins: what is captured of it, and its number.
+    pub fn begin(&self) -> (Arc<Wanted>, EvalId) {
+        let mut current = self.current.lock();
+        current.next_eval += 1;
+        (current.wanted.clone(), EvalId(current.next_eval - 1))
+    }
+
+    /// Captures something else from the next evaluation on.
+    fn change(&self, capture: Capture) {
+        let mut current = self.current.lock();
+        let number = current.wanted.number.wrapping_add(1);
+        current.untold = Some(CaptureChange { from: EvalId(current.next_eval), capture: capture.clone() });
+        current.wanted = Arc::new(compiled(capture, number));
+        drop(current);
+        self.caches.lock().clear();
+    }
+
+    /// Tells the collector since when something else is captured, as soon as there is room to tell it.
+    fn tell_change(&self) {
+        let Some(change) = self.current.lock().untold.take() else { return };
+        if !self.push(&Record::Capture(change.clone())) {
+            self.current.lock().untold.get_or_insert(change);
+        }
     }
 
     /// The graph of this identity, described by `describe` if the session does not know it yet.
@@ -384,23 +425,52 @@ impl Session {
         self.segment.ring(ring).count_lost(records, bytes);
     }
 
-    /// Writes a record that needs no other before it.
-    pub fn push(&self, record: &Record) {
-        if let Some((_, mut lease)) = self.lease() {
+    /// Writes a record that needs no other before it. Returns whether there was room.
+    pub fn push(&self, record: &Record) -> bool {
+        self.lease().is_some_and(|(_, mut lease)| {
             let mut bytes = vec![];
             record.encode(&mut bytes);
-            lease.producer.push(&bytes);
-        }
+            lease.producer.push(&bytes)
+        })
     }
 
-    /// Whether the collector has closed its end, as it does when it is killed.
+    /// Whether the collector has closed its end, as it does when it is killed, or says what cannot be. If it wants
+    /// something else to be captured, that begins.
     fn is_gone(&self) -> bool {
-        let mut byte = 0_u8;
-        // SAFETY: `byte` is valid for writing one byte; nothing waits.
-        let n = unsafe {
-            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-            libc::recv(self.socket.as_raw_fd(), (&raw mut byte).cast(), 1, flags)
-        };
-        n == 0 || (n < 0 && std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock)
+        let mut head = [0; 4];
+        match self.peek(&mut head) {
+            Err(gone) => return gone,
+            Ok(4) => {}
+            Ok(_) => return false,
+        }
+        let len = u32::from_le_bytes(head);
+        if len > protocol::MAX_CHANGE_BYTES {
+            return true;
+        }
+        let mut message = vec![0; head.len() + len as usize];
+        match self.peek(&mut message) {
+            Err(gone) => return gone,
+            // The rest will be there when it is looked for again.
+            Ok(n) if n < message.len() => return false,
+            Ok(_) => {}
+        }
+        let Some(capture) = receive::<Capture>(&self.socket) else { return true };
+        self.change(capture);
+        false
+    }
+
+    /// Looks at what the collector has said, and leaves it there.
+    ///
+    /// # Errors
+    /// When there is nothing: whether the collector is gone.
+    fn peek(&self, out: &mut [u8]) -> Result<usize, bool> {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: `out` is valid for writing so many bytes; nothing waits.
+        let n = unsafe { libc::recv(self.socket.as_raw_fd(), out.as_mut_ptr().cast(), out.len(), flags) };
+        match usize::try_from(n) {
+            Ok(0) => Err(true),
+            Ok(n) => Ok(n),
+            Err(_) => Err(std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock),
+        }
     }
 }

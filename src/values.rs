@@ -1,15 +1,20 @@
-//! Values of tensors on their way to the ring, after an evaluation. They travel in pieces; of what attention is computed
+//! Values of tensors, or statistics of them, on their way to the ring, after an evaluation. They travel in pieces; of what attention is computed
 //! from, all pieces of a tensor travel or none: half of it says nothing, and what is missing is counted.
 
-use crate::abi::TensorRef;
+use crate::abi::{Layout, TensorRef};
 use crate::capture;
 use crate::graph::GraphInfo;
 use crate::host::Tensor;
 use crate::session::Session;
-use ggscope_format::record::{Record, Value};
+use crate::statistics::{self, Element, Exponents};
+use ggscope_format::capture::Capture;
+use ggscope_format::record::Record;
 use ggscope_format::ring::Lease;
+use ggscope_format::value::{Encoding, Statistics, Value};
 use ggscope_format::{Bytes, EvalId, TensorId};
+use half::f16;
 use std::ops::Range;
+use std::time::Instant;
 
 /// Values travel in pieces of at most this many bytes.
 const PIECE: usize = 256 << 10;
@@ -18,7 +23,7 @@ const AROUND: usize = 64;
 /// No evaluation writes more rows of a cache than it has tokens, and more of those are not believed.
 const MAX_ROWS: i64 = 1 << 22;
 
-/// Takes down which rows of K caches an evaluation has written, whether or not anything of it can be told.
+/// Takes down which rows of K and V caches an evaluation has written, whether or not anything of it can be told.
 ///
 /// # Safety
 /// The evaluation has ended, and its graph is live.
@@ -65,6 +70,8 @@ unsafe fn places_of(session: &Session, places: usize) -> Vec<u64> {
 pub struct Writer<'a> {
     /// Who wants them.
     pub session: &'a Session,
+    /// What is wanted.
+    pub capture: &'a Capture,
     /// The evaluation.
     pub eval: EvalId,
     /// What is known of its graph.
@@ -73,27 +80,83 @@ pub struct Writer<'a> {
     pub ring: u32,
     /// See `ring`.
     pub lease: &'a mut Lease,
-    /// Memory for a record.
-    pub encoded: &'a mut Vec<u8>,
-    /// Memory for a piece.
-    pub piece: &'a mut Vec<u8>,
+    /// Memory to work in.
+    pub memory: &'a mut ValueMemory,
+}
+
+/// Memory that is kept from one evaluation to the next.
+#[derive(Default)]
+pub struct ValueMemory {
+    /// A record, or the beginning of one.
+    encoded: Vec<u8>,
+    /// What was read from a device.
+    piece: Vec<u8>,
+    numbers: Vec<f32>,
+    halves: Vec<f16>,
 }
 
 /// A piece of a tensor, in bytes.
 type Piece = Range<usize>;
 
 impl Writer<'_> {
-    /// Writes the values that are wanted by name.
+    /// Writes all that is wanted of the evaluation; if nothing of it is (`taken` is false) or the budget does not allow
+    /// it, what no later evaluation could tell.
     ///
     /// # Safety
-    /// The graph and its scheduler are live.
-    pub unsafe fn captured(&mut self) {
-        for &(id, tensor) in &self.info.captured {
+    /// The graph and its scheduler are live, and the computation has ended.
+    pub unsafe fn write(&mut self, taken: bool) {
+        // SAFETY: promised by the caller, for all of these.
+        unsafe {
+            self.always();
+            if !taken || (self.capture.budget.is_some() && !self.affords()) {
+                return;
+            }
+            if self.capture.statistics {
+                self.statistics();
+            } else {
+                self.attention();
+                self.captured();
+            }
+        }
+    }
+
+    /// Whether the budget allows what is to be written. If not, the collector is told.
+    unsafe fn affords(&mut self) -> bool {
+        let (info, attention) = (self.info, &self.info.attention);
+        // SAFETY: promised by the caller.
+        let bytes = |tensor: usize| unsafe { self.bytes_of(tensor) } as u64;
+        let captured = info.captured.iter().map(|c| match c.element {
+            // SAFETY: as above.
+            _ if self.capture.statistics => unsafe { rows_of(self.session.layout, c.tensor) * Statistics::ROW_BYTES },
+            Some(Element::F32) if self.capture.as_f16 => bytes(c.tensor) / 2,
+            _ => bytes(c.tensor),
+        });
+        let of_part = |&tensor: &usize| match attention.parts.get(&tensor) {
+            Some(parts) => parts.iter().map(|part| part.len() as u64).sum(),
+            None => bytes(tensor),
+        };
+        let mut caches = self.session.caches.lock();
+        let rows = attention.caches.iter().map(|cache| caches.rows(cache).n_to_tell() * cache.row_bytes as u64);
+        let all = captured.sum::<u64>() + attention.whole.iter().map(of_part).sum::<u64>() + rows.sum::<u64>();
+        drop(caches);
+        let mut pace = self.session.pace.lock();
+        let affords = pace.affords(self.capture.budget, all, Instant::now());
+        if !affords {
+            self.memory.encoded.clear();
+            Record::LeftOut(pace.left_out()).encode(&mut self.memory.encoded);
+            self.lease.producer.push(&self.memory.encoded);
+        }
+        affords
+    }
+
+    /// Writes the values that are wanted by name.
+    unsafe fn captured(&mut self) {
+        for captured in &self.info.captured {
             // SAFETY: promised by the caller; the pieces end with the tensor.
             unsafe {
-                let total = self.bytes_of(tensor);
+                let total = self.bytes_of(captured.tensor);
                 for piece in pieces(0..total) {
-                    if !self.push(id, tensor, piece, total) {
+                    if !self.push(captured.id, captured.tensor, captured.element, piece, total) {
                         break;
                     }
                 }
@@ -101,14 +164,67 @@ impl Writer<'_> {
         }
     }
 
+    /// Writes statistics of the tensors that are wanted by name.
+    unsafe fn statistics(&mut self) {
+        let Session { host, layout, .. } = *self.session;
+        for captured in &self.info.captured {
+            let Some(element) = captured.element else { continue };
+            let memory = &mut *self.memory;
+            // SAFETY: promised by the caller.
+            let (tensor, bytes) = unsafe {
+                let tensor = TensorRef::new(captured.tensor as *mut Tensor, layout);
+                let total = (host.ggml_nbytes)(tensor.ptr());
+                let bytes = match capture::in_place(host, layout, tensor.ptr(), 0, total) {
+                    Some(bytes) => bytes,
+                    None => {
+                        memory.piece.resize(total, 0);
+                        if !capture::read(host, layout, tensor.ptr(), 0, &mut memory.piece) {
+                            continue;
+                        }
+                        &memory.piece
+                    }
+                };
+                (tensor, bytes)
+            };
+            let ([n0, n1, n2, n3], nb) = (tensor.ne().map(|n| n.max(0) as usize), tensor.nb().map(|b| b as usize));
+            let (mut rows, mut exponents) = (vec![], Exponents::default());
+            let places = (0..n3).flat_map(|c| (0..n2).flat_map(move |b| (0..n1).map(move |a| [a, b, c])));
+            for [a, b, c] in places.filter(|_| nb[0] == element.bytes()) {
+                let begin = a * nb[1] + b * nb[2] + c * nb[3];
+                let row = bytes.get(begin..begin + n0 * nb[0]);
+                if let Some(row) = row.and_then(|row| element.numbers(row, &mut memory.numbers)) {
+                    rows.push(statistics::of_row(row, &mut exponents));
+                }
+            }
+            if rows.is_empty() {
+                continue;
+            }
+            let zeros = rows.iter().map(|row| u64::from(row.zeros)).sum();
+            let (eval, graph, tensor) = (self.eval, self.info.id, captured.id);
+            let record = Statistics { eval, graph, tensor, rows, histogram: exponents.histogram(zeros) };
+            memory.encoded.clear();
+            Record::Statistics(record).encode(&mut memory.encoded);
+            self.lease.producer.push(&memory.encoded);
+        }
+    }
+
+    /// Writes what no later evaluation could tell.
+    unsafe fn always(&mut self) {
+        let attention = &self.info.attention;
+        for &tensor in &attention.always {
+            // SAFETY: promised by the caller.
+            unsafe {
+                let total = self.bytes_of(tensor);
+                self.whole(tensor, &pieces(0..total).collect::<Vec<_>>());
+            }
+        }
+    }
+
     /// Writes what attention is computed from: of each cache the rows that are to be told, and tensors as they are.
-    ///
-    /// # Safety
-    /// As for [`Writer::captured`].
-    pub unsafe fn attention(&mut self) {
+    unsafe fn attention(&mut self) {
         let taken = &self.info.attention;
         let session = self.session;
-        if taken.whole.is_empty() {
+        if taken.whole.is_empty() && taken.caches.is_empty() {
             return;
         }
         let mut caches = session.caches.lock();
@@ -124,10 +240,14 @@ impl Writer<'_> {
         }
         drop(caches);
         for &tensor in &taken.whole {
-            // SAFETY: promised by the caller.
+            // SAFETY: promised by the caller; parts are views of the tensor.
             unsafe {
                 let total = self.bytes_of(tensor);
-                self.whole(tensor, &pieces(0..total).collect::<Vec<_>>());
+                let list: Vec<Piece> = match taken.parts.get(&tensor) {
+                    Some(parts) => parts.iter().filter(|p| p.end <= total).cloned().flat_map(pieces).collect(),
+                    None => pieces(0..total).collect(),
+                };
+                self.whole(tensor, &list);
             }
         }
     }
@@ -143,7 +263,13 @@ impl Writer<'_> {
         // SAFETY: promised by the caller.
         unsafe {
             let total = self.bytes_of(tensor);
-            list.iter().all(|piece| self.push(id, tensor, piece.clone(), total))
+            let layout = self.session.layout;
+            // Queries may be rounded. Caches are told in their own type, whatever that is.
+            let is_query = self.info.attention.whole.contains(&tensor);
+            let dtype = TensorRef::new(tensor as *mut Tensor, layout).dtype();
+            let name = std::ffi::CStr::from_ptr((self.session.host.ggml_type_name)(dtype)).to_bytes();
+            let element = Element::named(name).filter(|_| is_query);
+            list.iter().all(|piece| self.push(id, tensor, element, piece.clone(), total))
         }
     }
 
@@ -153,30 +279,60 @@ impl Writer<'_> {
     }
 
     /// Writes one piece. `false` if there is nothing to read: what does not fit is the ring's to count.
-    unsafe fn push(&mut self, id: TensorId, tensor: usize, piece: Piece, total: usize) -> bool {
+    unsafe fn push(
+        &mut self,
+        id: TensorId,
+        tensor: usize,
+        element: Option<Element>,
+        piece: Piece,
+        total: usize,
+    ) -> bool {
         let Session { host, layout, .. } = *self.session;
-        self.piece.clear();
-        self.piece.resize(piece.len(), 0);
-        // SAFETY: the piece ends before the tensor does.
-        if !unsafe { capture::read(host, layout, tensor as *mut Tensor, piece.start, self.piece) } {
-            return false;
-        }
-        let record = Record::Value(Value {
+        let ValueMemory { encoded, piece: read, halves, numbers } = &mut *self.memory;
+        let tensor = tensor as *mut Tensor;
+        // SAFETY: the piece ends before the tensor does, whose computation has ended.
+        let bytes = match unsafe { capture::in_place(host, layout, tensor, piece.start, piece.len()) } {
+            Some(bytes) => bytes,
+            None => {
+                read.resize(piece.len(), 0);
+                // SAFETY: as above.
+                if !unsafe { capture::read(host, layout, tensor, piece.start, read) } {
+                    return false;
+                }
+                read
+            }
+        };
+        let may_round = self.capture.as_f16 && element == Some(Element::F32);
+        let numbers = may_round.then(|| Element::F32.numbers(bytes, numbers)).flatten();
+        let (encoding, bytes) = match numbers.and_then(|numbers| statistics::as_f16(numbers, halves)) {
+            Some(halves) => (Encoding::F16, halves),
+            None => (Encoding::Host, bytes),
+        };
+        let head = Value {
             eval: self.eval,
             graph: self.info.id,
             tensor: id,
             offset: piece.start as u64,
             total: Bytes(total as u64),
-            bytes: std::mem::take(self.piece),
-        });
-        self.encoded.clear();
-        record.encode(self.encoded);
-        self.lease.producer.push(self.encoded);
-        if let Record::Value(value) = record {
-            *self.piece = value.bytes;
-        }
+            encoding,
+            bytes: vec![],
+        };
+        encoded.clear();
+        head.encode_head(bytes.len(), encoded);
+        // The bytes go from where they lie to the ring: nothing is copied twice.
+        self.lease.producer.push_parts(encoded, bytes);
         true
     }
+}
+
+/// Rows of a tensor.
+///
+/// # Safety
+/// The tensor is live.
+unsafe fn rows_of(layout: &Layout, tensor: usize) -> u64 {
+    // SAFETY: promised by the caller.
+    let ne = unsafe { TensorRef::new(tensor as *mut Tensor, layout) }.ne();
+    ne[1..].iter().map(|&n| n.max(0) as u64).product()
 }
 
 fn pieces(all: Piece) -> impl Iterator<Item = Piece> {

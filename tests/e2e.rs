@@ -6,6 +6,8 @@ mod support;
 
 #[path = "e2e/attention.rs"]
 mod attention;
+#[path = "e2e/capture.rs"]
+mod capture;
 #[path = "e2e/devices.rs"]
 mod devices;
 #[path = "e2e/experts.rs"]

@@ -21,7 +21,7 @@ fn main() {
     writer.graph(stored.clone()).expect("a valid graph");
     writer.model(model()).expect("a model");
     let sessions = Arc::new(Sessions::default());
-    sessions.add(writer.share().expect("the file can be read"));
+    sessions.add(writer.share().expect("the file can be read"), Arc::default());
     let server = Server::bind("127.0.0.1:0".parse().expect("an address"), None).expect("a port");
     let address = server.address();
     let _serving = server.start(sessions).expect("it answers");

@@ -7,6 +7,7 @@
 pub mod analysis;
 pub mod cli;
 pub mod compute;
+mod estimate;
 pub mod export;
 pub mod host;
 pub mod ingest;

@@ -45,8 +45,8 @@ impl Live {
         let shim = FakeShim::attach(&self.dir.path().join("sock")).unwrap();
         loop {
             let event = self.collector.events().recv_timeout(Duration::from_secs(20)).unwrap();
-            if let Event::Attached { growing, .. } = event {
-                self.sessions.add(growing);
+            if let Event::Attached { growing, control, .. } = event {
+                self.sessions.add(growing, control);
                 return shim;
             }
         }

@@ -5,6 +5,7 @@ mod support;
 use ggscope_collector::ingest::Trouble;
 use ggscope_collector::live::{Collector, Ended, Event, Listener, Output, Wanted};
 use ggscope_collector::trace::{Select, Trace};
+use ggscope_format::capture::Capture;
 use ggscope_format::record::{Evaluation, Record, RunEnd};
 use ggscope_format::session::{Announce, Hello, Level, Welcome, frame};
 use ggscope_format::{EvalId, Nanos};
@@ -99,7 +100,8 @@ fn what_came_over_the_rings_is_in_the_file() {
 
 #[test]
 fn the_shim_is_told_what_is_wanted_and_the_segments_name_is_gone() {
-    let wanted = Wanted { level: Level::Tensors, capture: vec!["l_out-*".into()], tokens: false, ring_bytes: 1 << 16 };
+    let wanted =
+        Wanted { level: Level::Tensors, capture: Capture::named(["l_out-*"]), tokens: false, ring_bytes: 1 << 16 };
     let setup = Setup::new(wanted.clone());
     let shim = setup.attach();
     let Welcome { level, capture, tokens, ring_bytes, .. } = shim.welcome.clone();

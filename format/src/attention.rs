@@ -68,6 +68,16 @@ impl<T: Copy + PartialEq> Attention<T> {
     }
 }
 
+/// What the attention that ends with `node` weighs: `V`. Where flash attention is off, that is the other factor of the
+/// product that takes the softmax, which is looked for among `nodes`.
+pub fn values<G: Nodes>(graph: &G, node: G::Tensor, nodes: impl IntoIterator<Item = G::Tensor>) -> Option<G::Tensor> {
+    if graph.op(node) == FLASH_ATTN_EXT {
+        return graph.src(node, 2);
+    }
+    let takes = |&product: &G::Tensor| graph.src(product, 1) == Some(node) && graph.op(product) == "MUL_MAT";
+    nodes.into_iter().find(takes).and_then(|product| graph.src(product, 0))
+}
+
 /// The tensor that holds a tensor's bytes: what it is a view of, or itself.
 pub fn root<G: Nodes>(graph: &G, tensor: G::Tensor) -> G::Tensor {
     graph.viewed(tensor).unwrap_or(tensor)
@@ -135,6 +145,20 @@ mod tests {
         assert_eq!((flash.q, flash.k, flash.mask), (2, 3, Some(4)));
         assert_eq!((plain.q, plain.k, plain.mask), (2, 3, Some(4)));
         assert_eq!(plain.between, [6, 7, 8]);
+    }
+
+    #[test]
+    fn values_are_what_the_softmax_is_multiplied_with() {
+        let flash = looks(vec![("FLASH_ATTN_EXT", vec![2, 3, 4], None)]);
+        assert_eq!(values(&flash, 5, []), Some(4));
+        let plain = looks(vec![
+            ("MUL_MAT", vec![3, 2], None),
+            ("SOFT_MAX", vec![5, 4], None),
+            ("MUL_MAT", vec![1, 2], None),
+            ("MUL_MAT", vec![4, 6], None),
+        ]);
+        assert_eq!(values(&plain, 6, 0..9), Some(4));
+        assert_eq!(values(&plain, 6, 0..8), None);
     }
 
     #[test]

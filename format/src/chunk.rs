@@ -52,12 +52,14 @@ pub enum ChunkKind {
     Notes = 9,
     /// Totals, and where every chunk is.
     Index = 10,
+    /// Statistics of captured tensors.
+    Statistics = 11,
 }
 
 impl ChunkKind {
     fn from_byte(byte: u8) -> Option<ChunkKind> {
         use ChunkKind::*;
-        [Session, Model, Graph, Evaluations, Durations, Values, Texts, Buffers, Notes, Index]
+        [Session, Model, Graph, Evaluations, Durations, Values, Texts, Buffers, Notes, Index, Statistics]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -144,24 +146,44 @@ fn checksum(header: &[u8], stored: &[u8]) -> u64 {
     hash.digest()
 }
 
-/// Packs `raw` into a chunk, header included, with zstd at `level`.
-///
-/// # Errors
-/// When zstd has no memory, or `raw` exceeds [`MAX_RAW_BYTES`].
-pub fn pack(kind: ChunkKind, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    if raw.len() as u64 > MAX_RAW_BYTES {
-        return Err(std::io::Error::other(format!("a chunk of {} bytes is too large", raw.len())));
+/// Makes chunks, in memory that it keeps from one to the next.
+pub struct Packer {
+    zstd: zstd::bulk::Compressor<'static>,
+    chunk: Vec<u8>,
+}
+
+impl Packer {
+    /// A packer.
+    ///
+    /// # Errors
+    /// When zstd has no memory.
+    pub fn new() -> std::io::Result<Packer> {
+        Ok(Packer { zstd: zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?, chunk: vec![] })
     }
-    let stored = zstd::bulk::compress(raw, level)?;
-    let mut out = Vec::with_capacity(CHUNK_HEADER_BYTES + stored.len());
-    out.extend_from_slice(&CHUNK_MAGIC);
-    out.extend_from_slice(&[kind as u8, 0, 0, 0]);
-    out.extend_from_slice(&(raw.len() as u64).to_le_bytes());
-    out.extend_from_slice(&(stored.len() as u64).to_le_bytes());
-    let sum = checksum(&out, &stored);
-    out.extend_from_slice(&sum.to_le_bytes());
-    out.extend_from_slice(&stored);
-    Ok(out)
+
+    /// Packs `raw` into a chunk, header included, with zstd at `level`.
+    ///
+    /// # Errors
+    /// When zstd has no memory, or `raw` exceeds [`MAX_RAW_BYTES`].
+    pub fn pack(&mut self, kind: ChunkKind, raw: &[u8], level: i32) -> std::io::Result<&[u8]> {
+        if raw.len() as u64 > MAX_RAW_BYTES {
+            return Err(std::io::Error::other(format!("a chunk of {} bytes is too large", raw.len())));
+        }
+        self.zstd.set_compression_level(level)?;
+        let room = CHUNK_HEADER_BYTES + zstd::zstd_safe::compress_bound(raw.len());
+        if self.chunk.len() < room {
+            self.chunk.resize(room, 0);
+        }
+        let (header, stored) = self.chunk.split_at_mut(CHUNK_HEADER_BYTES);
+        let n = self.zstd.compress_to_buffer(raw, stored)?;
+        header[..4].copy_from_slice(&CHUNK_MAGIC);
+        header[4..8].copy_from_slice(&[kind as u8, 0, 0, 0]);
+        header[8..16].copy_from_slice(&(raw.len() as u64).to_le_bytes());
+        header[16..24].copy_from_slice(&(n as u64).to_le_bytes());
+        let sum = checksum(&header[..24], &stored[..n]);
+        header[24..].copy_from_slice(&sum.to_le_bytes());
+        Ok(&self.chunk[..CHUNK_HEADER_BYTES + n])
+    }
 }
 
 /// A chunk that lies in a file.
@@ -233,10 +255,21 @@ impl<'a> Chunk<'a> {
 mod tests {
     use super::*;
 
+    fn packed(kind: ChunkKind, raw: &[u8]) -> Vec<u8> {
+        Packer::new().unwrap().pack(kind, raw, 3).unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_packer_that_has_packed_packs_the_same() {
+        let mut used = Packer::new().unwrap();
+        used.pack(ChunkKind::Texts, &[9; 100_000], -1).unwrap();
+        assert_eq!(used.pack(ChunkKind::Graph, b"abcabc", 3).unwrap(), packed(ChunkKind::Graph, b"abcabc"));
+    }
+
     #[test]
     fn what_was_packed_unpacks() {
         let raw = b"the quick brown fox ".repeat(100);
-        let packed = pack(ChunkKind::Graph, &raw, 3).unwrap();
+        let packed = packed(ChunkKind::Graph, &raw);
         let (chunk, len) = Chunk::parse(&packed).unwrap();
         assert_eq!((chunk.kind, len), (ChunkKind::Graph, packed.len()));
         assert_eq!(chunk.unpack().unwrap(), raw);
@@ -244,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_chunk_cut_anywhere_is_refused() {
-        let packed = pack(ChunkKind::Values, &[7; 1000], 3).unwrap();
+        let packed = packed(ChunkKind::Values, &[7; 1000]);
         for len in 0..packed.len() {
             assert!(matches!(Chunk::parse(&packed[..len]), Err(ChunkError::Cut { .. })), "cut at {len}");
         }
@@ -252,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_chunk_with_any_byte_changed_is_refused() {
-        let packed = pack(ChunkKind::Values, b"some values that matter", 3).unwrap();
+        let packed = packed(ChunkKind::Values, b"some values that matter");
         for i in 0..packed.len() {
             let mut damaged = packed.clone();
             damaged[i] ^= 0x40;
@@ -263,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_small_chunk_cannot_ask_for_all_memory() {
-        let mut packed = pack(ChunkKind::Values, &[0; 10], 3).unwrap();
+        let mut packed = packed(ChunkKind::Values, &[0; 10]);
         packed[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(Chunk::parse(&packed), Err(ChunkError::TooLarge(_))));
     }

@@ -5,6 +5,7 @@
 //! no file, no socket and no segment: policy is its callers' business.
 
 pub mod attention;
+pub mod capture;
 pub mod chunk;
 pub mod columns;
 pub mod ids;
@@ -12,8 +13,9 @@ pub mod record;
 pub mod ring;
 pub mod segment;
 pub mod session;
+pub mod value;
 
 pub use ids::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
 
 /// The version of the ring records, the handshake and the trace file. A reader refuses every other one.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;

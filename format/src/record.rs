@@ -5,7 +5,9 @@
 //! every length against the input, so memory stays within a small multiple of the input's size; [`Graph::validate`]
 //! and [`Evaluation::validate`] check what the types cannot say.
 
+use crate::capture::CaptureChange;
 use crate::ids::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
+pub use crate::value::{Statistics, Value};
 use serde::{Deserialize, Serialize};
 
 /// No dimension of a ggml tensor is missing: there are always four.
@@ -26,6 +28,21 @@ pub enum Record {
     RunEnd(RunEnd),
     /// Something the user should know of, in one line.
     Note(String),
+    /// Statistics of a tensor, in place of its values.
+    Statistics(Statistics),
+    /// What has been left out for the budget's sake so far.
+    LeftOut(LeftOut),
+    /// What is captured from now on.
+    Capture(CaptureChange),
+}
+
+/// Captures that were left out because they would have gone beyond the budget, counted from the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Evaluations of which nothing was captured.
+    pub evaluations: u64,
+    /// Bytes that would have travelled.
+    pub bytes: Bytes,
 }
 
 /// Why bytes are not a record.
@@ -311,24 +328,6 @@ pub struct Experts {
     pub n_used: u32,
     /// Ids, `[n_used, n_tokens]`, a token's experts side by side.
     pub ids: Vec<i32>,
-}
-
-/// A piece of a captured tensor's bytes, as they lie in the host (strides as in the graph).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Value {
-    /// The evaluation.
-    pub eval: EvalId,
-    /// The graph.
-    pub graph: GraphId,
-    /// The tensor.
-    pub tensor: TensorId,
-    /// Where in the tensor the piece begins, in bytes.
-    pub offset: u64,
-    /// Size of the whole tensor in bytes.
-    pub total: Bytes,
-    /// The piece.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
 }
 
 /// Durations as one run of bytes: a first byte that says how wide each is (4 or 8), then little-endian numbers. On the

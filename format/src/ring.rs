@@ -69,15 +69,21 @@ impl<M: RingMemory> Producer<M> {
 
     /// Appends one record, or drops it and counts it. Returns whether it was appended.
     pub fn push(&mut self, payload: &[u8]) -> bool {
+        self.push_parts(payload, &[])
+    }
+
+    /// Appends one record that lies in two places; see [`Producer::push`].
+    pub fn push_parts(&mut self, head: &[u8], body: &[u8]) -> bool {
+        let len = head.len() + body.len();
         let capacity = self.memory.capacity();
-        let need = record_bytes(payload.len());
+        let need = record_bytes(len);
         let offset = self.head & (capacity - 1);
         let filler = if offset + need > capacity { capacity - offset } else { 0 };
         // SYNC POINT: with the release store in `pop`: the consumer has finished with everything before `tail`.
         let tail = self.memory.tail().load(Ordering::Acquire);
         let used = self.head.wrapping_sub(tail);
         if need > capacity / 2 || used > capacity || used + filler + need > capacity {
-            self.memory.count_dropped(payload.len() as u64);
+            self.memory.count_dropped(len as u64);
             return false;
         }
         // SAFETY: positions and lengths are multiples of 8; `filler` and `need` were just seen to fit between `head`
@@ -87,15 +93,34 @@ impl<M: RingMemory> Producer<M> {
                 self.memory.write(offset, &(FILLER | (filler - HEADER)).to_le_bytes());
             }
             let start = (offset + filler) & (capacity - 1);
-            self.memory.write(start, &(RECORD | payload.len() as u64).to_le_bytes());
-            if !payload.is_empty() {
-                self.memory.write(start + HEADER, payload);
-            }
+            self.memory.write(start, &(RECORD | len as u64).to_le_bytes());
+            self.write_parts(start + HEADER, head, body);
         }
         self.head = self.head.wrapping_add(filler + need);
         // SYNC POINT: with the acquire load in `pop`: who sees the position sees the record.
         self.memory.head().store(self.head, Ordering::Release);
         true
+    }
+
+    /// Writes both parts, one right behind the other. Every single write begins at a multiple of 8: the word that has
+    /// the end of the first and the beginning of the second is put together here.
+    ///
+    /// # Safety
+    /// As for [`RingMemory::write`], with the length of both.
+    unsafe fn write_parts(&self, offset: u64, head: &[u8], body: &[u8]) {
+        let whole = head.len() & !7;
+        let (head, end) = head.split_at(if body.is_empty() { head.len() } else { whole });
+        let mut word = [0; 8];
+        word[..end.len()].copy_from_slice(end);
+        let (begin, body) = body.split_at(if end.is_empty() { 0 } else { body.len().min(8 - end.len()) });
+        word[end.len()..end.len() + begin.len()].copy_from_slice(begin);
+        let between = &word[..end.len() + begin.len()];
+        let mut at = offset;
+        for part in [head, between, body].into_iter().filter(|part| !part.is_empty()) {
+            // SAFETY: promised by the caller; all parts but the last have a multiple of 8 bytes.
+            unsafe { self.memory.write(at, part) };
+            at += part.len() as u64;
+        }
     }
 
     /// Whether records of these lengths would all fit now, whatever the consumer does meanwhile.
@@ -324,6 +349,20 @@ mod tests {
     fn consumer(ring: ShmRing) -> Consumer<ShmRing> {
         // SAFETY: each test makes one.
         unsafe { Consumer::new(ring) }
+    }
+
+    #[test]
+    fn a_record_of_two_parts_comes_out_whole_wherever_they_meet() {
+        let mut memory = Memory(vec![]);
+        let ring = ring(&mut memory, 256);
+        let (mut lease, mut consumer, mut out) = (ring.lease().unwrap(), consumer(ring), vec![]);
+        for (head, body) in (0..20).flat_map(|head| (0..20).map(move |body| (head, body))) {
+            let whole: Vec<u8> = (1..=head + body).collect();
+            let (first, second) = whole.split_at(usize::from(head));
+            assert!(lease.producer.push_parts(first, second));
+            assert!(consumer.pop(&mut out).unwrap());
+            assert_eq!(out, whole, "{head} and {body} bytes");
+        }
     }
 
     #[test]

@@ -4,22 +4,24 @@
 //! shim  → Hello      who I am
 //! coll. → Welcome    what to record, and how large the rings are to be
 //! shim  → Announce   the name of the segment
-//! coll. → Attached   it is mapped; from here on only the end of the connection means anything: the end of the host
+//! coll. → Attached   it is mapped
+//! coll. → Capture    what to capture from now on: now and then, or never; the end of the connection is the host's end
 //! ```
 //!
 //! Each message is a little-endian `u32` length and that many bytes of postcard.
 
+use crate::capture::Capture;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// No message is longer than this; a longer one is refused unread.
 pub const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 
+/// Nor is a change of what is captured: it has to lie in the socket whole, where the shim looks at it without waiting.
+pub const MAX_CHANGE_BYTES: u32 = 64 << 10;
+
 /// Environment variable: path of the collector's socket.
 pub const SOCKET_ENV: &str = "GGSCOPE_SOCKET";
-
-/// The capture set that attention can be computed from again: see [`crate::attention`].
-pub const ATTENTION: &str = "attention";
 
 /// How much is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,8 +77,8 @@ pub struct Welcome {
     pub version: u32,
     /// How much to record.
     pub level: Level,
-    /// Globs of tensor names whose values are wanted, and names of capture sets ([`ATTENTION`]).
-    pub capture: Vec<String>,
+    /// What to capture, if `level` is [`Level::Tensors`].
+    pub capture: Capture,
     /// Whether token ids may be recorded.
     pub tokens: bool,
     /// Data bytes of a ring, a power of two.

@@ -1,5 +1,6 @@
 //! Attention, computed again from captured queries and keys, beside the one that llama.cpp computed in the same run.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -28,10 +29,19 @@ fn attention(trace: &Path, token: u64, layer: u64) -> Value {
     serde_json::from_str(&run(ggscope(&args)).ok().stdout).unwrap()
 }
 
+/// The weights of every token in every layer, from one pass over the trace.
+fn walked(trace: &Path) -> HashMap<(u64, u64), Value> {
+    let finished = run(ggscope(&["attention", trace.to_str().unwrap(), "--tokens", "0..1000000"])).ok();
+    assert_eq!(finished.stderr, "", "nothing is refused");
+    let row = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+    finished.stdout.lines().map(row).map(|row| ((number(&row, "token"), number(&row, "layer")), row)).collect()
+}
+
 /// Compares every layer, head and token with `kq_soft_max-*`. Returns how many rows of attention were compared.
 fn assert_as_computed(trace: &Path, n_layer: u64) -> usize {
     assert_eq!(info(trace)["dropped"]["records"], 0);
     let rows = dump(trace, &["--values", "--name", "kq_soft_max-*"]);
+    let walked = walked(trace);
     let mut compared = 0;
     let mut first = 0;
     for evaluation in rows.chunk_by(|a, b| a["eval"] == b["eval"]) {
@@ -39,16 +49,15 @@ fn assert_as_computed(trace: &Path, n_layer: u64) -> usize {
         let n_tokens = number(&evaluation[0], "n_tokens");
         for (row, i) in evaluation.iter().flat_map(|row| (0..n_tokens).map(move |i| (row, i as usize))) {
             let layer = number(row, "layer");
-            let found = attention(trace, first + i as u64, layer);
+            let found = &walked[&(first + i as u64, layer)];
             let (data, ne) = (numbers(&row["value"]["data"]), numbers(&row["value"]["ne"]));
             let (n_kv, per_head) = (ne[0] as usize, ne[1] as usize);
-            let cells: Vec<usize> =
-                found["keys"].as_array().unwrap().iter().map(|k| number(k, "cell") as usize).collect();
-            let heads = found["heads"].as_array().unwrap();
+            let cells: Vec<usize> = numbers(&found["cells"]).iter().map(|&cell| cell as usize).collect();
+            let heads = found["weights"].as_array().unwrap();
             assert_eq!(heads.len(), ne[2] as usize, "all heads");
             for (h, head) in heads.iter().enumerate() {
                 let mut computed = vec![0.0; n_kv];
-                cells.iter().zip(numbers(&head["weights"])).for_each(|(&cell, w)| computed[cell] = w);
+                cells.iter().zip(numbers(head)).for_each(|(&cell, w)| computed[cell] = w);
                 let real = &data[(h * per_head + i) * n_kv..][..n_kv];
                 let worst = computed.iter().zip(real).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 assert!(worst < 1e-3, "layer {layer}, head {h}, token {i}: off by {worst}");
@@ -57,7 +66,27 @@ fn assert_as_computed(trace: &Path, n_layer: u64) -> usize {
         }
         first += n_tokens;
     }
+    assert_eq!(walked.len() as u64, first * n_layer, "no row too many");
     compared
+}
+
+/// What shows all stages of a token is what the pass over the trace gives, within 1e-6.
+fn assert_one_is_as_all(trace: &Path, tokens: impl Iterator<Item = u64>, layers: &[u64]) {
+    let walked = walked(trace);
+    for (token, &layer) in tokens.flat_map(|token| layers.iter().map(move |layer| (token, layer))) {
+        let (one, all) = (attention(trace, token, layer), &walked[&(token, layer)]);
+        let keys = one["keys"].as_array().unwrap();
+        let of = |name: &str| keys.iter().map(|key| key[name].clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (Value::Array(of("cell")), Value::Array(of("token"))),
+            (all["cells"].clone(), all["tokens"].clone())
+        );
+        for (head, row) in one["heads"].as_array().unwrap().iter().zip(all["weights"].as_array().unwrap()) {
+            let pairs = numbers(&head["weights"]).into_iter().zip(numbers(row));
+            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-6, "token {token}, layer {layer}: off by {worst}");
+        }
+    }
 }
 
 #[test]
@@ -69,6 +98,7 @@ fn attention_is_what_llama_cpp_computed_in_every_layer_and_head_and_for_every_to
     assert_eq!(traced.stdout, run(host()).ok().stdout, "the same tokens, with and without");
     let tokens = number(&info(&trace)["tokens"], "prompt") + number(&info(&trace)["tokens"], "generate");
     assert_eq!(assert_as_computed(&trace, 30) as u64, tokens * 30 * 9);
+    assert_one_is_as_all(&trace, 0..tokens, &[0, 17, 29]);
 }
 
 #[test]

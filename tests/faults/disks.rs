@@ -10,7 +10,7 @@ use crate::stage::{Done, Process, Stage, evaluations, ggscope, info, run};
 
 /// More than any of the full disks of these tests holds.
 const OPTIONS: [&str; 2] = ["--capture", "l_out-*"];
-const TOKENS: u32 = 1200;
+const TOKENS: u32 = 1800;
 
 /// A file system of a few bytes, unmounted when dropped.
 struct SmallDisk(PathBuf);

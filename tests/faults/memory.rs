@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use ggscope_format::FORMAT_VERSION;
+use ggscope_format::capture::Capture;
 use ggscope_format::segment::{HEADER_BYTES, Segment, segment_bytes};
 use ggscope_format::session::{Announce, Attached, Hello, Level, Welcome, frame};
 use serde::de::DeserializeOwned;
@@ -79,7 +80,7 @@ fn hostile_collector(listener: &UnixListener, stop: &AtomicBool, mischief: impl 
         let welcome = Welcome {
             version: FORMAT_VERSION,
             level: Level::Tensors,
-            capture: vec!["l_out-*".into()],
+            capture: Capture::named(["l_out-*"]),
             tokens: true,
             ring_bytes: RING_BYTES,
             n_rings: N_RINGS,

@@ -22,6 +22,11 @@ pub fn two_contexts() -> PathBuf {
     linked_with_llama("two_contexts")
 }
 
+/// Linked with libllama: `feed MODEL N`; needs no vocabulary.
+pub fn feed() -> PathBuf {
+    linked_with_llama("feed")
+}
+
 /// Linked with libllama: `load_only MODEL N_CTX N_SEQ UNIFIED N_UBATCH TYPE_K TYPE_V MMAP`; computes nothing.
 pub fn load_only() -> PathBuf {
     linked_with_llama("load_only")

@@ -3,9 +3,11 @@
 use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
-use crate::inside::{Attention, HeadRow, Key, attention};
+use crate::inside::{Attention, HeadRow, Key, Span, attention, for_each_row};
 use crate::trace::Trace;
+use serde::Serialize;
 use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +21,9 @@ EXAMPLES
   # One head, with a bar for each key; all four stages of it
   ggscope attention run.ggtrace --layer 5 --head 3 --token 12
   ggscope attention run.ggtrace --layer 5 --head 3 --token 12 --json
+
+  # Many tokens, in all layers: a line of JSON for each token and layer
+  ggscope attention run.ggtrace --tokens 0..100 > rows.ndjson
 ";
 
 /// Keys of a head that are shown on one line.
@@ -36,9 +41,12 @@ pub(super) struct Args {
     /// The token, counted from 0 through the session [default: the last]
     #[arg(long, value_name = "N")]
     token: Option<u64>,
-    /// The layer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    layer: u32,
+    /// Tokens, as FIRST..END: the weights of each, a line of JSON for a token and a layer
+    #[arg(long, value_name = "A..B", value_parser = tokens, conflicts_with_all = ["token", "head", "csv"])]
+    tokens: Option<std::ops::Range<u64>>,
+    /// The layer [default: 0; all of them with --tokens]
+    #[arg(long, value_name = "N")]
+    layer: Option<u32>,
     /// The head [default: all of the layer]
     #[arg(long, value_name = "N")]
     head: Option<usize>,
@@ -53,8 +61,12 @@ pub(super) struct Args {
 /// Prints the attention of a token.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
-    let found = attention(&trace, args.token, args.layer, args.head)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
+    if let Some(tokens) = args.tokens {
+        rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let found = attention(&trace, args.token, args.layer.unwrap_or(0), args.head)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&found)?)?;
     } else if args.csv {
@@ -67,6 +79,55 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         say::line(format_args!("{}: {warning}", args.file.display()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn tokens(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let (first, end) = text.split_once("..").ok_or("not of the form FIRST..END")?;
+    let number = |digits: &str| digits.parse::<u64>().map_err(|e| format!("{digits:?}: {e}"));
+    Ok(number(first)?..number(end)?)
+}
+
+/// One line: a token in a layer.
+#[derive(Serialize)]
+struct Line<'a> {
+    token: u64,
+    eval: u64,
+    layer: u32,
+    n_head: usize,
+    /// Rows of the cache.
+    cells: Vec<u64>,
+    /// The tokens in them.
+    tokens: Vec<Option<u64>>,
+    /// One list for each head.
+    weights: Vec<&'a [f32]>,
+    #[serde(skip_serializing_if = "<[f32]>::is_empty")]
+    sinks: &'a [f32],
+}
+
+/// Prints the attention of many tokens, and what there is none of.
+fn rows(out: &mut impl Write, trace: &Trace, span: &Span) -> anyhow::Result<()> {
+    let mut wrote = Ok(());
+    let walked = for_each_row(trace, span, |row| {
+        let n = row.keys.len();
+        let line = Line {
+            token: row.token,
+            eval: row.eval.0,
+            layer: row.layer,
+            n_head: row.n_head,
+            cells: row.keys.iter().map(|key| key.cell).collect(),
+            tokens: row.keys.iter().map(|key| key.token).collect(),
+            weights: (0..row.n_head).map(|head| &row.weights[head * n..(head + 1) * n]).collect(),
+            sinks: row.sinks,
+        };
+        wrote = serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from).and_then(|()| writeln!(out));
+        if wrote.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    wrote?;
+    out.flush()?;
+    for (layer, why, n) in walked.refused {
+        say::line(format_args!("layer {layer}: the attention of {n} tokens cannot be computed: {why}"));
+    }
+    Ok(())
 }
 
 fn table(out: impl Write, a: &Attention) -> anyhow::Result<()> {

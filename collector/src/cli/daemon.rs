@@ -1,6 +1,6 @@
 //! `ggscope daemon`: waits for programs that attach by themselves, and records each to a file of its own.
 
-use super::options::Capture;
+use super::options;
 use super::say;
 use super::serving::Options;
 use crate::live::{Blocked, Collector, Event, Listener, Output, find_shim};
@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     #[command(flatten)]
-    capture: Capture,
+    capture: options::Options,
     /// Only record: no page, and no answers over HTTP
     #[arg(long, conflicts_with_all = ["listen", "token", "allow_host"])]
     no_serve: bool,
@@ -100,9 +100,9 @@ fn socket_export(socket: &std::path::Path) -> String {
 fn report(events: &Receiver<Event>, sessions: Option<&Sessions>) {
     for event in events {
         match event {
-            Event::Attached { hello, path, growing, .. } => {
+            Event::Attached { hello, path, growing, control, .. } => {
                 if let Some(sessions) = sessions {
-                    sessions.add(growing);
+                    sessions.add(growing, control);
                 }
                 say::line(format_args!("{} (pid {}) attached, to {}", hello.exe, hello.pid, path.display()));
             }
@@ -120,6 +120,7 @@ fn report(events: &Receiver<Event>, sessions: Option<&Sessions>) {
                     say::line(format_args!("{}; what it had computed until then is in the trace", told.text));
                 }
                 say::summary(&ended);
+                say::unmatched(&ended.path);
             }
         }
     }

@@ -63,7 +63,7 @@ pub(super) struct Args {
     /// Print JSON, one object a line
     #[arg(long)]
     jsonl: bool,
-    /// Print captured values in full; needs --jsonl
+    /// Print captured values, or statistics of them, in full; needs --jsonl
     #[arg(long, requires = "jsonl")]
     values: bool,
 }
@@ -158,6 +158,9 @@ fn text_line(out: &mut impl Write, o: &Operator) -> std::io::Result<()> {
     }
     if let Some(value) = &o.value {
         write!(out, " = {}", value.preview())?;
+    }
+    if let Some(statistics) = &o.statistics {
+        write!(out, " = {}", statistics.preview())?;
     }
     writeln!(out)
 }

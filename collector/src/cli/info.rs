@@ -3,7 +3,7 @@
 use super::inspect::amounts::bar;
 use super::say;
 use super::text::{duration, printable};
-use crate::query::info::{Info, info};
+use crate::query::info::{Info, LeftOut, info};
 use crate::trace::Trace;
 use std::io::Write;
 use std::path::PathBuf;
@@ -88,6 +88,15 @@ fn summary(file: &str, info: &Info) -> String {
     lines.push(("page faults", format!("{} minor, {} from disk", number(faults.minor), number(faults.major))));
     if info.size.value_bytes > 0 {
         lines.push(("values", format!("{} of {}", say::bytes(info.size.value_bytes), info.capture.join(" "))));
+    }
+    if info.captures.len() > 1 {
+        let each = info.captures.iter().map(|c| format!("from evaluation {} on: {}", c.from_eval, c.what));
+        lines.extend(each.map(|text| ("captured", text)));
+    }
+    let LeftOut { evaluations, bytes } = info.left_out;
+    if evaluations > 0 {
+        let text = format!("values of {} evaluations, {}, beyond the budget", number(evaluations), say::bytes(bytes));
+        lines.push(("left out", text));
     }
     if let Some(bytes) = info.size.bytes_per_generated_token {
         lines.push(("cost", format!("{} bytes of trace a generated token", number(bytes.round() as u64))));

@@ -1,27 +1,54 @@
 //! Options that `record` and `daemon` share: how much is recorded.
 
 use crate::live::Wanted;
-use anyhow::{Context, bail};
+use crate::query::captures;
+use anyhow::bail;
+use ggscope_format::Bytes;
+use ggscope_format::capture::{Capture, Ranges, Set};
 use ggscope_format::segment::{DEFAULT_RING_BYTES, RING_BYTES_RANGE};
-use ggscope_format::session::{ATTENTION, Level};
+use ggscope_format::session::Level;
 
 /// Room for values, if the user does not say: all layers' hidden states of a prompt of some hundred tokens.
 const VALUE_RING_BYTES: u64 = 16 << 20;
 
-/// The same for what attention is computed from: queries and keys of a prompt's evaluation.
-const ATTENTION_RING_BYTES: u64 = 64 << 20;
+/// The same for what attention is computed from, queries, keys and values of a prompt's evaluation, and for sets of many
+/// tensors.
+const SET_RING_BYTES: u64 = 64 << 20;
 
 /// How much is recorded.
 #[derive(Debug, Default, clap::Args)]
-pub(super) struct Capture {
+pub(super) struct Options {
     /// What to record: which operators ran on which tensors (graph), with the time of each (ops, the default), or also
     /// the values of tensors that --capture names (tensors)
     #[arg(long, value_parser = ["graph", "ops", "tensors"])]
     level: Option<String>,
-    /// Record values: `attention` for what `ggscope attention` needs, or those of tensors with such names, for example
-    /// 'l_out-*'. Several with commas between, or given more than once
+    /// Record values: of the sets `attention` (what `ggscope attention` needs), `values` (V), `layers` (the residual stream
+    /// and the norms), `logits` and `experts`, and of tensors with such names, for example 'l_out-*'. Several with commas
+    /// between, or given more than once
     #[arg(long, value_name = "SET|GLOB")]
     capture: Vec<String>,
+    /// Capture only of these layers, for example 0-3,7; what belongs to no layer is captured all the same
+    #[arg(long, value_name = "N[-M],…", value_parser = Ranges::parse, requires = "capture")]
+    capture_layers: Option<Ranges>,
+    /// Capture only queries of these heads; what is not of one head is captured whole
+    #[arg(long, value_name = "N[-M],…", value_parser = Ranges::parse, requires = "capture")]
+    capture_heads: Option<Ranges>,
+    /// Capture only in evaluations with one of these tokens, counted from 0 through the session
+    #[arg(long, value_name = "N[-M],…", value_parser = Ranges::parse, requires = "capture")]
+    capture_tokens: Option<Ranges>,
+    /// Capture only every N-th token of an answer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "capture")]
+    capture_every: Option<u64>,
+    /// Capture statistics instead of values: least, greatest, mean, RMS, zeros, NaN and infinities of each row, and a
+    /// histogram of each tensor
+    #[arg(long, requires = "capture")]
+    capture_stats: bool,
+    /// Let f32 values travel as f16, where none would become infinite
+    #[arg(long, value_name = "TYPE", value_parser = ["f16", "f32"], requires = "capture")]
+    capture_as: Option<String>,
+    /// Capture no more than this in a second, for example 64MiB/s; what is beyond is left out and counted
+    #[arg(long, value_name = "SIZE/s", value_parser = budget, requires = "capture")]
+    capture_budget: Option<Bytes>,
     /// Keep token ids and texts out of the trace
     #[arg(long)]
     no_tokens: bool,
@@ -30,12 +57,9 @@ pub(super) struct Capture {
     ring_size: Option<u64>,
 }
 
-impl Capture {
+impl Options {
     pub(super) fn wanted(&self) -> anyhow::Result<Wanted> {
-        let capture: Vec<String> = self.capture.iter().flat_map(|list| between_commas(list)).collect();
-        for glob in &capture {
-            globset::Glob::new(glob).with_context(|| format!("--capture {glob}"))?;
-        }
+        let capture = self.described()?;
         let level = match self.level.as_deref() {
             None if self.capture.is_empty() => Level::default(),
             None | Some("tensors") => Level::Tensors,
@@ -49,13 +73,33 @@ impl Capture {
             level,
             tokens: !self.no_tokens,
             ring_bytes: self.ring_size.unwrap_or(match level {
-                Level::Tensors if capture.iter().any(|c| c == ATTENTION) => ATTENTION_RING_BYTES,
+                Level::Tensors if needs_room(&capture) => SET_RING_BYTES,
                 Level::Tensors => VALUE_RING_BYTES,
                 _ => DEFAULT_RING_BYTES,
             }),
             capture,
         })
     }
+
+    fn described(&self) -> anyhow::Result<Capture> {
+        let capture = Capture {
+            names: self.capture.iter().flat_map(|list| between_commas(list)).collect(),
+            layers: self.capture_layers.clone().unwrap_or_default(),
+            heads: self.capture_heads.clone().unwrap_or_default(),
+            tokens: self.capture_tokens.clone().unwrap_or_default(),
+            every: self.capture_every.unwrap_or(1),
+            statistics: self.capture_stats,
+            as_f16: self.capture_as.as_deref() == Some("f16"),
+            budget: self.capture_budget,
+        };
+        captures::check(&capture).map_err(|why| anyhow::anyhow!("--capture: {why}"))?;
+        Ok(capture)
+    }
+}
+
+/// Whether one evaluation of a prompt may give more than the usual ring has room for.
+fn needs_room(capture: &Capture) -> bool {
+    !capture.statistics && [Set::Attention, Set::Values, Set::Layers].into_iter().any(|set| capture.has(set))
 }
 
 /// The parts of a list. A comma between braces or brackets belongs to the glob.
@@ -88,6 +132,14 @@ fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| "not a size: for example 512K, 8M or 1G".to_owned())?;
     number.checked_mul(1 << shift).ok_or_else(|| "more than any machine has".to_owned())
+}
+
+/// Bytes a second: a size, with or without `/s`.
+fn budget(text: &str) -> Result<Bytes, String> {
+    match size(text.strip_suffix("/s").unwrap_or(text))? {
+        0 => Err("nothing would ever be captured".to_owned()),
+        bytes => Ok(Bytes(bytes)),
+    }
 }
 
 /// Room for what is read of traces.
@@ -134,11 +186,47 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read_and_what_contradicts_itself_is_refused() {
+        use clap::Parser;
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            options: Options,
+        }
+        let wanted = |line: &str| -> anyhow::Result<Wanted> {
+            Command::try_parse_from(["x"].into_iter().chain(line.split(' ')))?.options.wanted()
+        };
+        let all = "--capture attention --capture-layers 0-3,7 --capture-heads 0,5-8 --capture-tokens 0-99 \
+                   --capture-every 8 --capture-as f16 --capture-budget 64MiB/s";
+        let capture = wanted(all).unwrap().capture;
+        assert_eq!(
+            capture.to_string(),
+            "attention, layers 0-3,7, heads 0,5-8, tokens 0-99, every 8, as f16, at most 67108864 bytes/s"
+        );
+        for (line, says) in [
+            ("--capture attention --capture-layers 3-1", "3-1 ends before it begins"),
+            ("--capture attention --capture-layers a", "`a` is neither"),
+            ("--capture attention --capture-every 0", "0 is not in"),
+            ("--capture attention --capture-budget 0/s", "nothing would ever be captured"),
+            ("--capture attention --capture-budget fast", "not a size"),
+            ("--capture layers --capture-heads 0", "`attention`"),
+            ("--capture values --capture-stats", "`values`"),
+            ("--capture-stats", "--capture"),
+            ("--capture layers --capture-as q4_0", "f16"),
+        ] {
+            let error = format!("{:#}", wanted(line).unwrap_err());
+            assert!(error.contains(says), "{line}: {error}");
+        }
+        assert_eq!(wanted("--capture layers").unwrap().ring_bytes, SET_RING_BYTES);
+        assert_eq!(wanted("--capture layers --capture-stats").unwrap().ring_bytes, VALUE_RING_BYTES);
+    }
+
+    #[test]
     fn capture_implies_the_level_it_needs() {
-        let capture = |level: Option<&str>, globs: &[&str]| Capture {
+        let capture = |level: Option<&str>, globs: &[&str]| Options {
             level: level.map(str::to_owned),
             capture: globs.iter().map(|&g| g.to_owned()).collect(),
-            ..Capture::default()
+            ..Options::default()
         };
         assert_eq!(capture(None, &[]).wanted().unwrap().level, Level::Ops);
         assert_eq!(capture(None, &["l_out-*"]).wanted().unwrap().level, Level::Tensors);

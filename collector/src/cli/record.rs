@@ -1,9 +1,10 @@
 //! `ggscope record`: runs a program and records it, as strace runs and traces one. The program's output, exit code and
 //! signals are its own; what ggscope has to say goes to stderr, in whole lines.
 
-use super::options::Capture;
+use super::options;
 use super::say;
 use super::serving::Options;
+use crate::estimate::of_command;
 use crate::ingest::Progress;
 use crate::live::{
     Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, carries_ggml, default_name, die_by,
@@ -57,7 +58,7 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    capture: Capture,
+    capture: options::Options,
     /// Say nothing but what is wrong
     #[arg(short, long)]
     quiet: bool,
@@ -77,7 +78,7 @@ pub(super) struct Args {
 /// Runs the program and records it. The exit code is the program's; if a signal ended it, this does not return.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let wanted = args.capture.wanted()?;
-    let capture = wanted.capture.clone();
+    let captures = !wanted.capture.is_empty();
     let (name, arguments) = args.command.split_first().context("no program was given")?;
     let program = match find_program(name) {
         Ok(program) => program,
@@ -103,6 +104,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let bound = if args.serve { Some(args.serving.bind()?) } else { None };
     let listener = Listener::bind(&socket)?;
+    let estimated = wanted.capture.clone();
     let mut collector = Collector::start(listener, wanted, output).context("cannot start to listen")?;
     let sessions = Arc::new(args.serving.prepare(Sessions::default()));
     let serving = match bound {
@@ -111,12 +113,19 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let reporter = {
         let shown = serving.is_some().then_some(sessions.clone());
-        let reporter = Reporter::new(collector.events().clone(), args.quiet, shown);
+        let reporter = Reporter::new(collector.events().clone(), args.quiet, captures, shown);
         std::thread::Builder::new()
             .name("report".into())
             .spawn(move || reporter.run())
             .context("cannot start a thread")?
     };
+    if captures && !args.quiet {
+        let cwd = std::env::current_dir().unwrap_or_default();
+        let arguments: Vec<_> = arguments.iter().map(PathBuf::from).collect();
+        if let Some(estimate) = of_command(&estimated, &arguments, &cwd) {
+            say::line(format_args!("{estimate}"));
+        }
+    }
     let mut launched = match spawn(&program, name, arguments, &shim, &socket, signals) {
         Ok(launched) => launched,
         Err(error) => return Ok(refused(&error)),
@@ -132,7 +141,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     launched.forget();
     drop(collector);
     let ended = reporter.join().unwrap_or_default();
-    conclude(&ended, args.quiet, &capture);
+    conclude(&ended, args.quiet);
     if ended.is_empty() {
         let why = nothing_recorded(&program, untraceable.is_some());
         if !args.quiet {
@@ -214,15 +223,11 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) -> 
 }
 
 /// Says what was recorded.
-fn conclude(sessions: &[Ended], quiet: bool, capture: &[String]) {
+fn conclude(sessions: &[Ended], quiet: bool) {
     for ended in sessions.iter().filter(|ended| !quiet || ended.outcome.cut.is_some()) {
         say::summary(ended);
-        let totals = &ended.outcome.totals;
-        if !capture.is_empty() && totals.evaluations > 0 && totals.value_bytes == 0 {
-            let names = capture.join(", ");
-            say::line(format_args!(
-                "no values were captured: no tensor that was computed is called {names} (inputs and weights are not)"
-            ));
+        if !quiet {
+            say::unmatched(&ended.path);
         }
     }
 }
@@ -253,22 +258,24 @@ struct Reporter {
     events: Receiver<Event>,
     quiet: bool,
     draws: bool,
+    /// Whether it is still to be said how much is captured of a token.
+    captures: bool,
     sessions: Vec<Arc<Progress>>,
     /// Where sessions are shown, if they are.
     shown: Option<Arc<Sessions>>,
 }
 
 impl Reporter {
-    fn new(events: Receiver<Event>, quiet: bool, shown: Option<Arc<Sessions>>) -> Reporter {
+    fn new(events: Receiver<Event>, quiet: bool, captures: bool, shown: Option<Arc<Sessions>>) -> Reporter {
         let draws = !quiet && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
-        Reporter { events, quiet, draws, sessions: vec![], shown }
+        Reporter { events, quiet, draws, captures: captures && !quiet, sessions: vec![], shown }
     }
 
     /// Returns the sessions that were recorded, when all are over.
     fn run(mut self) -> Vec<Ended> {
         let mut ended = vec![];
         loop {
-            let event = if self.draws {
+            let event = if self.draws || self.captures {
                 self.events.recv_timeout(PROGRESS_EVERY)
             } else {
                 self.events.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -276,11 +283,15 @@ impl Reporter {
             match event {
                 Ok(Event::Ended(session)) => ended.push(*session),
                 Ok(event) => self.say(event),
-                Err(RecvTimeoutError::Timeout) => self.draw(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.say_captured();
+                    self.draw();
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         self.clear();
+        self.say_captured();
         ended
     }
 
@@ -297,15 +308,28 @@ impl Reporter {
         if let (Event::Refused(error), Some(shown)) = (&event, &self.shown) {
             shown.notice(format!("A program is not recorded: {error}."));
         }
-        if let Event::Attached { progress, growing, .. } = event {
+        if let Event::Attached { progress, growing, control, .. } = event {
             self.sessions.push(progress);
             if let Some(shown) = &self.shown {
-                shown.add(growing);
+                shown.add(growing, control);
             }
         }
     }
 
+    /// What a token really takes, as soon as one is known.
+    fn say_captured(&mut self) {
+        let bytes = |session: &Arc<Progress>| session.captured_of_token.load(Ordering::Relaxed);
+        if let Some(bytes) = self.sessions.iter().map(bytes).find(|&bytes| self.captures && bytes > 0) {
+            self.captures = false;
+            self.clear();
+            say::line(format_args!("captured {} of one token", say::bytes(bytes)));
+        }
+    }
+
     fn draw(&self) {
+        if !self.draws {
+            return;
+        }
         let sum = |count: fn(&Progress) -> &AtomicU64| -> u64 {
             self.sessions.iter().map(|session| count(session).load(Ordering::Relaxed)).sum()
         };

@@ -3,6 +3,8 @@
 
 use crate::ingest::{Outcome, Trouble};
 use crate::live::Ended;
+use crate::query::captures;
+use crate::trace::Trace;
 use std::fmt::{Arguments, Display};
 use std::io::Write;
 use std::path::Path;
@@ -47,6 +49,20 @@ pub(super) fn summary(ended: &Ended) {
             counted(totals.dropped_records, "record"),
             bytes(totals.dropped_bytes)
         ));
+    }
+    if totals.left_out_evaluations > 0 {
+        line(format_args!(
+            "values of {} left out ({}) because of --capture-budget",
+            counted(totals.left_out_evaluations, "evaluation"),
+            bytes(totals.left_out_bytes)
+        ));
+    }
+}
+
+/// Says what was to be captured and was not there.
+pub(super) fn unmatched(path: &Path) {
+    if let Ok(trace) = Trace::open(path) {
+        captures::unmatched(&trace).iter().for_each(|nothing| line(format_args!("{nothing}")));
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Progress {
     pub evaluations: AtomicU64,
     /// Bytes of the file.
     pub file_bytes: AtomicU64,
+    /// Bytes that were captured of the first token that came alone; 0 before.
+    pub captured_of_token: AtomicU64,
 }
 
 /// What the user should know while a session runs.

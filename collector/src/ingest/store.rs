@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use ggscope_format::GraphId;
 use ggscope_format::record::{Evaluation, Graph, Record};
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What was received is on disk after this time at the latest.
@@ -31,6 +32,8 @@ pub(super) struct Store<'a> {
     written: (u64, u64),
     remarks: u32,
     cut: Option<String>,
+    /// Tokens of the last evaluation, and bytes that were captured of it.
+    of_last: (u32, u64),
     /// Whether somebody followed the file, and when that was looked at.
     followed: (bool, Instant),
 }
@@ -47,6 +50,7 @@ impl<'a> Store<'a> {
             written: (0, 0),
             remarks: 0,
             cut: None,
+            of_last: (0, 0),
             followed: (false, Instant::now()),
         }
     }
@@ -141,10 +145,19 @@ impl<'a> Store<'a> {
         let wrote = match record {
             Record::Graph(graph) => self.graph(graph),
             Record::Evaluation(evaluation) => self.evaluation(evaluation),
-            Record::Value(value) => self.sink.writer.value(value),
+            Record::Value(value) => {
+                self.of_last.1 += value.bytes.len() as u64;
+                self.sink.writer.value(value)
+            }
             Record::Buffer(event) => self.sink.writer.buffer(event),
             Record::RunEnd(end) => self.sink.writer.run_end(end),
             Record::Note(note) => self.sink.writer.note(note),
+            Record::Statistics(statistics) => {
+                self.of_last.1 += statistics.travels();
+                self.sink.writer.statistics(statistics)
+            }
+            Record::LeftOut(left_out) => self.sink.writer.left_out(left_out),
+            Record::Capture(change) => self.sink.writer.capture(change),
         };
         self.check(wrote);
     }
@@ -165,6 +178,12 @@ impl<'a> Store<'a> {
     }
 
     fn evaluation(&mut self, mut evaluation: Evaluation) -> Result<(), TraceError> {
+        let told = &self.sink.progress.captured_of_token;
+        match std::mem::replace(&mut self.of_last, (evaluation.n_tokens, 0)) {
+            // All that was captured of the one before has come.
+            (1, bytes) if bytes > 0 && told.load(Ordering::Relaxed) == 0 => told.store(bytes, Ordering::Relaxed),
+            _ => {}
+        }
         if self.sink.tokens {
             let texts = self.models.texts(&evaluation.tokens);
             if !texts.is_empty() {

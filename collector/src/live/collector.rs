@@ -1,6 +1,7 @@
 //! Accepts shims and runs one thread for each, until told to stop. It prints nothing: what happens goes out as
 //! [`Event`]s, and `ggscope record` and `ggscope daemon` say it in their own words.
 
+use super::control::Control;
 use super::handshake::Wanted;
 use super::listener::Listener;
 use super::output::Output;
@@ -30,6 +31,8 @@ pub enum Event {
         progress: Arc<Progress>,
         /// What is in the file and on its way there.
         growing: Arc<Growing>,
+        /// Changes what is captured of it.
+        control: Arc<Control>,
     },
     /// A process that connected is not recorded.
     Refused(SessionError),
@@ -163,8 +166,8 @@ fn session(stream: UnixStream, shared: &Shared) {
         Ok(session) => {
             let progress = Arc::new(Progress::default());
             let path = session.path.clone();
-            let (hello, growing) = (session.hello.clone(), session.growing.clone());
-            tell(Event::Attached { hello, path: path.clone(), progress: progress.clone(), growing });
+            let (hello, growing, control) = (session.hello.clone(), session.growing.clone(), session.control.clone());
+            tell(Event::Attached { hello, path: path.clone(), progress: progress.clone(), growing, control });
             let report = |trouble| tell(Event::Trouble { path: path.clone(), trouble });
             let ended = session.run(&progress, &shared.stop, &report);
             tell(Event::Ended(Box::new(ended)));

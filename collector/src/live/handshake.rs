@@ -3,6 +3,7 @@
 
 use super::listener::{peer, uid};
 use crate::trace::Recording;
+use ggscope_format::capture::Capture;
 use ggscope_format::session::{Announce, Attached, Hello, Level, MAX_MESSAGE_BYTES, Welcome, frame};
 use ggscope_format::{FORMAT_VERSION, record, segment};
 use serde::de::DeserializeOwned;
@@ -18,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Wanted {
     /// How much.
     pub level: Level,
-    /// Globs of tensor names.
-    pub capture: Vec<String>,
+    /// What is captured, with level [`Level::Tensors`].
+    pub capture: Capture,
     /// Whether token ids and texts may be recorded.
     pub tokens: bool,
     /// Data bytes of a ring, a power of two.
@@ -28,7 +29,12 @@ pub struct Wanted {
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { level: Level::default(), capture: vec![], tokens: true, ring_bytes: segment::DEFAULT_RING_BYTES }
+        Wanted {
+            level: Level::default(),
+            capture: Capture::default(),
+            tokens: true,
+            ring_bytes: segment::DEFAULT_RING_BYTES,
+        }
     }
 }
 

@@ -29,6 +29,11 @@ impl Host {
         Host { stream, process: Process::open(pid) }
     }
 
+    /// The connection.
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
     /// Sleeps for at most `pause`; how the process ended if it has, or has hung up.
     pub(super) fn ended_within(&mut self, pause: Duration) -> Option<Ending> {
         let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };

@@ -2,6 +2,7 @@
 //! program so that it attaches. What a session says goes to [`crate::ingest`].
 
 mod collector;
+mod control;
 mod elf;
 mod handshake;
 mod host;
@@ -16,6 +17,7 @@ mod shim;
 mod signals;
 
 pub use collector::{Collector, Event};
+pub use control::Control;
 pub use elf::{Untraceable, carries_ggml, why_untraceable};
 pub use handshake::{HandshakeError, Wanted};
 pub use launch::{LaunchError, Launched, find_program, spawn};

@@ -1,5 +1,6 @@
 //! One session: from the connection of a shim to the end of its process, and the file that comes of it.
 
+use super::control::Control;
 use super::handshake::{Handshake, HandshakeError, Wanted};
 use super::host::Host;
 use super::output::Output;
@@ -46,6 +47,7 @@ pub(super) struct Session {
     pub(super) hello: Hello,
     pub(super) path: PathBuf,
     pub(super) growing: Arc<Growing>,
+    pub(super) control: Arc<Control>,
     writer: TraceWriter,
     tokens: bool,
     segment: MappedSegment,
@@ -65,7 +67,8 @@ impl Session {
         match attached {
             Ok((growing, stream)) => {
                 let host = Host::new(stream, pid);
-                Ok(Session { hello, path, growing, writer, tokens: wanted.tokens, segment, host })
+                let (tokens, control) = (wanted.tokens, Arc::default());
+                Ok(Session { hello, path, growing, control, writer, tokens, segment, host })
             }
             Err(error) => {
                 let _ = std::fs::remove_file(&path);
@@ -76,12 +79,13 @@ impl Session {
 
     /// Records until the process ends or `stop` is set.
     pub(super) fn run(self, progress: &Progress, stop: &AtomicBool, report: &(dyn Fn(Trouble) + Sync)) -> Ended {
-        let Session { hello, path, growing, writer, tokens, segment, mut host } = self;
+        let Session { hello, path, growing, control, writer, tokens, segment, mut host } = self;
         // Whoever wants to see it keeps it; if nobody does, it need not be shown.
         let seen = Arc::downgrade(&growing);
         drop(growing);
         let sink = Sink { writer, hello: &hello, tokens, progress, report };
         let wait = |pause: Duration| {
+            control.send(host.stream());
             let watched = seen.upgrade().is_some_and(|growing| growing.is_watched());
             let pause = if watched { pause.min(WATCHED_PAUSE) } else { pause };
             if stop.load(Ordering::Relaxed) { Some(Ending::LetGo) } else { host.ended_within(pause) }

@@ -5,13 +5,13 @@ use super::filter::Chosen;
 pub use super::filter::{Filter, Memory, Phase};
 use super::find::{Found, find};
 use super::memory::{is_written, read_bytes};
-use super::values::{CapturedValue, assemble};
+use super::values::{Captured, CapturedValue, TensorStatistics};
 use super::view::{ExpertSlice, GraphView, Place};
 use crate::analysis::timing::{Execution, Span};
 use crate::trace::{Remark, Trace};
 use ggscope_format::TensorId;
 use ggscope_format::columns::Row;
-use ggscope_format::record::{Evaluation, Experts, MAX_DIMS, RunEnd, Value};
+use ggscope_format::record::{Evaluation, Experts, MAX_DIMS, RunEnd};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -80,6 +80,9 @@ pub struct Operator<'a> {
     /// What it computed, if that was captured and is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<CapturedValue>,
+    /// Statistics of what it computed, if those were captured and are wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<TensorStatistics>,
 }
 
 /// The part of a graph that a device computed in one go, timed as a whole.
@@ -138,19 +141,18 @@ pub struct Source<'a> {
 /// file, until it breaks.
 pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> ControlFlow<()>) {
     let (texts, ends) = (trace.texts(), run_ends(trace));
-    let with_values = filter.values && trace.has_values();
     find(trace, filter, |found| {
         let Found { seq, view, row, plan, chosen, .. } = found;
-        let values = if with_values { trace.values(row.evaluation.eval) } else { vec![] };
+        let captured = if filter.values { Captured::of(trace, row.evaluation.eval) } else { Captured::default() };
         // A view is not executed, but what it shows may have been captured.
-        let captured = values.iter().map(|v| v.tensor).filter(|&id| found.takes(id));
-        let mut shown: Vec<TensorId> = found.nodes().chain(captured).collect();
+        let more = captured.tensors().filter(|&id| found.takes(id));
+        let mut shown: Vec<TensorId> = found.nodes().chain(more).collect();
         shown.sort_unstable();
         shown.dedup();
         let evaluated = Evaluated { seq, view, row, chosen, texts: &texts, ends: &ends };
         for (id, Span { start, duration }) in found.times_of(shown) {
             let fused_into = if let Execution::Fused(with) = plan.node(id) { Some(with.0) } else { None };
-            f(evaluated.operator(Executed { id, start, duration, fused_into, run: plan.run(id) }, &values))?;
+            f(evaluated.operator(Executed { id, start, duration, fused_into, run: plan.run(id) }, &captured))?;
         }
         ControlFlow::Continue(())
     });
@@ -203,7 +205,7 @@ pub(super) fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64
 
 impl<'a> Evaluated<'a> {
     /// An execution of one of its nodes.
-    pub fn operator(&self, executed: Executed, values: &[Value]) -> Operator<'a> {
+    pub fn operator(&self, executed: Executed, captured: &Captured) -> Operator<'a> {
         let &Evaluated { view, row, chosen, .. } = self;
         let Executed { id, start, duration, fused_into, run } = executed;
         let graph = &view.stored.graph;
@@ -265,7 +267,8 @@ impl<'a> Evaluated<'a> {
             },
             read_bytes: src.iter().fold(0, |sum, source| sum.saturating_add(source.read_bytes)),
             src,
-            value: assemble(view, id, values),
+            value: captured.value(view, id),
+            statistics: captured.statistics(id),
             experts,
         }
     }

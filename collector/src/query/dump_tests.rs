@@ -5,6 +5,7 @@ use crate::query::range::Numbers;
 use crate::trace::testing::{Builder, Random, Shape, evaluation, recording, write};
 use crate::trace::{Select, StoredGraph, TraceWriter};
 use ggscope_format::record::{BufferUsage, Evaluation};
+use ggscope_format::value::{Encoding, Value};
 use ggscope_format::{Bytes, EvalId, GraphId, Nanos};
 use serde_json::{Value as Json, json};
 use std::path::Path;
@@ -229,7 +230,10 @@ fn captured_values_are_put_together_and_decoded() {
     let mut piece = |eval: u64, from: usize, to: usize| {
         let part = bytes[from..to].to_vec();
         let (offset, total) = (from as u64, Bytes(bytes.len() as u64));
-        writer.value(Value { eval: EvalId(eval), graph: GraphId(1), tensor: id, offset, total, bytes: part }).unwrap();
+        let encoding = Encoding::Host;
+        writer
+            .value(Value { eval: EvalId(eval), graph: GraphId(1), tensor: id, offset, total, encoding, bytes: part })
+            .unwrap();
     };
     piece(1, 0, 1000);
     piece(1, 1000, 2304);

@@ -31,9 +31,12 @@ pub struct Info {
     pub more_models: Vec<Model>,
     /// How much was recorded.
     pub level: &'static str,
-    /// Globs of captured tensors.
+    /// Sets and globs of captured tensors, of the whole recording.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<String>,
+    /// What was captured, from which evaluation on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub captures: Vec<Capture>,
     /// Graphs.
     pub graphs: u64,
     /// Evaluations.
@@ -57,6 +60,8 @@ pub struct Info {
     pub devices: Vec<Device>,
     /// What was lost.
     pub dropped: Dropped,
+    /// What was not captured because it would have gone beyond the budget.
+    pub left_out: LeftOut,
     /// Sizes.
     pub size: Size,
     /// Buffers that were allocated or released meanwhile.
@@ -176,6 +181,24 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
+/// What was captured from an evaluation on.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Capture {
+    /// The first evaluation of which it is so.
+    pub from_eval: u64,
+    /// Sets and globs, and their limits, in words.
+    pub what: String,
+}
+
+/// What was not captured because it would have gone beyond the budget.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LeftOut {
+    /// Evaluations whose values were left out.
+    pub evaluations: u64,
+    /// Bytes of those values.
+    pub bytes: u64,
+}
+
 /// Sizes in bytes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Size {
@@ -200,6 +223,13 @@ pub fn info(trace: &Trace) -> Info {
         n_layer: m.n_layer,
         file_bytes: m.file_bytes,
     });
+    let (mut names, mut captures) = (vec![], vec![]);
+    for change in trace.captures().into_iter().filter(|c| !c.capture.is_empty() || c.from.0 > 0) {
+        let what = if change.capture.is_empty() { "nothing".into() } else { change.capture.to_string() };
+        captures.push(Capture { from_eval: change.from.0, what });
+        let more = change.capture.names.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>();
+        names.extend(more);
+    }
     let text = |remark| if let Remark::Note(text) = remark { Some(text) } else { None };
     let notes = trace.notes().into_iter().filter_map(text).collect();
     Info {
@@ -219,7 +249,8 @@ pub fn info(trace: &Trace) -> Info {
         model: models.next(),
         more_models: models.collect(),
         level: recording.level.name(),
-        capture: recording.capture.clone(),
+        capture: names,
+        captures,
         graphs: totals.graphs,
         evaluations: totals.evaluations,
         operators: totals.operators,
@@ -240,6 +271,7 @@ pub fn info(trace: &Trace) -> Info {
         operators_by_time: trace.operators().iter().map(by_operator).collect(),
         devices,
         dropped: Dropped { records: totals.dropped_records, bytes: totals.dropped_bytes },
+        left_out: LeftOut { evaluations: totals.left_out_evaluations, bytes: totals.left_out_bytes },
         size: size(&totals),
         buffers: buffers(trace),
         notes,

@@ -6,6 +6,7 @@ pub mod analytics;
 pub mod analytics_times;
 pub mod architecture;
 pub mod buffers;
+pub mod captures;
 pub mod compare;
 pub mod cost;
 pub mod dump;
@@ -33,6 +34,6 @@ mod view;
 mod walk;
 pub mod weights;
 
-pub use values::CapturedValue;
+pub use values::{CapturedValue, TensorStatistics};
 pub use view::{ExpertSlice, GraphView, Place};
 pub(crate) use walk::{DeviceRun, Evaluated, Timed, walk};

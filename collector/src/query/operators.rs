@@ -3,6 +3,7 @@
 
 use super::dump::{Evaluated, Executed, Filter, Operator};
 use super::table::{self, NONE, Place, Selection, Table, find};
+use super::values::Captured;
 use crate::analysis::timing::Span;
 use crate::trace::Trace;
 use std::str::FromStr;
@@ -96,7 +97,7 @@ pub fn operators(
         let (Some(chosen), Some(plan), Ok(view)) = (chosen, plan, view) else { return };
         let layout = table.layout(plan.layout);
         let spans = table.spans(trace, seq, &row.evaluation);
-        let values = if filter.values && trace.has_values() { trace.values(row.evaluation.eval) } else { vec![] };
+        let captured = if filter.values { Captured::of(trace, row.evaluation.eval) } else { Captured::default() };
         let id = chosen.tokens.first().and_then(|&token| row.evaluation.tokens.get(token));
         let texts = trace.texts_of(id.map(std::slice::from_ref).unwrap_or_default());
         let evaluated = Evaluated { seq: seq as u64, view: &view, row, chosen: &chosen, texts: &texts, ends: &ends };
@@ -110,7 +111,7 @@ pub fn operators(
                 fused_into: (fused != NONE).then(|| layout.nodes[fused as usize]),
                 run: (run != NONE).then_some(run as usize),
             };
-            f(number, evaluated.operator(executed, &values));
+            f(number, evaluated.operator(executed, &captured));
         }
     });
     total

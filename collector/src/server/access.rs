@@ -80,9 +80,11 @@ impl Access {
                 return Err(Problem::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong", help));
             }
         }
-        if method != Method::GET && method != Method::HEAD {
+        let changes = method == Method::PUT && is_changed(uri.path());
+        if method != Method::GET && method != Method::HEAD && !changes {
             let error = format!("{method} is not answered");
-            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, error, "ask with GET: nothing can be changed"));
+            let help = "ask with GET: nothing can be changed here";
+            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, error, help));
         }
         Ok(())
     }
@@ -110,6 +112,13 @@ impl Access {
         let headers = [(SET_COOKIE, cookie), (LOCATION, location)];
         Some((StatusCode::SEE_OTHER, headers).into_response())
     }
+}
+
+/// Whether the path is of something that can be changed: what is captured of a session. A browser asks before it sends a
+/// page's PUT elsewhere, and says in Origin where the page is from.
+fn is_changed(path: &str) -> bool {
+    let session = path.strip_prefix("/api/v1/sessions/").and_then(|rest| rest.strip_suffix("/capture"));
+    session.is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }
 
 /// Names of this machine: as it calls itself, and as others on the same link find it by multicast DNS.
@@ -231,6 +240,32 @@ mod tests {
         assert_eq!(status(&access, &[], "/"), 403);
         assert_eq!(status(&access, &[("host", "localhost:4000"), ("host", "evil.example:4000")], "/"), 403);
         assert_eq!(status(&access, &[("host", "localhost:4000")], "http://evil.example:4000/"), 403);
+    }
+
+    #[test]
+    fn only_a_capture_can_be_changed_and_only_by_who_may_read_it() {
+        let access = loopback(Some("s3cret"));
+        let of = |method: Method, path: &str, origin: Option<&str>, token: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.append(HOST, "localhost:4000".parse().unwrap());
+            origin.map(|origin| headers.append(ORIGIN, origin.parse().unwrap()));
+            access.check(&method, &path.parse().unwrap(), &headers, token).map_or_else(|p| p.status, |()| 200)
+        };
+        let (capture, token) = ("/api/v1/sessions/0/capture", Some("s3cret"));
+        assert_eq!(of(Method::PUT, capture, Some("http://localhost:4000"), token), 200);
+        assert_eq!(of(Method::PUT, capture, None, token), 200);
+        assert_eq!(of(Method::PUT, capture, Some("http://evil.example"), token), 403);
+        assert_eq!(of(Method::PUT, capture, None, None), 401);
+        for (method, path) in [
+            (Method::POST, capture),
+            (Method::DELETE, capture),
+            (Method::PUT, "/api/v1/sessions/0"),
+            (Method::PUT, "/api/v1/sessions/0/x/capture"),
+            (Method::PUT, "/api/v1/sessions//capture"),
+            (Method::PUT, "/"),
+        ] {
+            assert_eq!(of(method.clone(), path, None, token), 405, "{method} {path}");
+        }
     }
 
     #[test]

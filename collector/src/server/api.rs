@@ -8,8 +8,8 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, compare, download, experts, graphs, live, metrics, models, page, quant, residency, tables,
-    timeline,
+    analytics, architecture, capture, compare, download, experts, graphs, live, metrics, models, page, quant, residency,
+    tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -82,6 +82,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(openapi))
         .routes(routes!(list_sessions))
         .routes(routes!(session_info))
+        .routes(routes!(capture::current, capture::change))
         .routes(routes!(live::live))
         .routes(routes!(residency::residency))
         .routes(routes!(tables::evaluations))

@@ -1,11 +1,12 @@
 //! The server: what is in traces, over HTTP. It translates questions to those of [`crate::query`] and answers in JSON;
-//! the OpenAPI document at `/api/v1/openapi.json` is generated from the same code. It changes nothing and reaches no
+//! the OpenAPI document at `/api/v1/openapi.json` is generated from the same code. It changes nothing but what is captured of a program that runs, and reaches no
 //! file but the traces and models that it was given, and the models of programs that are recorded here.
 
 mod access;
 mod analytics;
 mod api;
 mod architecture;
+mod capture;
 mod compare;
 mod document;
 mod download;

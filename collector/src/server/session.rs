@@ -2,6 +2,7 @@
 //! Of a recording that has ended, what can be read back from its file is let go when nobody asks for it.
 
 use super::problem::Problem;
+use crate::live::Control;
 use crate::query::cost::{Cost, costs};
 use crate::query::ending::{Ended, ended};
 use crate::query::memory::{Wanted, memory};
@@ -66,6 +67,7 @@ pub(super) struct Session {
     pub name: String,
     path: PathBuf,
     source: RwLock<Source>,
+    control: Option<Arc<Control>>,
     /// As far as somebody has asked.
     table: Mutex<Option<Arc<Table>>>,
     /// Of so many evaluations.
@@ -137,9 +139,14 @@ impl Session {
     }
 
     /// A process that is recorded here.
-    pub(super) fn recorded(id: usize, growing: Arc<Growing>) -> Session {
+    pub(super) fn recorded(id: usize, growing: Arc<Growing>, control: Arc<Control>) -> Session {
         let path = growing.path().to_owned();
-        Session::new(id, &path, Source::Recording(growing))
+        Session { control: Some(control), ..Session::new(id, &path, Source::Recording(growing)) }
+    }
+
+    /// What changes the capture of a process that is recorded here and goes on.
+    pub(super) fn control(&self) -> Option<&Control> {
+        self.control.as_deref().filter(|_| self.is_recorded_here())
     }
 
     fn new(id: usize, path: &Path, source: Source) -> Session {
@@ -148,6 +155,7 @@ impl Session {
             name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
             path: path.to_owned(),
             source: RwLock::new(source),
+            control: None,
             table: Mutex::default(),
             sums: Mutex::default(),
             memory: AtomicUsize::new(0),

@@ -4,6 +4,7 @@
 use super::models::Models;
 use super::problem::Problem;
 use super::session::Session;
+use crate::live::Control;
 use crate::query::table::DEFAULT_MEMORY;
 use crate::trace::{Growing, TraceError};
 use ggscope_analytics::Device;
@@ -111,12 +112,12 @@ impl Sessions {
         self.all().iter().for_each(|session| session.set_memory(rest / (open + others).max(1)));
     }
 
-    /// Adds a process that is recorded here. It stays in the list when it has ended.
-    pub fn add(&self, growing: Arc<Growing>) {
+    /// Adds a process that is recorded here; `control` changes what is captured of it. It stays in the list when it has ended.
+    pub fn add(&self, growing: Arc<Growing>, control: Arc<Control>) {
         let changes = self.changes.clone();
         growing.on_change(move || changes.send_modify(|n| *n = n.wrapping_add(1)));
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        let session = Session::recorded(list.len(), growing);
+        let session = Session::recorded(list.len(), growing, control);
         list.push(Arc::new(session));
         drop(list);
         self.make_room();

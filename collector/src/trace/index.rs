@@ -41,6 +41,10 @@ pub struct Totals {
     pub dropped_records: u64,
     /// Bytes of those that were lost on the rings.
     pub dropped_bytes: u64,
+    /// Evaluations whose values were left out for the budget's sake.
+    pub left_out_evaluations: u64,
+    /// Bytes of those values.
+    pub left_out_bytes: u64,
     /// Size of the file so far, in bytes.
     pub file_bytes: u64,
 }

@@ -26,7 +26,8 @@ pub use reader::Trace;
 pub use rows::Select;
 pub use writer::TraceWriter;
 
-use ggscope_format::record::{BufferEvent, Graph, RecordError, RunEnd, Value};
+use ggscope_format::capture::{Capture, CaptureChange};
+use ggscope_format::record::{BufferEvent, Graph, LeftOut, RecordError, RunEnd, Statistics, Value};
 use ggscope_format::session::{Hello, Level};
 use ggscope_format::{TensorId, chunk::ChunkError};
 use serde::{Deserialize, Serialize};
@@ -43,8 +44,8 @@ pub struct Recording {
     pub hello: Hello,
     /// How much is recorded.
     pub level: Level,
-    /// Globs of the tensors whose values are recorded.
-    pub capture: Vec<String>,
+    /// What is captured from the beginning on.
+    pub capture: Capture,
     /// Whether token ids may be in the file.
     pub tokens: bool,
     /// Version of the ggscope that wrote the file.
@@ -138,6 +139,10 @@ pub enum Remark {
     },
     /// How the recording ended. It is alone in the last chunk before the index.
     Ended(Ending),
+    /// What was left out for the budget's sake up to here, in all.
+    LeftOut(LeftOut),
+    /// What is captured from an evaluation on.
+    Capture(CaptureChange),
 }
 
 impl Remark {
@@ -146,8 +151,9 @@ impl Remark {
     }
 }
 
-/// Contents of a Values, a Texts, a Buffers and a Notes chunk.
+/// Contents of a Values, a Statistics, a Texts, a Buffers and a Notes chunk.
 type Values = Vec<Value>;
+type AllStatistics = Vec<Statistics>;
 type Texts = Vec<(i32, Vec<u8>)>;
 type Buffers = Vec<BufferEvent>;
 type Remarks = Vec<Remark>;

@@ -4,13 +4,14 @@
 
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::{
-    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
-    graph_columns, scan,
+    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
+    Values, graph_columns, scan,
 };
 use crate::analysis::timing::Plans;
+use ggscope_format::capture::CaptureChange;
 use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTES};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{BufferEvent, Value, decode};
+use ggscope_format::record::{BufferEvent, Statistics, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use memmap2::Mmap;
 use serde::de::DeserializeOwned;
@@ -74,6 +75,7 @@ pub(super) struct Shared {
     warnings: Mutex<Vec<String>>,
     graphs: Mutex<HashMap<GraphId, Arc<StoredGraph>>>,
     values: Mutex<Option<(u64, Arc<Values>)>>,
+    statistics: Mutex<Option<(u64, Arc<AllStatistics>)>>,
     texts: Mutex<KnownTexts>,
 }
 
@@ -367,17 +369,68 @@ impl Trace {
         }
     }
 
-    pub(super) fn values_at(&self, offset: u64) -> Arc<Values> {
-        if let Some((_, values)) = lock(&self.shared.values).as_ref().filter(|kept| kept.0 == offset) {
-            return values.clone();
-        }
+    /// Where the next chunk of values begins after the one at `after`, if it or one of the `ahead` chunks of values behind
+    /// it has some of evaluations up to `last`.
+    pub fn next_values(&self, after: Option<u64>, last: EvalId, ahead: usize) -> Option<u64> {
+        let chunks = &self.contents.chunks;
+        let unread = after.map_or(0, |after| chunks.partition_point(|e| e.offset <= after));
+        let mut values = chunks[unread..].iter().filter(|e| e.kind == ChunkKind::Values).take(ahead + 1).peekable();
+        let next = values.peek()?.offset;
+        values.any(|e| e.first <= last.0).then_some(next)
+    }
+
+    /// The pieces of tensors in the chunk at `offset`; none, with a warning, if it is damaged.
+    pub fn values_in(&self, offset: u64) -> Vec<Value> {
         let values = self.content(offset, ChunkKind::Values).unwrap_or_else(|error| {
             self.warn(format!("captured values are left out: {error}"));
             Values::default()
         });
-        let values = Arc::new(values);
+        values.into_iter().map(Value::in_host_bytes).collect()
+    }
+
+    pub(super) fn values_at(&self, offset: u64) -> Arc<Values> {
+        if let Some((_, values)) = lock(&self.shared.values).as_ref().filter(|kept| kept.0 == offset) {
+            return values.clone();
+        }
+        let values = Arc::new(self.values_in(offset));
         *lock(&self.shared.values) = Some((offset, values.clone()));
         values
+    }
+
+    /// Whether the file has statistics of captured tensors.
+    pub fn has_statistics(&self) -> bool {
+        self.contents.chunks.iter().any(|e| e.kind == ChunkKind::Statistics)
+    }
+
+    /// Statistics of the tensors that were captured in an evaluation, in the order of the graph.
+    pub fn statistics(&self, eval: EvalId) -> Vec<Statistics> {
+        let mut found = vec![];
+        for entry in self.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Statistics) {
+            if entry.first <= eval.0 && eval.0 <= entry.last {
+                found.extend(self.statistics_at(entry.offset).iter().filter(|s| s.eval == eval).cloned());
+            }
+        }
+        found
+    }
+
+    pub(super) fn statistics_at(&self, offset: u64) -> Arc<AllStatistics> {
+        if let Some((_, statistics)) = lock(&self.shared.statistics).as_ref().filter(|kept| kept.0 == offset) {
+            return statistics.clone();
+        }
+        let statistics = self.content(offset, ChunkKind::Statistics).unwrap_or_else(|error| {
+            self.warn(format!("statistics are left out: {error}"));
+            AllStatistics::default()
+        });
+        let statistics = Arc::new(statistics);
+        *lock(&self.shared.statistics) = Some((offset, statistics.clone()));
+        statistics
+    }
+
+    /// What was captured, from which evaluation on, in their order.
+    pub fn captures(&self) -> Vec<CaptureChange> {
+        let first = CaptureChange { from: EvalId(0), capture: self.recording().capture.clone() };
+        let change = |remark| if let Remark::Capture(change) = remark { Some(change) } else { None };
+        std::iter::once(first).chain(self.notes().into_iter().filter_map(change)).collect()
     }
 
     /// Texts of token ids, as far as they are known.

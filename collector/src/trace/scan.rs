@@ -2,9 +2,10 @@
 //! counts again what the index would have said. A file that has grown is read from where it ended before.
 
 use super::index::IndexEntry;
-use super::{Remark, Remarks, Trace};
+use super::{Remark, Remarks, Trace, Values};
 use crate::analysis::timing::Plans;
 use ggscope_format::chunk::{Chunk, ChunkKind};
+use ggscope_format::record::LeftOut;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -123,15 +124,24 @@ fn count(trace: &mut Trace, entry: &mut IndexEntry, has_times: bool, plans: &mut
             Err(error) => trace.warn(format!("evaluations are left out: {error}")),
         },
         ChunkKind::Values => {
-            let values = trace.values_at(entry.offset);
+            // As they travelled: that is what the index counts.
+            let values: Values = trace.content(entry.offset, ChunkKind::Values).unwrap_or_default();
             entry.items = values.len() as u64;
             entry.cover(values.iter().map(|v| v.eval.0));
             totals.value_bytes += values.iter().map(|v| v.bytes.len() as u64).sum::<u64>();
+        }
+        ChunkKind::Statistics => {
+            let statistics = trace.statistics_at(entry.offset);
+            entry.items = statistics.len() as u64;
+            entry.cover(statistics.iter().map(|s| s.eval.0));
         }
         ChunkKind::Notes => {
             for remark in trace.content::<Remarks>(entry.offset, ChunkKind::Notes).unwrap_or_default() {
                 if let Remark::Dropped { records, bytes } = remark {
                     (totals.dropped_records, totals.dropped_bytes) = (records, bytes);
+                }
+                if let Remark::LeftOut(LeftOut { evaluations, bytes }) = remark {
+                    (totals.left_out_evaluations, totals.left_out_bytes) = (evaluations, bytes.0);
                 }
                 trace.contents.ending = remark.ending().or(trace.contents.ending);
             }

@@ -2,6 +2,7 @@
 //! nothing else is said), node for node, and evaluations of it with plausible times. No use outside of tests.
 
 use super::{Model, Recording, StoredGraph, TraceWriter};
+use ggscope_format::capture::Capture;
 use ggscope_format::record::{
     Buffer, BufferUsage, Evaluation, Graph, MAX_DIMS, MappedFile, Run, Tensor, TensorFlags, TensorType,
 };
@@ -372,7 +373,7 @@ pub fn recording() -> Recording {
             ggml: "/usr/lib/libggml-base.so".into(),
         },
         level: Level::Ops,
-        capture: vec![],
+        capture: Capture::default(),
         tokens: true,
         ggscope: env!("CARGO_PKG_VERSION").into(),
     }

@@ -3,8 +3,10 @@
 use super::super::testing::{Shape, model, recording, write};
 use super::*;
 use crate::trace::{Select, TraceWriter, testing};
+use ggscope_format::capture::Capture;
 use ggscope_format::columns::Row;
-use ggscope_format::record::{Buffer, BufferUsage, Evaluation, RunEnd};
+use ggscope_format::record::{Buffer, BufferUsage, Evaluation, LeftOut, RunEnd};
+use ggscope_format::value::{Encoding, Histogram, RowStatistics};
 use ggscope_format::{BufferId, Bytes, Nanos, TensorId};
 use proptest::prelude::*;
 use std::ops::ControlFlow;
@@ -19,6 +21,50 @@ fn rows(trace: &Trace, durations: bool) -> Vec<Row> {
         ControlFlow::Continue(())
     });
     rows
+}
+
+fn statistics(eval: u64) -> Statistics {
+    let row = RowStatistics { min: -1.5, max: 2.0, mean: 0.25, rms: 1.0, zeros: 3, nans: 1, infs: 2 };
+    let histogram = Histogram { first: -3, counts: vec![1, 0, 7] };
+    Statistics { eval: EvalId(eval), graph: GraphId(1), tensor: TensorId(40), rows: vec![row; 2], histogram }
+}
+
+fn change() -> CaptureChange {
+    CaptureChange { from: EvalId(7), capture: Capture { every: 4, ..Capture::named(["layers"]) } }
+}
+
+#[test]
+fn statistics_changes_of_the_capture_and_what_was_left_out_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, cut) = (dir.path().join("whole.ggtrace"), dir.path().join("cut.ggtrace"));
+    std::fs::write(&whole, everything()).unwrap();
+    // Without its index, what it says is counted from the chunks.
+    std::fs::write(&cut, &everything()[..everything().len() - 10]).unwrap();
+    for path in [whole, cut] {
+        let trace = Trace::open(&path).unwrap();
+        assert!(trace.has_statistics());
+        assert_eq!(trace.statistics(EvalId(6)), [statistics(6)]);
+        assert_eq!(trace.statistics(EvalId(5)), []);
+        assert_eq!(trace.captures(), [CaptureChange::default(), change()]);
+        let totals = trace.totals();
+        assert_eq!((totals.left_out_evaluations, totals.left_out_bytes, totals.value_bytes), (2, 99, 3 * 64));
+    }
+}
+
+#[test]
+fn values_that_travelled_as_f16_are_read_as_the_hosts_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ggtrace");
+    let mut writer = write(&path, SMALL, 3, 1);
+    let halves = vec![0x00, 0x3c, 0x00, 0xc0];
+    let value =
+        Value { eval: EvalId(1), graph: GraphId(1), total: Bytes(8), encoding: Encoding::F16, ..Value::default() };
+    writer.value(Value { bytes: halves, ..value }).unwrap();
+    writer.finish().unwrap();
+    let trace = Trace::open(&path).unwrap();
+    let found = trace.values(EvalId(1));
+    assert_eq!(found[0].bytes, [1.0_f32.to_le_bytes(), (-2.0_f32).to_le_bytes()].concat());
+    assert_eq!(trace.totals().value_bytes, 4, "as they travelled");
 }
 
 /// A trace with every kind of chunk, evaluations in three chunks.
@@ -40,6 +86,7 @@ fn everything() -> &'static [u8] {
                     tensor: TensorId(40),
                     offset: 0,
                     total: Bytes(64),
+                    encoding: Encoding::Host,
                     bytes: vec![eval as u8; 64],
                 })
                 .unwrap();
@@ -54,6 +101,9 @@ fn everything() -> &'static [u8] {
         };
         writer.buffer(BufferEvent { time: Nanos(9), allocated: true, buffer }).unwrap();
         writer.run_end(RunEnd { eval: EvalId(5), run: 0, end: Nanos(99) }).unwrap();
+        writer.statistics(statistics(6)).unwrap();
+        writer.left_out(LeftOut { evaluations: 2, bytes: Bytes(99) }).unwrap();
+        writer.capture(change()).unwrap();
         writer.note("a remark".into()).unwrap();
         writer.dropped(3, 400);
         writer.finish().unwrap();

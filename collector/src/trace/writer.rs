@@ -3,6 +3,7 @@
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
 mod chunks;
+mod values;
 
 use super::create::create_file;
 use super::growing::{Display, Growing, Now};
@@ -11,15 +12,17 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, Values,
+    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
     graph_columns,
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::Plans;
 use ggscope_format::GraphId;
-use ggscope_format::chunk::{self, ChunkKind};
+use ggscope_format::capture::CaptureChange;
+use ggscope_format::chunk::{self, ChunkKind, Packer};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{BufferEvent, Evaluation, RecordError, RunEnd, Value, encode};
+use ggscope_format::record::{BufferEvent, Evaluation, LeftOut, RecordError, RunEnd, Statistics, Value, encode};
+use ggscope_format::value::Encoding;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,8 +31,11 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, TraceError>;
 
-/// zstd level of all chunks but graphs.
+/// zstd level of all chunks but graphs and values.
 const LEVEL: i32 = 3;
+/// Values hardly get smaller whatever is tried (measured on queries and keys: 7 % between this level and 3), and what
+/// is tried costs the host: this level takes a seventh of the time.
+const VALUE_LEVEL: i32 = -1;
 /// Evaluations in a chunk, at most.
 const CHUNK_EVALUATIONS: usize = 256;
 /// Bytes of evaluations that wait, about; and the size of the largest that is taken.
@@ -38,6 +44,8 @@ const MAX_EVALUATION_BYTES: usize = MAX_CHUNK_BYTES / 2;
 /// Bytes of values that wait; and the largest piece of one.
 const PENDING_VALUE_BYTES: usize = 1 << 20;
 const VALUE_PIECE_BYTES: usize = 8 << 20;
+/// Rows of statistics that wait, about.
+const PENDING_STATISTICS_ROWS: usize = 1 << 15;
 /// Events, remarks or texts that wait.
 const PENDING_ITEMS: usize = 4096;
 /// Remarks on records that contradict themselves; further ones are only counted.
@@ -62,8 +70,10 @@ pub struct TraceWriter {
     next_token: u64,
     rows: Vec<Arc<Row>>,
     row_bytes: usize,
-    values: Values,
-    value_bytes: usize,
+    values: values::Waiting,
+    packer: Packer,
+    statistics: AllStatistics,
+    statistics_rows: usize,
     texts: Texts,
     known_texts: HashSet<i32>,
     buffers: Buffers,
@@ -92,6 +102,7 @@ impl TraceWriter {
     /// When the file exists or cannot be written.
     pub fn create(path: &Path, force: bool, recording: &Recording) -> Result<TraceWriter> {
         let file = create_file(path, force)?;
+        let no_memory = |source| TraceError::Write { path: path.to_owned(), offset: 0, source };
         lock::writes(&file);
         let mut writer = TraceWriter {
             path: path.to_owned(),
@@ -107,8 +118,10 @@ impl TraceWriter {
             next_token: 0,
             rows: vec![],
             row_bytes: 0,
-            values: vec![],
-            value_bytes: 0,
+            values: values::Waiting::default(),
+            packer: Packer::new().map_err(no_memory)?,
+            statistics: vec![],
+            statistics_rows: 0,
             texts: vec![],
             known_texts: HashSet::new(),
             buffers: vec![],
@@ -224,26 +237,64 @@ impl TraceWriter {
         self.refuse_after_failure()?;
         self.index.totals.value_bytes += value.bytes.len() as u64;
         if value.bytes.len() <= VALUE_PIECE_BYTES {
-            return self.value_piece(value);
+            return self.value_piece(&value);
         }
-        let Value { eval, graph, tensor, total, .. } = value;
+        let Value { eval, graph, tensor, total, encoding, .. } = value;
         for (i, piece) in value.bytes.chunks(VALUE_PIECE_BYTES).enumerate() {
-            let offset = value.offset.saturating_add((i * VALUE_PIECE_BYTES) as u64);
-            self.value_piece(Value { eval, graph, tensor, offset, total, bytes: piece.to_vec() })?;
+            let in_host = if encoding == Encoding::F16 { 2 } else { 1 };
+            let offset = value.offset.saturating_add((i * VALUE_PIECE_BYTES * in_host) as u64);
+            self.value_piece(&Value { eval, graph, tensor, offset, total, encoding, bytes: piece.to_vec() })?;
         }
         Ok(())
     }
 
-    fn value_piece(&mut self, value: Value) -> Result<()> {
-        self.value_bytes += value.bytes.len() + 64;
-        self.values.push(value);
+    fn value_piece(&mut self, value: &Value) -> Result<()> {
+        self.values.add(value);
         self.pending();
-        if self.value_bytes < PENDING_VALUE_BYTES {
+        if self.values.bytes() < PENDING_VALUE_BYTES {
             return Ok(());
         }
         // First what they are of: if there is no room for the values, that is still there.
         self.flush_evaluations()?;
         self.flush_values()
+    }
+
+    /// Takes statistics of a captured tensor.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn statistics(&mut self, statistics: Statistics) -> Result<()> {
+        self.refuse_after_failure()?;
+        self.statistics_rows += statistics.rows.len() + 2;
+        self.statistics.push(statistics);
+        self.pending();
+        if self.statistics_rows < PENDING_STATISTICS_ROWS {
+            return Ok(());
+        }
+        self.flush_evaluations()?;
+        self.flush_statistics()
+    }
+
+    /// Takes what was left out for the budget's sake so far, in all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn left_out(&mut self, left_out: LeftOut) -> Result<()> {
+        let totals = &mut self.index.totals;
+        (totals.left_out_evaluations, totals.left_out_bytes) = (left_out.evaluations, left_out.bytes.0);
+        if let Some(Remark::LeftOut(_)) = self.remarks.last() {
+            self.remarks.pop();
+            self.display.same.remarks = self.display.same.remarks.min(self.remarks.len());
+        }
+        self.remark(Remark::LeftOut(left_out))
+    }
+
+    /// Takes that something else is captured from an evaluation on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn capture(&mut self, change: CaptureChange) -> Result<()> {
+        self.remark(Remark::Capture(change))
     }
 
     /// Takes an event of a buffer.
@@ -365,6 +416,7 @@ impl TraceWriter {
         self.refuse_after_failure()?;
         self.flush_evaluations()?;
         self.flush_values()?;
+        self.flush_statistics()?;
         self.flush_texts()?;
         self.flush_buffers()?;
         self.flush_remarks()?;
@@ -382,8 +434,7 @@ impl TraceWriter {
         let mut content = vec![];
         encode(&self.index, &mut content);
         let index_offset = self.offset;
-        let packed = self.pack(ChunkKind::Index, &content)?;
-        self.put(&packed)?;
+        self.pack_and_put(ChunkKind::Index, &content)?;
         self.put(&chunk::trailer(index_offset))?;
         self.show_as(true);
         Ok(self.index.totals)

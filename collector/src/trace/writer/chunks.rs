@@ -1,9 +1,9 @@
 //! Puts down what a writer has collected: chunks, one after the other, until the disk does not take one.
 
-use super::{Display, LEVEL, Result, TraceWriter};
+use super::{Display, LEVEL, Result, TraceWriter, VALUE_LEVEL};
 use crate::trace::index::IndexEntry;
 use crate::trace::{MAX_CHUNK_BYTES, TraceError, lock};
-use ggscope_format::chunk::{self, ChunkKind};
+use ggscope_format::chunk::ChunkKind;
 use ggscope_format::columns::{Row, encode_durations, encode_evaluations};
 use ggscope_format::record::encode;
 use std::io::Write;
@@ -29,12 +29,23 @@ impl TraceWriter {
         if self.values.is_empty() {
             return Ok(());
         }
-        let values = std::mem::take(&mut self.values);
-        self.value_bytes = 0;
-        let mut entry = IndexEntry::new(self.offset, ChunkKind::Values, values.len());
-        entry.cover(values.iter().map(|v| v.eval.0));
+        let mut values = std::mem::take(&mut self.values);
+        let wrote = self.chunk(values.entry(self.offset), values.content());
+        values.clear();
+        self.values = values;
+        wrote
+    }
+
+    pub(super) fn flush_statistics(&mut self) -> Result<()> {
+        if self.statistics.is_empty() {
+            return Ok(());
+        }
+        let statistics = std::mem::take(&mut self.statistics);
+        self.statistics_rows = 0;
+        let mut entry = IndexEntry::new(self.offset, ChunkKind::Statistics, statistics.len());
+        entry.cover(statistics.iter().map(|s| s.eval.0));
         let mut content = vec![];
-        encode(&values, &mut content);
+        encode(&statistics, &mut content);
         self.chunk(entry, &content)
     }
 
@@ -67,20 +78,28 @@ impl TraceWriter {
             self.refuse(format!("a {:?} chunk is left out: it has {} bytes", entry.kind, content.len()));
             return Ok(());
         }
-        let packed = self.pack(entry.kind, content)?;
-        self.put(&packed)?;
+        self.pack_and_put(entry.kind, content)?;
         self.index.chunks.push(entry);
         Ok(())
     }
 
-    pub(super) fn pack(&self, kind: ChunkKind, content: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn pack_and_put(&mut self, kind: ChunkKind, content: &[u8]) -> Result<()> {
+        let level = if kind == ChunkKind::Values { VALUE_LEVEL } else { LEVEL };
+        self.refuse_after_failure()?;
         let write_error = |source| TraceError::Write { path: self.path.clone(), offset: self.offset, source };
-        chunk::pack(kind, content, LEVEL).map_err(write_error)
+        let packed = self.packer.pack(kind, content, level).map_err(write_error)?;
+        let (wrote, bytes) = (self.file.write_all(packed), packed.len());
+        self.wrote(wrote, bytes)
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.refuse_after_failure()?;
-        if let Err(source) = self.file.write_all(bytes) {
+        let wrote = self.file.write_all(bytes);
+        self.wrote(wrote, bytes.len())
+    }
+
+    fn wrote(&mut self, wrote: std::io::Result<()>, bytes: usize) -> Result<()> {
+        if let Err(source) = wrote {
             self.failed_at = Some(self.offset);
             self.display = Display::default();
             lock::writes_no_more(&self.file);
@@ -88,7 +107,7 @@ impl TraceWriter {
             let _ = self.file.set_len(self.offset);
             return Err(TraceError::Write { path: self.path.clone(), offset: self.offset, source });
         }
-        self.offset += bytes.len() as u64;
+        self.offset += bytes as u64;
         self.index.totals.file_bytes = self.offset;
         Ok(())
     }

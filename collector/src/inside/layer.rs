@@ -1,0 +1,243 @@
+//! One layer of one evaluation with all that its attention is computed from: queries, the rows of keys as they are now,
+//! masks and sinks. What a token sees, and how its queries are rounded, is decided here; what is missing is told.
+
+use super::plan::{CacheKey, LayerPlan, Source};
+use super::rows::Rows;
+use super::softmax::{rounded, slope};
+use super::walk::KeyRef;
+use crate::query::values::Stretches;
+use ggscope_format::TensorId;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Tensors of an evaluation that were captured as they were, by whose bytes they are. Of queries there may be some heads only.
+pub type Whole = HashMap<TensorId, Stretches>;
+/// Rows of caches.
+pub type Caches = HashMap<CacheKey, Vec<Rows>>;
+
+/// The keys that a token sees, counted from the first of its stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// From the first to the last.
+    pub range: Range<usize>,
+    /// Which of them, if not all.
+    pub some: Option<Vec<u32>>,
+    /// What the mask adds to each, `[n_seen, heads of the mask]`; empty if it adds nothing.
+    pub bias: Vec<f32>,
+}
+
+impl Seen {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.some.as_ref().map_or(self.range.len(), Vec::len)
+    }
+
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = usize> {
+        let all = if self.some.is_none() { self.range.clone() } else { 0..0 };
+        all.chain(self.some.iter().flatten().map(|&j| j as usize))
+    }
+
+    /// What the mask adds for a head.
+    pub fn bias_of(&self, head: usize) -> Option<&[f32]> {
+        let n = self.len();
+        let heads = self.bias.len().checked_div(n).filter(|&heads| heads > 0)?;
+        self.bias.chunks_exact(n).nth(head % heads)
+    }
+
+    fn of(masks: &[Vec<f32>], n_kv: usize) -> Seen {
+        let is_seen = |j: &usize| masks.iter().any(|m| m[*j] != f32::NEG_INFINITY);
+        let (Some(first), Some(last)) = ((0..n_kv).find(is_seen), (0..n_kv).rfind(is_seen)) else {
+            return Seen { range: 0..0, some: None, bias: vec![] };
+        };
+        let range = first..last + 1;
+        let some = (!range.clone().all(|j| is_seen(&j)))
+            .then(|| range.clone().filter(is_seen).map(|j| j as u32).collect::<Vec<_>>());
+        let mut seen = Seen { range, some, bias: vec![] };
+        if masks.iter().any(|mask| seen.each().any(|j| mask[j] != 0.0)) {
+            seen.bias = masks.iter().flat_map(|mask| seen.each().map(|j| mask[j])).collect();
+        }
+        seen
+    }
+}
+
+/// A layer of an evaluation.
+pub struct Layer<'a> {
+    /// What is known of it from its graph.
+    pub plan: &'a LayerPlan,
+    /// The keys.
+    pub rows: Cow<'a, Rows>,
+    q: &'a Stretches,
+    mask: Option<&'a [u8]>,
+    sinks: Option<Vec<f32>>,
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+}
+
+fn halves(bytes: &[u8]) -> Vec<f32> {
+    let halves: Vec<f16> = bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b)).collect();
+    let mut floats = vec![0.0; halves.len()];
+    halves.convert_to_f32_slice(&mut floats);
+    floats
+}
+
+fn captured<'a>(whole: &'a Whole, id: TensorId, what: &str) -> Result<&'a [u8], String> {
+    whole.get(&id).and_then(Stretches::whole).ok_or_else(|| lost(what))
+}
+
+fn lost(what: &str) -> String {
+    format!("its {what}: not captured, or lost because the ring was full; give it more room with --ring-size")
+}
+
+const DAMAGED: &str = "its tensors are smaller than their shapes say";
+
+impl<'a> Layer<'a> {
+    /// Puts together what there is of a layer in an evaluation of `n_tokens`.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn new(plan: &'a LayerPlan, n_tokens: usize, whole: &'a Whole, caches: &'a Caches) -> Result<Self, String> {
+        if plan.q.ne[1].checked_mul(plan.q.ne[3]) != Some(n_tokens) {
+            return Err("it has not as many queries as tokens".into());
+        }
+        let q = whole.get(&plan.q.root).ok_or_else(|| lost("queries"))?;
+        let mask = plan.mask.map(|(mask, _)| captured(whole, mask.root, "mask")).transpose()?;
+        let sinks = plan.sinks.map(|sinks| captured(whole, sinks, "sinks").map(floats)).transpose()?;
+        let rows = match plan.k_source {
+            Source::Own => Cow::Owned(own(plan, captured(whole, plan.k.root, "keys")?)?),
+            Source::Cache(key) => {
+                let rows = caches.get(&key).and_then(|all| all.iter().find(|rows| rows.shape == plan.k_shape));
+                Cow::Borrowed(rows.filter(|rows| rows.is_current()).ok_or(
+                    "the keys that it wrote were lost because the ring was full; give it more room with --ring-size",
+                )?)
+            }
+        };
+        let layer = Layer { plan, rows, q, mask, sinks };
+        let (last, heads) = ((plan.per_stream() - 1, plan.q.ne[3] - 1), plan.n_head());
+        if q.whole().is_some() {
+            layer.query_bytes(last.0, last.1, heads - 1).ok_or(DAMAGED)?;
+        }
+        if layer.sinks.as_ref().is_some_and(|sinks| sinks.len() < heads) {
+            return Err(DAMAGED.into());
+        }
+        Ok(layer)
+    }
+
+    fn query_bytes(&self, i: usize, stream: usize, head: usize) -> Option<&[u8]> {
+        self.q.get(self.plan.q.begin([i, head, stream])?, self.plan.q.ne[0] * 4)
+    }
+
+    /// The query of a head of token `i` of a stream, as it was computed. `None` if that head was not captured.
+    pub fn query(&self, i: usize, stream: usize, head: usize) -> Option<Vec<f32>> {
+        self.query_bytes(i, stream, head).map(floats)
+    }
+
+    /// The same, rounded as it is multiplied.
+    pub fn multiplied(&self, i: usize, stream: usize, head: usize) -> Option<Vec<f32>> {
+        let mut query = self.query(i, stream, head)?;
+        rounded(&mut query, self.plan.k_shape.ty);
+        Some(query)
+    }
+
+    /// The logit of a head's sink.
+    pub fn sink(&self, head: usize) -> Option<f32> {
+        self.sinks.as_ref()?.get(head).copied()
+    }
+
+    /// What a head's mask is multiplied with.
+    pub fn slope(&self, head: usize) -> f32 {
+        slope(self.plan.max_bias, head, self.plan.n_head())
+    }
+
+    /// The keys of a stream of queries, whether they are seen or not. `first_token` is the evaluation's.
+    pub fn keys(&self, stream: usize, first_token: u64) -> Vec<KeyRef> {
+        let first = self.plan.first_row(self.plan.k_stream(stream));
+        let rows = first..first.saturating_add(self.plan.k.ne[1] as u64);
+        match self.plan.k_source {
+            Source::Own => rows.map(|cell| KeyRef { cell, token: first_token.checked_add(cell) }).collect(),
+            Source::Cache(_) => {
+                let tokens = self.rows.tokens(rows.clone());
+                rows.zip(tokens).map(|(cell, token)| KeyRef { cell, token }).collect()
+            }
+        }
+    }
+
+    /// What token `i` of a stream sees.
+    ///
+    /// # Errors
+    /// When that is not known, or one of the keys is not.
+    pub fn seen(&self, i: usize, stream: usize) -> Result<Seen, String> {
+        let n_kv = self.plan.k.ne[1];
+        let first = self.plan.first_row(self.plan.k_stream(stream));
+        let seen = match self.mask.zip(self.plan.mask) {
+            None => Seen { range: 0..n_kv, some: None, bias: vec![] },
+            Some((bytes, (look, is_half))) => {
+                let of_head = |head: usize| {
+                    let at = [i, head, stream % look.ne[3]];
+                    let n = n_kv.checked_mul(if is_half { 2 } else { 4 })?;
+                    look.at(bytes, at, n).map(|bytes| if is_half { halves(bytes) } else { floats(bytes) })
+                };
+                let heads = look.ne[2].min(self.plan.n_head());
+                let masks: Option<Vec<Vec<f32>>> = (0..heads).map(of_head).collect();
+                Seen::of(&masks.ok_or("its mask is smaller than its shape says")?, n_kv)
+            }
+        };
+        let missing = match &seen.some {
+            None => {
+                let end = first.saturating_add(seen.range.end as u64);
+                self.rows.first_missing(first.saturating_add(seen.range.start as u64)..end)
+            }
+            Some(some) => some.iter().map(|&j| first.saturating_add(u64::from(j))).find(|&row| !self.rows.has(row)),
+        };
+        match missing {
+            Some(_) => {
+                Err("a row of the K cache that it looks at was written before recording began, or was lost".into())
+            }
+            None => Ok(seen),
+        }
+    }
+}
+
+/// Keys that are in no cache.
+fn own(plan: &LayerPlan, bytes: &[u8]) -> Result<Rows, String> {
+    let mut rows = Rows::new(plan.k_shape).ok_or(DAMAGED)?;
+    let [_, n_kv, n_head, n_stream] = plan.k.ne;
+    let n = plan.k_shape.stride;
+    for (stream, j) in (0..n_stream).flat_map(|stream| (0..n_kv).map(move |j| (stream, j))) {
+        let heads: Option<Vec<&[u8]>> = (0..n_head).map(|head| plan.k.at(bytes, [j, head, stream], n)).collect();
+        let heads = heads.ok_or(DAMAGED)?;
+        rows.put((stream * n_kv + j) as u64, |head| heads[head]);
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HIDDEN: f32 = f32::NEG_INFINITY;
+
+    #[test]
+    fn what_a_mask_shows_is_a_range_or_a_list_and_its_numbers_are_kept_where_they_matter() {
+        let of = |masks: &[&[f32]]| Seen::of(&masks.iter().map(|m| m.to_vec()).collect::<Vec<_>>(), masks[0].len());
+        let causal = of(&[&[0.0, 0.0, HIDDEN]]);
+        assert_eq!(causal, Seen { range: 0..2, some: None, bias: vec![] });
+        let window = of(&[&[HIDDEN, 0.0, 0.0, HIDDEN]]);
+        assert_eq!((window.range.clone(), window.len()), (1..3, 2));
+        let several = of(&[&[0.0, HIDDEN, -1.0]]);
+        assert_eq!(several, Seen { range: 0..3, some: Some(vec![0, 2]), bias: vec![0.0, -1.0] });
+        assert_eq!(several.each().collect::<Vec<_>>(), [0, 2]);
+        let heads = of(&[&[0.0, HIDDEN, HIDDEN], &[HIDDEN, 0.0, HIDDEN]]);
+        assert_eq!(
+            (heads.len(), heads.bias_of(0), heads.bias_of(3)),
+            (2, Some(&[0.0, HIDDEN][..]), Some(&[HIDDEN, 0.0][..]))
+        );
+        assert_eq!(of(&[&[HIDDEN; 3]]).len(), 0);
+        assert_eq!(causal.bias_of(0), None);
+    }
+}

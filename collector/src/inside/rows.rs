@@ -1,0 +1,327 @@
+//! The rows of a cache as they are after an evaluation, in the form that is fast to multiply: of each head the same
+//! element of [`LANES`] rows side by side, in the precision of the cache where that is a 16-bit float. And which token is
+//! in which row. Memory goes to pages of rows that were told, whatever numbers they claim to have.
+
+use super::kernel::LANES;
+use ggscope_model::ggml::GgmlType;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+/// Rows of a page: as many as a word has bits.
+pub const PAGE: u64 = u64::BITS as u64;
+/// Blocks of rows of a page.
+const BLOCKS: usize = PAGE as usize / LANES;
+
+/// How the heads lie in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of a row.
+    pub row_bytes: usize,
+    /// Type of its elements.
+    pub ty: GgmlType,
+    /// Elements of a head.
+    pub n_embd: usize,
+    /// Heads.
+    pub n_head: usize,
+    /// Where in the row the first head begins, in bytes.
+    pub first: usize,
+    /// From the begin of one head to that of the next, in bytes.
+    pub stride: usize,
+}
+
+impl Shape {
+    /// Bytes of a head, if all heads lie within the row.
+    pub fn head_bytes(&self) -> Option<usize> {
+        let bytes = usize::try_from(self.ty.row_size(self.n_embd as u64)?).ok().filter(|&bytes| bytes > 0)?;
+        let end = self.stride.checked_mul(self.n_head.checked_sub(1)?)?.checked_add(self.first)?.checked_add(bytes)?;
+        (end <= self.row_bytes).then_some(bytes)
+    }
+}
+
+/// Which of the rows are there, and whose they are.
+#[derive(Clone, Debug)]
+struct Page {
+    told: u64,
+    /// Numbers of tokens within the session; [`NOBODY`] if it is not known.
+    tokens: [u64; PAGE as usize],
+    /// `[LANES, n_embd, BLOCKS, n_head]`, in one of the two.
+    halves: Vec<f16>,
+    floats: Vec<f32>,
+}
+
+const NOBODY: u64 = u64::MAX;
+
+/// Rows of a cache.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// How they are laid out.
+    pub shape: Shape,
+    head_bytes: usize,
+    pages: HashMap<u64, Page>,
+    /// Rows that were told since [`Rows::begin`], and rows that were written.
+    told: Vec<u64>,
+    placed: HashSet<u64>,
+    /// Tokens of rows on pages that nothing was told of yet.
+    awaited: HashMap<u64, u64>,
+    /// Something may have been written by nobody knows which tokens.
+    is_behind: bool,
+}
+
+impl Rows {
+    /// No rows. `None` if the shape contradicts itself.
+    pub fn new(shape: Shape) -> Option<Rows> {
+        let head_bytes = shape.head_bytes()?;
+        Some(Rows {
+            shape,
+            head_bytes,
+            pages: HashMap::new(),
+            told: vec![],
+            placed: HashSet::new(),
+            awaited: HashMap::new(),
+            is_behind: true,
+        })
+    }
+
+    /// An evaluation begins that writes rows.
+    pub fn begin(&mut self) {
+        self.told.clear();
+        self.placed.clear();
+    }
+
+    /// Whether rows were told since [`Rows::begin`]. Without them it is not known what was written.
+    pub fn is_current(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// The evaluation is over: a row that was told, but not said to be a certain token's, is the token's that it was,
+    /// unless something was missed.
+    pub fn end(&mut self) {
+        if self.is_current() && (self.is_behind || self.placed.is_empty()) {
+            for row in self.told.iter().filter(|row| !self.placed.contains(row)) {
+                if let Some(page) = self.pages.get_mut(&(row / PAGE)) {
+                    page.tokens[(row % PAGE) as usize] = NOBODY;
+                }
+            }
+        }
+        // Of an evaluation that was not captured the places are told all the same, and its rows later.
+        self.is_behind = !self.is_current() && self.placed.is_empty();
+    }
+
+    /// Takes whole rows from byte `offset` of the cache on.
+    pub fn take(&mut self, offset: u64, bytes: &[u8]) {
+        let row_bytes = self.shape.row_bytes as u64;
+        let first = offset.div_ceil(row_bytes);
+        let skipped = usize::try_from(first * row_bytes - offset).unwrap_or(usize::MAX);
+        for (row, bytes) in (first..).zip(bytes.get(skipped..).unwrap_or_default().chunks_exact(self.shape.row_bytes)) {
+            let Shape { first, stride, .. } = self.shape;
+            let n = self.head_bytes;
+            self.put(row, |head| &bytes[first + head * stride..][..n]);
+        }
+    }
+
+    /// Puts a row, whose heads have these bytes.
+    pub fn put<'b>(&mut self, row: u64, head: impl Fn(usize) -> &'b [u8]) {
+        let Shape { ty, n_embd, n_head, .. } = self.shape;
+        let n = n_embd * n_head * PAGE as usize;
+        let page = self.pages.entry(row / PAGE).or_insert_with(|| {
+            let of = |is: bool| if is { n } else { 0 };
+            let halves = ty == GgmlType::F16;
+            Page {
+                told: 0,
+                tokens: [NOBODY; PAGE as usize],
+                halves: vec![f16::ZERO; of(halves)],
+                floats: vec![0.0; of(!halves)],
+            }
+        });
+        let at = (row % PAGE) as usize;
+        let mut floats = vec![0.0; if ty == GgmlType::F16 { 0 } else { n_embd }];
+        for h in 0..n_head {
+            let begin = (h * BLOCKS + at / LANES) * n_embd * LANES + at % LANES;
+            let bytes = head(h);
+            if ty == GgmlType::F16 {
+                let places = page.halves[begin..].iter_mut().step_by(LANES);
+                places.zip(bytes.as_chunks().0).for_each(|(to, &two)| *to = f16::from_le_bytes(two));
+            } else if ty.dequantize(bytes, &mut floats).is_ok() {
+                page.floats[begin..].iter_mut().step_by(LANES).zip(&floats).for_each(|(to, &x)| *to = x);
+            } else {
+                return;
+            }
+        }
+        page.told |= 1 << at;
+        if let Some(token) = self.awaited.remove(&row) {
+            page.tokens[at] = token;
+        }
+        self.told.push(row);
+    }
+
+    /// A token was written into a row; `None` if it is not known which.
+    pub fn place(&mut self, row: u64, token: Option<u64>) {
+        self.placed.insert(row);
+        match self.pages.get_mut(&(row / PAGE)) {
+            Some(page) => page.tokens[(row % PAGE) as usize] = token.unwrap_or(NOBODY),
+            None => drop(self.awaited.insert(row, token.unwrap_or(NOBODY))),
+        }
+    }
+
+    /// Whether a row is there.
+    pub fn has(&self, row: u64) -> bool {
+        self.pages.get(&(row / PAGE)).is_some_and(|page| page.told >> (row % PAGE) & 1 == 1)
+    }
+
+    /// The first of the rows that is not there.
+    pub fn first_missing(&self, rows: Range<u64>) -> Option<u64> {
+        let mut at = rows.start;
+        while at < rows.end {
+            let known = self.pages.get(&(at / PAGE)).map_or(0, |page| page.told) >> (at % PAGE);
+            let n = u64::from(known.trailing_ones()).min(PAGE - at % PAGE);
+            at += n;
+            if !at.is_multiple_of(PAGE) || n == 0 {
+                return Some(at).filter(|&at| at < rows.end);
+            }
+        }
+        None
+    }
+
+    /// The token that is in each of some rows.
+    pub fn tokens(&self, rows: Range<u64>) -> impl Iterator<Item = Option<u64>> {
+        let of_page = move |page: u64| {
+            let first = page * PAGE;
+            let rows = rows.start.max(first) - first..rows.end.min(first.saturating_add(PAGE)) - first;
+            let page = self.pages.get(&page);
+            rows.map(move |at| page.map(|page| page.tokens[at as usize]).filter(|&token| token != NOBODY))
+        };
+        (rows.start / PAGE..rows.end.div_ceil(PAGE)).flat_map(of_page)
+    }
+
+    /// The elements of a head in all rows of a page, `[LANES, n_embd, BLOCKS]`, in `buffer` if they have to be
+    /// converted. `None` if none of the rows is there.
+    pub fn panel<'a>(&'a self, page: u64, head: usize, buffer: &'a mut Vec<f32>) -> Option<&'a [f32]> {
+        let n = self.shape.n_embd * PAGE as usize;
+        let page = self.pages.get(&page)?;
+        if page.halves.is_empty() {
+            return page.floats.get(head * n..(head + 1) * n);
+        }
+        buffer.resize(n, 0.0);
+        page.halves.get(head * n..(head + 1) * n)?.convert_to_f32_slice(buffer);
+        Some(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(ty: GgmlType, n_embd: usize, n_head: usize) -> Shape {
+        let head = ty.row_size(n_embd as u64).unwrap() as usize;
+        Shape { row_bytes: head * n_head + 4, ty, n_embd, n_head, first: 4, stride: head }
+    }
+
+    fn bytes(ty: GgmlType, shape: Shape, rows: Range<u64>) -> Vec<u8> {
+        let row = |row: u64| {
+            let values: Vec<f32> = (0..shape.n_embd * shape.n_head).map(|i| row as f32 + i as f32 / 128.0).collect();
+            let own = match ty {
+                GgmlType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                _ => ty.quantize(&values, shape.n_embd).unwrap(),
+            };
+            [vec![0; 4], own].concat()
+        };
+        rows.flat_map(row).collect()
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were_in_whatever_type() {
+        for ty in ["f32", "f16", "bf16", "q8_0", "q4_0"].map(|name| GgmlType::from_name(name).unwrap()) {
+            let shape = shape(ty, 64, 3);
+            let mut rows = Rows::new(shape).unwrap();
+            rows.begin();
+            rows.take(60 * shape.row_bytes as u64, &bytes(ty, shape, 60..70));
+            assert!(rows.is_current());
+            let all = bytes(ty, shape, 0..70);
+            for (row, head) in (60..70).flat_map(|row| (0..3).map(move |head| (row, head))) {
+                let mut wanted = vec![0.0; 64];
+                let at = row as usize * shape.row_bytes + 4 + head * shape.stride;
+                ty.dequantize(&all[at..at + shape.stride], &mut wanted).unwrap();
+                let mut buffer = vec![];
+                let panel = rows.panel(row / PAGE, head, &mut buffer).unwrap();
+                let place = (row % PAGE) as usize;
+                let found: Vec<f32> =
+                    (0..64).map(|d| panel[(place / LANES * 64 + d) * LANES + place % LANES]).collect();
+                assert_eq!(found, wanted, "{ty:?}");
+            }
+            assert_eq!([59, 60, 69, 70].map(|row| rows.has(row)), [false, true, true, false]);
+            assert_eq!((rows.first_missing(60..70), rows.first_missing(60..71)), (None, Some(70)));
+            assert_eq!((rows.first_missing(0..4), rows.first_missing(4..4)), (Some(0), None));
+        }
+    }
+
+    fn token(rows: &Rows, row: u64) -> Option<u64> {
+        rows.tokens(row..row + 1).next().unwrap()
+    }
+
+    #[test]
+    fn a_row_keeps_its_token_unless_something_was_missed() {
+        let shape = shape(GgmlType::F16, 64, 1);
+        let mut rows = Rows::new(shape).unwrap();
+        let told = |rows: &mut Rows, row: u64| {
+            rows.take(row * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, row..row + 1));
+        };
+        rows.begin();
+        told(&mut rows, 5);
+        rows.place(5, Some(100));
+        rows.end();
+        assert_eq!((token(&rows, 5), token(&rows, 6)), (Some(100), None));
+        rows.begin();
+        told(&mut rows, 5);
+        told(&mut rows, 6);
+        rows.place(6, Some(101));
+        rows.end();
+        assert_eq!((token(&rows, 5), token(&rows, 6)), (Some(100), Some(101)), "a context shift tells a row again");
+        rows.begin();
+        rows.end();
+        assert!(!rows.is_current());
+        rows.begin();
+        told(&mut rows, 5);
+        told(&mut rows, 7);
+        rows.place(7, Some(102));
+        rows.end();
+        assert_eq!((token(&rows, 5), token(&rows, 6), token(&rows, 7)), (None, Some(101), Some(102)));
+    }
+
+    #[test]
+    fn a_row_that_is_told_later_than_its_token_is_that_tokens() {
+        let shape = shape(GgmlType::F16, 64, 1);
+        let mut rows = Rows::new(shape).unwrap();
+        for row in [5, 6, PAGE] {
+            rows.begin();
+            rows.place(row, Some(100 + row));
+            rows.end();
+            assert!(!rows.is_current() && !rows.has(row));
+        }
+        rows.begin();
+        rows.take(5 * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, 5..8));
+        rows.take(PAGE * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, PAGE..PAGE + 1));
+        rows.place(7, Some(107));
+        rows.end();
+        let tokens = [5, 6, 7, 8, PAGE].map(|row| token(&rows, row));
+        assert_eq!(tokens, [Some(105), Some(106), Some(107), None, Some(100 + PAGE)]);
+    }
+
+    #[test]
+    fn a_number_of_a_row_costs_no_memory_and_a_shape_that_cannot_be_is_refused() {
+        let fits = shape(GgmlType::F16, 64, 1);
+        let mut rows = Rows::new(fits).unwrap();
+        rows.take((u64::MAX / fits.row_bytes as u64 - 9) * fits.row_bytes as u64, &bytes(GgmlType::F16, fits, 0..2));
+        assert_eq!(rows.pages.len(), 1);
+        for bad in [
+            Shape { n_head: 0, ..fits },
+            Shape { n_head: 2, ..fits },
+            Shape { stride: usize::MAX, n_head: 2, ..fits },
+            Shape { n_embd: 0, ..fits },
+            Shape { first: 5, ..fits },
+        ] {
+            assert!(Rows::new(bad).is_none(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Captured values that wait to be written: encoded as they come, in memory that is kept, because a traced program that
+//! computes on all cores waits for whatever its collector does.
+
+use crate::trace::index::IndexEntry;
+use ggscope_format::chunk::ChunkKind;
+use ggscope_format::record::{Value, encode};
+
+/// The number of values stands before them, in at most this many bytes.
+const ROOM: usize = 10;
+
+/// Values, as the content of a chunk.
+#[derive(Default)]
+pub struct Waiting {
+    /// Room for the number, then the values.
+    encoded: Vec<u8>,
+    n: usize,
+    /// The first and the last evaluation that they are of.
+    evals: Option<(u64, u64)>,
+}
+
+impl Waiting {
+    /// Adds one.
+    pub fn add(&mut self, value: &Value) {
+        if self.encoded.is_empty() {
+            self.encoded.resize(ROOM, 0);
+        }
+        encode(value, &mut self.encoded);
+        self.n += 1;
+        let eval = value.eval.0;
+        let (first, last) = self.evals.unwrap_or((eval, eval));
+        self.evals = Some((first.min(eval), last.max(eval)));
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.n == 0
+    }
+
+    /// What they take.
+    pub fn bytes(&self) -> usize {
+        self.encoded.len()
+    }
+
+    /// The chunk's entry in the index.
+    pub fn entry(&self, offset: u64) -> IndexEntry {
+        let mut entry = IndexEntry::new(offset, ChunkKind::Values, self.n);
+        entry.cover(self.evals.into_iter().flat_map(|(first, last)| [first, last]));
+        entry
+    }
+
+    /// The chunk's content: a list of [`Value`]s.
+    pub fn content(&mut self) -> &[u8] {
+        let mut number = vec![];
+        encode(&self.n, &mut number);
+        let begin = ROOM - number.len();
+        self.encoded[begin..ROOM].copy_from_slice(&number);
+        &self.encoded[begin..]
+    }
+
+    /// Forgets them and keeps the memory.
+    pub fn clear(&mut self) {
+        self.encoded.clear();
+        (self.n, self.evals) = (0, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ggscope_format::record::decode;
+    use ggscope_format::value::Encoding;
+    use ggscope_format::{Bytes, EvalId, GraphId, TensorId};
+
+    #[test]
+    fn what_was_added_is_the_content_and_nothing_of_before() {
+        let value = |eval| Value {
+            eval: EvalId(eval),
+            graph: GraphId(1),
+            tensor: TensorId(2),
+            offset: 0,
+            total: Bytes(300),
+            encoding: Encoding::Host,
+            bytes: vec![eval as u8; 300],
+        };
+        let mut waiting = Waiting::default();
+        for values in [(7..9).map(value).collect::<Vec<_>>(), (0..200).map(value).collect()] {
+            values.iter().for_each(|value| waiting.add(value));
+            let entry = waiting.entry(5);
+            assert_eq!(
+                (entry.first, entry.last, entry.items),
+                (values[0].eval.0, values[values.len() - 1].eval.0, values.len() as u64)
+            );
+            assert_eq!(decode::<Vec<Value>>(waiting.content()).unwrap(), values);
+            waiting.clear();
+            assert!(waiting.is_empty());
+        }
+    }
+}

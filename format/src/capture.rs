@@ -1,0 +1,350 @@
+//! What is captured: which tensors' values travel to the collector, of which layers, heads and tokens, and in what form.
+//! One description serves the command line, the handshake, a change while the process runs, and the trace.
+
+use crate::Bytes;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// A named set of tensors. Its name is no glob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Set {
+    /// What attention is computed from: see [`crate::attention`].
+    Attention,
+    /// What attention weighs: the rows of the V cache.
+    Values,
+    /// The residual stream in and out of every block and sub-block, with what norms take and give.
+    Layers,
+    /// The output matrix's results.
+    Logits,
+    /// What routers found of experts, and the weights of those that were chosen.
+    Experts,
+}
+
+/// Names that llama.cpp gives to the residual stream and to what sub-blocks and norms add, take or give, in the models
+/// that it knows. Names of layers have the layer's number behind a dash.
+const LAYERS: &[&str] = &[
+    // Into the first block.
+    "embd",
+    "inp_embd",
+    "inp_scaled",
+    "inp_norm",
+    "embd_norm",
+    "inpL",
+    // A block's norms before and behind its sub-blocks.
+    "attn_norm",
+    "attn_norm_2",
+    "attn_sub_norm",
+    "attn_out_norm",
+    "attn_post_norm",
+    "post_attn_norm",
+    "ffn_norm",
+    "ffn_sub_norm",
+    "ffn_post_norm",
+    // What attention, or what stands in its place, gives; `kqv_out` before the output projection.
+    "kqv_out",
+    "attn_out",
+    "attn_output",
+    "attn_o_proj",
+    "attn_out_scaled",
+    "linear_attn_out",
+    "mamba_out",
+    "ssm_out",
+    "mla_out",
+    "kda_out",
+    // The residual stream between the sub-blocks.
+    "ffn_inp",
+    "sa_out",
+    "attn_residual",
+    // What the feed-forward network gives.
+    "ffn_out",
+    "ffn_mlp",
+    "ffn_moe_out",
+    "ffn_shexp",
+    "ffn_shexp_gated",
+    "ffn_shexp_out",
+    "ffn_shared_out",
+    // Out of the block, and of the last one.
+    "l_out",
+    "result_norm",
+    "result_embd",
+];
+
+/// Names of the logits.
+const LOGITS: &[&str] = &["result_output"];
+
+/// Names of what routers compute.
+const EXPERTS: &[&str] = &[
+    "ffn_moe_logits",
+    "ffn_moe_logits_biased",
+    "ffn_moe_probs",
+    "ffn_moe_probs_biased",
+    "ffn_moe_topk",
+    "ffn_moe_weights",
+    "ffn_moe_weights_softmax",
+    "ffn_moe_weights_norm",
+    "ffn_moe_weights_scaled",
+];
+
+impl Set {
+    /// All that there are.
+    pub const ALL: [Set; 5] = [Set::Attention, Set::Values, Set::Layers, Set::Logits, Set::Experts];
+
+    /// Its name on the command line and in traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Set::Attention => "attention",
+            Set::Values => "values",
+            Set::Layers => "layers",
+            Set::Logits => "logits",
+            Set::Experts => "experts",
+        }
+    }
+
+    /// The set of this name.
+    pub fn named(name: &str) -> Option<Set> {
+        Set::ALL.into_iter().find(|set| set.name() == name)
+    }
+
+    /// Names of the tensors that it takes, without their layers. Empty for a set that is found by what feeds what.
+    pub fn tensors(self) -> &'static [&'static str] {
+        match self {
+            Set::Attention | Set::Values => &[],
+            Set::Layers => LAYERS,
+            Set::Logits => LOGITS,
+            Set::Experts => EXPERTS,
+        }
+    }
+
+    /// Whether it takes the tensor of this name.
+    pub fn takes(self, name: &str) -> bool {
+        self.tensors().contains(&stem(name))
+    }
+}
+
+/// A tensor's name and its layer, if it has one behind a dash: `l_out` and 7 for `l_out-7`.
+fn parts(name: &str) -> (&str, Option<u32>) {
+    let numbered = name.rsplit_once('-').and_then(|(stem, digits)| Some((stem, number(digits)?)));
+    numbered.map_or((name, None), |(stem, layer)| (stem, Some(layer)))
+}
+
+fn number(digits: &str) -> Option<u32> {
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// A tensor's name without its layer: `l_out` for `l_out-7`.
+pub fn stem(name: &str) -> &str {
+    parts(name).0
+}
+
+/// The layer that a tensor's name says: 7 for `Qcur-7`, `Qcur-7 (view)` and `cache_k_l7`.
+pub fn layer(name: &str) -> Option<u32> {
+    let name = name.split_once(" (").map_or(name, |(name, _)| name);
+    let of_cache = || number(name.strip_prefix("cache_")?.rsplit_once("_l")?.1);
+    parts(name).1.or_else(of_cache)
+}
+
+/// Numbers by ranges that include both ends, ascending and apart from each other. Without any, all numbers are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ranges(Vec<(u64, u64)>);
+
+impl Ranges {
+    /// Reads `0-3,7`.
+    ///
+    /// # Errors
+    /// Says which part is no number or range.
+    pub fn parse(text: &str) -> Result<Ranges, String> {
+        let part = |part: &str| -> Result<(u64, u64), String> {
+            let number = |text: &str| text.parse::<u64>();
+            let range = match part.split_once('-') {
+                Some((from, to)) => number(from).and_then(|from| Ok((from, number(to)?))),
+                None => number(part).map(|n| (n, n)),
+            };
+            match range {
+                Ok((from, to)) if from <= to => Ok((from, to)),
+                Ok((from, to)) => Err(format!("{from}-{to} ends before it begins")),
+                Err(_) => Err(format!("`{part}` is neither a number nor a range: give for example 0-3,7")),
+            }
+        };
+        Ok(Ranges::of(text.split(',').map(|p| part(p.trim())).collect::<Result<_, _>>()?))
+    }
+
+    /// These ranges, put in order.
+    pub fn of(mut ranges: Vec<(u64, u64)>) -> Ranges {
+        ranges.retain(|(from, to)| from <= to);
+        ranges.sort_unstable();
+        let mut apart: Vec<(u64, u64)> = vec![];
+        for (from, to) in ranges {
+            match apart.last_mut() {
+                Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
+                _ => apart.push((from, to)),
+            }
+        }
+        Ranges(apart)
+    }
+
+    /// The ranges.
+    pub fn iter(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        self.0.iter().map(|&(from, to)| from..=to)
+    }
+
+    /// Whether all numbers are meant.
+    pub fn is_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the number is meant.
+    pub fn has(&self, n: u64) -> bool {
+        self.has_any(n..=n)
+    }
+
+    /// Whether any of these numbers is meant.
+    pub fn has_any(&self, numbers: RangeInclusive<u64>) -> bool {
+        self.is_all() || self.0.iter().any(|&(from, to)| from <= *numbers.end() && *numbers.start() <= to)
+    }
+}
+
+impl std::fmt::Display for Ranges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, &(from, to)) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            if from == to { write!(f, "{comma}{from}")? } else { write!(f, "{comma}{from}-{to}")? }
+        }
+        Ok(())
+    }
+}
+
+/// What is captured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// Names of sets, and globs of tensors' names. Without any, nothing is captured.
+    pub names: Vec<String>,
+    /// Of these layers; what belongs to no layer is taken all the same.
+    pub layers: Ranges,
+    /// Queries of these heads; whatever is not of one head is taken whole.
+    pub heads: Ranges,
+    /// In evaluations that have one of these tokens of the session.
+    pub tokens: Ranges,
+    /// And, while an answer is generated, in every n-th evaluation; 0 and 1 are every one.
+    pub every: u64,
+    /// Statistics of the values instead of the values.
+    pub statistics: bool,
+    /// `f32` values travel as `f16` where all of a piece fit.
+    pub as_f16: bool,
+    /// Bytes a second that may travel: an evaluation beyond is left out whole, and counted.
+    pub budget: Option<Bytes>,
+}
+
+impl Capture {
+    /// A capture of these sets and globs, without limits.
+    pub fn named<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Capture {
+        Capture { names: names.into_iter().map(Into::into).collect(), ..Capture::default() }
+    }
+
+    /// Whether anything is captured.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether the set is captured.
+    pub fn has(&self, set: Set) -> bool {
+        self.names.iter().any(|name| name == set.name())
+    }
+
+    /// The sets that are captured.
+    pub fn sets(&self) -> impl Iterator<Item = Set> {
+        Set::ALL.into_iter().filter(|&set| self.has(set))
+    }
+
+    /// The names that are globs.
+    pub fn globs(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str).filter(|name| Set::named(name).is_none())
+    }
+
+    /// What contradicts itself, in words for the user.
+    pub fn contradiction(&self) -> Option<String> {
+        let set = [Set::Attention, Set::Values].into_iter().find(|&set| self.statistics && self.has(set))?;
+        Some(format!(
+            "`{}` is what attention is computed from, and statistics of it would not do: name tensors instead, for \
+             example 'Qcur-*', or leave statistics out",
+            set.name()
+        ))
+    }
+}
+
+/// As it would stand on a command line.
+impl std::fmt::Display for Capture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.names.join(","))?;
+        for (what, ranges) in [("layers", &self.layers), ("heads", &self.heads), ("tokens", &self.tokens)] {
+            if !ranges.is_all() {
+                write!(f, ", {what} {ranges}")?;
+            }
+        }
+        if self.every > 1 {
+            write!(f, ", every {}", self.every)?;
+        }
+        if self.statistics {
+            f.write_str(", statistics")?;
+        }
+        if self.as_f16 {
+            f.write_str(", as f16")?;
+        }
+        self.budget.map_or(Ok(()), |budget| write!(f, ", at most {budget} bytes/s"))
+    }
+}
+
+/// What is captured from an evaluation on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureChange {
+    /// The first evaluation of which it is so.
+    pub from: crate::EvalId,
+    /// What is captured.
+    pub capture: Capture,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_people_write_them_and_written_back() {
+        let ranges = Ranges::parse("7, 0-3,4").unwrap();
+        assert_eq!(ranges.to_string(), "0-4,7");
+        assert!(ranges.has(0) && ranges.has(4) && ranges.has(7) && !ranges.has(5) && !ranges.has(8));
+        assert!(ranges.has_any(5..=7) && !ranges.has_any(5..=6));
+        assert!(Ranges::default().has(u64::MAX));
+        for wrong in ["", "3-1", "a", "1-", "-1", "1..3", "1,,2", "99999999999999999999"] {
+            assert!(Ranges::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sets_take_names_of_any_layer_and_no_others() {
+        assert!(Set::Layers.takes("l_out-29") && Set::Layers.takes("inp_embd") && Set::Layers.takes("result_norm"));
+        assert!(!Set::Layers.takes("l_out-x") && !Set::Layers.takes("l_out-1 (view)") && !Set::Layers.takes("norm-1"));
+        assert!(Set::Experts.takes("ffn_moe_probs-0") && !Set::Experts.takes("ffn_moe_down-0"));
+        assert!(Set::Logits.takes("result_output") && !Set::Attention.takes("Qcur-0"));
+        assert_eq!(Set::named("values"), Some(Set::Values));
+        assert_eq!(Set::named("Values"), None);
+    }
+
+    #[test]
+    fn the_layer_is_what_the_name_says() {
+        assert_eq!(layer("Qcur-12 (view) (permuted)"), Some(12));
+        assert_eq!(layer("cache_k_l7"), Some(7));
+        assert_eq!(layer("cache_k_l7 (view)"), Some(7));
+        assert_eq!(layer("result_norm"), None);
+        assert_eq!(layer("node_24"), None);
+    }
+
+    #[test]
+    fn statistics_of_what_attention_needs_are_refused() {
+        let mut capture = Capture::named(["layers", "attention"]);
+        assert_eq!(capture.contradiction(), None);
+        capture.statistics = true;
+        assert!(capture.contradiction().unwrap().contains("`attention`"));
+    }
+}

@@ -1,0 +1,273 @@
+//! Statistics of a tensor's rows, in place of its values. Every element is looked at while the host waits, so the loops
+//! are such that the compiler can take many elements at once.
+
+use ggscope_format::value::{Histogram, RowStatistics};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+/// Types that have statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// 32 bits.
+    F32,
+    /// 16 bits, 5 of them the exponent.
+    F16,
+    /// 16 bits, 8 of them the exponent.
+    Bf16,
+}
+
+impl Element {
+    /// The type that ggml calls so.
+    pub fn named(name: &[u8]) -> Option<Element> {
+        match name {
+            b"f32" => Some(Element::F32),
+            b"f16" => Some(Element::F16),
+            b"bf16" => Some(Element::Bf16),
+            _ => None,
+        }
+    }
+
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        if self == Element::F32 { 4 } else { 2 }
+    }
+
+    /// The numbers that `bytes` are, which lie there if they can, else in `out`. `None` if they are not aligned.
+    pub fn numbers<'a>(self, bytes: &'a [u8], out: &'a mut Vec<f32>) -> Option<&'a [f32]> {
+        // SAFETY: any bits are an `f32`, an `f16` and a `bf16`; the host is little-endian, as ggml's types are there.
+        unsafe {
+            match self {
+                Element::F32 => return aligned::<f32>(bytes.align_to()),
+                Element::F16 => {
+                    let numbers = aligned::<f16>(bytes.align_to())?;
+                    out.resize(numbers.len(), 0.0);
+                    numbers.convert_to_f32_slice(out);
+                }
+                Element::Bf16 => {
+                    let numbers = aligned::<bf16>(bytes.align_to())?;
+                    out.resize(numbers.len(), 0.0);
+                    numbers.convert_to_f32_slice(out);
+                }
+            }
+        }
+        Some(out)
+    }
+}
+
+fn aligned<'a, T>((before, all, behind): (&[u8], &'a [T], &[u8])) -> Option<&'a [T]> {
+    (before.is_empty() && behind.is_empty()).then_some(all)
+}
+
+/// Elements that are taken at once, and after how many the sums go on in more bits.
+const LANES: usize = 16;
+const BLOCK: usize = 64 * LANES;
+
+/// Exponents of `f32`: 0 for what is below 2^-126, the last for what is infinite or not a number.
+const EXPONENTS: usize = 256;
+
+/// Counts elements by their exponents; several lists, because an element often has the exponent of the one before, and
+/// then one list would have to be waited for.
+pub struct Exponents([[u32; EXPONENTS]; 4]);
+
+impl Default for Exponents {
+    fn default() -> Exponents {
+        Exponents([[0; EXPONENTS]; 4])
+    }
+}
+
+impl Exponents {
+    fn add(&mut self, row: &[f32]) {
+        let exponent = |x: f32| (x.to_bits() >> 23) as usize & (EXPONENTS - 1);
+        let (fours, rest) = row.as_chunks::<4>();
+        for four in fours {
+            for (list, &x) in self.0.iter_mut().zip(four) {
+                list[exponent(x)] += 1;
+            }
+        }
+        rest.iter().for_each(|&x| self.0[0][exponent(x)] += 1);
+    }
+
+    /// The histogram of what was counted, `zeros` of which were zero.
+    pub fn histogram(&self, zeros: u64) -> Histogram {
+        let count = |exponent: usize| self.0.iter().map(|list| u64::from(list[exponent])).sum::<u64>();
+        let mut counts: [u64; EXPONENTS - 1] = std::array::from_fn(count);
+        counts[0] = counts[0].saturating_sub(zeros);
+        Histogram::of_exponents(&counts)
+    }
+}
+
+/// What is known of a row so far, in as many parts as are taken at once.
+struct Lanes {
+    sum: [f32; LANES],
+    squares: [f32; LANES],
+    min: [f32; LANES],
+    max: [f32; LANES],
+    zeros: [u32; LANES],
+    nans: [u32; LANES],
+    infs: [u32; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn take(&mut self, lane: usize, x: f32) {
+        const INFINITE: u32 = 0x7f80_0000;
+        let size = x.to_bits() & 0x7fff_ffff;
+        let finite = size < INFINITE;
+        let number = if finite { x } else { 0.0 };
+        self.sum[lane] += number;
+        self.squares[lane] += number * number;
+        let (low, high) = (if finite { x } else { f32::INFINITY }, if finite { x } else { f32::NEG_INFINITY });
+        self.min[lane] = if low < self.min[lane] { low } else { self.min[lane] };
+        self.max[lane] = if high > self.max[lane] { high } else { self.max[lane] };
+        self.zeros[lane] += u32::from(size == 0);
+        self.nans[lane] += u32::from(size > INFINITE);
+        self.infs[lane] += u32::from(size == INFINITE);
+    }
+}
+
+/// Statistics of a row, and its elements counted by their exponents.
+pub fn of_row(row: &[f32], exponents: &mut Exponents) -> RowStatistics {
+    let mut lanes = Lanes {
+        sum: [0.0; LANES],
+        squares: [0.0; LANES],
+        min: [f32::INFINITY; LANES],
+        max: [f32::NEG_INFINITY; LANES],
+        zeros: [0; LANES],
+        nans: [0; LANES],
+        infs: [0; LANES],
+    };
+    let (mut sum, mut squares) = (0_f64, 0_f64);
+    for block in row.chunks(BLOCK) {
+        (lanes.sum, lanes.squares) = ([0.0; LANES], [0.0; LANES]);
+        let (chunks, rest) = block.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, &x) in chunk.iter().enumerate() {
+                lanes.take(lane, x);
+            }
+        }
+        rest.iter().for_each(|&x| lanes.take(0, x));
+        let (of_block, squares_of_block) = (lanes.sum.iter().sum::<f32>(), lanes.squares.iter().sum::<f32>());
+        if of_block.is_finite() && squares_of_block.is_finite() {
+            (sum, squares) = (sum + f64::from(of_block), squares + f64::from(squares_of_block));
+        } else {
+            // Too large for these sums: once more with numbers that have room.
+            for x in block.iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)) {
+                (sum, squares) = (sum + x, squares + x * x);
+            }
+        }
+    }
+    exponents.add(row);
+    let count = |lanes: [u32; LANES]| lanes.iter().sum::<u32>();
+    let (zeros, nans, infs) = (count(lanes.zeros), count(lanes.nans), count(lanes.infs));
+    let n = row.len() as f64 - f64::from(nans) - f64::from(infs);
+    if n == 0.0 {
+        return RowStatistics { min: f32::NAN, max: f32::NAN, mean: f32::NAN, rms: f32::NAN, zeros, nans, infs };
+    }
+    RowStatistics {
+        min: lanes.min.into_iter().fold(f32::INFINITY, f32::min),
+        max: lanes.max.into_iter().fold(f32::NEG_INFINITY, f32::max),
+        mean: (sum / n) as f32,
+        rms: (squares / n).sqrt() as f32,
+        zeros,
+        nans,
+        infs,
+    }
+}
+
+/// The numbers as `f16`, if none of them that is finite would become infinite.
+pub fn as_f16<'a>(numbers: &[f32], out: &'a mut Vec<f16>) -> Option<&'a [u8]> {
+    /// The least number that rounds to infinity.
+    const TOO_LARGE: f32 = 65520.0;
+    let fits = |x: f32| !(TOO_LARGE..f32::INFINITY).contains(&x.abs());
+    if !numbers.iter().fold(true, |all, &x| all & fits(x)) {
+        return None;
+    }
+    out.resize(numbers.len(), f16::ZERO);
+    out.convert_from_f32_slice(numbers);
+    // SAFETY: as many initialised bytes as the halves have.
+    Some(unsafe { std::slice::from_raw_parts(out.as_ptr().cast::<u8>(), size_of_val(out.as_slice())) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, one element after the other.
+    fn plain(row: &[f32]) -> RowStatistics {
+        let finite: Vec<f64> = row.iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)).collect();
+        let mean = |of: &dyn Fn(f64) -> f64| finite.iter().map(|&x| of(x)).sum::<f64>() / finite.len() as f64;
+        RowStatistics {
+            min: finite.iter().copied().fold(f64::INFINITY, f64::min) as f32,
+            max: finite.iter().copied().fold(f64::NEG_INFINITY, f64::max) as f32,
+            mean: mean(&|x| x) as f32,
+            rms: mean(&|x| x * x).sqrt() as f32,
+            zeros: row.iter().filter(|x| **x == 0.0).count() as u32,
+            nans: row.iter().filter(|x| x.is_nan()).count() as u32,
+            infs: row.iter().filter(|x| x.is_infinite()).count() as u32,
+        }
+    }
+
+    /// Numbers between -4 and 4 that look random, with whatever else is given put among them.
+    fn numbers(n: usize, among: &[f32]) -> Vec<f32> {
+        let mut state = 0x1234_5678_9abc_def1_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 21) as f32 - 4.0
+        };
+        let mut all: Vec<f32> = (0..n).map(|_| next()).collect();
+        all.iter_mut().step_by(7).zip(among).for_each(|(place, &x)| *place = x);
+        all
+    }
+
+    #[test]
+    fn statistics_are_those_that_are_counted_one_by_one() {
+        let odd = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -9.0, 9.0, 1e-42];
+        for n in [1, 15, 16, 17, 576, 1023, 1024, 1025, 49_152] {
+            for among in [&[][..], &odd] {
+                let row = numbers(n, among);
+                let (found, expected) = (of_row(&row, &mut Exponents::default()), plain(&row));
+                let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * b.abs().max(1.0);
+                assert!(near(found.mean, expected.mean), "{n}: {} {}", found.mean, expected.mean);
+                assert!(near(found.rms, expected.rms), "{n}: {} {}", found.rms, expected.rms);
+                let exact = |s: RowStatistics| (s.min, s.max, s.zeros, s.nans, s.infs);
+                assert_eq!(exact(found), exact(expected), "{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn squares_beyond_f32_have_a_root_all_the_same() {
+        let found = of_row(&[3e30; 100], &mut Exponents::default());
+        assert!((found.rms / 3e30 - 1.0).abs() < 1e-6 && (found.mean / 3e30 - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_row_without_a_number_has_no_mean() {
+        let found = of_row(&[f32::NAN, f32::INFINITY], &mut Exponents::default());
+        assert!(found.min.is_nan() && found.max.is_nan() && found.mean.is_nan() && found.rms.is_nan());
+        assert_eq!((found.nans, found.infs), (1, 1));
+    }
+
+    #[test]
+    fn the_histogram_counts_every_finite_element_that_is_not_zero() {
+        let mut exponents = Exponents::default();
+        let row = [0.0, 1.0, -1.5, 2.0, 0.75, 1e-42, f32::NAN, f32::INFINITY, f32::MAX];
+        let zeros = of_row(&row, &mut exponents).zeros;
+        let histogram = exponents.histogram(zeros.into());
+        let bin = |exponent: i32| histogram.counts[(exponent - histogram.first) as usize];
+        assert_eq!((histogram.first, bin(-127), bin(-1), bin(0), bin(1), bin(127)), (-127, 1, 1, 2, 1, 1));
+        assert_eq!(histogram.counts.iter().sum::<u64>(), 6);
+    }
+
+    #[test]
+    fn what_would_become_infinite_does_not_travel_as_f16() {
+        let mut out = vec![];
+        let bytes = as_f16(&[1.0, -65504.0, f32::NEG_INFINITY], &mut out).unwrap();
+        assert_eq!(bytes, [0x00, 0x3c, 0xff, 0xfb, 0x00, 0xfc]);
+        assert!(as_f16(&[1.0, 65519.0], &mut out).is_some());
+        assert!(as_f16(&[1.0, -65520.0], &mut out).is_none());
+        assert!(as_f16(&[f32::NAN], &mut out).is_some());
+    }
+}
