@@ -16,6 +16,7 @@ const entries: Record<View, Entry> = {
   compare: { title: 'Compare', load: () => import('./compare/Compare.svelte') },
   info: { title: 'Session', load: () => import('./info/Info.svelte') },
   model: { title: 'Model', load: () => import('./model/Model.svelte') },
+  experts: { title: 'Experts', load: () => import('./experts/Experts.svelte') },
 };
 
 /** Keys of a keyboard's row of digits, from left to right. */
