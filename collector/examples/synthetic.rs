@@ -117,8 +117,8 @@ fn experts(out: &Path, layers: u64, tokens: u64, shape: &Experts) -> TraceWriter
             let halves = (0..shape.used as i32).map(|i| 0.5_f32.powi((i + 1).min(shape.used as i32 - 1)));
             let of_token: Vec<u8> = halves.flat_map(|w| w.to_le_bytes()).collect();
             let bytes = of_token.repeat(e.n_tokens as usize);
-            let (offset, total) = (0, Bytes(bytes.len() as u64));
-            let value = Value { eval: e.eval, graph: e.graph, tensor: weights, offset, total, bytes };
+            let total = Bytes(bytes.len() as u64);
+            let value = Value { eval: e.eval, graph: e.graph, tensor: weights, total, bytes, ..Value::default() };
             writer.value(value).expect("a valid value");
         }
         writer.texts(e.tokens.iter().map(|&id| (id, format!(" t{id}").into())).collect()).expect("texts");

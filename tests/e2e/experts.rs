@@ -13,7 +13,7 @@ use crate::support::{hosts, tiny_model};
 
 const N_EXPERT: usize = 8;
 const N_USED: usize = 2;
-const CAPTURE: [&str; 4] = ["--capture", "ffn_moe_topk-*,ffn_moe_weights*", "--ring-size", "64M"];
+const CAPTURE: [&str; 4] = ["--capture", "experts", "--ring-size", "64M"];
 
 fn generate(model: &Path, n: u32, options: &[&str]) -> Command {
     let mut host = command(hosts::generate());
@@ -216,7 +216,7 @@ fn ids_are_there_at_every_level_and_weights_only_where_they_were_captured() {
     }
     let text = run(ggscope(&["experts", trace.to_str().unwrap()])).ok().stdout;
     assert!(
-        text.contains("3 layers with 32 experts, 4 of them a token") && text.contains("ffn_moe_weights*"),
+        text.contains("3 layers with 32 experts, 4 of them a token") && text.contains("--capture experts"),
         "{text}"
     );
 }

@@ -23,7 +23,7 @@ EXAMPLES
   ggscope experts run.ggtrace --layer 5 --phase generate
 
   # Where each of some tokens went, with weights if they were captured
-  ggscope record --capture 'ffn_moe_weights*' -o run.ggtrace -- llama-server -m moe.gguf
+  ggscope record --capture experts -o run.ggtrace -- llama-server -m moe.gguf
   ggscope experts run.ggtrace --tokens 40..50 --choices
 
   # What a cache of 16 or 32 experts a layer would have hit

@@ -8,8 +8,8 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, capture, compare, download, experts, graphs, live, metrics, models, page, quant, residency,
-    tables, timeline,
+    analytics, architecture, capture, compare, download, experts, graphs, live, metrics, models, page, quant,
+    residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;

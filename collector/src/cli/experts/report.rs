@@ -46,7 +46,7 @@ fn head(out: &mut impl Write, r: &ExpertReport) -> Result<()> {
     match &r.weights {
         Some(of) if of.is_final => writeln!(out, "weights: {}, which outputs are multiplied with", of.tensor),
         Some(of) => writeln!(out, "weights: {}, before the last step", of.tensor),
-        None => writeln!(out, "weights: not recorded; record with --capture 'ffn_moe_weights*'"),
+        None => writeln!(out, "weights: not recorded; record with --capture experts"),
     }
 }
 

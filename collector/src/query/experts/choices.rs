@@ -3,12 +3,12 @@
 
 use super::super::dump::{Filter, Phase, expert_dim};
 use super::super::memory::looked_at;
-use super::super::values::assemble;
+use super::super::values::Captured;
 use super::super::view::{GraphView, GraphViews};
 use crate::analysis::layers::base_name;
 use crate::trace::Trace;
 use ggscope_format::columns::Row;
-use ggscope_format::record::{Experts, Graph, Value};
+use ggscope_format::record::{Experts, Graph};
 use ggscope_format::{GraphId, TensorId};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -107,7 +107,7 @@ pub(super) fn for_each(trace: &Trace, filter: &Filter, mut f: impl FnMut(&Routed
             known.clear();
         }
         let routers = known.entry(row.evaluation.graph).or_insert_with(|| Arc::new(routers(trace, &view)));
-        let mut values: Option<Vec<Value>> = None;
+        let mut captured: Option<Captured> = None;
         for experts in &row.evaluation.experts {
             let Some(router) = routers.get(&root(&view.stored.graph, experts.tensor)) else { continue };
             if filter.layers.is_some_and(|n| !n.contains(u64::from(router.layer))) {
@@ -115,8 +115,8 @@ pub(super) fn for_each(trace: &Trace, filter: &Filter, mut f: impl FnMut(&Routed
             }
             let mut routed = routed(trace, &row, router, experts, &chosen.tokens);
             if has_values && !routed.tokens.is_empty() {
-                let values = values.get_or_insert_with(|| trace.values(row.evaluation.eval));
-                routed.weights = weights(&view, router, values, experts.ids.len());
+                let captured = captured.get_or_insert_with(|| Captured::of(trace, row.evaluation.eval));
+                routed.weights = weights(&view, router, captured, experts.ids.len());
             }
             if !routed.tokens.is_empty() {
                 f(&routed)?;
@@ -204,12 +204,12 @@ fn routed<'a>(trace: &Trace, row: &'a Row, router: &'a Router, experts: &'a Expe
 fn weights(
     view: &GraphView,
     router: &Router,
-    values: &[Value],
+    captured: &Captured,
     n_ids: usize,
 ) -> Option<(Vec<f32>, &'static str, bool)> {
     let last = router.weights.first()?.0;
     router.weights.iter().find_map(|&(stage, id)| {
-        let data = assemble(view, id, values)?.data.filter(|data| data.len() == n_ids)?;
+        let data = captured.value(view, id)?.data.filter(|data| data.len() == n_ids)?;
         Some((data.into_iter().map(|w| w as f32).collect(), stage, stage == last))
     })
 }

@@ -57,7 +57,7 @@ fn run(dir: &Path) -> PathBuf {
     let bytes = [0.75_f32, 0.25].iter().flat_map(|w| w.to_le_bytes()).collect();
     let tensor = at(&token, "ffn_moe_weights-0");
     let (eval, graph, total) = (EvalId(3), token.graph.graph, Bytes(8));
-    writer.value(Value { eval, graph, tensor, offset: 0, total, bytes }).unwrap();
+    writer.value(Value { eval, graph, tensor, total, bytes, ..Value::default() }).unwrap();
     writer.finish().unwrap();
     path
 }
