@@ -10,6 +10,8 @@ mod attention;
 mod capture;
 #[path = "e2e/devices.rs"]
 mod devices;
+#[path = "e2e/experts.rs"]
+mod experts;
 #[path = "e2e/ggscope.rs"]
 mod ggscope;
 #[path = "e2e/gguf.rs"]
@@ -24,5 +26,7 @@ mod inside;
 mod layers;
 #[path = "e2e/record.rs"]
 mod record;
+#[path = "e2e/state_space.rs"]
+mod state_space;
 #[path = "e2e/values.rs"]
 mod values;

@@ -15,7 +15,7 @@ const N_FF: u64 = 128;
 const N_EMBD_KV: u64 = N_EMBD / N_HEAD * N_HEAD_KV;
 
 /// Tokens of the vocabulary that are not text: `<unk>`, `<s>`, `</s>` and 256 bytes.
-const N_NOT_TEXT: usize = 3 + 256;
+pub(super) const N_NOT_TEXT: usize = 3 + 256;
 
 /// Writes a mixture-of-experts model with F16 weights: each token goes to `n_used` of `n_expert` experts in each layer.
 pub fn write_moe_gguf(path: &Path, n_expert: u32, n_used: u32) {
@@ -134,7 +134,7 @@ fn put_hyperparameters(gguf: &mut GgufWriter, experts: Option<&Experts>) {
 }
 
 /// A SentencePiece vocabulary: the special tokens, one token a byte, then the pieces.
-fn put_vocabulary(gguf: &mut GgufWriter, pieces: &[String]) {
+pub(super) fn put_vocabulary(gguf: &mut GgufWriter, pieces: &[String]) {
     const NORMAL: i32 = 1;
     const UNKNOWN: i32 = 2;
     const CONTROL: i32 = 3;
@@ -160,7 +160,7 @@ fn put_vocabulary(gguf: &mut GgufWriter, pieces: &[String]) {
 }
 
 /// Pairs first, then single letters; `▁` is SentencePiece's space.
-fn text_pieces() -> Vec<String> {
+pub(super) fn text_pieces() -> Vec<String> {
     let pairs = "▁t th he in er an re on at en nd ▁a ▁o ou ll lo";
     let letters = "▁abcdefghijklmnopqrstuvwxyz.,!?";
     pairs.split(' ').map(String::from).chain(letters.chars().map(String::from)).collect()

@@ -8,8 +8,8 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, attention, capture, compare, download, graphs, heads, layers, live, metrics, models, page,
-    quant, residency, tables, timeline,
+    analytics, architecture, attention, capture, compare, download, experts, graphs, heads, layers, live, metrics,
+    models, page, quant, residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -103,6 +103,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(attention::of_token))
         .routes(routes!(attention::of_tokens))
         .routes(routes!(attention::of_heads))
+        .routes(routes!(experts::report))
+        .routes(routes!(experts::choices))
+        .routes(routes!(experts::pairs))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph))
         .routes(routes!(architecture::of_graph))

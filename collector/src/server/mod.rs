@@ -11,6 +11,7 @@ mod capture;
 mod compare;
 mod document;
 mod download;
+mod experts;
 mod graphs;
 mod heads;
 mod layers;

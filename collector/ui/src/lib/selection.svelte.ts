@@ -12,6 +12,7 @@ export const VIEWS = [
   'model',
   'attention',
   'heads',
+  'experts',
 ] as const;
 export type View = (typeof VIEWS)[number];
 export type Panel = View | 'timeline';
@@ -46,6 +47,8 @@ export interface Selected {
   sort: string | null;
   /** The first of the trace table's rows that is on the screen; null is the very first. */
   row: number | null;
+  /** How the view of experts is set, in its own words. */
+  experts: string | null;
   /** What is compared, in the words of that view. */
   compare: string | null;
   /** What of the timeline is in its window: milliseconds since the session began, or tokens on that axis; null is all. */
@@ -96,6 +99,7 @@ const NOTHING: Selected = {
   filter: null,
   sort: null,
   row: null,
+  experts: null,
   compare: null,
   window: null,
   axis: 'time',
@@ -176,6 +180,7 @@ export function parse(search: string): Selected {
     filter: p.get('filter'),
     sort: p.get('sort'),
     row: number(p.get('row')),
+    experts: p.get('experts'),
     compare: p.get('compare'),
     window: span(p.get('window')),
     axis: one(AXES, p.get('axis')),
@@ -213,6 +218,7 @@ export function format(s: Selected): string {
   put('filter', s.filter);
   put('sort', s.sort);
   put('row', s.row);
+  put('experts', s.experts);
   put('compare', s.compare);
   const changed = (name: 'axis' | 'colour' | 'size' | 'depth' | 'metric') =>
     put(name, s[name] === NOTHING[name] ? null : s[name]);
@@ -261,6 +267,7 @@ class Selection implements Selected {
   filter = $state<string | null>(null);
   sort = $state<string | null>(null);
   row = $state<number | null>(null);
+  experts = $state<string | null>(null);
   compare = $state<string | null>(null);
   window = $state.raw<Range | null>(null);
   axis = $state<Selected['axis']>('time');

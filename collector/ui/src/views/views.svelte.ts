@@ -20,6 +20,7 @@ const entries: Record<View, Entry> = {
   model: { title: 'Model', key: '7', load: () => import('./model/Model.svelte') },
   attention: { title: 'Attention', key: '8', load: () => import('./attention/Attention.svelte') },
   heads: { title: 'Heads', key: '0', load: () => import('./heads/HeadsView.svelte') },
+  experts: { title: 'Experts', key: '-', load: () => import('./experts/Experts.svelte') },
 };
 
 class Views {
