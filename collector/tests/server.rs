@@ -280,6 +280,20 @@ fn charts_are_sums_of_what_dump_gives() {
 }
 
 #[test]
+fn heads_of_a_recording_without_attention_are_missing_and_it_is_said_how_to_record_them() {
+    let server = Running::start(None);
+    for path in ["heads", "heads?pairs=true&tokens=0..9", "heads/flow", "heads/flow?tokens=3"] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{path}"));
+        assert_eq!((answer.status, &answer.json()["field"]), (404, &json!("id")), "{path}");
+        assert!(answer.json()["help"].as_str().unwrap().contains("--capture attention"));
+    }
+    for (path, field) in [("heads?phase=x", "phase"), ("heads?head=-1", "head"), ("heads/flow?tokens=1..2", "tokens")] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{path}"));
+        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{path}");
+    }
+}
+
+#[test]
 fn the_document_lists_every_route() {
     let server = Running::start(None);
     let document = server.ok("/api/v1/openapi.json");
@@ -299,11 +313,16 @@ fn the_document_lists_every_route() {
         "attention/matrix",
         "evaluations",
         "evaluations/{eval}/spans",
+        "experts",
+        "experts/choices",
+        "experts/pairs",
         "export",
         "graphs",
         "graphs/{graph}",
         "graphs/{graph}/analytics",
         "graphs/{graph}/costs",
+        "heads",
+        "heads/flow",
         "leaves",
         "memory",
         "operators",
@@ -426,6 +445,10 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/sessions/0/residency", 400, "place"),
         ("/api/v1/sessions/0/residency?place=/etc/passwd", 404, "place"),
         ("/api/v1/sessions/..%2F..%2Fetc%2Fpasswd", 404, "id"),
+        ("/api/v1/sessions/0/experts", 404, "id"),
+        ("/api/v1/sessions/0/experts/choices?phase=x", 400, "phase"),
+        ("/api/v1/sessions/0/experts?cache=1,x", 400, "cache"),
+        ("/api/v1/sessions/0/experts/pairs", 400, "layer"),
         ("/api/v1/sessions/0/graphs/9", 404, "graph"),
         ("/api/v1/sessions/0/graphs/1?layer=3", 404, "layer"),
         ("/api/v1/sessions/0/graphs/1?layer=x", 400, "layer"),

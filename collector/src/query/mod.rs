@@ -12,6 +12,7 @@ pub mod cost;
 pub mod dump;
 pub mod ending;
 pub mod evaluations;
+pub mod experts;
 mod filter;
 mod find;
 pub mod graph;
@@ -34,5 +35,5 @@ mod walk;
 pub mod weights;
 
 pub use values::{CapturedValue, TensorStatistics};
-pub use view::{ExpertSlice, GraphView, Place};
+pub use view::{ExpertSlice, GraphView, GraphViews, Place};
 pub(crate) use walk::{DeviceRun, Evaluated, Timed, walk};

@@ -60,7 +60,7 @@ pub(super) struct TokenParams {
 }
 
 impl TokenParams {
-    fn token(&self) -> Result<Option<u64>, Problem> {
+    pub(super) fn token(&self) -> Result<Option<u64>, Problem> {
         parse("tokens", self.tokens.as_deref(), "give the number of one token")
     }
 }

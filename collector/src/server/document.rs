@@ -68,6 +68,11 @@ pub(super) fn numbers() -> Object {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
 }
 
+/// Numbers with commas between.
+pub(super) fn list_of_numbers() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,9}(,[0-9]{1,9}){0,31}$")).build()
+}
+
 /// The number of a node or a layer.
 pub(super) fn number() -> Object {
     between(0, u32::MAX.into())
@@ -76,6 +81,16 @@ pub(super) fn number() -> Object {
 /// How many come before, or where among many.
 pub(super) fn ordinal() -> Object {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0.0)).build()
+}
+
+/// A number of every token and layer.
+pub(super) fn layer_measure() -> Object {
+    words(crate::inside::layers::Measure::ALL.map(|m| m.0))
+}
+
+/// Candidates of a layer.
+pub(super) fn candidates() -> Object {
+    between(1, 50)
 }
 
 /// Items of a page.

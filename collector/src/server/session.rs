@@ -1,6 +1,7 @@
 //! A session that a server shows: where its trace comes from, what there is of it now, and the table of its evaluations.
 //! Of a recording that has ended, what can be read back from its file is let go when nobody asks for it.
 
+use super::heads;
 use super::problem::Problem;
 use crate::inside::picture::Followers;
 use crate::live::Control;
@@ -80,6 +81,8 @@ pub(super) struct Session {
     sums: Mutex<Option<(u64, Arc<Sums>)>>,
     /// Bytes of the trace that are kept in memory.
     memory: AtomicUsize,
+    /// What its heads do, as somebody asked last.
+    pub heads: heads::Kept,
     /// When somebody asked last.
     asked: Mutex<Instant>,
 }
@@ -166,6 +169,7 @@ impl Session {
             followers: Default::default(),
             sums: Mutex::default(),
             memory: AtomicUsize::new(0),
+            heads: heads::Kept::default(),
             asked: Mutex::new(Instant::now()),
         }
     }

@@ -23,7 +23,9 @@ struct Follower {
 
 impl Follower {
     fn new(layer: Option<u32>) -> Follower {
-        Follower { layer, walker: Walker::new(layer.map(|layer| layer..=layer)), next: 0, last: None }
+        // Of one layer all stages are asked for, what it weighs among them.
+        let walker = layer.map_or_else(|| Walker::new(None), |layer| Walker::with_values(Some(layer..=layer)));
+        Follower { layer, walker, next: 0, last: None }
     }
 
     /// Whether it has not passed the evaluation of a token, or only just.
@@ -71,7 +73,7 @@ impl Follower {
         }
         let Some(row) = self.last.as_ref().filter(|row| is_in(row)) else { return Ok(None) };
         let Some(plan) = self.walker.plan(trace, row.evaluation.graph) else { return Ok(None) };
-        attention::stages(trace, &self.walker, (row, &plan), token, layer, head).map(Some)
+        attention::stages(trace, &self.walker, (row, &plan), (token, layer, head, false)).map(Some)
     }
 }
 

@@ -1,7 +1,7 @@
 // What the view asks the server: answers about a token never change once they are there, so none is asked for twice, and
 // the old picture stays until the new one is here.
 import { untrack } from 'svelte';
-import { ApiError, ended, get } from '../../lib/api';
+import { ApiError, ended, get, type Query } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
 import { PACE, paced } from '../../lib/paced.svelte';
 import { Matrix } from './matrix';
@@ -27,7 +27,7 @@ export class Asked<T> {
 }
 
 /** The answer to a question, by its key; to be called in a component. */
-export function asked<T>(question: () => { key: string; path: string; query: Record<string, number | null> } | null) {
+export function asked<T>(question: () => { key: string; path: string; query: Query } | null) {
   const state = new Asked<T>();
   const again = grown();
   let abort: AbortController | null = null;
