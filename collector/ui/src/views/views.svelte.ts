@@ -5,7 +5,7 @@ import { VIEWS, type View } from '../lib/selection.svelte';
 
 interface Entry {
   title: string;
-  /** The key that chooses it. */
+  /** The key that chooses it: no digit 0 and no sign, with which views zoom. */
   key: string;
   load: () => Promise<{ default: Component }>;
 }
@@ -19,8 +19,8 @@ const entries: Record<View, Entry> = {
   info: { title: 'Session', key: '6', load: () => import('./info/Info.svelte') },
   model: { title: 'Model', key: '7', load: () => import('./model/Model.svelte') },
   attention: { title: 'Attention', key: '8', load: () => import('./attention/Attention.svelte') },
-  heads: { title: 'Heads', key: '0', load: () => import('./heads/HeadsView.svelte') },
-  experts: { title: 'Experts', key: '-', load: () => import('./experts/Experts.svelte') },
+  heads: { title: 'Heads', key: 'h', load: () => import('./heads/HeadsView.svelte') },
+  experts: { title: 'Experts', key: 'e', load: () => import('./experts/Experts.svelte') },
 };
 
 class Views {
