@@ -16,8 +16,14 @@ mod experts;
 mod ggscope;
 #[path = "e2e/gguf.rs"]
 mod gguf;
+#[path = "e2e/heads.rs"]
+mod heads;
 #[path = "e2e/hosts.rs"]
 mod hosts;
+#[path = "e2e/inside.rs"]
+mod inside;
+#[path = "e2e/layers.rs"]
+mod layers;
 #[path = "e2e/record.rs"]
 mod record;
 #[path = "e2e/state_space.rs"]

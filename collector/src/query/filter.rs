@@ -30,7 +30,7 @@ impl Phase {
         }
     }
 
-    pub(super) fn of(generated: bool) -> Phase {
+    pub(crate) fn of(generated: bool) -> Phase {
         if generated { Phase::Generate } else { Phase::Prompt }
     }
 }

@@ -35,5 +35,5 @@ mod walk;
 pub mod weights;
 
 pub use values::{CapturedValue, TensorStatistics};
-pub use view::{ExpertSlice, GraphView, Place};
+pub use view::{ExpertSlice, GraphView, GraphViews, Place};
 pub(crate) use walk::{DeviceRun, Evaluated, Timed, walk};

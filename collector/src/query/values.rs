@@ -181,7 +181,7 @@ impl Stretches {
 }
 
 /// The bytes of a tensor up to the first that is missing, and how many it has. `None` if there are none.
-fn joined(id: TensorId, pieces: &[Value]) -> Option<(Vec<u8>, u64)> {
+pub fn joined(id: TensorId, pieces: &[Value]) -> Option<(Vec<u8>, u64)> {
     let mut pieces: Vec<&Value> = pieces.iter().filter(|v| v.tensor == id).collect();
     pieces.sort_by_key(|v| v.offset);
     let total = pieces.first()?.total.0;

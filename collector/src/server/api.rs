@@ -8,8 +8,8 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, capture, compare, download, experts, graphs, live, metrics, models, page, quant,
-    residency, tables, timeline,
+    analytics, architecture, attention, capture, compare, download, experts, graphs, heads, layers, live, metrics,
+    models, page, quant, residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -36,6 +36,8 @@ pub(super) struct App {
     pub sessions: Arc<Sessions>,
     /// The OpenAPI document.
     document: String,
+    /// The hidden states that were measured last.
+    pub layers: Arc<layers::Measured>,
     /// Room for queries that run at the same time; others wait.
     queries: Semaphore,
     /// Room for those who look on.
@@ -98,6 +100,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(analytics::layer_tokens))
         .routes(routes!(analytics::histogram))
         .routes(routes!(analytics::access))
+        .routes(routes!(attention::of_token))
+        .routes(routes!(attention::of_tokens))
+        .routes(routes!(attention::of_heads))
         .routes(routes!(experts::report))
         .routes(routes!(experts::choices))
         .routes(routes!(experts::pairs))
@@ -106,6 +111,9 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(architecture::of_graph))
         .routes(routes!(architecture::of_weights))
         .routes(routes!(architecture::of_operators))
+        .routes(routes!(layers::of_session))
+        .routes(routes!(layers::by_token))
+        .routes(routes!(layers::lens))
         .routes(routes!(models::list))
         .routes(routes!(models::inspect))
         .routes(routes!(quant::of_model))
@@ -113,13 +121,15 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(quant::blocks))
         .routes(routes!(architecture::graph))
         .routes(routes!(architecture::analytics))
+        .routes(routes!(heads::of_session))
+        .routes(routes!(heads::of_token))
         .routes(routes!(compare::sessions))
         .routes(routes!(download::export));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));
     let (router, document) = all.split_for_parts();
     let document = document::text(&document);
     let (queries, viewers) = (Semaphore::new(MAX_QUERIES), Arc::new(Semaphore::new(MAX_VIEWERS)));
-    let app = Arc::new(App { sessions, document, queries, viewers });
+    let app = Arc::new(App { sessions, document, layers: Arc::default(), queries, viewers });
     router.fallback(page::page).with_state(app).layer(from_fn_with_state(access, guard))
 }
 

@@ -83,6 +83,16 @@ pub(super) fn ordinal() -> Object {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0.0)).build()
 }
 
+/// A number of every token and layer.
+pub(super) fn layer_measure() -> Object {
+    words(crate::inside::layers::Measure::ALL.map(|m| m.0))
+}
+
+/// Candidates of a layer.
+pub(super) fn candidates() -> Object {
+    between(1, 50)
+}
+
 /// Items of a page.
 pub(super) fn limit() -> Object {
     between(1, MAX_LIMIT as u64)

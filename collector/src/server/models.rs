@@ -98,6 +98,17 @@ pub(super) fn get(sessions: &Sessions, id: &str) -> Result<Arc<Loaded>, Problem>
     })
 }
 
+/// The model that a session ran, of those that may be asked about.
+pub(super) fn that_ran(sessions: &Sessions, session: &Session) -> Result<Arc<Loaded>, Problem> {
+    look(sessions);
+    let paths = sessions.models().paths();
+    let number = paths.iter().position(|path| ran(session, path)).or((paths.len() == 1).then_some(0));
+    number.and_then(|number| sessions.models().load(number)).unwrap_or_else(|| {
+        let error = format!("the model of session {} is not known here", session.id);
+        Err(Problem::missing("id", error, "name it with `ggscope open run.ggtrace --model FILE`"))
+    })
+}
+
 /// Whether a session ran this model, as far as its trace says: a trace from another machine has it elsewhere.
 pub(super) fn ran(session: &Session, model: &Path) -> bool {
     // One that was let go is not read again only to be listed.

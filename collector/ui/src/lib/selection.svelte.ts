@@ -2,7 +2,18 @@
 import { untrack } from 'svelte';
 import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/model/place';
 
-export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model', 'experts'] as const;
+export const VIEWS = [
+  'graph',
+  'memory',
+  'table',
+  'analytics',
+  'compare',
+  'info',
+  'model',
+  'attention',
+  'heads',
+  'experts',
+] as const;
 export type View = (typeof VIEWS)[number];
 export type Panel = View | 'timeline';
 
@@ -16,6 +27,12 @@ export interface Selected {
   layer: number | null;
   /** Attention head of that layer. */
   head: number | null;
+  /** Token whose key that head looked at: the cell of the heatmap. */
+  key: number | null;
+  /** How the view of attention is set, in its own words. */
+  attention: string | null;
+  /** How the view of heads is set, in its own words. */
+  heads: string | null;
   /** Kind of operator. */
   op: string | null;
   /** Number of a node or leaf within the graph on the screen. */
@@ -72,6 +89,9 @@ const NOTHING: Selected = {
   tokens: null,
   layer: null,
   head: null,
+  key: null,
+  attention: null,
+  heads: null,
   op: null,
   node: null,
   tensor: null,
@@ -102,6 +122,7 @@ export const ELSEWHERE: Partial<Selected> = {
   session: null,
   other: null,
   tokens: null,
+  key: null,
   node: null,
   tensor: null,
   filter: null,
@@ -149,6 +170,9 @@ export function parse(search: string): Selected {
     tokens: range(p.get('tokens')),
     layer: number(p.get('layer')),
     head: number(p.get('head')),
+    key: number(p.get('key')),
+    attention: p.get('attention'),
+    heads: p.get('heads'),
     op: p.get('op'),
     node: number(p.get('node')),
     tensor: p.get('tensor'),
@@ -184,6 +208,9 @@ export function format(s: Selected): string {
   put('tokens', s.tokens && rangeText(s.tokens));
   put('layer', s.layer);
   put('head', s.head);
+  put('key', s.key);
+  put('attention', s.attention);
+  put('heads', s.heads);
   put('op', s.op);
   put('node', s.node);
   put('tensor', s.tensor);
@@ -230,6 +257,9 @@ class Selection implements Selected {
   tokens = $state.raw<Range | null>(null);
   layer = $state<number | null>(null);
   head = $state<number | null>(null);
+  key = $state<number | null>(null);
+  attention = $state<string | null>(null);
+  heads = $state<string | null>(null);
   op = $state<string | null>(null);
   node = $state<number | null>(null);
   tensor = $state<string | null>(null);
@@ -331,7 +361,7 @@ class Selection implements Selected {
   /** Forgets all but the session and the views. */
   clear() {
     const model = { ...this.model, part: null };
-    this.set({ tokens: null, layer: null, head: null, op: null, node: null, tensor: null, model });
+    this.set({ tokens: null, layer: null, head: null, key: null, op: null, node: null, tensor: null, model });
   }
 
   /** Changes where one is in the view of models. */

@@ -5,22 +5,23 @@ import { VIEWS, type View } from '../lib/selection.svelte';
 
 interface Entry {
   title: string;
+  /** The key that chooses it. */
+  key: string;
   load: () => Promise<{ default: Component }>;
 }
 
 const entries: Record<View, Entry> = {
-  graph: { title: 'Graph', load: () => import('./graph/Graph.svelte') },
-  memory: { title: 'Memory', load: () => import('./memory/MemoryMap.svelte') },
-  table: { title: 'Trace table', load: () => import('./table/Table.svelte') },
-  analytics: { title: 'Analytics', load: () => import('./analytics/Analytics.svelte') },
-  compare: { title: 'Compare', load: () => import('./compare/Compare.svelte') },
-  info: { title: 'Session', load: () => import('./info/Info.svelte') },
-  model: { title: 'Model', load: () => import('./model/Model.svelte') },
-  experts: { title: 'Experts', load: () => import('./experts/Experts.svelte') },
+  graph: { title: 'Graph', key: '1', load: () => import('./graph/Graph.svelte') },
+  memory: { title: 'Memory', key: '2', load: () => import('./memory/MemoryMap.svelte') },
+  table: { title: 'Trace table', key: '3', load: () => import('./table/Table.svelte') },
+  analytics: { title: 'Analytics', key: '4', load: () => import('./analytics/Analytics.svelte') },
+  compare: { title: 'Compare', key: '5', load: () => import('./compare/Compare.svelte') },
+  info: { title: 'Session', key: '6', load: () => import('./info/Info.svelte') },
+  model: { title: 'Model', key: '7', load: () => import('./model/Model.svelte') },
+  attention: { title: 'Attention', key: '8', load: () => import('./attention/Attention.svelte') },
+  heads: { title: 'Heads', key: '0', load: () => import('./heads/HeadsView.svelte') },
+  experts: { title: 'Experts', key: '-', load: () => import('./experts/Experts.svelte') },
 };
-
-/** Keys of a keyboard's row of digits, from left to right. */
-const KEYS = '1234567890-=';
 
 class Views {
   private loaded = $state.raw<Partial<Record<View, Component>>>({});
@@ -33,7 +34,7 @@ class Views {
 
   /** The key that chooses it. */
   key(view: View): string {
-    return KEYS[VIEWS.indexOf(view)];
+    return entries[view].key;
   }
 
   /** A view, if its code is here. */

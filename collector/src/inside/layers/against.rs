@@ -1,0 +1,245 @@
+//! Where one run's hidden states leave those of another: the same text through the same model in two quantisations. Tokens
+//! are paired by their numbers and must have the same ids; where answers part, the comparison ends.
+
+use super::LayersError;
+use super::evaluated::{Evaluated, Streams};
+use super::measure::{cosine, median, relative_error};
+use super::rows::Captured;
+use super::summary::Spread;
+use crate::trace::{Select, Trace};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::ops::{ControlFlow, Range};
+use utoipa::ToSchema;
+
+/// The token at which two runs part.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Divergence {
+    /// The token, counted from 0 through the session.
+    pub token: u64,
+    /// Its text in this trace; null if the trace ends there.
+    pub text: Option<String>,
+    /// Its text in the reference; null if the reference ends there.
+    pub reference: Option<String>,
+}
+
+/// How far one token is off in all layers.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct TokenError {
+    /// The token.
+    pub token: u64,
+    /// Its id.
+    pub id: i32,
+    /// Its text, if it is known.
+    pub text: Option<String>,
+    /// ‖h - reference‖ / ‖reference‖ at each place; null where one of both has no row.
+    pub errors: Vec<Option<f32>>,
+}
+
+/// How far hidden states are off at the end of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct LayerError {
+    /// The layer; null for what goes into the first.
+    pub layer: Option<u32>,
+    /// Tokens that were compared.
+    pub tokens: u64,
+    /// ‖h - reference‖ / ‖reference‖ over tokens.
+    pub error: Option<Spread>,
+    /// Median cosine with the reference.
+    pub cosine: Option<f32>,
+    /// The token that is farthest off.
+    pub worst: Option<u64>,
+}
+
+/// Hidden states beside those of a reference.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Against {
+    /// The reference's file.
+    pub reference: String,
+    /// Tokens that were compared.
+    pub tokens: u64,
+    /// Where the runs part, if they do before one of them ends.
+    pub diverges: Option<Divergence>,
+    /// What goes into the first layer, then each layer.
+    pub layers: Vec<LayerError>,
+    /// The layer in which the median error grows most.
+    pub steepest: Option<u32>,
+    /// Each token.
+    pub by_token: Vec<TokenError>,
+}
+
+/// A token of a run.
+#[derive(Clone, Copy)]
+struct Known {
+    token: u64,
+    id: i32,
+    generated: bool,
+}
+
+fn tokens_of(trace: &Trace, streams: &mut Streams) -> Result<Vec<Known>, LayersError> {
+    let context = streams.context(trace)?;
+    let mut all = vec![];
+    trace.for_each_evaluation(&Select::default(), false, |row| {
+        if row.evaluation.context == context {
+            let of = row.evaluation.tokens.iter().zip(&row.generated);
+            all.extend((row.first_token..).zip(of).map(|(token, (&id, &generated))| Known { token, id, generated }));
+        }
+        ControlFlow::Continue(())
+    });
+    if all.is_empty() {
+        let path = trace.path().display();
+        let error = format!("{path} has no token ids, by which two runs are compared: record it without --no-tokens");
+        return Err(LayersError::Unlike(error));
+    }
+    Ok(all)
+}
+
+/// How many tokens at the start are the same, and what follows.
+fn common(
+    trace: &Trace,
+    reference: &Trace,
+    a: &[Known],
+    b: &[Known],
+) -> Result<(usize, Option<Divergence>), LayersError> {
+    let same = |(a, b): (&Known, &Known)| a.token == b.token && a.id == b.id;
+    let n = a.iter().zip(b).take_while(|&pair| same(pair)).count();
+    let next = (a.get(n), b.get(n));
+    let text = |trace: &Trace, known: Option<&Known>| {
+        let id = known?.id;
+        Some(trace.texts_of(&[id]).get(&id).map_or(id.to_string(), |t| String::from_utf8_lossy(t).into_owned()))
+    };
+    let parts = Divergence { token: n as u64, text: text(trace, next.0), reference: text(reference, next.1) };
+    match next {
+        (Some(x), Some(y)) if !x.generated || !y.generated => {
+            let said = |text: &Option<String>| format!("{:?}", text.as_deref().unwrap_or("?"));
+            Err(LayersError::Unlike(format!(
+                "the texts differ: token {} is {} in {} and {} in {}; record both runs with the same prompt",
+                x.token,
+                said(&parts.text),
+                trace.path().display(),
+                said(&parts.reference),
+                reference.path().display()
+            )))
+        }
+        (Some(_), Some(_)) => Ok((n, Some(parts))),
+        _ => Ok((n, None)),
+    }
+}
+
+/// The hidden states of some tokens at the ends of layers: layers, then for each token its rows.
+type States = (Vec<Option<u32>>, Vec<(u64, Vec<Option<Vec<f32>>>)>);
+
+fn states(evaluated: &Evaluated, tokens: &Range<u64>) -> States {
+    let ends = evaluated.stream.layer_ends();
+    let places = ends.iter().map(|&end| evaluated.stream.points[end].layer).collect();
+    let rows: Vec<Captured> = ends.iter().map(|&end| evaluated.point(end)).collect();
+    let of_token = |i: usize| {
+        let states = rows.iter().map(|c| Some(c.rows()?.token(i)?.to_vec())).collect();
+        (evaluated.row.first_token + i as u64, states)
+    };
+    (places, evaluated.wanted(Some(tokens)).into_iter().map(of_token).collect())
+}
+
+/// Compares the hidden states of a run with those of a reference.
+///
+/// # Errors
+/// When the texts differ, the models have other shapes, one of them has no hidden states or no token ids, or a trace is
+/// damaged.
+pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> Result<Against, LayersError> {
+    let (mut ours, mut theirs) = (Streams::default(), Streams::default());
+    let (a, b) = (tokens_of(trace, &mut ours)?, tokens_of(reference, &mut theirs)?);
+    let (n, diverges) = common(trace, reference, &a, &b)?;
+    let shared = a[..n].first().map_or(0, |t| t.token)..a[..n].last().map_or(0, |t| t.token + 1);
+    let span = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
+    let mut places: Vec<Option<u32>> = vec![];
+    let mut found: Vec<(u64, Vec<Option<(f32, Option<f32>)>>)> = vec![];
+    ours.for_each(trace, Some(&span), |evaluated| {
+        let (layers, states_here) = states(evaluated, &span);
+        let Some(range) = states_here.first().map(|f| f.0..states_here.last().map_or(0, |l| l.0 + 1)) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let mut there: Vec<(u64, Vec<Option<Vec<f32>>>)> = vec![];
+        theirs.for_each(reference, Some(&range), |other| {
+            let (other_layers, states) = states(other, &range);
+            if other_layers != layers {
+                return Err(shapes(
+                    trace,
+                    reference,
+                    layers.len(),
+                    other_layers.len(),
+                    "places in the residual stream",
+                ));
+            }
+            there.extend(states);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if places.is_empty() {
+            places = layers;
+        }
+        let pairs: Vec<_> = states_here
+            .iter()
+            .filter_map(|(token, h)| Some((*token, h, &there[there.binary_search_by_key(token, |t| t.0).ok()?].1)))
+            .collect();
+        if let Some((x, y)) = pairs.iter().flat_map(|p| p.1.iter().flatten().zip(p.2.iter().flatten())).next()
+            && x.len() != y.len()
+        {
+            return Err(shapes(trace, reference, x.len(), y.len(), "elements in a hidden state"));
+        }
+        let measured = |&(token, h, r): &(u64, &Vec<Option<Vec<f32>>>, &Vec<Option<Vec<f32>>>)| {
+            let of = |(h, r): (&Option<Vec<f32>>, &Option<Vec<f32>>)| {
+                let (h, r) = (h.as_ref()?, r.as_ref()?);
+                Some((relative_error(h, r)?, cosine(h, r)))
+            };
+            (token, h.iter().zip(r).map(of).collect())
+        };
+        found.extend(pairs.par_iter().map(measured).collect::<Vec<_>>());
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if !found.iter().any(|(_, of)| of.iter().any(Option::is_some)) {
+        let named = if ours.has_values { reference } else { trace };
+        return Err(LayersError::without_values(named));
+    }
+    let ids: Vec<i32> = a[..n].iter().map(|k| k.id).collect();
+    let texts = trace.texts_of(&ids);
+    let by_token = found.iter().filter_map(|(token, of)| {
+        let known = a[..n].iter().find(|k| k.token == *token)?;
+        Some(TokenError {
+            token: *token,
+            id: known.id,
+            text: texts.get(&known.id).map(|t| String::from_utf8_lossy(t).into_owned()),
+            errors: of.iter().map(|e| e.map(|e| e.0)).collect(),
+        })
+    });
+    let by_token: Vec<TokenError> = by_token.collect();
+    let layers: Vec<LayerError> = (places.iter().enumerate()).map(|(i, layer)| of_layer(i, *layer, &found)).collect();
+    let medians = || layers.windows(2).filter_map(|w| Some((w[1].layer, w[1].error?.median - w[0].error?.median)));
+    let steepest = medians().max_by(|x, y| x.1.total_cmp(&y.1)).and_then(|m| m.0);
+    Ok(Against {
+        reference: reference.path().display().to_string(),
+        tokens: by_token.len() as u64,
+        diverges,
+        layers,
+        steepest,
+        by_token,
+    })
+}
+
+fn of_layer(place: usize, layer: Option<u32>, found: &[(u64, Vec<Option<(f32, Option<f32>)>>)]) -> LayerError {
+    let here: Vec<(u64, f32, Option<f32>)> =
+        found.iter().filter_map(|(token, of)| (*of.get(place)?).map(|(e, c)| (*token, e, c))).collect();
+    LayerError {
+        layer,
+        tokens: here.len() as u64,
+        error: Spread::of(here.iter().map(|h| h.1)),
+        cosine: median(here.iter().filter_map(|h| h.2)),
+        worst: here.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|h| h.0),
+    }
+}
+
+fn shapes(trace: &Trace, reference: &Trace, a: usize, b: usize, what: &str) -> LayersError {
+    LayersError::Unlike(format!(
+        "the models have other shapes: {} has {a} {what}, {} has {b}",
+        trace.path().display(),
+        reference.path().display()
+    ))
+}

@@ -1,0 +1,217 @@
+//! What is measured of hidden states: pure functions over rows. `docs/layers.md` has the formulas and where they are from.
+//! NaN and infinities are counted and left out of everything else, so that one of them spoils no picture.
+
+use ggscope_format::value::RowStatistics;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A magnitude is massive from here on, if it is also [`MASSIVE_TIMES`] the median magnitude of its hidden state
+/// (Sun et al. 2024, "Massive Activations in Large Language Models", arXiv 2402.17762, section 2).
+pub const MASSIVE_LEAST: f32 = 100.0;
+/// See [`MASSIVE_LEAST`].
+pub const MASSIVE_TIMES: f32 = 1000.0;
+/// A value is an outlier if it is so many standard deviations from the mean of its hidden state.
+pub const OUTLIER_DEVIATIONS: f64 = 6.0;
+
+/// One element of a hidden state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Element {
+    /// Its index; null if only statistics were recorded.
+    pub at: Option<u32>,
+    /// Its value.
+    pub value: f32,
+}
+
+/// One hidden state in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Hidden {
+    /// Euclidean norm, √Σx².
+    pub norm: f32,
+    /// Mean of its elements.
+    pub mean: f32,
+    /// Root of the mean square, norm / √n.
+    pub rms: f32,
+    /// The element of the largest magnitude.
+    pub largest: Element,
+    /// Median magnitude; absent if only statistics were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median: Option<f32>,
+    /// Elements more than 6 standard deviations from the mean; absent if only statistics were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outliers: Option<u32>,
+    /// Massive activations: magnitudes of 100 or more that are 1,000 times the median or more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub massive: Vec<Element>,
+    /// Elements that are NaN.
+    pub nan: u32,
+    /// Elements that are infinite.
+    pub inf: u32,
+}
+
+/// Σ a·b over finite elements of both, in double precision.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0_f64; LANES];
+    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
+    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for i in 0..LANES {
+            sums[i] += f64::from(a[i]) * f64::from(b[i]);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    let sum = sums.iter().sum::<f64>() + rest;
+    if sum.is_finite() {
+        return sum;
+    }
+    let finite = |(a, b): (&f32, &f32)| (a.is_finite() && b.is_finite()).then_some(f64::from(*a) * f64::from(*b));
+    a.iter().zip(b).filter_map(finite).sum()
+}
+
+/// √Σx².
+pub fn norm(x: &[f32]) -> f64 {
+    dot(x, x).sqrt()
+}
+
+/// Cosine of the angle between two vectors, over elements that are finite in both; `None` if one of them is zero.
+pub fn cosine(a: &[f32], b: &[f32]) -> Option<f32> {
+    if a.len() != b.len() {
+        return None;
+    }
+    if a.iter().chain(b).any(|x| !x.is_finite()) {
+        let both = a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite());
+        let (a, b): (Vec<f32>, Vec<f32>) = both.unzip();
+        return (!a.is_empty()).then(|| cosine(&a, &b))?;
+    }
+    let length = norm(a) * norm(b);
+    (length > 0.0).then(|| (dot(a, b) / length).clamp(-1.0, 1.0) as f32)
+}
+
+/// ‖a - b‖ / ‖b‖; `None` if the reference is zero.
+pub fn relative_error(a: &[f32], b: &[f32]) -> Option<f32> {
+    let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    let length = norm(b);
+    (a.len() == b.len() && length > 0.0).then(|| (norm(&difference) / length) as f32)
+}
+
+/// Measures a hidden state.
+pub fn hidden(x: &[f32]) -> Hidden {
+    let mut found = Hidden::default();
+    let mut sum = 0.0_f64;
+    let mut magnitudes = Vec::with_capacity(x.len());
+    for (i, &value) in x.iter().enumerate() {
+        if value.is_finite() {
+            sum += f64::from(value);
+            magnitudes.push(value.abs());
+            if value.abs() > found.largest.value.abs() {
+                found.largest = Element { at: Some(i as u32), value };
+            }
+        } else if value.is_nan() {
+            found.nan += 1;
+        } else {
+            found.inf += 1;
+        }
+    }
+    let Some(n) = Some(magnitudes.len()).filter(|&n| n > 0) else { return found };
+    let square = dot(x, x);
+    let mean = sum / n as f64;
+    found.norm = square.sqrt() as f32;
+    found.mean = mean as f32;
+    found.rms = (square / n as f64).sqrt() as f32;
+    let deviation = (square / n as f64 - mean * mean).max(0.0).sqrt();
+    let is_outlier = |v: &&f32| v.is_finite() && (f64::from(**v) - mean).abs() > OUTLIER_DEVIATIONS * deviation;
+    found.outliers = Some(if deviation > 0.0 { x.iter().filter(is_outlier).count() as u32 } else { 0 });
+    let middle = (n - 1) / 2;
+    let median = *magnitudes.select_nth_unstable_by(middle, f32::total_cmp).1;
+    found.median = Some(median);
+    let is_massive = |v: f32| v.is_finite() && v.abs() >= MASSIVE_LEAST && v.abs() >= MASSIVE_TIMES * median;
+    if is_massive(found.largest.value) {
+        let elements = (0..).zip(x).map(|(at, &value)| Element { at: Some(at), value });
+        found.massive = elements.filter(|e| is_massive(e.value)).collect();
+    }
+    found
+}
+
+/// What is known of a hidden state of `n` elements from its statistics.
+pub fn of_statistics(s: &RowStatistics, n: usize) -> Hidden {
+    let finite = n.saturating_sub((s.nans + s.infs) as usize);
+    let value = if s.max.abs() >= s.min.abs() { s.max } else { s.min };
+    let or_zero = |x: f32| if x.is_nan() { 0.0 } else { x };
+    Hidden {
+        norm: or_zero(s.rms) * (finite as f32).sqrt(),
+        mean: or_zero(s.mean),
+        rms: or_zero(s.rms),
+        largest: Element { at: None, value: or_zero(value) },
+        nan: s.nans,
+        inf: s.infs,
+        ..Hidden::default()
+    }
+}
+
+/// The middle of some numbers, NaN left out: the lower of two in the middle.
+pub fn median(numbers: impl IntoIterator<Item = f32>) -> Option<f32> {
+    let mut numbers: Vec<f32> = numbers.into_iter().filter(|n| !n.is_nan()).collect();
+    let middle = numbers.len().checked_sub(1)? / 2;
+    Some(*numbers.select_nth_unstable_by(middle, f32::total_cmp).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norm_mean_and_rms_are_those_of_the_textbook() {
+        let h = hidden(&[3.0, -4.0, 0.0, 0.0]);
+        assert_eq!((h.norm, h.mean, h.rms), (5.0, -0.25, 2.5));
+        assert_eq!((h.largest, h.median), (Element { at: Some(1), value: -4.0 }, Some(0.0)));
+        assert_eq!(hidden(&[]), Hidden::default());
+    }
+
+    #[test]
+    fn nan_and_infinity_are_counted_and_spoil_nothing() {
+        let h = hidden(&[3.0, f32::NAN, -4.0, f32::INFINITY, f32::NEG_INFINITY]);
+        assert_eq!((h.norm, h.nan, h.inf, h.largest.value), (5.0, 1, 2, -4.0));
+        assert_eq!(cosine(&[1.0, f32::NAN], &[1.0, 1.0]), Some(1.0));
+        assert_eq!(hidden(&[f32::NAN; 3]), Hidden { nan: 3, ..Hidden::default() });
+    }
+
+    #[test]
+    fn a_massive_activation_is_large_both_by_itself_and_beside_the_median() {
+        let with = |value: f32, rest: f32| {
+            let mut x = vec![rest; 99];
+            x.push(value);
+            hidden(&x).massive
+        };
+        assert_eq!(with(-150.0, 0.1), [Element { at: Some(99), value: -150.0 }]);
+        assert_eq!(with(99.0, 0.01), [], "100 is the least");
+        assert_eq!(with(150.0, 0.2), [], "only 750 times the median");
+    }
+
+    #[test]
+    fn an_outlier_is_six_deviations_from_the_mean() {
+        let mut x: Vec<f32> = (0..100).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        assert_eq!(hidden(&x).outliers, Some(0));
+        x.push(9.0);
+        assert_eq!(hidden(&x).outliers, Some(1));
+        assert_eq!(hidden(&[7.0; 5]).outliers, Some(0), "all alike");
+    }
+
+    #[test]
+    fn statistics_of_a_row_say_what_they_can() {
+        let s = RowStatistics { min: -4.0, max: 3.0, mean: -0.5, rms: 2.5, zeros: 2, nans: 1, infs: 0 };
+        let h = of_statistics(&s, 5);
+        assert_eq!((h.norm, h.largest, h.median, h.nan), (5.0, Element { at: None, value: -4.0 }, None, 1));
+        let none = RowStatistics { min: f32::NAN, max: f32::NAN, mean: f32::NAN, rms: f32::NAN, nans: 5, ..s };
+        assert_eq!(of_statistics(&none, 5), Hidden { nan: 5, ..Hidden::default() });
+    }
+
+    #[test]
+    fn angles_and_relative_errors_are_known() {
+        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 2.0]), Some(0.0));
+        assert_eq!(cosine(&[2.0; 9], &[-1.0; 9]), Some(-1.0));
+        assert_eq!(cosine(&[0.0; 2], &[1.0; 2]), None);
+        assert_eq!(relative_error(&[3.0, 4.5], &[3.0, 4.0]), Some(0.1));
+        assert_eq!(relative_error(&[1.0], &[0.0]), None);
+        assert_eq!(median([3.0, f32::NAN, 1.0, 2.0, 9.0]), Some(2.0));
+    }
+}

@@ -1,0 +1,158 @@
+use super::*;
+use crate::trace::testing::{Builder, Shape, llama};
+
+fn stream(stored: crate::trace::StoredGraph) -> (GraphView, Stream) {
+    let view = GraphView::new(stored.into());
+    let stream = Stream::of(&view);
+    (view, stream)
+}
+
+fn name(view: &GraphView, id: TensorId) -> &str {
+    &view.stored.graph.tensor(id).unwrap().name
+}
+
+/// Names of the points, how they came, and whether rows were chosen.
+fn points<'a>(view: &'a GraphView, stream: &Stream) -> Vec<(&'a str, Vec<Part>, bool)> {
+    let of = |p: &Point| {
+        let parts = if let From::Added(parts) = &p.from { parts.iter().map(|p| p.kind).collect() } else { vec![] };
+        (name(view, p.tensor), parts, p.selected)
+    };
+    stream.points.iter().map(of).collect()
+}
+
+#[test]
+fn the_demo_models_stream_has_two_additions_a_layer_and_only_output_rows_in_the_last() {
+    let (view, stream) = stream(llama(0, Shape { n_tokens: 5, ..Shape::default() }));
+    let found = points(&view, &stream);
+    assert_eq!(found.len(), 61);
+    assert_eq!(found[0], ("embd", vec![], false));
+    assert_eq!(found[1], ("ffn_inp-0", vec![Part::Attention], false));
+    assert_eq!(found[2], ("l_out-0", vec![Part::FeedForward], false));
+    assert_eq!(found[58], ("l_out-28", vec![Part::FeedForward], false));
+    assert_eq!(found[59], ("ffn_inp-29", vec![Part::Attention], true));
+    assert_eq!(found[60], ("l_out-29", vec![Part::FeedForward], true));
+    let layers: Vec<_> = stream.layer_ends().iter().map(|&i| stream.points[i].layer).collect();
+    assert_eq!(layers, [None].into_iter().chain((0..30).map(Some)).collect::<Vec<_>>());
+}
+
+#[test]
+fn norms_units_and_the_head_are_found_with_their_weights() {
+    let (view, stream) = stream(llama(0, Shape::default()));
+    let norms: Vec<_> = stream.norms.iter().map(|n| (n.point, name(&view, n.output))).collect();
+    assert_eq!(norms.len(), 61);
+    assert_eq!(norms[..3], [(0, "attn_norm-0"), (1, "ffn_norm-0"), (2, "attn_norm-1")]);
+    assert_eq!(norms[60], (60, "result_norm"));
+    assert_eq!(stream.units.len(), 30);
+    assert_eq!(name(&view, stream.units[7].activation), "ffn_swiglu-7");
+    let (gate, kind) = stream.units[7].gate.unwrap();
+    assert_eq!((name(&view, gate), kind), ("ffn_gate-7", Gate::Silu));
+    let head = stream.head.unwrap();
+    assert_eq!(name(&view, head.logits), "result_output");
+    let [Step::RmsNorm(_), Step::Mul(norm), Step::Matrix(matrix)] = head.steps[..] else { panic!("{:?}", head.steps) };
+    assert_eq!((name(&view, norm), name(&view, matrix)), ("output_norm.weight", "token_embd.weight"));
+}
+
+/// A block that reads the stream: a norm, and a matrix; with attention inside if wanted.
+fn block(b: &mut Builder, stream: usize, name: &str, with_attention: bool) -> usize {
+    let w = b.weight(&format!("blk.0.{name}.weight"), true, &[64, 64]);
+    let norm = b.node("norm-0", "RMS_NORM", &[64, 4], &[stream]);
+    let mut inner = b.node(&format!("{name}_in-0"), "MUL_MAT", &[64, 4], &[w, norm]);
+    if with_attention {
+        let mask = b.input("mask", None, &[4, 4]);
+        inner = b.node("attn-0", "FLASH_ATTN_EXT", &[64, 4], &[inner, inner, inner, mask]);
+    }
+    b.node(&format!("{name}_out-0"), "MUL_MAT", &[64, 4], &[w, inner])
+}
+
+fn start(b: &mut Builder) -> usize {
+    let (table, ids) = (b.weight("token_embd.weight", true, &[64, 64]), b.input("inp_tokens", None, &[4]));
+    b.node("inp_embd", "GET_ROWS", &[64, 4], &[table, ids])
+}
+
+fn finish(mut b: Builder, end: usize) -> (GraphView, Stream) {
+    let w = b.weight("output.weight", true, &[64, 64]);
+    let norm = b.node("norm", "RMS_NORM", &[64, 4], &[end]);
+    let logits = b.node("result_output", "MUL_MAT", &[64, 4], &[w, norm]);
+    let capped = b.node("node_9", "SCALE", &[64, 4], &[logits]);
+    b.node("result_output", "TANH", &[64, 4], &[capped]);
+    stream(b.finish(0, "m.gguf"))
+}
+
+#[test]
+fn blocks_that_run_beside_each_other_are_two_parts_whichever_way_they_are_added() {
+    let both = vec![Part::Attention, Part::FeedForward];
+    // GPT-J: attention + feed-forward, then the stream.
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let (attn, ffn) = (block(&mut b, x, "attn", true), block(&mut b, x, "ffn", false));
+    let sum = b.node("node_1", "ADD", &[64, 4], &[attn, ffn]);
+    let out = b.node("l_out-0", "ADD", &[64, 4], &[sum, x]);
+    let (view, found) = finish(b, out);
+    assert_eq!(points(&view, &found), [("inp_embd", vec![], false), ("l_out-0", both, false)]);
+    // GPT-NeoX: feed-forward + the stream, then attention.
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let (attn, ffn) = (block(&mut b, x, "attn", true), block(&mut b, x, "ffn", false));
+    let sum = b.node("node_1", "ADD", &[64, 4], &[ffn, x]);
+    let out = b.node("l_out-0", "ADD", &[64, 4], &[sum, attn]);
+    let (view, found) = finish(b, out);
+    let expected = [
+        ("inp_embd", vec![], false),
+        ("node_1", vec![Part::FeedForward], false),
+        ("l_out-0", vec![Part::Attention], false),
+    ];
+    assert_eq!(points(&view, &found), expected);
+}
+
+#[test]
+fn norms_behind_the_blocks_are_places_of_the_stream() {
+    // BERT: norm(attention + stream) with weight and bias.
+    let mut b = Builder::default();
+    let mut x = start(&mut b);
+    for (name, with_attention) in [("attn", true), ("ffn", false)] {
+        let out = block(&mut b, x, name, with_attention);
+        let sum = b.node(&format!("{name}_add-0"), "ADD", &[64, 4], &[out, x]);
+        let norm = b.node("norm-0", "NORM", &[64, 4], &[sum]);
+        let (w, bias) = (b.weight("blk.0.norm.weight", false, &[64]), b.weight("blk.0.norm.bias", false, &[64]));
+        let scaled = b.node("norm_w-0", "MUL", &[64, 4], &[norm, w]);
+        x = b.node(&format!("{name}_norm-0"), "ADD", &[64, 4], &[scaled, bias]);
+    }
+    let (view, found) = stream(b.finish(0, "m.gguf"));
+    let names: Vec<&str> = found.points.iter().map(|p| name(&view, p.tensor)).collect();
+    assert_eq!(names, ["inp_embd", "attn_add-0", "attn_norm-0", "ffn_add-0", "ffn_norm-0"]);
+    assert_eq!(found.points[2].from, From::Normed);
+    assert!(matches!(&found.points[3].from, From::Added(parts) if parts[0].kind == Part::FeedForward));
+    assert_eq!(found.head, None, "an embedding model has no output matrix");
+}
+
+#[test]
+fn the_head_keeps_what_the_architecture_does_behind_the_matrix() {
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let attn = block(&mut b, x, "attn", true);
+    let out = b.node("l_out-0", "ADD", &[64, 4], &[attn, x]);
+    let (_, found) = finish(b, out);
+    let steps = found.head.unwrap().steps;
+    assert!(matches!(steps[..], [Step::RmsNorm(_), Step::Matrix(_), Step::Scale { .. }, Step::Tanh]), "{steps:?}");
+}
+
+#[test]
+fn a_recurrent_block_adds_a_state() {
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let w = b.weight("blk.0.ssm_out.weight", true, &[64, 64]);
+    let norm = b.node("norm-0", "RMS_NORM", &[64, 4], &[x]);
+    let scan = b.node("scan-0", "SSM_SCAN", &[64, 4], &[norm]);
+    let part = b.node("ssm_out-0", "MUL_MAT", &[64, 4], &[w, scan]);
+    let out = b.node("l_out-0", "ADD", &[64, 4], &[part, x]);
+    let (view, found) = finish(b, out);
+    assert_eq!(points(&view, &found)[1], ("l_out-0", vec![Part::State], false));
+}
+
+#[test]
+fn a_graph_without_layers_has_no_stream() {
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    b.node("node_1", "SQR", &[64, 4], &[x]);
+    assert_eq!(stream(b.finish(0, "m.gguf")).1.points, []);
+}

@@ -1,0 +1,265 @@
+//! Layers over all tokens: what a table or a chart by layer shows. The middle is the median: the first token of a text is
+//! often so much larger than all others that a mean would show only it.
+
+use super::measure::{Element, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS, median};
+use super::run::{Cell, Run, TokenRow, without_layer};
+use super::stream::Part;
+use super::units::UnitCounts;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Massive activations that are named for one layer.
+const MOST_MASSIVE: usize = 16;
+
+/// Some numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Spread {
+    /// The smallest.
+    pub min: f32,
+    /// The middle.
+    pub median: f32,
+    /// The largest.
+    pub max: f32,
+}
+
+impl Spread {
+    /// Of numbers; `None` without any.
+    pub(super) fn of(numbers: impl Iterator<Item = f32> + Clone) -> Option<Spread> {
+        let median = median(numbers.clone())?;
+        let (min, max) =
+            numbers.filter(|n| !n.is_nan()).fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), n| (a.min(n), b.max(n)));
+        Some(Spread { min, median, max })
+    }
+}
+
+/// An element of the hidden state that is massive for some tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Massive {
+    /// Its index; null if only statistics were recorded.
+    pub at: Option<u32>,
+    /// Tokens for which it is.
+    pub tokens: u64,
+    /// The largest of its values.
+    pub largest: f32,
+    /// The token that has it.
+    pub token: u64,
+}
+
+/// What one part adds in one layer: medians over tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct PartSummary {
+    /// Which part.
+    pub part: Part,
+    /// Tokens.
+    pub tokens: u64,
+    /// Norm of what it adds.
+    pub norm: f32,
+    /// That norm by the norm of the stream before.
+    pub share: f32,
+    /// Cosine with the stream before.
+    pub cosine: Option<f32>,
+}
+
+/// What one norm changes: medians over tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct NormSummary {
+    /// Its output.
+    pub tensor: String,
+    /// Root mean square of what goes in.
+    pub rms_in: f32,
+    /// Root mean square of what comes out.
+    pub rms_out: f32,
+    /// Cosine between both.
+    pub cosine: Option<f32>,
+}
+
+/// The end of a layer, over all tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Layer {
+    /// The layer; null for what goes into the first.
+    pub layer: Option<u32>,
+    /// The tensor.
+    pub tensor: String,
+    /// Tokens whose hidden state is known here. In the last layer only those with an output row go on.
+    pub tokens: u64,
+    /// Norms.
+    pub norm: Option<Spread>,
+    /// Median of the means.
+    pub mean: Option<f32>,
+    /// Median of the root mean squares.
+    pub rms: Option<f32>,
+    /// The element of the largest magnitude of any token, with how many tokens have their largest there.
+    pub largest: Option<Massive>,
+    /// Outliers of all tokens.
+    pub outliers: u64,
+    /// Massive activations by element, those of most tokens first, up to 16.
+    pub massive: Vec<Massive>,
+    /// Massive activations of all tokens.
+    pub massive_count: u64,
+    /// Tokens that have one.
+    pub massive_tokens: u64,
+    /// Elements that are NaN, of all tokens.
+    pub nan: u64,
+    /// Elements that are infinite, of all tokens.
+    pub inf: u64,
+    /// Median cosine with what entered the layer.
+    pub cosine: Option<f32>,
+    /// What was added.
+    pub added: Vec<PartSummary>,
+    /// What norms change.
+    pub normed: Vec<NormSummary>,
+    /// Elements of the hidden state that do nothing.
+    pub elements: Option<UnitCounts>,
+    /// Hidden units of the feed-forward network that do nothing; null if they were not captured.
+    pub units: Option<UnitCounts>,
+}
+
+/// Something that was lost.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Lost {
+    /// What.
+    pub what: String,
+    /// How often.
+    pub times: u64,
+}
+
+/// What counts as an outlier and as massive.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Rules {
+    /// Standard deviations from the mean.
+    pub outlier_deviations: f64,
+    /// Least magnitude of a massive activation.
+    pub massive_least: f32,
+    /// Least multiple of the median magnitude.
+    pub massive_times: f32,
+}
+
+/// Hidden states through all layers.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Layers {
+    /// Elements of a hidden state.
+    pub n_embd: usize,
+    /// Tokens.
+    pub tokens: u64,
+    /// What goes into the first layer, then each layer.
+    pub layers: Vec<Layer>,
+    /// Mean cosine between any two of `layers`, over tokens.
+    pub similarity: Vec<Vec<Option<f32>>>,
+    /// What counts as what.
+    pub rules: Rules,
+    /// Names of tensors that would say more and were not captured, with `*` for the layer.
+    pub missing: Vec<String>,
+    /// What was lost.
+    pub lost: Vec<Lost>,
+}
+
+/// Sums up a run.
+pub fn layers(run: &Run) -> Layers {
+    let layer = |(i, (&layer, name)): (usize, (&Option<u32>, &String))| {
+        let cells: Vec<(&TokenRow, &Cell)> =
+            run.tokens.iter().filter_map(|t| Some((t, t.cells.get(i)?.as_ref()?))).collect();
+        Layer {
+            elements: run.elements.get(i).cloned().flatten(),
+            units: run.units.get(i).cloned().flatten(),
+            ..of_cells(layer, name, &cells)
+        }
+    };
+    Layers {
+        n_embd: run.n_embd,
+        tokens: run.tokens.len() as u64,
+        layers: run.places.iter().zip(&run.names).enumerate().map(layer).collect(),
+        similarity: run.similarity.clone(),
+        rules: Rules {
+            outlier_deviations: OUTLIER_DEVIATIONS,
+            massive_least: MASSIVE_LEAST,
+            massive_times: MASSIVE_TIMES,
+        },
+        missing: run.missing.clone(),
+        lost: run.lost.iter().map(|(what, times)| Lost { what: what.clone(), times: *times }).collect(),
+    }
+}
+
+fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Layer {
+    let of = |f: fn(&Cell) -> f32| cells.iter().map(move |(_, c)| f(c));
+    let sum = |f: fn(&Cell) -> u32| cells.iter().map(|(_, c)| u64::from(f(c))).sum();
+    let largest = cells.iter().max_by(|a, b| a.1.hidden.largest.value.abs().total_cmp(&b.1.hidden.largest.value.abs()));
+    let massive = massive(cells);
+    Layer {
+        layer,
+        tensor: if layer.is_some() { without_layer(name, "") } else { name.to_owned() },
+        tokens: cells.len() as u64,
+        norm: Spread::of(of(|c| c.hidden.norm)),
+        mean: median(of(|c| c.hidden.mean)),
+        rms: median(of(|c| c.hidden.rms)),
+        largest: largest.map(|(t, c)| Massive {
+            at: c.hidden.largest.at,
+            tokens: cells.iter().filter(|(_, other)| other.hidden.largest.at == c.hidden.largest.at).count() as u64,
+            largest: c.hidden.largest.value,
+            token: t.token,
+        }),
+        outliers: sum(|c| c.hidden.outliers.unwrap_or(0)),
+        massive_count: massive.iter().map(|m| m.tokens).sum(),
+        massive_tokens: cells.iter().filter(|(_, c)| !c.hidden.massive.is_empty()).count() as u64,
+        massive: massive.into_iter().take(MOST_MASSIVE).collect(),
+        nan: sum(|c| c.hidden.nan),
+        inf: sum(|c| c.hidden.inf),
+        cosine: median(cells.iter().filter_map(|(_, c)| c.cosine)),
+        added: added(cells),
+        normed: normed(cells),
+        elements: None,
+        units: None,
+    }
+}
+
+/// Massive activations by element, those of most tokens first.
+fn massive(cells: &[(&TokenRow, &Cell)]) -> Vec<Massive> {
+    let mut of: BTreeMap<Option<u32>, Massive> = BTreeMap::new();
+    for (token, cell) in cells {
+        for &Element { at, value } in &cell.hidden.massive {
+            let found = of.entry(at).or_insert(Massive { at, tokens: 0, largest: 0.0, token: token.token });
+            found.tokens += 1;
+            if value.abs() > found.largest.abs() {
+                (found.largest, found.token) = (value, token.token);
+            }
+        }
+    }
+    let mut all: Vec<Massive> = of.into_values().collect();
+    all.sort_by(|a, b| b.tokens.cmp(&a.tokens).then(b.largest.abs().total_cmp(&a.largest.abs())));
+    all
+}
+
+fn added(cells: &[(&TokenRow, &Cell)]) -> Vec<PartSummary> {
+    let most = cells.iter().max_by_key(|(_, c)| c.added.len());
+    let parts = most.map_or(vec![], |(_, c)| c.added.iter().map(|a| a.part).collect());
+    let of = |(i, part): (usize, Part)| {
+        let found = || cells.iter().filter_map(move |(_, c)| c.added.get(i).filter(|a| a.part == part));
+        PartSummary {
+            part,
+            tokens: found().count() as u64,
+            norm: median(found().map(|a| a.norm)).unwrap_or(f32::NAN),
+            share: median(found().map(|a| a.share)).unwrap_or(f32::NAN),
+            cosine: median(found().filter_map(|a| a.cosine)),
+        }
+    };
+    parts.into_iter().enumerate().map(of).collect()
+}
+
+fn normed(cells: &[(&TokenRow, &Cell)]) -> Vec<NormSummary> {
+    let mut names: Vec<&str> = vec![];
+    for norm in cells.iter().flat_map(|(_, c)| &c.normed) {
+        if !names.contains(&norm.tensor.as_str()) {
+            names.push(&norm.tensor);
+        }
+    }
+    let of = |name: &str| {
+        let found = || cells.iter().filter_map(move |(_, c)| c.normed.iter().find(|n| n.tensor == name));
+        NormSummary {
+            tensor: name.to_owned(),
+            rms_in: median(found().map(|n| n.rms_in)).unwrap_or(f32::NAN),
+            rms_out: median(found().map(|n| n.rms_out)).unwrap_or(f32::NAN),
+            cosine: median(found().filter_map(|n| n.cosine)),
+        }
+    };
+    names.into_iter().map(of).collect()
+}

@@ -1,0 +1,193 @@
+//! Hidden states over HTTP: layers, the logit lens, and one number for every token and layer. What was measured of a session
+//! is kept until it grows or another one is asked about, so that a page can ask for one measure after the other.
+
+use super::api::{App, answer};
+use super::document;
+use super::models;
+use super::params::{Params, Path, numbers, parse, word};
+use super::problem::Problem;
+use super::session::Session;
+use crate::inside::layers::{self, HOW_TO_RECORD, Layers, LayersError, Lens, Measure, Run, TokenMatrix};
+use crate::trace::Trace;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use utoipa::IntoParams;
+
+/// Tokens that are looked at at most; the last ones if nothing is said.
+const MAX_TOKENS: u64 = 4096;
+/// Multiplications that a lens may take while somebody waits: a few seconds on two cores.
+const MAX_WORK: u64 = 1 << 37;
+/// Candidates of a layer if nothing is said, and at most.
+const DEFAULT_TOP: usize = 5;
+const MAX_TOP: usize = 50;
+
+/// A run that was measured: of which session, of how many evaluations, and of which tokens.
+type Kept = Option<((String, u64, Range<u64>), Arc<Run>)>;
+
+/// The run that was measured last.
+#[derive(Default)]
+pub(super) struct Measured(Mutex<Kept>);
+
+impl Measured {
+    fn run(&self, session: &Session, trace: &Trace, tokens: &Range<u64>) -> Result<Arc<Run>, Problem> {
+        let key = (session.id.clone(), trace.n_evaluations(), tokens.clone());
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {
+            return Ok(run.clone());
+        }
+        let run = Arc::new(layers::run(trace, Some(tokens.clone()))?);
+        *kept() = Some((key, run.clone()));
+        Ok(run)
+    }
+}
+
+impl From<LayersError> for Problem {
+    fn from(error: LayersError) -> Problem {
+        let text = error.to_string();
+        match error {
+            LayersError::NotCaptured(_) | LayersError::OnlyStatistics(_) | LayersError::NoStream(_) => {
+                Problem::missing("id", text, HOW_TO_RECORD)
+            }
+            LayersError::Missing(field, _) => {
+                Problem::missing(field, text, "/sessions/ID says how many tokens there are")
+            }
+            LayersError::Model(_) | LayersError::Weights(_) => {
+                Problem::missing("id", text, "name the model that ran with `ggscope open run.ggtrace --model FILE`")
+            }
+            LayersError::TooMuch { .. } => Problem {
+                field: Some("tokens".into()),
+                ..Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    text,
+                    "ask for fewer tokens, or use `ggscope layers --lens`",
+                )
+            },
+            LayersError::Unlike(_) => Problem::bad("id", text, "compare runs of the same prompt"),
+            LayersError::Trace(error) => error.into(),
+        }
+    }
+}
+
+/// Which tokens.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Tokens {
+    /// Only these tokens, counted from 0 through the session: `7`, `7..9`, `7..`
+    #[param(schema_with = document::numbers)]
+    tokens: Option<String>,
+}
+
+impl Tokens {
+    /// The tokens, or the last `most` of all.
+    fn range(&self, trace: &Trace, most: u64) -> Result<Range<u64>, Problem> {
+        let all = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+        let Some(given) = numbers("tokens", self.tokens.as_deref())? else {
+            return Ok(all.saturating_sub(most)..all);
+        };
+        let range = given.range();
+        // An open end is the last token; one that is not there is said as it was asked.
+        let end = if range.start < all { range.end.min(all) } else { range.end };
+        if end - range.start > MAX_TOKENS {
+            let error = format!("these are {} tokens, and {MAX_TOKENS} are the most", end - range.start);
+            return Err(Problem { status: 413, ..Problem::bad("tokens", error, "ask for them in parts") });
+        }
+        Ok(range.start..end)
+    }
+}
+
+/// Hidden states through all layers: the same as `ggscope layers --json`; of the last 4096 tokens if nothing is said
+#[utoipa::path(get, path = "/sessions/{id}/layers",
+    params(("id" = String, Path, description = "The session"), Tokens),
+    responses(
+        (status = 200, body = Layers), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem)))]
+pub(super) async fn of_session(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(which, ..): Params<Tokens>,
+) -> Result<Response, Problem> {
+    let measured = app.layers.clone();
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        let tokens = which.range(&trace, MAX_TOKENS)?;
+        Ok(layers::layers(&*measured.run(&session, &trace, &tokens)?))
+    })
+    .await
+}
+
+/// What of every token and layer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct What {
+    /// The number: `norm` (if not given), `mean`, `rms`, `largest`, `outliers`, `massive`, `cosine`, `attention`,
+    /// `feed_forward`, `nonfinite`, or, of the logit lens, `entropy`, `answer`
+    #[param(schema_with = document::layer_measure)]
+    measure: Option<String>,
+}
+
+/// One number for every token and layer: the same as `ggscope layers --measure NAME --json`
+#[utoipa::path(get, path = "/sessions/{id}/layers/tokens",
+    params(("id" = String, Path, description = "The session"), Tokens, What),
+    responses(
+        (status = 200, body = TokenMatrix), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem)))]
+pub(super) async fn by_token(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(which, what, ..): Params<Tokens, What>,
+) -> Result<Response, Problem> {
+    let measure = word("measure", what.measure.as_deref(), &Measure::ALL)?.unwrap_or(Measure::Norm);
+    let measured = app.layers.clone();
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        let tokens = which.range(&trace, MAX_TOKENS)?;
+        if !measure.is_of_lens() {
+            return Ok(layers::of_run(&*measured.run(&session, &trace, &tokens)?, measure));
+        }
+        let model = models::that_ran(sessions, &session)?;
+        Ok(layers::of_lenses(&layers::lens(&trace, &model.gguf, Some(tokens), 1, MAX_WORK)?, measure))
+    })
+    .await
+}
+
+/// How many candidates.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Top {
+    /// Candidates of each layer: 1 to 50, 5 if not given
+    #[param(schema_with = document::candidates)]
+    top: Option<String>,
+}
+
+/// The logit lens of some tokens, of the last one if nothing is said: the same as `ggscope layers --lens --json`. It needs the
+/// model: one that was named on the command line, or is recorded here
+#[utoipa::path(get, path = "/sessions/{id}/layers/lens",
+    params(("id" = String, Path, description = "The session"), Tokens, Top),
+    responses(
+        (status = 200, body = Vec<Lens>), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem)))]
+pub(super) async fn lens(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(which, top, ..): Params<Tokens, Top>,
+) -> Result<Response, Problem> {
+    let help = "give how many candidates each layer has";
+    let top = parse("top", top.top.as_deref(), help)?.unwrap_or(DEFAULT_TOP);
+    if !(1..=MAX_TOP).contains(&top) {
+        return Err(Problem::bad("top", format!("top={top}"), format!("give 1 to {MAX_TOP}")));
+    }
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        let tokens = which.range(&trace, 1)?;
+        let model = models::that_ran(sessions, &session)?;
+        Ok(layers::lens(&trace, &model.gguf, Some(tokens), top, MAX_WORK)?)
+    })
+    .await
+}
