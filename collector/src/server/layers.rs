@@ -49,7 +49,9 @@ impl From<LayersError> for Problem {
     fn from(error: LayersError) -> Problem {
         let text = error.to_string();
         match error {
-            LayersError::NotCaptured(_) | LayersError::OnlyStatistics(_) | LayersError::NoStream(_) => Problem::missing("id", text, HOW_TO_RECORD),
+            LayersError::NotCaptured(_) | LayersError::OnlyStatistics(_) | LayersError::NoStream(_) => {
+                Problem::missing("id", text, HOW_TO_RECORD)
+            }
             LayersError::Missing(field, _) => {
                 Problem::missing(field, text, "/sessions/ID says how many tokens there are")
             }
