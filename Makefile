@@ -55,6 +55,7 @@ bench: all ## the numbers in docs/performance.md
 	$(CARGO) bench --workspace --bench '*'
 	$(CARGO) build --release -p ggscope-collector --examples
 	benches/overhead
+	benches/attention
 	benches/inspect
 	benches/page.mjs
 

@@ -3,7 +3,7 @@
 // Debian's Chromium, headless, drawing as it does on a machine without a graphics card: the page on the processor, WebGL
 // through SwiftShader. Needs `make all` and the example `synthetic`; `make bench` calls it.
 //
-//   benches/page.mjs [first|latency|graph|following|overhead]…     all of them if none is named
+//   benches/page.mjs [first|latency|graph|attention|heads|following|overhead]…     all of them if none is named
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -184,6 +184,79 @@ async function graph() {
   line('layer filter in the graph of 10,000 nodes: click to drawn, median', `${median(times).toFixed(0)} ms`, 'under 200 ms');
 }
 
+/** From the end of a prompt's evaluation in the host to the heatmap of its attention in the page. */
+async function attention() {
+  const output = join(scratch, 'attention.ggtrace');
+  const record = ['record', '--capture', 'attention', '--serve', '--no-open', '--listen', '127.0.0.1:0', '-o', output, '--'];
+  const { ask, child, url } = await llamaServer((command) => start([...record, ...command]), 1);
+  const page = await newPage();
+  await page.addInitScript(() => {
+    window.heatmaps = [];
+    new PerformanceObserver((list) => {
+      for (const mark of list.getEntriesByName('ggscope-attention')) {
+        window.heatmaps.push([mark.detail.token, performance.timeOrigin + mark.startTime]);
+      }
+    }).observe({ type: 'mark', buffered: true });
+  });
+  await page.goto(`${url}/?view=attention&layer=5`);
+  const waits = [];
+  for (let i = 0; i < 9; i++) {
+    // What is asked for is paced: it is the first picture after a rest that somebody waits for.
+    await sleep(4000);
+    await ask();
+    const [session] = await (await fetch(`${url}/api/v1/sessions`)).json();
+    const offset = performance.timeOrigin + performance.now() - Number(process.hrtime.bigint()) / 1e6;
+    const end = session.last_ns / 1e6 + offset;
+    const token = session.tokens - 1;
+    const drawn = await page.waitForFunction((token) => window.heatmaps.find(([newest]) => newest >= token)?.[1], token, { polling: 20, timeout: 20_000 });
+    waits.push((await drawn.jsonValue()) - end);
+  }
+  await page.close();
+  await stop(child);
+  // The first loads the view, too.
+  line(`token computed in the host to its attention in the page, median of ${waits.length}`, `${median(waits).toFixed(0)} ms`, 'under 500 ms');
+  line('  the first of all', `${waits[0].toFixed(0)} ms`, 'under 500 ms');
+}
+
+/** A map of 32 × 32 heads, made larger from a real answer: frames while one goes through it. */
+async function heads() {
+  const output = join(scratch, 'heads.ggtrace');
+  const record = ['record', '--capture', 'attention', '--serve', '--no-open', '--listen', '127.0.0.1:0', '-o', output, '--'];
+  const { ask, child, url } = await llamaServer((command) => start([...record, ...command]), 4);
+  await ask();
+  const page = await newPage();
+  await page.route('**/attention/map*', async (route) => {
+    const answer = await (await route.fetch()).json();
+    const layers = Array.from({ length: 32 }, (_, l) => {
+      const layer = answer.layers[l % answer.layers.length];
+      return { ...layer, layer: l, heads: Array.from({ length: 32 }, (_, h) => ({ ...layer.heads[h % layer.heads.length], head: h })) };
+    });
+    await route.fulfill({ json: { ...answer, layers } });
+  });
+  await page.goto(`${url}/?view=attention&layer=5&full=attention`);
+  const canvas = page.locator('[data-test="attention-map-canvas"][data-heads="32"]');
+  await canvas.waitFor();
+  await sleep(1000);
+  const box = await canvas.boundingBox();
+  await page.evaluate(() => {
+    const times = (window.times = []);
+    const frame = (t) => {
+      times.push(t);
+      if (window.times === times) requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });
+  for (let i = 0; i < 150; i++) await page.mouse.move(box.x + box.width * (0.5 + 0.4 * Math.sin(i / 9)), box.y + box.height * (0.5 + 0.4 * Math.cos(i / 7)));
+  const frames = await page.evaluate(() => {
+    const t = window.times;
+    window.times = null;
+    return ((t.length - 1) * 1000) / (t.at(-1) - t[0]);
+  });
+  await page.close();
+  await stop(child);
+  line('map of 1,024 heads, pointing at one after the other', `${frames.toFixed(0)} frames/s`, 'at least 30');
+}
+
 /** A llama-server, and what it takes to ask it; its own count of tokens a second of an answer. */
 async function llamaServer(start, tokens = 128) {
   const port = await freePort();
@@ -284,7 +357,7 @@ async function overhead() {
   line('  untraced / untraced (what noise alone does)', median(controls).toFixed(3), '1');
 }
 
-const all = { first, latency, graph, following, overhead };
+const all = { first, latency, graph, attention, heads, following, overhead };
 const wanted = process.argv.slice(2);
 try {
   measured = await launchMeasured();

@@ -1,9 +1,9 @@
 //! Which tensors' values are wanted, how they are kept alive, and how they are read after the evaluation.
 //!
 //! A wanted node is pinned: flagged as an output of the graph before the allocator sees it, so that its memory is not
-//! used again. Nothing is cut and nothing is computed differently. What is not pinned is not read: it was overwritten.
+//! used again. Nothing is cut and nothing is computed differently.
 
-use crate::abi::{FLAG_INPUT, FLAG_OUTPUT, Layout, TensorRef};
+use crate::abi::{Layout, TensorRef};
 use crate::attention;
 use crate::graph::GraphRef;
 use crate::host::{CGraph, Host, Tensor};
@@ -132,19 +132,6 @@ unsafe fn pin_one(host: &Host, layout: &Layout, tensor: TensorRef<'_>) {
             root.set_output(host);
         }
     }
-}
-
-/// Whether a tensor's bytes are still there when the evaluation is over: it was pinned before its graph was allocated, or
-/// it is no business of the graph's allocator, as weights and caches are. A graph that was allocated before somebody
-/// wanted its values has them overwritten.
-///
-/// # Safety
-/// The tensor is live.
-pub unsafe fn stays(layout: &Layout, tensor: TensorRef<'_>) -> bool {
-    // SAFETY: a view keeps its source alive.
-    let root = if tensor.view_src().is_null() { tensor } else { unsafe { TensorRef::new(tensor.view_src(), layout) } };
-    // Operator 0 is NONE in every release.
-    root.flags() & FLAG_OUTPUT != 0 || (root.op() == 0 && root.flags() & FLAG_INPUT == 0)
 }
 
 /// Bytes of a tensor where they lie, if the CPU can read its buffer.

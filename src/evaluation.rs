@@ -296,7 +296,7 @@ unsafe fn wait_for_devices(active: &Active) -> Option<Ticks> {
         // SAFETY: the buffer of a live tensor.
         !buffer.is_null() && !unsafe { (host.ggml_backend_buffer_is_host)(buffer) }
     };
-    if active.wanted.is_empty() {
+    if active.session.level < Level::Tensors && active.wanted.is_empty() {
         return None;
     }
     let mut devices = active.backends.iter().filter(|b| !b.cpu).peekable();

@@ -7,6 +7,7 @@ use crate::capture::{self, EMPTY_OPS, Wanted};
 use crate::host::{CGraph, Host, Tensor};
 use crate::maps::Maps;
 use crate::registry::{self, BackendInfo};
+use crate::remains::Remains;
 use crate::statistics::Element;
 use ggscope_format::record::{Graph, MappedFile, Tensor as TensorRecord, TensorFlags, TensorType};
 use ggscope_format::{Bytes, GraphId, TensorId};
@@ -197,9 +198,17 @@ pub fn describe(
         done += 1;
     }
     let maps = Maps::of_self();
-    let taken = if wanted.of_caches() { attention::taken(graph, wanted, |t| d.kept(t)) } else { Taken::default() };
-    let pinned: HashSet<usize> = taken.whole.iter().chain(&taken.always).copied().collect();
-    let tensors = (0..d.tensors.len()).map(|i| d.record(i, &maps, wanted, &pinned)).collect();
+    let remains = Remains::of(graph);
+    let kept = |tensor| {
+        // SAFETY: a tensor of the graph.
+        d.kept(tensor).filter(|&kept| remains.has(unsafe { graph.tensor(kept) }))
+    };
+    let taken = if wanted.of_caches() { attention::taken(graph, wanted, kept) } else { Taken::default() };
+    let mut pinned: HashSet<usize> = taken.whole.iter().chain(&taken.always).copied().collect();
+    let is_captured = |node: TensorRef<'_>| wanted.takes(graph.layout, node) && remains.has(node);
+    let captured: Vec<i32> = (0..graph.n_nodes).filter(|&i| is_captured(graph.node(i))).collect();
+    pinned.extend(captured.iter().map(|&i| graph.node(i).ptr() as usize));
+    let tensors = (0..d.tensors.len()).map(|i| d.record(i, &maps, &pinned)).collect();
     let of_attention = taken.whole.iter().chain(&taken.always).chain(taken.caches.iter().map(|c| &c.tensor));
     let attention_ids = of_attention.filter_map(|&t| Some((t, TensorId(*d.ids.get(&t)?)))).collect();
     let mut info =
@@ -207,7 +216,7 @@ pub fn describe(
     for i in 0..graph.n_nodes {
         let node = graph.node(i);
         info.index.insert(node.ptr() as usize, i as u32);
-        if is_captured(graph, wanted, node) {
+        if captured.binary_search(&i).is_ok() {
             // SAFETY: the number is a tensor's type, so the host knows it; the name is a constant of the host.
             let name = unsafe { std::ffi::CStr::from_ptr((graph.host.ggml_type_name)(node.dtype())) };
             let element = Element::named(name.to_bytes());
@@ -219,8 +228,8 @@ pub fn describe(
             let id = id.filter(|id| !info.experts.iter().any(|(t, _)| t.0 == *id));
             let found = id.and_then(|id| Some((id, d.kept_ids(id)?)));
             // SAFETY: a tensor of the graph.
-            let stays = |ids: usize| unsafe { capture::stays(graph.layout, graph.tensor(ids as *mut Tensor)) };
-            if let Some((id, ids)) = found.filter(|found| stays(found.1)) {
+            let remain = |ids: usize| remains.has(unsafe { graph.tensor(ids as *mut Tensor) });
+            if let Some((id, ids)) = found.filter(|found| remain(found.1)) {
                 info.experts.push((TensorId(id), ids));
             }
         }
@@ -237,12 +246,6 @@ pub fn describe(
         devices: backends.iter().map(|b| b.name.clone()).collect(),
     };
     (record, info)
-}
-
-/// Whether the node's values are wanted by name and are there after the evaluation.
-fn is_captured(graph: GraphRef<'_>, wanted: &Wanted, node: TensorRef<'_>) -> bool {
-    // SAFETY: the node is live.
-    wanted.takes(graph.layout, node) && unsafe { capture::stays(graph.layout, node) }
 }
 
 struct Description<'a> {
@@ -297,21 +300,20 @@ impl<'a> Description<'a> {
         found.next().filter(|_| found.next().is_none()).map(|i| self.tensors[i] as usize)
     }
 
-    /// Where a tensor's bytes are when the evaluation is over: nowhere, if the scheduler's copy is of no node, or if it
-    /// was not pinned.
+    /// Where a tensor's bytes are when the evaluation is over: nowhere, if the scheduler's copy is of no node.
     fn kept(&self, tensor: *mut Tensor) -> Option<*mut Tensor> {
         // SAFETY: the tensor belongs to the graph.
-        let is_copy = unsafe { self.graph.tensor(tensor) }.name().contains(&b'#');
-        let kept = if is_copy { self.kept_ids(*self.ids.get(&(tensor as usize))?)? as *mut Tensor } else { tensor };
-        // SAFETY: as above, and its layout was proven.
-        unsafe { capture::stays(self.graph.layout, self.graph.tensor(kept)) }.then_some(kept)
+        if !unsafe { self.graph.tensor(tensor) }.name().contains(&b'#') {
+            return Some(tensor);
+        }
+        self.kept_ids(*self.ids.get(&(tensor as usize))?).map(|t| t as *mut Tensor)
     }
 
     fn id(&self, tensor: *mut Tensor) -> Option<TensorId> {
         (!tensor.is_null()).then(|| TensorId(self.ids[&(tensor as usize)]))
     }
 
-    fn record(&mut self, i: usize, maps: &Maps, wanted: &Wanted, kept: &HashSet<usize>) -> TensorRecord {
+    fn record(&mut self, i: usize, maps: &Maps, kept: &HashSet<usize>) -> TensorRecord {
         let GraphRef { host, layout, .. } = self.graph;
         // SAFETY: the tensor belongs to the graph.
         let t = unsafe { self.graph.tensor(self.tensors[i]) };
@@ -323,7 +325,7 @@ impl<'a> Description<'a> {
         let is_node = i < self.graph.n_nodes as usize;
         let skipped = layout.marks_computed && t.flags() & FLAG_COMPUTE == 0;
         let computed = is_node && !skipped && !EMPTY_OPS.contains(&op.as_str());
-        let pinned = is_node && (is_captured(self.graph, wanted, t) || kept.contains(&(t.ptr() as usize)));
+        let pinned = is_node && kept.contains(&(t.ptr() as usize));
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(t.flags() & FLAG_INPUT != 0, TensorFlags::INPUT)
             | flag(t.flags() & FLAG_OUTPUT != 0, TensorFlags::OUTPUT)

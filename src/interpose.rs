@@ -6,13 +6,15 @@
 use crate::evaluation::{self, Target};
 use crate::graph::GraphRef;
 use crate::host::{AbortCallback, Backend, Buffer, BufferType, CGraph, Device, Host, Reg, Sched, Tensor};
+use crate::registry::{self, NOBODY};
 use crate::session::{self, Session};
-use crate::{buffers, capture, clock, pending, registry, stderr};
+use crate::{buffers, capture, clock, pending, stderr};
 use ggscope_format::BufferId;
 use ggscope_format::record::{BufferEvent, Record};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 thread_local!(static INSIDE: Cell<bool> = const { Cell::new(false) });
 
@@ -102,7 +104,7 @@ interpose! {
     fn ggml_backend_sched_reserve(sched: Sched, graph: *mut CGraph) -> bool {
         let host = host_or!(false);
         // SAFETY: the program's own arguments.
-        ours(|| unsafe { pin(graph) });
+        ours(|| unsafe { pin(graph) }.inspect(|(_, pinned)| reserved(sched, *pinned)));
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_sched_reserve)(sched, graph) }
     }
@@ -113,7 +115,7 @@ interpose! {
     fn ggml_backend_sched_reserve_size(sched: Sched, graph: *mut CGraph, sizes: *mut usize) {
         let host = host_or!();
         // SAFETY: the program's own arguments.
-        ours(|| unsafe { pin(graph) });
+        ours(|| drop(unsafe { pin(graph) }));
         if let Some(reserve_size) = host.ggml_backend_sched_reserve_size {
             // SAFETY: the program's own call.
             unsafe { reserve_size(sched, graph, sizes) }
@@ -123,20 +125,25 @@ interpose! {
     /// Pins what is to be read later, and finds the inputs before copies take their place.
     fn ggml_backend_sched_alloc_graph(sched: Sched, graph: *mut CGraph) -> bool {
         let host = host_or!(false);
-        ours(|| {
+        let is_due = ours(|| {
             // SAFETY: the program's own arguments.
-            let session = unsafe { pin(graph) };
-            let inputs = session.map(|s| {
+            let pinned = unsafe { pin(graph) };
+            let inputs = pinned.as_ref().map(|(session, _)| {
                 // SAFETY: the graph is live.
-                unsafe { GraphRef::new(host, s.layout, graph) }.inputs()
+                unsafe { GraphRef::new(host, session.layout, graph) }.inputs()
             });
             registry::with(|r| {
-                if let Some(scheduler) = r.known(sched as usize) {
-                    scheduler.last = None;
-                    scheduler.inputs = inputs.unwrap_or_default();
-                }
-            });
+                let scheduler = r.known(sched as usize)?;
+                scheduler.last = None;
+                scheduler.inputs = inputs.unwrap_or_default();
+                Some(scheduler.is_to_reserve(pinned?.1))
+            })
         });
+        if is_due.flatten() == Some(true) {
+            // SAFETY: the program's own arguments, which it is about to allocate; with one backend, nothing of the graph
+            // is changed.
+            unsafe { (host.ggml_backend_sched_reserve)(sched, graph) };
+        }
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_sched_alloc_graph)(sched, graph) }
     }
@@ -298,11 +305,22 @@ unsafe fn evaluate(target: Target, graph: *mut CGraph, compute: impl FnOnce() ->
 
 /// # Safety
 /// The graph is live and its allocation is still to come.
-unsafe fn pin(graph: *mut CGraph) -> Option<std::sync::Arc<Session>> {
+unsafe fn pin(graph: *mut CGraph) -> Option<(Arc<Session>, (u64, u32))> {
     let session = session::current()?;
+    let wanted = session.wanted();
     // SAFETY: promised by the caller.
-    unsafe { capture::pin(session.host, session.layout, graph, &session.wanted()) };
-    Some(session)
+    unsafe { capture::pin(session.host, session.layout, graph, &wanted) };
+    let pinned = if wanted.is_empty() { NOBODY } else { (session.number, wanted.number) };
+    Some((session, pinned))
+}
+
+/// The scheduler's memory is being reserved for what is pinned so.
+fn reserved(sched: Sched, pinned: (u64, u32)) {
+    registry::with(|r| {
+        if let Some(scheduler) = r.known(sched as usize) {
+            scheduler.reserved = pinned;
+        }
+    });
 }
 
 /// # Safety

@@ -30,6 +30,7 @@ pub mod op_clock;
 pub mod pace;
 pub mod pending;
 pub mod registry;
+pub mod remains;
 pub mod session;
 pub mod statistics;
 pub mod stderr;

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// `GGML_BACKEND_DEVICE_TYPE_CPU`.
 const DEVICE_CPU: i32 = 0;
 
+/// Memory that was reserved while nobody wanted to capture anything.
+pub const NOBODY: (u64, u32) = (u64::MAX, 0);
+
 /// A backend that a scheduler uses.
 #[derive(Clone)]
 pub struct BackendInfo {
@@ -44,6 +47,8 @@ pub struct Scheduler {
     pub inputs: Inputs,
     /// The graph that was last evaluated, if it was not allocated anew since.
     pub last: Option<LastGraph>,
+    /// For which session, and what is captured in it, its memory was last reserved.
+    pub reserved: (u64, u32),
 }
 
 /// What identifies the graph of the evaluation before.
@@ -59,6 +64,19 @@ pub struct LastGraph {
     pub id: GraphId,
     /// The session, and what was captured in it.
     pub session: (u64, u32),
+}
+
+impl Scheduler {
+    /// Whether memory has to be reserved for a graph whose pins the scheduler's plan does not know, because they were not
+    /// wanted yet when it was made: the allocator goes by its plan as long as the graph fits. With several backends that
+    /// would put copies into the graph, which only the allocation itself may do. It is to be reserved only once.
+    pub fn is_to_reserve(&mut self, pinned: (u64, u32)) -> bool {
+        let is_due = pinned != NOBODY && self.reserved != pinned && self.backends.len() == 1;
+        if is_due {
+            self.reserved = pinned;
+        }
+        is_due
+    }
 }
 
 #[derive(Default)]
@@ -97,6 +115,7 @@ impl Registry {
                 backends: Arc::new(backends()),
                 inputs: Inputs::default(),
                 last: None,
+                reserved: NOBODY,
             }
         })
     }

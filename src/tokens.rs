@@ -7,6 +7,7 @@ use crate::graph::{GraphInfo, Inputs};
 use crate::host::Tensor;
 use crate::session::Session;
 use ggscope_format::record::{Evaluation, Experts};
+use ggscope_format::session::Level;
 
 /// More tokens than this in one evaluation are not believed.
 const MAX_TOKENS: i64 = 1 << 22;
@@ -74,7 +75,7 @@ pub unsafe fn read_experts(session: &Session, wanted: &Wanted, info: &GraphInfo,
         }
         // SAFETY: the buffer of a live tensor.
         let on_device = !unsafe { (host.ggml_backend_buffer_is_host)(ids.buffer()) };
-        if on_device && wanted.is_empty() {
+        if on_device && session.level < Level::Tensors && wanted.is_empty() {
             // A read for every layer of every token is what a program is not to wait for unless it was asked for.
             continue;
         }

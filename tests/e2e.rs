@@ -10,15 +10,23 @@ mod attention;
 mod capture;
 #[path = "e2e/devices.rs"]
 mod devices;
+#[path = "e2e/experts.rs"]
+mod experts;
 #[path = "e2e/ggscope.rs"]
 mod ggscope;
 #[path = "e2e/gguf.rs"]
 mod gguf;
+#[path = "e2e/heads.rs"]
+mod heads;
 #[path = "e2e/hosts.rs"]
 mod hosts;
+#[path = "e2e/inside.rs"]
+mod inside;
 #[path = "e2e/layers.rs"]
 mod layers;
 #[path = "e2e/record.rs"]
 mod record;
+#[path = "e2e/state_space.rs"]
+mod state_space;
 #[path = "e2e/values.rs"]
 mod values;

@@ -280,6 +280,20 @@ fn charts_are_sums_of_what_dump_gives() {
 }
 
 #[test]
+fn heads_of_a_recording_without_attention_are_missing_and_it_is_said_how_to_record_them() {
+    let server = Running::start(None);
+    for path in ["heads", "heads?pairs=true&tokens=0..9", "heads/flow", "heads/flow?tokens=3"] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{path}"));
+        assert_eq!((answer.status, &answer.json()["field"]), (404, &json!("id")), "{path}");
+        assert!(answer.json()["help"].as_str().unwrap().contains("--capture attention"));
+    }
+    for (path, field) in [("heads?phase=x", "phase"), ("heads?head=-1", "head"), ("heads/flow?tokens=1..2", "tokens")] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{path}"));
+        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{path}");
+    }
+}
+
+#[test]
 fn the_document_lists_every_route() {
     let server = Running::start(None);
     let document = server.ok("/api/v1/openapi.json");
@@ -294,13 +308,21 @@ fn the_document_lists_every_route() {
         "analytics/layer-tokens",
         "analytics/layers",
         "analytics/ops",
+        "attention",
+        "attention/map",
+        "attention/matrix",
         "evaluations",
         "evaluations/{eval}/spans",
+        "experts",
+        "experts/choices",
+        "experts/pairs",
         "export",
         "graphs",
         "graphs/{graph}",
         "graphs/{graph}/analytics",
         "graphs/{graph}/costs",
+        "heads",
+        "heads/flow",
         "leaves",
         "memory",
         "operators",
@@ -344,8 +366,10 @@ fn the_document_lists_every_route() {
         assert_eq!((status(most), status(most + 1)), (200, 400), "{path}: {most}");
     }
     // One never ends, and some have nothing to say of a trace whose model is not here.
-    let needs_more =
-        |path: &str| path.ends_with("/live") || path.ends_with("/residency") || path.contains("/models/{id}");
+    let needs_more = |path: &str| {
+        let [live, residency] = ["/live", "/residency"].map(|end| path.ends_with(end));
+        live || residency || path.contains("/models/{id}") || path.contains("/attention")
+    };
     for path in paths.into_iter().filter(|path| !needs_more(path)) {
         let required = match path.rsplit('/').next() {
             Some("compare") => "?a=0&b=1",
@@ -421,6 +445,10 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/sessions/0/residency", 400, "place"),
         ("/api/v1/sessions/0/residency?place=/etc/passwd", 404, "place"),
         ("/api/v1/sessions/..%2F..%2Fetc%2Fpasswd", 404, "id"),
+        ("/api/v1/sessions/0/experts", 404, "id"),
+        ("/api/v1/sessions/0/experts/choices?phase=x", 400, "phase"),
+        ("/api/v1/sessions/0/experts?cache=1,x", 400, "cache"),
+        ("/api/v1/sessions/0/experts/pairs", 400, "layer"),
         ("/api/v1/sessions/0/graphs/9", 404, "graph"),
         ("/api/v1/sessions/0/graphs/1?layer=3", 404, "layer"),
         ("/api/v1/sessions/0/graphs/1?layer=x", 400, "layer"),
@@ -446,6 +474,11 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/sessions/0/operators?layer=1&layer=2", 400, "query"),
         ("/api/v1/sessions/0/memory?memory=tape", 400, "memory"),
         ("/api/v1/sessions/0/evaluations?time=now", 400, "time"),
+        ("/api/v1/sessions/0/attention?tokens=7..9", 400, "tokens"),
+        ("/api/v1/sessions/0/attention?layer=x", 400, "layer"),
+        ("/api/v1/sessions/0/attention/map?tokens=x", 400, "tokens"),
+        ("/api/v1/sessions/0/attention/matrix?head=-1", 400, "head"),
+        ("/api/v1/sessions/0/attention/matrix?tokens=99..", 404, "tokens"),
     ] {
         let answer = server.get(path);
         let json = answer.json();
@@ -454,6 +487,17 @@ fn wrong_questions_are_told_what_is_wrong() {
     }
     for path in ["/etc/passwd.txt", "/assets/x.js", "/api/v1/../../etc/passwd", "/api/v2"] {
         assert_eq!(server.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn a_session_without_attention_says_how_to_record_it() {
+    let server = Running::start(None);
+    for question in ["attention", "attention/map", "attention/matrix?layer=1"] {
+        let answer = server.get(&format!("/api/v1/sessions/0/{question}"));
+        let json = answer.json();
+        assert_eq!((answer.status, &json["field"]), (404, &json!("id")), "{question}: {json}");
+        assert!(json["help"].as_str().unwrap().contains("ggscope record --capture attention"), "{question}: {json}");
     }
 }
 

@@ -293,12 +293,18 @@ fn what_is_captured_can_be_changed_while_the_program_runs_and_nothing_that_was_o
     let dir = trace.parent().unwrap().join("daemon");
     std::fs::create_dir(&dir).unwrap();
     let daemon = Daemon::start(&dir, &["--listen", "127.0.0.1:0"]);
-    let log = std::fs::read_to_string(dir.join("daemon.log")).unwrap();
-    let address = log.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let begin = Instant::now();
+    let address = loop {
+        let log = std::fs::read_to_string(dir.join("daemon.log")).unwrap();
+        match log.split("http://").nth(1).and_then(|rest| rest.split_once('/')) {
+            Some((address, _)) => break address.to_owned(),
+            None => assert!(begin.elapsed() < Duration::from_secs(20), "{log}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
     let mut host = generate(&model, 20, &[&rounds[..], &["--delay-ms", "60"]].concat());
     host.env("GGSCOPE_SOCKET", &daemon.socket).env("LD_PRELOAD", built("libggscope.so"));
     let mut host = Running(host.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    let begin = Instant::now();
     let state = |body: Option<&str>| ask(&address, if body.is_some() { "PUT" } else { "GET" }, body.unwrap_or(""));
     let listed = || std::fs::read_to_string(dir.join("daemon.log")).unwrap().contains("attached");
     while !listed() {

@@ -8,6 +8,9 @@
  *     --backends DIR              load a GGML_BACKEND_DL build's backends from DIR
  *     --rpc HOST:PORT             compute on the devices of an RPC server, too
  *     --repeat R                  R rounds in the same context, its memory cleared between them
+ *     --edit shift|remove|copy K  after K tokens, change the memory: take two tokens out and move the later ones up,
+ *                                 take the last two back, or copy the sequence and go on with the copy
+ *     --unified                   sequences share one buffer of the memory
  *     --delay-ms D                sleep after every token
  *     --pause-file PATH           after every token, wait while PATH exists
  *     --eval-callback GLOB FILE   append every tensor whose name matches to FILE (format: see dump_tensor)
@@ -35,6 +38,9 @@ struct options {
     const char * backends;
     const char * rpc;
     int repeat;
+    const char * edit;
+    int edit_after;
+    bool unified;
     int delay_ms;
     const char * pause_file;
     const char * dump_glob;
@@ -84,6 +90,11 @@ static struct options parse(int argc, char ** argv) {
             o.rpc = value(argc, argv, &i);
         } else if (!strcmp(name, "--repeat")) {
             o.repeat = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--edit")) {
+            o.edit = value(argc, argv, &i);
+            o.edit_after = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--unified")) {
+            o.unified = true;
         } else if (!strcmp(name, "--delay-ms")) {
             o.delay_ms = atoi(value(argc, argv, &i));
         } else if (!strcmp(name, "--pause-file")) {
@@ -209,14 +220,40 @@ static int wait_for(pid_t pid) {
     return WEXITSTATUS(status);
 }
 
+/* Changes the memory as a program may between two tokens. Returns the sequence to go on with. */
+static llama_seq_id edit_memory(const struct options * o, struct llama_context * ctx) {
+    const llama_memory_t memory = llama_get_memory(ctx);
+    const llama_pos end = llama_memory_seq_pos_max(memory, 0) + 1;
+    if (!strcmp(o->edit, "copy")) {
+        llama_memory_seq_cp(memory, 0, 1, -1, -1);
+        return 1;
+    }
+    const bool shifts = !strcmp(o->edit, "shift");
+    if (!llama_memory_seq_rm(memory, 0, shifts ? 1 : end - 2, shifts ? 3 : -1)) {
+        die("cannot change the memory", o->edit);
+    }
+    if (shifts) {
+        llama_memory_seq_add(memory, 0, 3, -1, -2);
+    }
+    return 0;
+}
+
 /* One round: the prompt, then n_predict tokens. Returns false when llama_decode was aborted. */
 static bool generate_round(const struct options * o, struct llama_model * model, struct llama_context * ctx) {
     static llama_token tokens[MAX_PROMPT_TOKENS];
     struct llama_batch batch = llama_batch_get_one(tokens, tokenize(model, o->prompt, tokens));
     pid_t sleeper = 0;
+    llama_seq_id seq = 0;
+    llama_seq_id * seqs[] = { &seq };
+    int32_t n_seqs[] = { 1 };
     for (int i = 0; i < o->n_predict; i++) {
         if (o->fork_in_mid_run && i == o->n_predict / 2) {
             sleeper = fork_sleeper();
+        }
+        if (o->edit && i == o->edit_after) {
+            seq = edit_memory(o, ctx);
+            batch.n_seq_id = n_seqs;
+            batch.seq_id = seqs;
         }
         const int status = llama_decode(ctx, batch);
         if (status == 2) {
@@ -230,6 +267,10 @@ static bool generate_round(const struct options * o, struct llama_model * model,
         printf("%d\n", tokens[0]);
         fflush(stdout);
         batch = llama_batch_get_one(tokens, 1);
+        if (seq != 0) {
+            batch.n_seq_id = n_seqs;
+            batch.seq_id = seqs;
+        }
         after_token(o);
     }
     if (sleeper && wait_for(sleeper) != 0) {
@@ -268,6 +309,8 @@ static int generate(const struct options * o) {
     params.n_threads = o->threads;
     params.n_threads_batch = o->threads;
     params.flash_attn_type = o->flash_attn;
+    params.n_seq_max = o->edit ? 2 : 1;
+    params.kv_unified = o->unified;
     if (o->dump_glob) {
         dump.file = fopen(o->dump_file, "ab");
         if (!dump.file) {

@@ -15,7 +15,7 @@ const N_FF: u64 = 128;
 const N_EMBD_KV: u64 = N_EMBD / N_HEAD * N_HEAD_KV;
 
 /// Tokens of the vocabulary that are not text: `<unk>`, `<s>`, `</s>` and 256 bytes.
-const N_NOT_TEXT: usize = 3 + 256;
+pub(super) const N_NOT_TEXT: usize = 3 + 256;
 
 /// Writes a mixture-of-experts model with F16 weights: each token goes to `n_used` of `n_expert` experts in each layer.
 pub fn write_moe_gguf(path: &Path, n_expert: u32, n_used: u32) {
@@ -27,6 +27,63 @@ pub fn write_moe_gguf(path: &Path, n_expert: u32, n_used: u32) {
 /// Writes a dense model whose matrices have the given type. llama.cpp repacks Q4_0 into a CPU_REPACK buffer.
 pub fn write_dense_gguf(path: &Path, tensor_type: TensorType) {
     write_model(path, tensor_type, None);
+}
+
+/// Window of the layers 0 and 2 of [`write_gemma2_gguf`]'s model: fewer tokens than a prompt has.
+pub const WINDOW: u32 = 4;
+
+/// Writes a model of the `gemma2` architecture: every other layer looks back only so far, and products are capped.
+pub fn write_gemma2_gguf(path: &Path) {
+    let pieces = text_pieces();
+    let n_vocab = (N_NOT_TEXT + pieces.len()) as u64;
+    let mut gguf = GgufWriter::default();
+    put_sizes(&mut gguf, "gemma2");
+    gguf.set("gemma2.attention.key_length", Value::U32((N_EMBD / N_HEAD) as u32))
+        .set("gemma2.attention.value_length", Value::U32((N_EMBD / N_HEAD) as u32))
+        .set("gemma2.attention.sliding_window", Value::U32(WINDOW))
+        .set("gemma2.attn_logit_softcapping", Value::F32(1.5))
+        .set("gemma2.final_logit_softcapping", Value::F32(30.0));
+    put_vocabulary(&mut gguf, &pieces);
+    let mut weights = Weights::new(0x6767_7363_6f70_6522);
+    // The output matrix, too.
+    let embeddings = output_rows(&mut weights, n_vocab);
+    gguf.tensor("token_embd.weight", TensorType::F16, &[N_EMBD, n_vocab], &embeddings);
+    gguf.tensor("output_norm.weight", TensorType::F32, &[N_EMBD], &ones());
+    for layer in 0..N_LAYER {
+        put_layer(&mut gguf, &mut weights, layer, TensorType::F16, None);
+        for norm in ["post_attention_norm", "post_ffw_norm"] {
+            gguf.tensor(&format!("blk.{layer}.{norm}.weight"), TensorType::F32, &[N_EMBD], &ones());
+        }
+    }
+    gguf.write(path);
+}
+
+/// Writes an encoder of the `bert` architecture: every token sees every other, and nothing is kept in a cache.
+pub fn write_bert_gguf(path: &Path) {
+    let pieces = text_pieces();
+    let n_vocab = (N_NOT_TEXT + pieces.len()) as u64;
+    let mut gguf = GgufWriter::default();
+    put_sizes(&mut gguf, "bert");
+    gguf.set("bert.attention.layer_norm_epsilon", Value::F32(1e-5))
+        .set("bert.attention.causal", Value::Bool(false))
+        .set("tokenizer.ggml.token_type_count", Value::U32(2));
+    put_vocabulary(&mut gguf, &pieces);
+    let mut weights = Weights::new(0x6767_7363_6f70_6523);
+    for (name, rows) in [("token_embd", n_vocab), ("position_embd", 2048), ("token_types", 2)] {
+        let values = weights.uniform((N_EMBD * rows) as usize, 1.0);
+        gguf.tensor(&format!("{name}.weight"), TensorType::F32, &[N_EMBD, rows], &values);
+    }
+    let norm = |gguf: &mut GgufWriter, name: &str| {
+        gguf.tensor(&format!("{name}.weight"), TensorType::F32, &[N_EMBD], &ones());
+        gguf.tensor(&format!("{name}.bias"), TensorType::F32, &[N_EMBD], &[0.0; N_EMBD as usize]);
+    };
+    norm(&mut gguf, "token_embd_norm");
+    for layer in 0..N_LAYER {
+        put_layer(&mut gguf, &mut weights, layer, TensorType::F16, None);
+        norm(&mut gguf, &format!("blk.{layer}.attn_output_norm"));
+        norm(&mut gguf, &format!("blk.{layer}.layer_output_norm"));
+    }
+    gguf.write(path);
 }
 
 struct Experts {
@@ -53,18 +110,23 @@ fn write_model(path: &Path, matrices: TensorType, experts: Option<&Experts>) {
     gguf.write(path);
 }
 
-fn put_hyperparameters(gguf: &mut GgufWriter, experts: Option<&Experts>) {
-    gguf.set("general.architecture", Value::Text("llama".into()))
+fn put_sizes(gguf: &mut GgufWriter, arch: &str) {
+    let key = |name: &str| format!("{arch}.{name}");
+    gguf.set("general.architecture", Value::Text(arch.into()))
         .set("general.name", Value::Text("ggscope test fixture".into()))
-        .set("llama.context_length", Value::U32(2048))
-        .set("llama.block_count", Value::U32(N_LAYER as u32))
-        .set("llama.embedding_length", Value::U32(N_EMBD as u32))
-        .set("llama.feed_forward_length", Value::U32(N_FF as u32))
-        .set("llama.attention.head_count", Value::U32(N_HEAD as u32))
-        .set("llama.attention.head_count_kv", Value::U32(N_HEAD_KV as u32))
-        .set("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5))
-        .set("llama.rope.dimension_count", Value::U32((N_EMBD / N_HEAD) as u32))
-        .set("llama.rope.freq_base", Value::F32(10_000.0));
+        .set(&key("context_length"), Value::U32(2048))
+        .set(&key("block_count"), Value::U32(N_LAYER as u32))
+        .set(&key("embedding_length"), Value::U32(N_EMBD as u32))
+        .set(&key("feed_forward_length"), Value::U32(N_FF as u32))
+        .set(&key("attention.head_count"), Value::U32(N_HEAD as u32))
+        .set(&key("attention.head_count_kv"), Value::U32(N_HEAD_KV as u32))
+        .set(&key("attention.layer_norm_rms_epsilon"), Value::F32(1e-5))
+        .set(&key("rope.dimension_count"), Value::U32((N_EMBD / N_HEAD) as u32))
+        .set(&key("rope.freq_base"), Value::F32(10_000.0));
+}
+
+fn put_hyperparameters(gguf: &mut GgufWriter, experts: Option<&Experts>) {
+    put_sizes(gguf, "llama");
     if let Some(experts) = experts {
         gguf.set("llama.expert_count", Value::U32(experts.count))
             .set("llama.expert_used_count", Value::U32(experts.used));
@@ -72,7 +134,7 @@ fn put_hyperparameters(gguf: &mut GgufWriter, experts: Option<&Experts>) {
 }
 
 /// A SentencePiece vocabulary: the special tokens, one token a byte, then the pieces.
-fn put_vocabulary(gguf: &mut GgufWriter, pieces: &[String]) {
+pub(super) fn put_vocabulary(gguf: &mut GgufWriter, pieces: &[String]) {
     const NORMAL: i32 = 1;
     const UNKNOWN: i32 = 2;
     const CONTROL: i32 = 3;
@@ -98,7 +160,7 @@ fn put_vocabulary(gguf: &mut GgufWriter, pieces: &[String]) {
 }
 
 /// Pairs first, then single letters; `▁` is SentencePiece's space.
-fn text_pieces() -> Vec<String> {
+pub(super) fn text_pieces() -> Vec<String> {
     let pairs = "▁t th he in er an re on at en nd ▁a ▁o ou ll lo";
     let letters = "▁abcdefghijklmnopqrstuvwxyz.,!?";
     pairs.split(' ').map(String::from).chain(letters.chars().map(String::from)).collect()

@@ -3,8 +3,9 @@
 use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
-use crate::inside::{Attention, HeadRow, Key, Span, attention, for_each_row};
+use crate::inside::{Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row};
 use crate::trace::Trace;
+use ggscope_model::gguf::Gguf;
 use serde::Serialize;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -21,6 +22,10 @@ EXAMPLES
   # One head, with a bar for each key; all four stages of it
   ggscope attention run.ggtrace --layer 5 --head 3 --token 12
   ggscope attention run.ggtrace --layer 5 --head 3 --token 12 --json
+
+  # How much each head adds to the residual stream
+  ggscope record --capture attention,values -o run.ggtrace -- llama-server -m model.gguf
+  ggscope attention run.ggtrace --layer 5 --model model.gguf
 
   # Many tokens, in all layers: a line of JSON for each token and layer
   ggscope attention run.ggtrace --tokens 0..100 > rows.ndjson
@@ -56,6 +61,12 @@ pub(super) struct Args {
     /// Print CSV: a line for each head and key
     #[arg(long)]
     csv: bool,
+    /// In JSON also the vectors that the numbers come from: queries, keys, and values where they were captured
+    #[arg(long, requires = "json")]
+    vectors: bool,
+    /// The model's GGUF file: says how much each head adds to the residual stream, if --capture had `values`
+    #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
+    model: Option<PathBuf>,
 }
 
 /// Prints the attention of a token.
@@ -66,7 +77,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let found = attention(&trace, args.token, args.layer.unwrap_or(0), args.head)?;
+    let mut found = attention_with(&trace, args.token, args.layer.unwrap_or(0), args.head, args.vectors)?;
+    if let Some(path) = &args.model {
+        if let Some(why) = &found.no_values {
+            anyhow::bail!("what the heads add is not known: {why}; record with --capture attention,values");
+        }
+        add_contributions(&mut found, &Gguf::open(path)?)?;
+    }
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&found)?)?;
     } else if args.csv {
@@ -182,6 +199,7 @@ fn text(out: &mut impl Write, a: &Attention) -> std::io::Result<()> {
     for head in &a.heads {
         let order = heaviest(head);
         let sink = head.sink.map_or(String::new(), |share| format!("  sink {share:.3}"));
+        let sink = head.contribution.map_or(sink.clone(), |norm| format!("{sink}  adds {norm:.3}"));
         if a.heads.len() > 1 {
             let top: Vec<String> =
                 order.iter().take(TOP).map(|&i| format!("{:.3} {}", head.weights[i], name(&a.keys[i]))).collect();

@@ -6,8 +6,10 @@ mod attention;
 mod daemon;
 mod diff;
 mod dump;
+mod experts;
 mod export;
 mod graph;
+mod heads;
 mod info;
 mod inspect;
 mod layers;
@@ -66,8 +68,12 @@ enum Command {
     Leaves(leaves::Args),
     /// Print what a token looked at, head by head
     Attention(attention::Args),
+    /// Say what each head does over a real text: measures, kinds, who is like whom
+    Heads(heads::Args),
     /// Print hidden states layer by layer, what the model would answer at each, and where two runs part
     Layers(layers::Args),
+    /// Print which experts the tokens went to, how evenly, and what a cache of them would hit
+    Experts(experts::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
     /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
@@ -90,7 +96,9 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args),
         Command::Leaves(args) => leaves::run(args),
         Command::Attention(args) => attention::run(args),
+        Command::Heads(args) => heads::run(args),
         Command::Layers(args) => layers::run(args),
+        Command::Experts(args) => experts::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),

@@ -1,6 +1,8 @@
 //! The attention of one token in one layer: found in the graph, computed from its queries, the K cache and the mask.
 
 use super::layer::Layer;
+use super::plan::Plan;
+use super::rows::Rows;
 use super::softmax::Stages;
 use super::tile::products_of;
 use super::walk::{KeyRef, Walker};
@@ -9,8 +11,10 @@ use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
 use rayon::prelude::*;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
+use utoipa::ToSchema;
 
 /// Why there is no attention to show.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +28,16 @@ pub enum InsideError {
     /// Something that it is computed from was lost, or is not known.
     #[error("the attention of evaluation {0} in layer {1} cannot be computed: {2}")]
     Unknown(u64, u32, String),
+    /// More than an answer can have.
+    #[error("{0}")]
+    TooMuch(String),
     /// The trace is damaged.
     #[error(transparent)]
     Trace(#[from] TraceError),
 }
 
 /// A key that the token could see.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Key {
     /// Row of the K cache; without a cache, the number of the token in the evaluation.
     pub cell: u64,
@@ -43,7 +50,7 @@ pub struct Key {
 }
 
 /// One head's row: a number for each of [`Attention::keys`] in each stage. NaN and infinities are null in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct HeadRow {
     /// The head.
     pub head: usize,
@@ -59,10 +66,29 @@ pub struct HeadRow {
     pub weights: Vec<f32>,
     /// Share of the head's sink, where the model has sinks.
     pub sink: Option<f32>,
+    /// Σ weights · V, where the values were captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weighted: Option<Vec<f32>>,
+    /// Norm of what the head adds to the residual stream: see [`super::add_contributions`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contribution: Option<f32>,
+    /// Its query, after RoPE, as it was computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<Vec<f32>>,
+}
+
+/// What the heads of the keys hold of each key, `[length, keys, heads of the keys]`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Vectors {
+    /// Keys, after RoPE, as the cache has them.
+    pub keys: Vec<Vec<Vec<f32>>>,
+    /// Values, where they were captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<Vec<Vec<f32>>>>,
 }
 
 /// The attention of one token in one layer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Attention {
     /// The token, counted from 0 through the session.
     pub token: u64,
@@ -72,6 +98,8 @@ pub struct Attention {
     pub eval: u64,
     /// The layer.
     pub layer: u32,
+    /// The node of the graph that ends it.
+    pub node: u32,
     /// `FLASH_ATTN_EXT`, or `SOFT_MAX` where flash attention was off.
     pub op: String,
     /// Heads of the layer.
@@ -86,6 +114,15 @@ pub struct Attention {
     pub keys: Vec<Key>,
     /// The heads that were asked for.
     pub heads: Vec<HeadRow>,
+    /// Why there are no weighted values, if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_values: Option<String>,
+    /// Name of the matrix that takes the heads' results, if nothing is done to them before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// The vectors, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<Vectors>,
 }
 
 /// Whether a trace has what attention is computed from.
@@ -99,10 +136,24 @@ pub(super) fn captured(trace: &Trace) -> Result<(), InsideError> {
 /// # Errors
 /// When the trace has no such captures, no such token, layer or head, or something was lost.
 pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usize>) -> Result<Attention, InsideError> {
+    attention_with(trace, token, layer, head, false)
+}
+
+/// The same, with queries, keys and values if `vectors` are wanted.
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_with(
+    trace: &Trace,
+    token: Option<u64>,
+    layer: u32,
+    head: Option<usize>,
+    vectors: bool,
+) -> Result<Attention, InsideError> {
     captured(trace)?;
     let last = (trace.totals().prompt_tokens + trace.totals().generated_tokens).saturating_sub(1);
     let token = token.unwrap_or(last);
-    let mut walker = Walker::new(Some(layer..=layer));
+    let mut walker = Walker::with_values(Some(layer..=layer));
     let mut found = None;
     trace.for_each_evaluation(&Select::default(), false, |row| {
         let plan = walker.move_on(trace, &row);
@@ -114,9 +165,19 @@ pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usi
     });
     let (row, plan) = found
         .ok_or_else(|| InsideError::Missing("token", format!("there is no token {token}: the last one is {last}")))?;
+    stages(trace, &walker, (&row, &plan), (token, layer, head, vectors))
+}
+
+/// The attention of a token of the evaluation that a walker has moved on to, which has this plan.
+pub(super) fn stages(
+    trace: &Trace,
+    walker: &Walker,
+    (row, plan): (&Row, &Plan),
+    (token, layer, head, vectors): (u64, u32, Option<usize>, bool),
+) -> Result<Attention, InsideError> {
     let n_tokens = row.evaluation.n_tokens as usize;
     let unknown = |why| InsideError::Unknown(row.evaluation.eval.0, layer, why);
-    let of_layer = walker.layer(&plan, layer, n_tokens).ok_or_else(|| {
+    let of_layer = walker.layer(plan, layer, n_tokens).ok_or_else(|| {
         let there = match (plan.all.first(), plan.all.last()) {
             (Some(first), Some(last)) => format!("it has some in {} layers, {first} to {last}", plan.all.len()),
             _ => "it has none at all".to_owned(),
@@ -137,23 +198,43 @@ pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usi
     if heads.is_empty() {
         return Err(unknown("its queries: of these heads they were not captured (--capture-heads)".into()));
     }
-    of_token(trace, &row, &of_layer, token_in_row, &heads).map_err(unknown)
+    let values = walker.values_of(&of_layer);
+    of_token(trace, row, &of_layer, values, (token_in_row, &heads, vectors)).map_err(unknown)
 }
 
-/// All stages of some heads for one token of an evaluation.
-fn of_token(trace: &Trace, row: &Row, layer: &Layer<'_>, token: usize, heads: &[usize]) -> Result<Attention, String> {
+/// All stages of some heads for one token of an evaluation, with the vectors if they are wanted.
+fn of_token(
+    trace: &Trace,
+    row: &Row,
+    layer: &Layer<'_>,
+    values: Result<Cow<'_, Rows>, String>,
+    (token, heads, vectors): (usize, &[usize], bool),
+) -> Result<Attention, String> {
     let plan = layer.plan;
     let (stream, i) = (token / plan.per_stream(), token % plan.per_stream());
     let seen = layer.seen(i, stream)?;
     let all = layer.keys(stream, row.first_token);
     let keys: Vec<KeyRef> = seen.each().map(|j| all[j]).collect();
+    let gap = "a row of the V cache was written before recording began, or otherwise than row by row, or was lost";
+    let is_there = |rows: &Rows| keys.iter().all(|key| rows.has(key.cell));
+    let values = values.and_then(|rows| if is_there(&rows) { Ok(rows) } else { Err(gap.to_owned()) });
+    let group = plan.n_head() / plan.n_head_kv();
     let of_head = |&head: &usize| {
         let (products, bias) = (products_of(layer, i, stream, head, &seen), seen.bias_of(head));
         let Stages { products, scaled, masked, weights, sink } =
             super::softmax::row(products, &plan.steps, bias, layer.slope(head), layer.sink(head));
-        let kv_head = head / (plan.n_head() / plan.n_head_kv());
-        HeadRow { head, kv_head, products, scaled, masked, weights, sink }
+        let kv_head = head / group;
+        let weighted = values.as_ref().ok().map(|rows| weighted(rows, &keys, kv_head, &weights));
+        let query = if vectors { layer.query(i, stream, head) } else { None };
+        HeadRow { head, kv_head, products, scaled, masked, weights, sink, weighted, contribution: None, query }
     };
+    let of_rows = |rows: &Rows| -> Vec<Vec<Vec<f32>>> {
+        let kv_heads: BTreeSet<usize> = heads.iter().map(|head| head / group).collect();
+        let of_head = |head| keys.iter().map(|key| rows.row(key.cell, head).unwrap_or_default()).collect();
+        kv_heads.into_iter().map(of_head).collect()
+    };
+    let vectors =
+        vectors.then(|| Vectors { keys: of_rows(&layer.rows), values: values.as_ref().ok().map(|rows| of_rows(rows)) });
     let texts = trace.texts_of(&row.evaluation.tokens);
     let id = row.evaluation.tokens.get(token);
     Ok(Attention {
@@ -161,6 +242,7 @@ fn of_token(trace: &Trace, row: &Row, layer: &Layer<'_>, token: usize, heads: &[
         text: id.and_then(|id| texts.get(id)).map(|t| String::from_utf8_lossy(t).into_owned()),
         eval: row.evaluation.eval.0,
         layer: plan.layer,
+        node: plan.node.0,
         op: plan.op.clone(),
         n_head: plan.n_head(),
         n_head_kv: plan.n_head_kv(),
@@ -168,7 +250,21 @@ fn of_token(trace: &Trace, row: &Row, layer: &Layer<'_>, token: usize, heads: &[
         k_type: plan.k_shape.ty.name().to_owned(),
         keys: named(trace, &keys),
         heads: heads.par_iter().map(of_head).collect(),
+        no_values: values.as_ref().err().cloned(),
+        output: plan.output.clone(),
+        vectors,
     })
+}
+
+/// Σ weights · V.
+fn weighted(rows: &Rows, keys: &[KeyRef], head: usize, weights: &[f32]) -> Vec<f32> {
+    let mut sum = vec![0.0_f64; rows.shape.n_embd];
+    // What has no weight is not multiplied: masked rows may hold anything.
+    for (key, &weight) in keys.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
+        let row = rows.row(key.cell, head).unwrap_or_default();
+        sum.iter_mut().zip(&row).for_each(|(sum, &x)| *sum += f64::from(weight) * f64::from(x));
+    }
+    sum.into_iter().map(|x| x as f32).collect()
 }
 
 /// Keys with what is known of their tokens.

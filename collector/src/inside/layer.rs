@@ -1,8 +1,9 @@
 //! One layer of one evaluation with all that its attention is computed from: queries, the rows of keys as they are now,
 //! masks and sinks. What a token sees, and how its queries are rounded, is decided here; what is missing is told.
 
-use super::plan::{CacheKey, LayerPlan, Source};
-use super::rows::Rows;
+use super::owners::Owners;
+use super::plan::{CacheKey, LayerPlan, Look, Source};
+use super::rows::{Rows, Shape};
 use super::softmax::{rounded, slope};
 use super::walk::KeyRef;
 use crate::query::values::Stretches;
@@ -13,10 +14,24 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Tensors of an evaluation that were captured as they were, by whose bytes they are. Of queries there may be some heads only.
+/// Tensors of an evaluation that were captured as they were, by whose bytes they are.
 pub type Whole = HashMap<TensorId, Stretches>;
-/// Rows of caches.
-pub type Caches = HashMap<CacheKey, Vec<Rows>>;
+
+/// What is known of caches.
+#[derive(Debug, Default)]
+pub struct Caches {
+    /// Rows, for each shape that graphs see in them.
+    pub rows: HashMap<CacheKey, Vec<Rows>>,
+    /// Which tokens are in the rows of keys.
+    pub owners: HashMap<CacheKey, Owners>,
+}
+
+impl Caches {
+    /// Rows of a cache in a certain shape.
+    pub fn of(&self, key: CacheKey, shape: Shape) -> Option<&Rows> {
+        self.rows.get(&key)?.iter().find(|rows| rows.shape == shape)
+    }
+}
 
 /// The keys that a token sees, counted from the first of its stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +85,7 @@ pub struct Layer<'a> {
     pub plan: &'a LayerPlan,
     /// The keys.
     pub rows: Cow<'a, Rows>,
+    owners: Option<&'a Owners>,
     q: &'a Stretches,
     mask: Option<&'a [u8]>,
     sinks: Option<Vec<f32>>,
@@ -86,12 +102,12 @@ fn halves(bytes: &[u8]) -> Vec<f32> {
     floats
 }
 
-fn captured<'a>(whole: &'a Whole, id: TensorId, what: &str) -> Result<&'a [u8], String> {
-    whole.get(&id).and_then(Stretches::whole).ok_or_else(|| lost(what))
-}
-
 fn lost(what: &str) -> String {
     format!("its {what}: not captured, or lost because the ring was full; give it more room with --ring-size")
+}
+
+fn captured<'a>(whole: &'a Whole, id: TensorId, what: &str) -> Result<&'a [u8], String> {
+    whole.get(&id).and_then(Stretches::whole).ok_or_else(|| lost(what))
 }
 
 const DAMAGED: &str = "its tensors are smaller than their shapes say";
@@ -108,33 +124,52 @@ impl<'a> Layer<'a> {
         let q = whole.get(&plan.q.root).ok_or_else(|| lost("queries"))?;
         let mask = plan.mask.map(|(mask, _)| captured(whole, mask.root, "mask")).transpose()?;
         let sinks = plan.sinks.map(|sinks| captured(whole, sinks, "sinks").map(floats)).transpose()?;
-        let rows = match plan.k_source {
-            Source::Own => Cow::Owned(own(plan, captured(whole, plan.k.root, "keys")?)?),
+        let (rows, owners) = match plan.k_source {
+            Source::Own => {
+                (Cow::Owned(own(&plan.k, plan.k_shape, captured(whole, plan.k.root, "keys")?, false)?), None)
+            }
             Source::Cache(key) => {
-                let rows = caches.get(&key).and_then(|all| all.iter().find(|rows| rows.shape == plan.k_shape));
-                Cow::Borrowed(rows.filter(|rows| rows.is_current()).ok_or(
+                let rows = caches.of(key, plan.k_shape).filter(|rows| !rows.told().is_empty());
+                let rows = rows.ok_or(
                     "the keys that it wrote were lost because the ring was full; give it more room with --ring-size",
-                )?)
+                )?;
+                (Cow::Borrowed(rows), caches.owners.get(&key))
             }
         };
-        let layer = Layer { plan, rows, q, mask, sinks };
-        let (last, heads) = ((plan.per_stream() - 1, plan.q.ne[3] - 1), plan.n_head());
-        if q.whole().is_some() {
-            layer.query_bytes(last.0, last.1, heads - 1).ok_or(DAMAGED)?;
+        let layer = Layer { plan, rows, owners, q, mask, sinks };
+        let (last, n_head) = ((plan.per_stream() - 1, plan.q.ne[3] - 1), plan.n_head());
+        let is_there = |head: usize| layer.query(0, 0, head).and(layer.query(last.0, last.1, head)).is_some();
+        if !(0..n_head).any(is_there) {
+            return Err(lost("queries"));
         }
-        if layer.sinks.as_ref().is_some_and(|sinks| sinks.len() < heads) {
+        if layer.sinks.as_ref().is_some_and(|sinks| sinks.len() < n_head) {
             return Err(DAMAGED.into());
         }
         Ok(layer)
     }
 
-    fn query_bytes(&self, i: usize, stream: usize, head: usize) -> Option<&[u8]> {
-        self.q.get(self.plan.q.begin([i, head, stream])?, self.plan.q.ne[0] * 4)
+    /// What the layer weighs.
+    ///
+    /// # Errors
+    /// Says why it is not known.
+    pub fn values(&self, whole: &Whole, caches: &'a Caches) -> Result<Cow<'a, Rows>, String> {
+        let plan = self.plan.values.as_ref().ok_or("they were not asked for")?.as_ref().map_err(Clone::clone)?;
+        match plan.source {
+            Source::Own => {
+                let bytes = captured(whole, plan.look.root, "values")?;
+                Ok(Cow::Owned(own(&plan.look, plan.shape, bytes, plan.by_element)?))
+            }
+            Source::Cache(key) => {
+                let rows = caches.of(key, plan.shape).filter(|rows| !rows.told().is_empty());
+                rows.map(Cow::Borrowed).ok_or_else(|| lost("values"))
+            }
+        }
     }
 
-    /// The query of a head of token `i` of a stream, as it was computed. `None` if that head was not captured.
+    /// The query of a head of token `i` of a stream, as it was computed.
     pub fn query(&self, i: usize, stream: usize, head: usize) -> Option<Vec<f32>> {
-        self.query_bytes(i, stream, head).map(floats)
+        let (look, n) = (&self.plan.q, self.plan.q.ne[0].checked_mul(4)?);
+        self.q.get(look.offset_of([i, head, stream])?, n).map(floats)
     }
 
     /// The same, rounded as it is multiplied.
@@ -161,8 +196,9 @@ impl<'a> Layer<'a> {
         match self.plan.k_source {
             Source::Own => rows.map(|cell| KeyRef { cell, token: first_token.checked_add(cell) }).collect(),
             Source::Cache(_) => {
-                let tokens = self.rows.tokens(rows.clone());
-                rows.zip(tokens).map(|(cell, token)| KeyRef { cell, token }).collect()
+                let tokens = self.owners.into_iter().flat_map(|owners| owners.tokens(rows.clone()));
+                let tokens = tokens.chain(std::iter::repeat(None));
+                rows.clone().zip(tokens).map(|(cell, token)| KeyRef { cell, token }).collect()
             }
         }
     }
@@ -203,15 +239,29 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// Keys that are in no cache.
-fn own(plan: &LayerPlan, bytes: &[u8]) -> Result<Rows, String> {
-    let mut rows = Rows::new(plan.k_shape).ok_or(DAMAGED)?;
-    let [_, n_kv, n_head, n_stream] = plan.k.ne;
-    let n = plan.k_shape.stride;
+/// Keys or values that are in no cache.
+fn own(look: &Look, shape: Shape, bytes: &[u8], by_element: bool) -> Result<Rows, String> {
+    let mut rows = Rows::new(shape).ok_or(DAMAGED)?;
+    let ([n_kv, n_head, n_stream], n) = (
+        if by_element { [look.ne[0], look.ne[2], look.ne[3]] } else { [look.ne[1], look.ne[2], look.ne[3]] },
+        shape.stride,
+    );
+    let size = shape.ty.type_size() as usize;
+    let head_of = |j: usize, head: usize, stream: usize| -> Option<Cow<'_, [u8]>> {
+        if !by_element {
+            return look.at(bytes, [j, head, stream], n).map(Cow::Borrowed);
+        }
+        let element = |d: usize| {
+            let begin = look.offset_of([d, head, stream])?.checked_add(look.nb[0].checked_mul(j as u64)?)?;
+            let begin = usize::try_from(begin).ok()?;
+            bytes.get(begin..begin.checked_add(size)?)
+        };
+        (0..shape.n_embd).map(element).collect::<Option<Vec<_>>>().map(|parts| Cow::Owned(parts.concat()))
+    };
     for (stream, j) in (0..n_stream).flat_map(|stream| (0..n_kv).map(move |j| (stream, j))) {
-        let heads: Option<Vec<&[u8]>> = (0..n_head).map(|head| plan.k.at(bytes, [j, head, stream], n)).collect();
+        let heads: Option<Vec<Cow<'_, [u8]>>> = (0..n_head).map(|head| head_of(j, head, stream)).collect();
         let heads = heads.ok_or(DAMAGED)?;
-        rows.put((stream * n_kv + j) as u64, |head| heads[head]);
+        rows.put((stream * n_kv + j) as u64, |head| &heads[head]);
     }
     Ok(rows)
 }

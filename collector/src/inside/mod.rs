@@ -1,16 +1,22 @@
 //! Inside the run: what a model looked at while it answered, computed again from what was captured of the traced
-//! process itself. Nothing of the model's file is needed.
+//! process itself. Nothing of the model's file is needed, but for what a head adds to the residual stream.
 
 mod arrivals;
 mod attention;
+mod evaluated;
+pub mod heads;
 mod kernel;
 mod layer;
 pub mod layers;
+mod output;
+mod owners;
+pub mod picture;
 mod plan;
 mod rows;
 mod softmax;
 mod tile;
 mod walk;
 
-pub use attention::{Attention, HeadRow, InsideError, Key, attention};
+pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention, attention_with};
+pub use output::add_contributions;
 pub use walk::{KeyRef, Span, TokenRow, Walked, Walker, for_each_row};

@@ -4,12 +4,15 @@
 use super::rows::Shape;
 use super::softmax::Step;
 use crate::query::GraphView;
-use ggscope_format::attention::{Attention as Found, FLASH_ATTN_EXT, SET_ROWS, root};
-use ggscope_format::record::{Graph, Tensor};
+use ggscope_format::attention::{Attention as Found, FLASH_ATTN_EXT, SET_ROWS, root, values};
+use ggscope_format::record::{Graph, Tensor, TensorFlags};
 use ggscope_format::{BufferId, TensorId};
 use ggscope_model::ggml::GgmlType;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
+
+/// No model has more heads.
+const MOST_HEADS: usize = 1 << 16;
 
 /// A cache, whatever graph it is in: its buffer and its address.
 pub type CacheKey = (BufferId, u64);
@@ -35,14 +38,14 @@ impl Look {
     }
 
     /// Where the element at these places in the last three dimensions begins.
-    pub fn begin(&self, places: [usize; 3]) -> Option<u64> {
+    pub fn offset_of(&self, places: [usize; 3]) -> Option<u64> {
         let mut steps = places.iter().zip(&self.nb[1..]);
         steps.try_fold(self.offset, |at, (&i, &nb)| at.checked_add(nb.checked_mul(i as u64)?))
     }
 
-    /// `n` bytes of that element.
+    /// `n` bytes of that element and those behind it.
     pub fn at<'b>(&self, bytes: &'b [u8], places: [usize; 3], n: usize) -> Option<&'b [u8]> {
-        let at = usize::try_from(self.begin(places)?).ok()?;
+        let at = usize::try_from(self.offset_of(places)?).ok()?;
         bytes.get(at..at.checked_add(n)?)
     }
 }
@@ -56,11 +59,28 @@ pub enum Source {
     Own,
 }
 
+/// What attention weighs.
+#[derive(Clone, Copy, Debug)]
+pub struct ValuesPlan {
+    /// `[n_embd_head, n_kv, n_head_kv, n_stream]`; with the first two exchanged if `by_element`.
+    pub look: Look,
+    /// How the heads lie in a row.
+    pub shape: Shape,
+    /// Where rows come from.
+    pub source: Source,
+    /// Elements of a row do not lie side by side.
+    pub by_element: bool,
+    /// Of a cache that has no rows: the 32-bit floats that were written into it, `[n_embd_head, n_head_kv, n_tokens]`.
+    pub written: Option<TensorId>,
+}
+
 /// The attention of one layer.
 #[derive(Clone, Debug)]
 pub struct LayerPlan {
     /// The layer.
     pub layer: u32,
+    /// The node that ends it.
+    pub node: TensorId,
     /// `FLASH_ATTN_EXT` or `SOFT_MAX`.
     pub op: String,
     /// Queries, `[n_embd_head, tokens of a stream, n_head, n_stream]`.
@@ -79,6 +99,10 @@ pub struct LayerPlan {
     pub steps: Vec<Step>,
     /// Largest ALiBi bias.
     pub max_bias: f32,
+    /// What is weighed, if that is wanted.
+    pub values: Option<Result<ValuesPlan, String>>,
+    /// Name of the matrix that the heads' results are multiplied with, if nothing is done to them before.
+    pub output: Option<String>,
 }
 
 impl LayerPlan {
@@ -125,15 +149,15 @@ pub struct Plan {
     pub all: Vec<u32>,
     /// The tensors that are caches whose rows the graph writes.
     pub caches: HashMap<TensorId, CacheKey>,
-    /// The tensors that say which rows it writes.
+    /// The tensors that say which rows of keys it writes.
     pub places: HashMap<TensorId, Vec<CacheKey>>,
     /// The tensors that are needed as they are.
     pub whole: HashSet<TensorId>,
 }
 
 impl Plan {
-    /// Looks at a graph, for certain layers or all.
-    pub fn of(view: &GraphView, layers: Option<&RangeInclusive<u32>>) -> Plan {
+    /// Looks at a graph, for certain layers or all, and for what is weighed if `values` are wanted.
+    pub fn of(view: &GraphView, layers: Option<&RangeInclusive<u32>>, values: bool) -> Plan {
         let graph = &view.stored.graph;
         let mut plan = Plan { context: graph.context, ..Plan::default() };
         for (node, found) in graph.nodes().filter_map(|(id, _)| Some((id, Found::ending(graph, id)?))) {
@@ -142,13 +166,26 @@ impl Plan {
             if layers.is_some_and(|layers| !layers.contains(&layer)) {
                 continue;
             }
-            let planned = of_layer(view, layer, &found);
+            let planned = of_layer(view, layer, &found, values);
             if let Ok(known) = &planned {
                 plan.needs(graph, known);
             }
             plan.layers.push((layer, planned));
         }
         plan
+    }
+
+    /// The caches that the graph writes, in each shape that it sees in them.
+    pub fn shapes(&self) -> impl Iterator<Item = (CacheKey, Shape)> {
+        let layers = self.layers.iter().filter_map(|(_, layer)| layer.as_ref().ok());
+        layers.flat_map(|layer| {
+            let values = layer.values.as_ref().and_then(|values| values.as_ref().ok());
+            let both = [Some((layer.k_source, layer.k_shape)), values.map(|v| (v.source, v.shape))];
+            both.into_iter().flatten().filter_map(|(source, shape)| match source {
+                Source::Cache(key) => Some((key, shape)),
+                Source::Own => None,
+            })
+        })
     }
 
     fn needs(&mut self, graph: &Graph, layer: &LayerPlan) {
@@ -170,6 +207,18 @@ impl Plan {
                 }
             }
         }
+        let Some(Ok(values)) = layer.values else { return };
+        match (values.source, values.written) {
+            (_, Some(written)) => {
+                self.whole.insert(written);
+            }
+            (Source::Own, None) => {
+                self.whole.insert(values.look.root);
+            }
+            (Source::Cache(key), None) => {
+                self.caches.insert(values.look.root, key);
+            }
+        }
     }
 }
 
@@ -178,13 +227,14 @@ fn writes(graph: &Graph, cache: TensorId) -> impl Iterator<Item = &Tensor> {
     graph.nodes().map(|(_, t)| t).filter(move |t| t.view.map(|v| v.0) == Some(cache) && graph.op(t) == SET_ROWS)
 }
 
-fn of_layer(view: &GraphView, layer: u32, found: &Found<TensorId>) -> Result<LayerPlan, String> {
+fn of_layer(view: &GraphView, layer: u32, found: &Found<TensorId>, with_values: bool) -> Result<LayerPlan, String> {
     let graph = &view.stored.graph;
     let lacks = || "a tensor is not in its graph".to_owned();
     let look = |id| Look::new(graph, id).ok_or_else(lacks);
     let (q, k) = (look(found.q)?, look(found.k)?);
     let is_f32 = |id| graph.tensor(id).is_some_and(|t| view.dtype(t) == "f32");
     let fits = q.ne.iter().chain(&k.ne).all(|&n| n > 0)
+        && q.ne[2] <= MOST_HEADS
         && q.ne[0] == k.ne[0]
         && q.ne[2].is_multiple_of(k.ne[2])
         && q.ne[3].is_multiple_of(k.ne[3])
@@ -206,7 +256,66 @@ fn of_layer(view: &GraphView, layer: u32, found: &Found<TensorId>) -> Result<Lay
     let (steps, max_bias) = rule(graph, found)?;
     let op = graph.tensor(found.node).map_or("?", |t| graph.op(t)).to_owned();
     let sinks = found.sinks.map(|sinks| root(graph, sinks));
-    Ok(LayerPlan { layer, op, q, k, k_shape, k_source, mask, sinks, steps, max_bias })
+    let values = with_values.then(|| values_of(view, found.node, &k));
+    let output = output_of(graph, found.node);
+    let node = found.node;
+    Ok(LayerPlan { layer, node, op, q, k, k_shape, k_source, mask, sinks, steps, max_bias, values, output })
+}
+
+/// What an attention weighs, whose keys are `k`.
+fn values_of(view: &GraphView, node: TensorId, k: &Look) -> Result<ValuesPlan, String> {
+    let graph = &view.stored.graph;
+    let id = values(graph, node, graph.nodes().map(|(id, _)| id)).ok_or("its values are not in its graph")?;
+    let look = Look::new(graph, id).ok_or("its values are not in its graph")?;
+    let is_flash = graph.tensor(node).map(|t| graph.op(t)) == Some(FLASH_ATTN_EXT);
+    let [a, b, n_head, n_stream] = look.ne;
+    let (n_embd, n_kv) = if is_flash { (a, b) } else { (b, a) };
+    if n_kv != k.ne[1] || n_head != k.ne[2] || n_stream != k.ne[3] || n_embd == 0 {
+        return Err("its keys and values have shapes that do not fit each other".into());
+    }
+    let turned = Look { ne: [n_embd, n_kv, n_head, n_stream], ..look };
+    if is_flash {
+        let (source, shape) = rows_of(view, id, &turned)?;
+        return Ok(ValuesPlan { look, shape, source, by_element: false, written: None });
+    }
+    let ty = graph.tensor(id).and_then(|t| GgmlType::from_name(view.dtype(t)));
+    let ty = ty.filter(|ty| [GgmlType::F16, GgmlType::F32].contains(ty));
+    let ty = ty.ok_or("its values have a type whose elements cannot stand alone")?;
+    let stride = ty.row_size(n_embd as u64).map_or(0, |bytes| bytes as usize);
+    let shape = Shape { row_bytes: stride.saturating_mul(n_head), ty, n_embd, n_head, first: 0, stride };
+    shape.head_bytes().ok_or("its values have a shape that cannot be")?;
+    let root_of = graph.tensor(look.root);
+    if root_of.is_some_and(|t| graph.op(t) != "NONE") {
+        return Ok(ValuesPlan { look, shape, source: Source::Own, by_element: true, written: None });
+    }
+    let place = root_of.and_then(|t| Some((graph.buffers.get(usize::from(t.buffer?))?.id, t.addr)));
+    let unknown = "how the graph writes its V cache is not known: only SET_ROWS is";
+    let write = writes(graph, look.root).find(|t| t.ne[0] == 1).ok_or(unknown)?;
+    let source = write.src.first().copied().flatten().map(|source| root(graph, source)).ok_or(unknown)?;
+    let is_plain = |t: &Tensor| view.dtype(t) == "f32" && t.flags.has(TensorFlags::CONTIGUOUS);
+    let written = graph.tensor(source).filter(|t| is_plain(t)).map(|_| source).ok_or(unknown)?;
+    let source = Source::Cache(place.ok_or(unknown)?);
+    Ok(ValuesPlan { look, shape, source, by_element: true, written: Some(written) })
+}
+
+/// The matrix that the results of all heads, side by side, are multiplied with, and nothing else is done to them before.
+fn output_of(graph: &Graph, node: TensorId) -> Option<String> {
+    let is_look = |op: &str| matches!(op, "VIEW" | "RESHAPE" | "PERMUTE" | "TRANSPOSE" | "CONT");
+    let weighs = |t: &Tensor| graph.op(t) == "MUL_MAT" && t.src.get(1) == Some(&Some(node));
+    let is_flash = graph.tensor(node).map(|t| graph.op(t)) == Some(FLASH_ATTN_EXT);
+    let weighed = if is_flash { node } else { graph.nodes().find(|(_, t)| weighs(t))?.0 };
+    let mut at = weighed;
+    for (id, tensor) in graph.nodes().skip_while(|(id, _)| *id <= weighed) {
+        if is_look(graph.op(tensor)) && tensor.src.first() == Some(&Some(at)) {
+            at = id;
+        } else if graph.op(tensor) == "MUL_MAT" && tensor.src.get(1) == Some(&Some(at)) {
+            let matrix = graph.tensor(tensor.src.first().copied().flatten()?)?;
+            return Some(matrix.name.clone()).filter(|_| graph.op(matrix) == "NONE");
+        } else if tensor.src.contains(&Some(at)) {
+            return None;
+        }
+    }
+    None
 }
 
 /// Where the rows of a look at keys or values come from, and how heads lie in them.

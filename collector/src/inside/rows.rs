@@ -1,12 +1,12 @@
 //! The rows of a cache as they are after an evaluation, in the form that is fast to multiply: of each head the same
-//! element of [`LANES`] rows side by side, in the precision of the cache where that is a 16-bit float. And which token is
-//! in which row. Memory goes to pages of rows that were told, whatever numbers they claim to have.
+//! element of [`LANES`] rows side by side, in the precision of the cache where that is a 16-bit float. Memory goes to pages of
+//! rows that were told, whatever numbers they claim to have.
 
 use super::kernel::LANES;
 use ggscope_model::ggml::GgmlType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Rows of a page: as many as a word has bits.
@@ -40,18 +40,14 @@ impl Shape {
     }
 }
 
-/// Which of the rows are there, and whose they are.
+/// Rows that lie together, and which of them are there.
 #[derive(Clone, Debug)]
 struct Page {
     told: u64,
-    /// Numbers of tokens within the session; [`NOBODY`] if it is not known.
-    tokens: [u64; PAGE as usize],
     /// `[LANES, n_embd, BLOCKS, n_head]`, in one of the two.
     halves: Vec<f16>,
     floats: Vec<f32>,
 }
-
-const NOBODY: u64 = u64::MAX;
 
 /// Rows of a cache.
 #[derive(Clone, Debug)]
@@ -60,60 +56,46 @@ pub struct Rows {
     pub shape: Shape,
     head_bytes: usize,
     pages: HashMap<u64, Page>,
-    /// Rows that were told since [`Rows::begin`], and rows that were written.
+    /// Rows that were told since [`Rows::begin`].
     told: Vec<u64>,
-    placed: HashSet<u64>,
-    /// Tokens of rows on pages that nothing was told of yet.
-    awaited: HashMap<u64, u64>,
-    /// Something may have been written by nobody knows which tokens.
-    is_behind: bool,
 }
 
 impl Rows {
     /// No rows. `None` if the shape contradicts itself.
     pub fn new(shape: Shape) -> Option<Rows> {
         let head_bytes = shape.head_bytes()?;
-        Some(Rows {
-            shape,
-            head_bytes,
-            pages: HashMap::new(),
-            told: vec![],
-            placed: HashSet::new(),
-            awaited: HashMap::new(),
-            is_behind: true,
-        })
+        Some(Rows { shape, head_bytes, pages: HashMap::new(), told: vec![] })
+    }
+
+    /// About how many bytes they take.
+    pub fn bytes(&self) -> usize {
+        let page = |page: &Page| size_of::<Page>() + page.halves.len() * 2 + page.floats.len() * 4;
+        self.pages.values().map(page).sum()
     }
 
     /// An evaluation begins that writes rows.
     pub fn begin(&mut self) {
         self.told.clear();
-        self.placed.clear();
     }
 
-    /// Whether rows were told since [`Rows::begin`]. Without them it is not known what was written.
-    pub fn is_current(&self) -> bool {
-        !self.told.is_empty()
+    /// The rows that were told since [`Rows::begin`]. Without any it is not known what was written.
+    pub fn told(&self) -> &[u64] {
+        &self.told
     }
 
-    /// The evaluation is over: a row that was told, but not said to be a certain token's, is the token's that it was,
-    /// unless something was missed.
-    pub fn end(&mut self) {
-        if self.is_current() && (self.is_behind || self.placed.is_empty()) {
-            for row in self.told.iter().filter(|row| !self.placed.contains(row)) {
-                if let Some(page) = self.pages.get_mut(&(row / PAGE)) {
-                    page.tokens[(row % PAGE) as usize] = NOBODY;
-                }
-            }
+    /// A row is not known any more.
+    pub fn forget(&mut self, row: u64) {
+        if let Some(page) = self.pages.get_mut(&(row / PAGE)) {
+            page.told &= !(1 << (row % PAGE));
         }
-        // Of an evaluation that was not captured the places are told all the same, and its rows later.
-        self.is_behind = !self.is_current() && self.placed.is_empty();
     }
 
     /// Takes whole rows from byte `offset` of the cache on.
     pub fn take(&mut self, offset: u64, bytes: &[u8]) {
         let row_bytes = self.shape.row_bytes as u64;
         let first = offset.div_ceil(row_bytes);
-        let skipped = usize::try_from(first * row_bytes - offset).unwrap_or(usize::MAX);
+        let skipped = first.checked_mul(row_bytes).and_then(|begin| usize::try_from(begin - offset).ok());
+        let skipped = skipped.unwrap_or(usize::MAX);
         for (row, bytes) in (first..).zip(bytes.get(skipped..).unwrap_or_default().chunks_exact(self.shape.row_bytes)) {
             let Shape { first, stride, .. } = self.shape;
             let n = self.head_bytes;
@@ -128,12 +110,7 @@ impl Rows {
         let page = self.pages.entry(row / PAGE).or_insert_with(|| {
             let of = |is: bool| if is { n } else { 0 };
             let halves = ty == GgmlType::F16;
-            Page {
-                told: 0,
-                tokens: [NOBODY; PAGE as usize],
-                halves: vec![f16::ZERO; of(halves)],
-                floats: vec![0.0; of(!halves)],
-            }
+            Page { told: 0, halves: vec![f16::ZERO; of(halves)], floats: vec![0.0; of(!halves)] }
         });
         let at = (row % PAGE) as usize;
         let mut floats = vec![0.0; if ty == GgmlType::F16 { 0 } else { n_embd }];
@@ -150,19 +127,7 @@ impl Rows {
             }
         }
         page.told |= 1 << at;
-        if let Some(token) = self.awaited.remove(&row) {
-            page.tokens[at] = token;
-        }
         self.told.push(row);
-    }
-
-    /// A token was written into a row; `None` if it is not known which.
-    pub fn place(&mut self, row: u64, token: Option<u64>) {
-        self.placed.insert(row);
-        match self.pages.get_mut(&(row / PAGE)) {
-            Some(page) => page.tokens[(row % PAGE) as usize] = token.unwrap_or(NOBODY),
-            None => drop(self.awaited.insert(row, token.unwrap_or(NOBODY))),
-        }
     }
 
     /// Whether a row is there.
@@ -184,17 +149,6 @@ impl Rows {
         None
     }
 
-    /// The token that is in each of some rows.
-    pub fn tokens(&self, rows: Range<u64>) -> impl Iterator<Item = Option<u64>> {
-        let of_page = move |page: u64| {
-            let first = page * PAGE;
-            let rows = rows.start.max(first) - first..rows.end.min(first.saturating_add(PAGE)) - first;
-            let page = self.pages.get(&page);
-            rows.map(move |at| page.map(|page| page.tokens[at as usize]).filter(|&token| token != NOBODY))
-        };
-        (rows.start / PAGE..rows.end.div_ceil(PAGE)).flat_map(of_page)
-    }
-
     /// The elements of a head in all rows of a page, `[LANES, n_embd, BLOCKS]`, in `buffer` if they have to be
     /// converted. `None` if none of the rows is there.
     pub fn panel<'a>(&'a self, page: u64, head: usize, buffer: &'a mut Vec<f32>) -> Option<&'a [f32]> {
@@ -206,6 +160,18 @@ impl Rows {
         buffer.resize(n, 0.0);
         page.halves.get(head * n..(head + 1) * n)?.convert_to_f32_slice(buffer);
         Some(buffer)
+    }
+
+    /// The elements of a head in one row, if it is there.
+    pub fn row(&self, row: u64, head: usize) -> Option<Vec<f32>> {
+        let page = self.pages.get(&(row / PAGE)).filter(|_| self.has(row) && head < self.shape.n_head)?;
+        let (at, n_embd) = ((row % PAGE) as usize, self.shape.n_embd);
+        let begin = (head * BLOCKS + at / LANES) * n_embd * LANES + at % LANES;
+        let element = |d: usize| match page.halves.get(begin + d * LANES) {
+            Some(half) => half.to_f32(),
+            None => page.floats[begin + d * LANES],
+        };
+        Some((0..n_embd).map(element).collect())
     }
 }
 
@@ -237,7 +203,7 @@ mod tests {
             let mut rows = Rows::new(shape).unwrap();
             rows.begin();
             rows.take(60 * shape.row_bytes as u64, &bytes(ty, shape, 60..70));
-            assert!(rows.is_current());
+            assert_eq!(rows.told().len(), 10);
             let all = bytes(ty, shape, 0..70);
             for (row, head) in (60..70).flat_map(|row| (0..3).map(move |head| (row, head))) {
                 let mut wanted = vec![0.0; 64];
@@ -249,63 +215,14 @@ mod tests {
                 let found: Vec<f32> =
                     (0..64).map(|d| panel[(place / LANES * 64 + d) * LANES + place % LANES]).collect();
                 assert_eq!(found, wanted, "{ty:?}");
+                assert_eq!(rows.row(row, head), Some(wanted), "{ty:?}");
             }
             assert_eq!([59, 60, 69, 70].map(|row| rows.has(row)), [false, true, true, false]);
             assert_eq!((rows.first_missing(60..70), rows.first_missing(60..71)), (None, Some(70)));
             assert_eq!((rows.first_missing(0..4), rows.first_missing(4..4)), (Some(0), None));
+            rows.forget(65);
+            assert_eq!((rows.first_missing(60..70), rows.row(65, 0), rows.row(66, 3)), (Some(65), None, None));
         }
-    }
-
-    fn token(rows: &Rows, row: u64) -> Option<u64> {
-        rows.tokens(row..row + 1).next().unwrap()
-    }
-
-    #[test]
-    fn a_row_keeps_its_token_unless_something_was_missed() {
-        let shape = shape(GgmlType::F16, 64, 1);
-        let mut rows = Rows::new(shape).unwrap();
-        let told = |rows: &mut Rows, row: u64| {
-            rows.take(row * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, row..row + 1));
-        };
-        rows.begin();
-        told(&mut rows, 5);
-        rows.place(5, Some(100));
-        rows.end();
-        assert_eq!((token(&rows, 5), token(&rows, 6)), (Some(100), None));
-        rows.begin();
-        told(&mut rows, 5);
-        told(&mut rows, 6);
-        rows.place(6, Some(101));
-        rows.end();
-        assert_eq!((token(&rows, 5), token(&rows, 6)), (Some(100), Some(101)), "a context shift tells a row again");
-        rows.begin();
-        rows.end();
-        assert!(!rows.is_current());
-        rows.begin();
-        told(&mut rows, 5);
-        told(&mut rows, 7);
-        rows.place(7, Some(102));
-        rows.end();
-        assert_eq!((token(&rows, 5), token(&rows, 6), token(&rows, 7)), (None, Some(101), Some(102)));
-    }
-
-    #[test]
-    fn a_row_that_is_told_later_than_its_token_is_that_tokens() {
-        let shape = shape(GgmlType::F16, 64, 1);
-        let mut rows = Rows::new(shape).unwrap();
-        for row in [5, 6, PAGE] {
-            rows.begin();
-            rows.place(row, Some(100 + row));
-            rows.end();
-            assert!(!rows.is_current() && !rows.has(row));
-        }
-        rows.begin();
-        rows.take(5 * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, 5..8));
-        rows.take(PAGE * shape.row_bytes as u64, &bytes(GgmlType::F16, shape, PAGE..PAGE + 1));
-        rows.place(7, Some(107));
-        rows.end();
-        let tokens = [5, 6, 7, 8, PAGE].map(|row| token(&rows, row));
-        assert_eq!(tokens, [Some(105), Some(106), Some(107), None, Some(100 + PAGE)]);
     }
 
     #[test]

@@ -4,25 +4,27 @@
 
 use super::arrivals::Arrivals;
 use super::attention::{InsideError, captured};
-use super::layer::{Caches, Layer, Seen, Whole};
-use super::plan::{Plan, Source};
-use super::rows::Rows;
-use super::tile::{TOKENS, Tile, compute};
+use super::evaluated::Evaluated;
+use super::layer::{Caches, Layer, Whole};
+use super::owners::Owners;
+use super::plan::{CacheKey, Plan, Source};
+use super::rows::{Rows, Shape};
 use crate::query::GraphView;
+use crate::query::values::Stretches;
 use crate::trace::{Select, Trace};
+use ggscope_format::capture::{CaptureChange, Set};
 use ggscope_format::columns::Row;
 use ggscope_format::record::Value;
 use ggscope_format::{EvalId, GraphId};
+use ggscope_model::ggml::GgmlType;
+use half::f16;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
 /// Graphs whose plans are kept.
 const KEPT: usize = 256;
-/// Weights that are computed before they are handed on: 16 MiB.
-const FLOATS: usize = 4 << 20;
-/// Reasons that are kept.
-const REASONS: usize = 1000;
 
 /// Which attention is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub struct TokenRow<'a> {
     pub n_head_kv: usize,
     /// What the mask lets the token see, in the order of the cache.
     pub keys: &'a [KeyRef],
-    /// `[n_keys, n_head]`: the keys of a head lie side by side. NaN for a head whose queries were not captured.
+    /// `[n_keys, n_head]`: the keys of a head lie side by side. Of heads that were not captured they are NaN.
     pub weights: &'a [f32],
     /// Share of each head's sink, `[n_head]`; empty without sinks.
     pub sinks: &'a [f32],
@@ -103,18 +105,24 @@ pub struct Walker {
     caches: Caches,
     whole: Whole,
     walked: Walked,
+    values: bool,
+    /// What was captured, as it was known when the file had so many bytes.
+    captures: (u64, Vec<CaptureChange>),
 }
 
 #[derive(Default)]
 struct Plans(HashMap<GraphId, Option<Arc<Plan>>>);
 
+/// Which layers are wanted, and whether what they weigh is.
+type Wanted<'a> = (Option<&'a RangeInclusive<u32>>, bool);
+
 impl Plans {
-    fn of(&mut self, trace: &Trace, graph: GraphId, layers: Option<&RangeInclusive<u32>>) -> Option<Arc<Plan>> {
+    fn of(&mut self, trace: &Trace, graph: GraphId, wanted: Wanted<'_>) -> Option<Arc<Plan>> {
         if self.0.len() >= KEPT && !self.0.contains_key(&graph) {
             self.0.clear();
         }
         let plan = || match trace.graph(graph) {
-            Ok(stored) => Some(Arc::new(Plan::of(&GraphView::new(stored), layers))),
+            Ok(stored) => Some(Arc::new(Plan::of(&GraphView::new(stored), wanted.0, wanted.1))),
             Err(error) => {
                 trace.warn(format!("attention is left out: {error}"));
                 None
@@ -130,6 +138,11 @@ impl Walker {
         Walker { layers, ..Walker::default() }
     }
 
+    /// The same, keeping what attention weighs as well.
+    pub(super) fn with_values(layers: Option<RangeInclusive<u32>>) -> Walker {
+        Walker { layers, values: true, ..Walker::default() }
+    }
+
     /// What was computed so far, and what could not be.
     pub fn walked(&self) -> &Walked {
         &self.walked
@@ -143,14 +156,48 @@ impl Walker {
         tokens: &Range<u64>,
         mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let Some(plan) = self.move_on(trace, row) else { return ControlFlow::Continue(()) };
+        match self.move_on(trace, row) {
+            Some(plan) => self.compute(trace, &plan, row, tokens, &mut f),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The same for the evaluation that was moved on to last, once more.
+    pub fn again(
+        &mut self,
+        trace: &Trace,
+        row: &Row,
+        tokens: &Range<u64>,
+        mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match self.plan(trace, row.evaluation.graph) {
+            Some(plan) => self.compute(trace, &plan, row, tokens, &mut f),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// About how many bytes its caches take: of what one evaluation needs, little is kept.
+    pub fn bytes(&self) -> usize {
+        let rows: usize = self.caches.rows.values().flatten().map(Rows::bytes).sum();
+        let owners: usize = self.caches.owners.values().map(Owners::bytes).sum();
+        rows + owners
+    }
+
+    fn compute(
+        &mut self,
+        trace: &Trace,
+        plan: &Plan,
+        row: &Row,
+        tokens: &Range<u64>,
+        mut f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let n_tokens = row.evaluation.n_tokens as usize;
         let at = |token: u64| (token.max(row.first_token) - row.first_token).min(n_tokens as u64) as usize;
         let wanted = at(tokens.start)..at(tokens.end);
-        if wanted.is_empty() || plan.layers.is_empty() {
+        if wanted.is_empty() || plan.layers.is_empty() || (self.whole.is_empty() && !self.is_captured(trace, row)) {
             return ControlFlow::Continue(());
         }
-        let mut evaluated = Evaluated { row, walked: &mut self.walked, tiles: vec![], floats: 0, computed: false };
+        let mut evaluated = Evaluated::new(row, &mut self.walked);
         let mut flow = ControlFlow::Continue(());
         for (layer, planned) in &plan.layers {
             let found =
@@ -169,10 +216,23 @@ impl Walker {
         if flow.is_continue() {
             flow = evaluated.hand_on(&mut f);
         }
-        if evaluated.computed {
+        if evaluated.computed() {
             self.walked.tokens += wanted.len() as u64;
         }
         flow
+    }
+
+    /// Whether all attention of an evaluation was to be captured.
+    fn is_captured(&mut self, trace: &Trace, row: &Row) -> bool {
+        if self.captures.0 != trace.totals().file_bytes || self.captures.1.is_empty() {
+            self.captures = (trace.totals().file_bytes, trace.captures());
+        }
+        let change = self.captures.1.iter().rfind(|change| change.from <= row.evaluation.eval);
+        let last = row.first_token + u64::from(row.evaluation.n_tokens).saturating_sub(1);
+        change.is_none_or(|CaptureChange { capture, .. }| {
+            let is_limited = capture.every > 1 || capture.budget.is_some();
+            capture.has(Set::Attention) && !is_limited && capture.tokens.has_any(row.first_token..=last)
+        })
     }
 
     /// A layer of the evaluation that was moved on to last.
@@ -189,24 +249,36 @@ impl Walker {
         Some(planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))
     }
 
+    /// What a layer of that evaluation weighs.
+    ///
+    /// # Errors
+    /// Says why it is not known.
+    pub(super) fn values_of<'a>(&'a self, layer: &Layer<'a>) -> Result<Cow<'a, Rows>, String> {
+        layer.values(&self.whole, &self.caches)
+    }
+
+    /// The plan of a graph, unless it cannot be read.
+    pub(super) fn plan(&mut self, trace: &Trace, graph: GraphId) -> Option<Arc<Plan>> {
+        self.plans.of(trace, graph, (self.layers.as_ref(), self.values))
+    }
+
     /// Takes what was captured up to an evaluation. `None` if its graph cannot be read.
     pub(super) fn move_on(&mut self, trace: &Trace, row: &Row) -> Option<Arc<Plan>> {
-        let Walker { plans, arrivals, layers, .. } = self;
-        let (eval, layers) = (row.evaluation.eval, layers.as_ref());
-        let plan = plans.of(trace, row.evaluation.graph, layers)?;
+        let Walker { plans, arrivals, .. } = self;
+        let (eval, wanted) = (row.evaluation.eval, (self.layers.as_ref(), self.values));
+        let plan = plans.of(trace, row.evaluation.graph, wanted)?;
         let values = arrivals.up_to(trace, eval, plan.context, |value| {
-            let plan = plans.of(trace, value.graph, layers)?;
+            let plan = plans.of(trace, value.graph, wanted)?;
             let is_wanted = plan.caches.contains_key(&value.tensor)
                 || plan.places.contains_key(&value.tensor)
                 || plan.whole.contains(&value.tensor);
             is_wanted.then_some(plan.context)
         });
-        self.whole.clear();
         let (own, earlier): (Vec<Value>, Vec<Value>) = values.into_iter().partition(|value| value.eval == eval);
         // Of evaluations that were lost themselves.
-        for value in earlier.chunk_by(|a, b| a.eval == b.eval) {
-            if let Some(plan) = self.plans.of(trace, value[0].graph, self.layers.as_ref()) {
-                self.take(&plan, value.to_vec(), None);
+        for values in earlier.chunk_by(|a, b| a.eval == b.eval) {
+            if let Some(plan) = self.plans.of(trace, values[0].graph, (self.layers.as_ref(), self.values)) {
+                self.take(&plan, values.to_vec(), None);
             }
         }
         self.take(&plan, own, Some(row.first_token));
@@ -215,20 +287,21 @@ impl Walker {
 
     /// Takes the values of one evaluation, whose tokens are counted from `first_token` on if that is known.
     fn take(&mut self, plan: &Plan, values: Vec<Value>, first_token: Option<u64>) {
-        for (_, layer) in &plan.layers {
-            if let Ok(layer) = layer
-                && let Source::Cache(key) = layer.k_source
-            {
-                let all = self.caches.entry(key).or_default();
-                if all.iter().all(|rows| rows.shape != layer.k_shape) {
-                    all.extend(Rows::new(layer.k_shape));
-                }
+        let Walker { caches, whole, .. } = self;
+        whole.clear();
+        for (key, shape) in plan.shapes() {
+            let all = caches.rows.entry(key).or_default();
+            if all.iter().all(|rows| rows.shape != shape) {
+                all.extend(Rows::new(shape));
             }
+            all.iter_mut().for_each(Rows::begin);
         }
-        self.rows_of(plan).for_each(Rows::begin);
+        let key_caches = || plan.places.values().flatten();
+        key_caches().for_each(|key| caches.owners.entry(*key).or_default().begin());
+        let mut placed: HashMap<CacheKey, Vec<u64>> = HashMap::new();
         for value in values {
             if let Some(key) = plan.caches.get(&value.tensor) {
-                let all = self.caches.get_mut(key).into_iter().flatten();
+                let all = caches.rows.get_mut(key).into_iter().flatten();
                 all.for_each(|rows| rows.take(value.offset, &value.bytes));
             }
             if let Some(keys) = plan.places.get(&value.tensor) {
@@ -237,128 +310,56 @@ impl Walker {
                 for (i, place) in (value.offset / 8..).zip(places) {
                     let token = first_token.and_then(|first| first.checked_add(i));
                     for key in keys {
-                        let all = self.caches.get_mut(key).into_iter().flatten();
-                        all.for_each(|rows| rows.place(place, token));
+                        caches.owners.entry(*key).or_default().place(place, token);
+                        placed.entry(*key).or_default().push(place);
                     }
                 }
             }
-            if first_token.is_some() && plan.whole.contains(&value.tensor) {
-                self.whole.entry(value.tensor).or_default().add(value);
+            if plan.whole.contains(&value.tensor) {
+                whole.entry(value.tensor).or_default().add(value);
             }
         }
-        self.rows_of(plan).for_each(Rows::end);
-    }
-
-    /// The rows of the caches that a graph writes.
-    fn rows_of(&mut self, plan: &Plan) -> impl Iterator<Item = &mut Rows> {
-        self.caches.iter_mut().filter(|(key, _)| plan.caches.values().any(|k| k == *key)).flat_map(|(_, all)| all)
+        let mut ended: HashMap<CacheKey, Vec<u64>> = HashMap::new();
+        for key in key_caches().filter(|key| !placed.contains_key(key)).copied().collect::<Vec<_>>() {
+            placed.insert(key, vec![]);
+        }
+        for key in placed.keys() {
+            let told = caches.rows.get(key).and_then(|all| all.first()).map_or(&[][..], Rows::told);
+            ended.insert(*key, caches.owners.entry(*key).or_default().end(told));
+        }
+        for (_, layer) in &plan.layers {
+            if let Ok(layer) = layer
+                && let (Source::Cache(k), Some(Ok(values))) = (layer.k_source, &layer.values)
+                && let (Source::Cache(v), Some(written)) = (values.source, values.written)
+            {
+                let all = caches.rows.get_mut(&v).into_iter().flatten();
+                let Some(rows) = all.into_iter().find(|rows| rows.shape == values.shape) else { continue };
+                ended.get(&k).into_iter().flatten().for_each(|&row| rows.forget(row));
+                let bytes = whole.get(&written).and_then(Stretches::whole).unwrap_or_default();
+                put_written(rows, bytes, placed.get(&k).map_or(&[], Vec::as_slice));
+            }
+        }
+        if first_token.is_none() {
+            whole.clear();
+        }
     }
 }
 
-/// An evaluation whose attention is being computed.
-struct Evaluated<'a, 'w> {
-    row: &'a Row,
-    walked: &'w mut Walked,
-    tiles: Vec<Tile<'a>>,
-    /// Weights of the tiles.
-    floats: usize,
-    computed: bool,
-}
-
-impl<'a> Evaluated<'a, '_> {
-    fn refuse(&mut self, layer: u32, why: String, n: u64) {
-        let refused = &mut self.walked.refused;
-        match refused.iter().position(|known| known.0 == layer && known.1 == why) {
-            Some(known) => refused[known].2 += n,
-            None if refused.len() < REASONS => refused.push((layer, why, n)),
-            None => {}
+/// Puts rows of 32-bit floats that were written into a cache of their own type; without them, the rows are not known.
+fn put_written(rows: &mut Rows, bytes: &[u8], placed: &[u64]) {
+    let Shape { ty, n_embd, n_head, .. } = rows.shape;
+    let mut each = bytes.chunks_exact(n_embd * n_head * 4);
+    for &row in placed {
+        let Some(floats) = each.next() else {
+            rows.forget(row);
+            continue;
+        };
+        if ty == GgmlType::F16 {
+            let half = |&b: &[u8; 4]| f16::from_f32(f32::from_le_bytes(b)).to_le_bytes();
+            let halves: Vec<u8> = floats.as_chunks().0.iter().flat_map(half).collect();
+            rows.put(row, |head| &halves[head * n_embd * 2..][..n_embd * 2]);
+        } else {
+            rows.put(row, |head| &floats[head * n_embd * 4..][..n_embd * 4]);
         }
-    }
-
-    /// Computes a layer, as tiles that wait until they are many.
-    fn layer(
-        &mut self,
-        layer: Layer<'a>,
-        tokens: &Range<usize>,
-        f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let plan = layer.plan;
-        let layer = Arc::new(layer);
-        let (number, per_stream, n_head) = (plan.layer, plan.per_stream(), plan.n_head());
-        for stream in tokens.start / per_stream..tokens.end.div_ceil(per_stream) {
-            let begin = tokens.start.saturating_sub(stream * per_stream);
-            let end = (tokens.end - stream * per_stream).min(per_stream);
-            let mut keys: Option<Arc<Vec<KeyRef>>> = None;
-            let mut waiting: Vec<Seen> = vec![];
-            for i in begin..end {
-                match layer.seen(i, stream) {
-                    Ok(seen) => waiting.push(seen),
-                    Err(why) => {
-                        self.refuse(number, why, 1);
-                        self.tile(&layer, stream, &mut keys, i, &mut waiting);
-                    }
-                }
-                if waiting.len() == TOKENS || i + 1 == end {
-                    self.tile(&layer, stream, &mut keys, i + 1, &mut waiting);
-                }
-                if self.floats > FLOATS.saturating_sub(TOKENS * n_head * layer.plan.k.ne[1].min(FLOATS)) {
-                    self.hand_on(f)?;
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Makes a tile of the tokens before `end`.
-    fn tile(
-        &mut self,
-        layer: &Arc<Layer<'a>>,
-        stream: usize,
-        keys: &mut Option<Arc<Vec<KeyRef>>>,
-        end: usize,
-        waiting: &mut Vec<Seen>,
-    ) {
-        if waiting.is_empty() {
-            return;
-        }
-        let keys = keys.get_or_insert_with(|| Arc::new(layer.keys(stream, self.row.first_token)));
-        let tile = Tile::new(layer.clone(), stream, keys.clone(), end - waiting.len(), std::mem::take(waiting));
-        self.floats += tile.weights.len();
-        self.tiles.push(tile);
-    }
-
-    /// Computes the tiles that wait and hands on what comes out.
-    fn hand_on(&mut self, f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        let mut tiles = std::mem::take(&mut self.tiles);
-        self.floats = 0;
-        compute(&mut tiles);
-        for tile in &tiles {
-            let plan = tile.layer.plan;
-            let (n_head, n_head_kv) = (plan.n_head(), plan.n_head_kv());
-            let (mut weights, mut sinks) = (tile.weights.as_slice(), tile.sinks.as_slice());
-            for (i, seen) in (tile.first..).zip(&tile.seen) {
-                let (own, rest) = weights.split_at(seen.len() * n_head);
-                let (own_sinks, rest_sinks) = sinks.split_at(if sinks.is_empty() { 0 } else { n_head });
-                (weights, sinks) = (rest, rest_sinks);
-                let some: Vec<KeyRef> = match seen.some {
-                    None => vec![],
-                    Some(_) => seen.each().map(|j| tile.keys[j]).collect(),
-                };
-                let row = TokenRow {
-                    token: self.row.first_token + (tile.stream * plan.per_stream() + i) as u64,
-                    eval: self.row.evaluation.eval,
-                    layer: plan.layer,
-                    n_head,
-                    n_head_kv,
-                    keys: if seen.some.is_some() { &some } else { &tile.keys[seen.range.clone()] },
-                    weights: own,
-                    sinks: own_sinks,
-                };
-                self.walked.rows += 1;
-                self.computed = true;
-                f(&row)?;
-            }
-        }
-        ControlFlow::Continue(())
     }
 }

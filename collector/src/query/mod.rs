@@ -12,6 +12,7 @@ pub mod cost;
 pub mod dump;
 pub mod ending;
 pub mod evaluations;
+pub mod experts;
 mod filter;
 mod find;
 pub mod graph;

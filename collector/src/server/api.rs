@@ -8,8 +8,8 @@ use super::problem::Problem;
 use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
-    analytics, architecture, capture, compare, download, graphs, layers, live, metrics, models, page, quant, residency,
-    tables, timeline,
+    analytics, architecture, attention, capture, compare, download, experts, graphs, heads, layers, live, metrics,
+    models, page, quant, residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -100,6 +100,12 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(analytics::layer_tokens))
         .routes(routes!(analytics::histogram))
         .routes(routes!(analytics::access))
+        .routes(routes!(attention::of_token))
+        .routes(routes!(attention::of_tokens))
+        .routes(routes!(attention::of_heads))
+        .routes(routes!(experts::report))
+        .routes(routes!(experts::choices))
+        .routes(routes!(experts::pairs))
         .routes(routes!(graphs::graphs))
         .routes(routes!(graphs::graph))
         .routes(routes!(architecture::of_graph))
@@ -115,6 +121,8 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(quant::blocks))
         .routes(routes!(architecture::graph))
         .routes(routes!(architecture::analytics))
+        .routes(routes!(heads::of_session))
+        .routes(routes!(heads::of_token))
         .routes(routes!(compare::sessions))
         .routes(routes!(download::export));
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));

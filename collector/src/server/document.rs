@@ -68,6 +68,11 @@ pub(super) fn numbers() -> Object {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
 }
 
+/// Numbers with commas between.
+pub(super) fn list_of_numbers() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,9}(,[0-9]{1,9}){0,31}$")).build()
+}
+
 /// The number of a node or a layer.
 pub(super) fn number() -> Object {
     between(0, u32::MAX.into())

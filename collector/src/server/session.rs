@@ -1,7 +1,9 @@
 //! A session that a server shows: where its trace comes from, what there is of it now, and the table of its evaluations.
 //! Of a recording that has ended, what can be read back from its file is let go when nobody asks for it.
 
+use super::heads;
 use super::problem::Problem;
+use crate::inside::picture::Followers;
 use crate::live::Control;
 use crate::query::cost::{Cost, costs};
 use crate::query::ending::{Ended, ended};
@@ -22,6 +24,8 @@ const READ_AHEAD_AFTER: Duration = Duration::from_secs(1);
 /// About how many bytes a graph takes that was looked at, and of how many that is kept.
 const GRAPH_BYTES: usize = 512 << 10;
 const KEPT_GRAPHS: usize = 64;
+/// Attention keeps one in so many parts of the memory between two questions.
+const PART_OF_FOLLOWERS: usize = 4;
 
 /// Where a session's trace comes from.
 enum Source {
@@ -70,10 +74,14 @@ pub(super) struct Session {
     control: Option<Arc<Control>>,
     /// As far as somebody has asked.
     table: Mutex<Option<Arc<Table>>>,
+    /// What attention is computed with, as far as somebody has asked.
+    followers: Mutex<Followers>,
     /// Of so many evaluations.
     sums: Mutex<Option<(u64, Arc<Sums>)>>,
     /// Bytes of the trace that are kept in memory.
     memory: AtomicUsize,
+    /// What its heads do, as somebody asked last.
+    pub heads: heads::Kept,
     /// When somebody asked last.
     asked: Mutex<Instant>,
 }
@@ -157,8 +165,10 @@ impl Session {
             source: RwLock::new(source),
             control: None,
             table: Mutex::default(),
+            followers: Mutex::default(),
             sums: Mutex::default(),
             memory: AtomicUsize::new(0),
+            heads: heads::Kept::default(),
             asked: Mutex::new(Instant::now()),
         }
     }
@@ -298,6 +308,18 @@ impl Session {
         if let Some(table) = &*kept {
             table.set_memory(memory);
         }
+        drop(kept);
+        // Whoever computes takes up the new limit afterwards.
+        if let Ok(mut followers) = self.followers.try_lock() {
+            followers.set_limit(memory / PART_OF_FOLLOWERS);
+        }
+    }
+
+    /// What attention is computed with: for one question at a time.
+    pub(super) fn followers(&self) -> MutexGuard<'_, Followers> {
+        let mut followers = lock(&self.followers);
+        followers.set_limit(self.memory.load(Ordering::Relaxed) / PART_OF_FOLLOWERS);
+        followers
     }
 
     /// Somebody asks for it.
@@ -333,6 +355,7 @@ impl Session {
 
     /// Lets go of a recording that has ended: what is asked for later is read from its file.
     pub(super) fn release(&self) {
+        *lock(&self.followers) = Followers::default();
         let mut table = lock(&self.table);
         let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
         let growing = match &mut *source {

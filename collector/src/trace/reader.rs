@@ -362,13 +362,6 @@ impl Trace {
         found
     }
 
-    /// Calls `f` for each piece of a tensor that was captured up to evaluation `last`, in the order of the file.
-    pub fn for_each_value(&self, last: EvalId, mut f: impl FnMut(&Value)) {
-        for entry in self.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Values && e.first <= last.0) {
-            self.values_at(entry.offset).iter().filter(|v| v.eval <= last).for_each(&mut f);
-        }
-    }
-
     /// Where the next chunk of values begins after the one at `after`, if it or one of the `ahead` chunks of values behind
     /// it has some of evaluations up to `last`.
     pub fn next_values(&self, after: Option<u64>, last: EvalId, ahead: usize) -> Option<u64> {

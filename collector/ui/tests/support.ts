@@ -87,7 +87,7 @@ export interface Recorded extends Server {
 }
 
 /** Records llama-server with the demo model, with the page open. */
-export async function record(name = 'live.ggtrace'): Promise<Recorded> {
+export async function record(name = 'live.ggtrace', options: string[] = []): Promise<Recorded> {
   const port = await freePort();
   const model = [LLAMA_SERVER, '-m', MODEL, '--port', String(port), '-t', '2', '-c', '2048'];
   const output = join(folder, name);
@@ -100,6 +100,7 @@ export async function record(name = 'live.ggtrace'): Promise<Recorded> {
     '--force',
     '-o',
     output,
+    ...options,
     '--',
     ...model,
   ]);

@@ -25,6 +25,8 @@ class Keys {
     const typing = target?.closest('input, select, textarea, [contenteditable]');
     // A dialog has the keys to itself: Esc closes it.
     if (target?.closest('dialog[open]')) return;
+    // So does an explanation that is open.
+    if (event.key === 'Escape' && document.querySelector(':popover-open')) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     if (typing && event.key !== 'Escape') return;
     // A button that has the focus is pressed with these.

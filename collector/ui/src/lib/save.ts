@@ -17,8 +17,13 @@ export function csv(rows: Record<string, Cell>[]): string {
 
 /** Lets the browser save a text. */
 export function save(name: string, text: string, type: string) {
+  saveBlob(name, new Blob([text], { type }));
+}
+
+/** Lets the browser save what may be a picture. */
+export function saveBlob(name: string, blob: Blob) {
   const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);

@@ -2,7 +2,18 @@
 import { untrack } from 'svelte';
 import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/model/place';
 
-export const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model'] as const;
+export const VIEWS = [
+  'graph',
+  'memory',
+  'table',
+  'analytics',
+  'compare',
+  'info',
+  'model',
+  'attention',
+  'heads',
+  'experts',
+] as const;
 export type View = (typeof VIEWS)[number];
 export type Panel = View | 'timeline';
 
@@ -14,6 +25,14 @@ export interface Selected {
   session: string | null;
   tokens: Range | null;
   layer: number | null;
+  /** Attention head of that layer. */
+  head: number | null;
+  /** Token whose key that head looked at: the cell of the heatmap. */
+  key: number | null;
+  /** How the view of attention is set, in its own words. */
+  attention: string | null;
+  /** How the view of heads is set, in its own words. */
+  heads: string | null;
   /** Kind of operator. */
   op: string | null;
   /** Number of a node or leaf within the graph on the screen. */
@@ -28,6 +47,8 @@ export interface Selected {
   sort: string | null;
   /** The first of the trace table's rows that is on the screen; null is the very first. */
   row: number | null;
+  /** How the view of experts is set, in its own words. */
+  experts: string | null;
   /** What is compared, in the words of that view. */
   compare: string | null;
   /** What of the timeline is in its window: milliseconds since the session began, or tokens on that axis; null is all. */
@@ -67,6 +88,10 @@ const NOTHING: Selected = {
   session: null,
   tokens: null,
   layer: null,
+  head: null,
+  key: null,
+  attention: null,
+  heads: null,
   op: null,
   node: null,
   tensor: null,
@@ -74,6 +99,7 @@ const NOTHING: Selected = {
   filter: null,
   sort: null,
   row: null,
+  experts: null,
   compare: null,
   window: null,
   axis: 'time',
@@ -96,6 +122,7 @@ export const ELSEWHERE: Partial<Selected> = {
   session: null,
   other: null,
   tokens: null,
+  key: null,
   node: null,
   tensor: null,
   filter: null,
@@ -142,6 +169,10 @@ export function parse(search: string): Selected {
     session: p.get('session'),
     tokens: range(p.get('tokens')),
     layer: number(p.get('layer')),
+    head: number(p.get('head')),
+    key: number(p.get('key')),
+    attention: p.get('attention'),
+    heads: p.get('heads'),
     op: p.get('op'),
     node: number(p.get('node')),
     tensor: p.get('tensor'),
@@ -149,6 +180,7 @@ export function parse(search: string): Selected {
     filter: p.get('filter'),
     sort: p.get('sort'),
     row: number(p.get('row')),
+    experts: p.get('experts'),
     compare: p.get('compare'),
     window: span(p.get('window')),
     axis: one(AXES, p.get('axis')),
@@ -175,6 +207,10 @@ export function format(s: Selected): string {
   p.set('view', s.views.join(' '));
   put('tokens', s.tokens && rangeText(s.tokens));
   put('layer', s.layer);
+  put('head', s.head);
+  put('key', s.key);
+  put('attention', s.attention);
+  put('heads', s.heads);
   put('op', s.op);
   put('node', s.node);
   put('tensor', s.tensor);
@@ -182,6 +218,7 @@ export function format(s: Selected): string {
   put('filter', s.filter);
   put('sort', s.sort);
   put('row', s.row);
+  put('experts', s.experts);
   put('compare', s.compare);
   const changed = (name: 'axis' | 'colour' | 'size' | 'depth' | 'metric') =>
     put(name, s[name] === NOTHING[name] ? null : s[name]);
@@ -219,6 +256,10 @@ class Selection implements Selected {
   session = $state<string | null>(null);
   tokens = $state.raw<Range | null>(null);
   layer = $state<number | null>(null);
+  head = $state<number | null>(null);
+  key = $state<number | null>(null);
+  attention = $state<string | null>(null);
+  heads = $state<string | null>(null);
   op = $state<string | null>(null);
   node = $state<number | null>(null);
   tensor = $state<string | null>(null);
@@ -226,6 +267,7 @@ class Selection implements Selected {
   filter = $state<string | null>(null);
   sort = $state<string | null>(null);
   row = $state<number | null>(null);
+  experts = $state<string | null>(null);
   compare = $state<string | null>(null);
   window = $state.raw<Range | null>(null);
   axis = $state<Selected['axis']>('time');
@@ -318,7 +360,8 @@ class Selection implements Selected {
 
   /** Forgets all but the session and the views. */
   clear() {
-    this.set({ tokens: null, layer: null, op: null, node: null, tensor: null, model: { ...this.model, part: null } });
+    const model = { ...this.model, part: null };
+    this.set({ tokens: null, layer: null, head: null, key: null, op: null, node: null, tensor: null, model });
   }
 
   /** Changes where one is in the view of models. */

@@ -5,17 +5,22 @@ import { VIEWS, type View } from '../lib/selection.svelte';
 
 interface Entry {
   title: string;
+  /** The key that chooses it. */
+  key: string;
   load: () => Promise<{ default: Component }>;
 }
 
 const entries: Record<View, Entry> = {
-  graph: { title: 'Graph', load: () => import('./graph/Graph.svelte') },
-  memory: { title: 'Memory', load: () => import('./memory/MemoryMap.svelte') },
-  table: { title: 'Trace table', load: () => import('./table/Table.svelte') },
-  analytics: { title: 'Analytics', load: () => import('./analytics/Analytics.svelte') },
-  compare: { title: 'Compare', load: () => import('./compare/Compare.svelte') },
-  info: { title: 'Session', load: () => import('./info/Info.svelte') },
-  model: { title: 'Model', load: () => import('./model/Model.svelte') },
+  graph: { title: 'Graph', key: '1', load: () => import('./graph/Graph.svelte') },
+  memory: { title: 'Memory', key: '2', load: () => import('./memory/MemoryMap.svelte') },
+  table: { title: 'Trace table', key: '3', load: () => import('./table/Table.svelte') },
+  analytics: { title: 'Analytics', key: '4', load: () => import('./analytics/Analytics.svelte') },
+  compare: { title: 'Compare', key: '5', load: () => import('./compare/Compare.svelte') },
+  info: { title: 'Session', key: '6', load: () => import('./info/Info.svelte') },
+  model: { title: 'Model', key: '7', load: () => import('./model/Model.svelte') },
+  attention: { title: 'Attention', key: '8', load: () => import('./attention/Attention.svelte') },
+  heads: { title: 'Heads', key: '0', load: () => import('./heads/HeadsView.svelte') },
+  experts: { title: 'Experts', key: '-', load: () => import('./experts/Experts.svelte') },
 };
 
 class Views {
@@ -25,6 +30,11 @@ class Views {
 
   title(view: View): string {
     return entries[view].title;
+  }
+
+  /** The key that chooses it. */
+  key(view: View): string {
+    return entries[view].key;
   }
 
   /** A view, if its code is here. */

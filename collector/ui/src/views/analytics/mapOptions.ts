@@ -5,6 +5,7 @@ import type { Range } from '../../lib/selection.svelte';
 import type { AccessPattern, LayerTokens } from '../../lib/types';
 import { layerName, roundBytes } from './barOptions';
 import { amounts, axisName, frame, names, type Look, type Option } from './look';
+import { picture, scaled } from './picture';
 import { ceiling } from './tokens';
 
 /** Viridis as a gradient of a style sheet. */
@@ -41,27 +42,6 @@ export function cells(map: LayerTokens): { values: Float64Array; top: number; cu
   return { values, top: top > 0 ? top : 1, cut };
 }
 
-/** The colours of the cells, as large as the plot in pixels of the screen. */
-function paint(values: Float64Array, top: number, columns: number, width: number, height: number): HTMLCanvasElement {
-  const canvas = document.createElement('canvas');
-  canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
-  canvas.height = Math.max(1, Math.round(height * devicePixelRatio));
-  const context = canvas.getContext('2d')!;
-  const image = context.createImageData(canvas.width, canvas.height);
-  const pixels = new Uint32Array(image.data.buffer);
-  const colors = Uint32Array.from(values, (value) => {
-    const [r, g, b] = viridis(value / top);
-    return 0xff000000 | (b << 16) | (g << 8) | r;
-  });
-  const rows = values.length / columns;
-  for (let y = 0, at = 0; y < canvas.height; y++) {
-    const row = Math.floor((y * rows) / canvas.height) * columns;
-    for (let x = 0; x < canvas.width; x++) pixels[at++] = colors[row + Math.floor((x * columns) / canvas.width)];
-  }
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
-
 export function heatOption(map: LayerTokens, layer: number | null, tokens: Range | null, colors: Look): Option {
   const { values, top } = cells(map);
   const marked = cellsOf(map, layer, tokens);
@@ -77,23 +57,7 @@ export function heatOption(map: LayerTokens, layer: number | null, tokens: Range
       inverse: true,
       ...axisName(colors, 'layer', { nameLocation: 'middle', nameGap: 32 }),
     }),
-    series: [
-      {
-        // One picture of all cells: a shape for each would take a second where there are many.
-        type: 'custom',
-        silent: true,
-        data: values.length ? [[0, 0]] : [],
-        renderItem: ({
-          coordSys: { x, y, width, height },
-        }: {
-          coordSys: Record<'x' | 'y' | 'width' | 'height', number>;
-        }) => ({
-          type: 'image',
-          style: { image: paint(values, top, map.bins.length, width, height), x, y, width, height },
-        }),
-      },
-      ...(marked ? [frame(colors, marked.x, marked.y)] : []),
-    ],
+    series: [picture(scaled(values, top), map.bins.length), ...(marked ? [frame(colors, marked.x, marked.y)] : [])],
   };
 }
 

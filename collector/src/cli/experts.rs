@@ -1,0 +1,113 @@
+//! `ggscope experts`: which experts of a mixture-of-experts model the tokens of a run went to, how evenly, how much of
+//! the file that needed, and what a cache of experts would have hit.
+
+mod report;
+mod tables;
+
+use super::say;
+use crate::query::dump::{Filter, Phase};
+use crate::query::experts::{choices, experts};
+use crate::query::range::Numbers;
+use crate::trace::Trace;
+use anyhow::Context;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  # All layers: load, balance, what goes together, caches
+  ggscope experts run.ggtrace
+
+  # Each expert of one layer; only in the answer
+  ggscope experts run.ggtrace --layer 5 --phase generate
+
+  # Where each of some tokens went, with weights if they were captured
+  ggscope record --capture experts -o run.ggtrace -- llama-server -m moe.gguf
+  ggscope experts run.ggtrace --tokens 40..50 --choices
+
+  # What a cache of 16 or 32 experts a layer would have hit
+  ggscope experts run.ggtrace --cache 16,32
+
+  # For programs: the report; a line for each layer and expert; a line for each token, layer and expert
+  ggscope experts run.ggtrace --json
+  ggscope experts run.ggtrace --csv > load.csv
+  ggscope experts run.ggtrace --choices --csv > experts.csv
+
+Ranges include both ends: 3..5 is 3, 4 and 5; 3.. is 3 and all after it.
+";
+
+/// Options of `ggscope experts`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The trace
+    file: PathBuf,
+    /// These layers; with one, each of its experts is shown
+    #[arg(long, value_name = "N[..M]")]
+    layer: Option<Numbers>,
+    /// These tokens, counted from 0 through the session
+    #[arg(long, visible_alias = "token", value_name = "A[..B]")]
+    tokens: Option<Numbers>,
+    /// Tokens of the prompt or of the answer
+    #[arg(long, value_parser = ["prompt", "generate"])]
+    phase: Option<String>,
+    /// Try caches of so many experts a layer [default: what a token needs, and parts of all]
+    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with = "choices")]
+    cache: Vec<u32>,
+    /// Print what single tokens chose
+    #[arg(long)]
+    choices: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV: a line for each layer and expert; with --choices for each token, layer and chosen expert
+    #[arg(long)]
+    csv: bool,
+}
+
+/// Prints what the routers of a trace chose.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let trace = Trace::open(&args.file)?;
+    let filter = Filter {
+        tokens: args.tokens,
+        layers: args.layer,
+        phase: args.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
+        ..Filter::default()
+    };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let found = match (args.choices, args.csv) {
+        (true, true) => tables::choices(&mut out, &trace, &filter)?,
+        (true, false) => {
+            let found = choices(&trace, &filter).context(args.file.display().to_string())?;
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string(&found)?)?;
+            } else {
+                tables::lines(&mut out, &found)?;
+            }
+            !found.choices.is_empty()
+        }
+        (false, _) => {
+            let found = experts(&trace, &filter, Some(&args.cache).filter(|_| !args.csv).map(Vec::as_slice))
+                .context(args.file.display().to_string())?;
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string(&found)?)?;
+            } else if args.csv {
+                tables::loads(&mut out, &found)?;
+            } else if !found.layers.is_empty() {
+                report::text(&mut out, &found, args.layer.is_some())?;
+            }
+            !found.layers.is_empty()
+        }
+    };
+    out.flush()?;
+    if !found {
+        let totals = trace.totals();
+        let tokens = totals.prompt_tokens + totals.generated_tokens;
+        say::line(format_args!("{}: no choice of experts matches, among {tokens} tokens", args.file.display()));
+    }
+    for warning in trace.warnings() {
+        say::line(format_args!("{}: {warning}", args.file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,190 @@
+//! `ggscope heads`: what each head does over a real text, which heads behave alike, and where a token's state comes from.
+
+mod text;
+
+use super::say;
+use crate::inside::heads::{Flow, Head, Heads, Wanted, flow, heads};
+use crate::query::dump::Phase;
+use crate::query::range::Numbers;
+use crate::trace::Trace;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  ggscope record --capture attention -o run.ggtrace -- llama-server -m model.gguf
+
+  # A map of all heads with what they are, and the clearest of each kind
+  ggscope heads run.ggtrace
+
+  # The heads of one layer, over the answer alone
+  ggscope heads run.ggtrace --layer 5 --phase generate
+
+  # For other programs: heads.csv, heads.json, the divergence of every two heads
+  ggscope heads run.ggtrace --csv > heads.csv
+  ggscope heads run.ggtrace --json > heads.json
+  ggscope heads run.ggtrace --pairs --csv > pairs.csv
+
+  # Where the last token's state comes from: attention rollout and attention flow
+  ggscope heads run.ggtrace --flow
+";
+
+/// Options of `ggscope heads`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The trace, recorded with --capture attention
+    file: PathBuf,
+    /// Layers: `5`, `3..7` [default: all]
+    #[arg(long, value_name = "N|A..B")]
+    layer: Option<Numbers>,
+    /// Only this head of each layer
+    #[arg(long, value_name = "N")]
+    head: Option<usize>,
+    /// Tokens over which is measured, counted from 0 through the session: `0..99` [default: all]
+    #[arg(long, value_name = "N|A..B")]
+    tokens: Option<Numbers>,
+    /// Measure over tokens of this phase only
+    #[arg(long, value_parser = ["prompt", "generate"], ignore_case = true)]
+    phase: Option<String>,
+    /// The divergence of every two heads, too; needs --json or --csv
+    #[arg(long)]
+    pairs: bool,
+    /// Where the state of a token comes from (the last, if none is said), instead of heads
+    #[arg(long, value_name = "TOKEN", num_args = 0..=1, conflicts_with_all = ["layer", "head", "tokens", "phase", "pairs"])]
+    flow: Option<Option<u64>>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV: a line for each head, with --pairs for each two heads, with --flow for each token
+    #[arg(long)]
+    csv: bool,
+}
+
+impl Args {
+    fn wanted(&self) -> anyhow::Result<Wanted> {
+        if self.pairs && !self.json && !self.csv {
+            anyhow::bail!("--pairs prints a number for every two heads: say --json or --csv");
+        }
+        let layer = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        Ok(Wanted {
+            tokens: self.tokens.map(|t| t.range()),
+            layers: self.layer.map(|l| layer(l.first)..=layer(l.last)),
+            head: self.head,
+            phase: self.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
+            pairs: self.pairs,
+        })
+    }
+}
+
+/// Prints what heads do, or where a token's state comes from.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let wanted = args.wanted()?;
+    let trace = Trace::open(&args.file)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if let Some(token) = args.flow {
+        let found = flow(&trace, token)?;
+        match (args.json, args.csv) {
+            (true, _) => writeln!(out, "{}", serde_json::to_string(&found)?)?,
+            (_, true) => flow_csv(&mut out, &found)?,
+            _ => text::flow(&mut out, &found)?,
+        }
+    } else {
+        let found = heads(&trace, &wanted)?;
+        match (args.json, args.csv) {
+            (true, _) => writeln!(out, "{}", serde_json::to_string(&found)?)?,
+            (_, true) if args.pairs => pairs_csv(&mut out, &found)?,
+            (_, true) => heads_csv(&mut out, &found.heads)?,
+            _ => text::heads(&mut out, &found)?,
+        }
+        for refused in &found.refused {
+            say::line(format_args!("{} rows of layer {} are left out: {}", refused.rows, refused.layer, refused.why));
+        }
+    }
+    out.flush()?;
+    for warning in trace.warnings() {
+        say::line(format_args!("{}: {warning}", args.file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Columns of `heads.csv`.
+const COLUMNS: [&str; 28] = [
+    "layer",
+    "head",
+    "kind",
+    "decided_by",
+    "value",
+    "threshold",
+    "rows",
+    "not_finite",
+    "entropy",
+    "entropy_normalized",
+    "distance",
+    "first",
+    "previous",
+    "self",
+    "induction",
+    "induction_rows",
+    "duplicate",
+    "punctuation",
+    "sink",
+    "cluster",
+    "pagerank",
+    "pagerank_in_layer",
+    "nearest_layer",
+    "nearest_head",
+    "nearest_divergence",
+    "twin_layer",
+    "twin_head",
+    "twin_divergence",
+];
+
+fn heads_csv(out: impl Write, heads: &[Head]) -> anyhow::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(COLUMNS)?;
+    for h in heads {
+        let m = h.measures;
+        let kind = h.kind.map(|k| (k.name.text(), k.measure, k.value, k.threshold));
+        csv.serialize((
+            (h.layer, h.head),
+            (kind.map(|k| k.0), kind.map(|k| k.1), kind.map(|k| k.2), kind.map(|k| k.3)),
+            (h.rows, h.not_finite, m.entropy, m.entropy_normalized, m.distance, m.first, m.previous, m.own),
+            (
+                m.induction,
+                h.induction_rows,
+                m.duplicate,
+                m.punctuation,
+                m.sink,
+                h.cluster,
+                h.pagerank,
+                h.pagerank_in_layer,
+            ),
+            (h.nearest.map(|n| n.layer), h.nearest.map(|n| n.head), h.nearest.map(|n| n.divergence)),
+            (h.twin.map(|n| n.layer), h.twin.map(|n| n.head), h.twin.map(|n| n.divergence)),
+        ))?;
+    }
+    Ok(csv.flush()?)
+}
+
+fn pairs_csv(out: impl Write, found: &Heads) -> anyhow::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["layer_a", "head_a", "layer_b", "head_b", "divergence"])?;
+    let ids: Vec<(u32, usize)> =
+        found.uniform.iter().flat_map(|l| (0..l.n_head).map(move |head| (l.layer, head))).collect();
+    let all = ids.iter().enumerate().flat_map(|(i, a)| ids[i + 1..].iter().map(move |b| (*a, *b)));
+    for ((a, b), js) in all.zip(found.divergence.pairs.iter().flatten()) {
+        csv.serialize((a, b, Some(js).filter(|js| js.is_finite())))?;
+    }
+    Ok(csv.flush()?)
+}
+
+fn flow_csv(out: impl Write, found: &Flow) -> anyhow::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["token", "pos", "text", "phase", "rollout", "flow"])?;
+    for s in &found.sources {
+        csv.serialize((s.token, s.pos, &s.text, s.phase.name(), s.rollout, s.flow))?;
+    }
+    Ok(csv.flush()?)
+}

@@ -1,0 +1,132 @@
+//! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
+
+use super::layer::{Layer, Seen};
+use super::tile::{TOKENS, Tile, compute};
+use super::walk::{KeyRef, TokenRow, Walked};
+use ggscope_format::columns::Row;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+/// Weights that are computed before they are handed on: 16 MiB.
+const FLOATS: usize = 4 << 20;
+/// Reasons that are kept.
+const REASONS: usize = 1000;
+
+/// An evaluation whose attention is being computed.
+pub struct Evaluated<'a, 'w> {
+    row: &'a Row,
+    walked: &'w mut Walked,
+    tiles: Vec<Tile<'a>>,
+    /// Weights of the tiles.
+    floats: usize,
+    computed: bool,
+}
+
+impl<'a, 'w> Evaluated<'a, 'w> {
+    /// Before the first layer.
+    pub fn new(row: &'a Row, walked: &'w mut Walked) -> Self {
+        Evaluated { row, walked, tiles: vec![], floats: 0, computed: false }
+    }
+
+    /// Whether any row was computed.
+    pub fn computed(&self) -> bool {
+        self.computed
+    }
+
+    /// Counts tokens of a layer that cannot be computed.
+    pub fn refuse(&mut self, layer: u32, why: String, n: u64) {
+        let refused = &mut self.walked.refused;
+        match refused.iter().position(|known| known.0 == layer && known.1 == why) {
+            Some(known) => refused[known].2 += n,
+            None if refused.len() < REASONS => refused.push((layer, why, n)),
+            None => {}
+        }
+    }
+
+    /// Computes a layer, as tiles that wait until they are many.
+    pub fn layer(
+        &mut self,
+        layer: Layer<'a>,
+        tokens: &Range<usize>,
+        f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let plan = layer.plan;
+        let layer = Arc::new(layer);
+        let (number, per_stream, n_head) = (plan.layer, plan.per_stream(), plan.n_head());
+        for stream in tokens.start / per_stream..tokens.end.div_ceil(per_stream) {
+            let begin = tokens.start.saturating_sub(stream * per_stream);
+            let end = (tokens.end - stream * per_stream).min(per_stream);
+            let mut keys: Option<Arc<Vec<KeyRef>>> = None;
+            let mut waiting: Vec<Seen> = vec![];
+            for i in begin..end {
+                match layer.seen(i, stream) {
+                    Ok(seen) => waiting.push(seen),
+                    Err(why) => {
+                        self.refuse(number, why, 1);
+                        self.tile(&layer, stream, &mut keys, i, &mut waiting);
+                    }
+                }
+                if waiting.len() == TOKENS || i + 1 == end {
+                    self.tile(&layer, stream, &mut keys, i + 1, &mut waiting);
+                }
+                if self.floats > FLOATS.saturating_sub(TOKENS * n_head * layer.plan.k.ne[1].min(FLOATS)) {
+                    self.hand_on(f)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Makes a tile of the tokens before `end`.
+    fn tile(
+        &mut self,
+        layer: &Arc<Layer<'a>>,
+        stream: usize,
+        keys: &mut Option<Arc<Vec<KeyRef>>>,
+        end: usize,
+        waiting: &mut Vec<Seen>,
+    ) {
+        if waiting.is_empty() {
+            return;
+        }
+        let keys = keys.get_or_insert_with(|| Arc::new(layer.keys(stream, self.row.first_token)));
+        let tile = Tile::new(layer.clone(), stream, keys.clone(), end - waiting.len(), std::mem::take(waiting));
+        self.floats += tile.weights.len();
+        self.tiles.push(tile);
+    }
+
+    /// Computes the tiles that wait and hands on what comes out.
+    pub fn hand_on(&mut self, f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut tiles = std::mem::take(&mut self.tiles);
+        self.floats = 0;
+        compute(&mut tiles);
+        for tile in &tiles {
+            let plan = tile.layer.plan;
+            let (n_head, n_head_kv) = (plan.n_head(), plan.n_head_kv());
+            let (mut weights, mut sinks) = (tile.weights.as_slice(), tile.sinks.as_slice());
+            for (i, seen) in (tile.first..).zip(&tile.seen) {
+                let (own, rest) = weights.split_at(seen.len() * n_head);
+                let (own_sinks, rest_sinks) = sinks.split_at(if sinks.is_empty() { 0 } else { n_head });
+                (weights, sinks) = (rest, rest_sinks);
+                let some: Vec<KeyRef> = match seen.some {
+                    None => vec![],
+                    Some(_) => seen.each().map(|j| tile.keys[j]).collect(),
+                };
+                let row = TokenRow {
+                    token: self.row.first_token + (tile.stream * plan.per_stream() + i) as u64,
+                    eval: self.row.evaluation.eval,
+                    layer: plan.layer,
+                    n_head,
+                    n_head_kv,
+                    keys: if seen.some.is_some() { &some } else { &tile.keys[seen.range.clone()] },
+                    weights: own,
+                    sinks: own_sinks,
+                };
+                self.walked.rows += 1;
+                self.computed = true;
+                f(&row)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

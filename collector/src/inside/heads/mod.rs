@@ -1,0 +1,210 @@
+//! What each head does, over a real text: measures and a kind for every head of every layer, how much heads differ, which
+//! behave alike, which are read from most. One pass over the rows of attention; docs/heads.md has every formula.
+
+mod clusters;
+mod entropy;
+mod flow;
+mod kind;
+mod measures;
+mod pairs;
+mod rank;
+mod report;
+mod rollout;
+mod sample;
+mod tokens;
+
+pub use clusters::Tried;
+pub use kind::{Kind, NAMES, Name};
+pub use measures::{MIN_KEYS, Measures};
+pub use report::{
+    Cluster, Clusters, Divergence, Head, HeadId, Heads, KindCount, LayerUniform, Near, Ranked, Refused, Twins,
+};
+pub use rollout::{Flow, Source, flow};
+
+use super::{InsideError, Span, TokenRow, for_each_row};
+use crate::query::dump::Phase;
+use crate::trace::Trace;
+use ggscope_format::capture::CaptureChange;
+use measures::Sums;
+use rank::Flows;
+use sample::Sample;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range, RangeInclusive};
+use tokens::{Marks, Tokens};
+
+/// Which heads, over which part of the text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Tokens of the session whose rows count; all if `None`.
+    pub tokens: Option<Range<u64>>,
+    /// Layers; all if `None`.
+    pub layers: Option<RangeInclusive<u32>>,
+    /// Only this head of each layer is told of; all are computed.
+    pub head: Option<usize>,
+    /// Only rows of prompts, or of answers.
+    pub phase: Option<Phase>,
+    /// Whether to tell the divergence of every two heads.
+    pub pairs: bool,
+}
+
+/// The heads of a layer in the making.
+#[derive(Default)]
+struct Layer {
+    heads: Vec<Sums>,
+    /// A head that looks everywhere alike.
+    uniform: Sums,
+}
+
+/// All heads in the making: takes rows, in any order of layers.
+struct Analysis<'a> {
+    tokens: &'a Tokens,
+    /// What was captured from which evaluation on.
+    captures: Vec<CaptureChange>,
+    phase: Option<Phase>,
+    layers: BTreeMap<u32, Layer>,
+    sample: Sample,
+    flows: Flows,
+    rows: u64,
+    /// Rows with too few keys.
+    short: u64,
+}
+
+impl<'a> Analysis<'a> {
+    fn new(tokens: &'a Tokens, captures: Vec<CaptureChange>, first: u64, phase: Option<Phase>) -> Analysis<'a> {
+        Analysis {
+            tokens,
+            captures,
+            phase,
+            layers: BTreeMap::new(),
+            sample: Sample::default(),
+            flows: Flows::new(first),
+            rows: 0,
+            short: 0,
+        }
+    }
+
+    fn add(&mut self, row: &TokenRow<'_>) {
+        let phase = Phase::of(self.tokens.get(row.token).generated);
+        if self.phase.is_some_and(|wanted| wanted != phase) {
+            return;
+        }
+        let n = row.keys.len();
+        if n < MIN_KEYS || row.weights.len() != n * row.n_head {
+            self.short += 1;
+            return;
+        }
+        self.rows += 1;
+        let marks = Marks::new(self.tokens, row.token, row.keys);
+        let layer = self.layers.entry(row.layer).or_default();
+        if layer.heads.len() < row.n_head {
+            layer.heads.resize(row.n_head, Sums::default());
+        }
+        // Heads that were not captured have rows of NaN, which are no numbers that went wrong.
+        let captured = self.captures.iter().rev().find(|change| change.from <= row.eval).map(|c| &c.capture.heads);
+        let is_captured = |h: &usize| captured.is_none_or(|heads| heads.has(*h as u64));
+        for (h, weights) in row.weights.chunks_exact(n).enumerate().filter(|(h, _)| is_captured(h)) {
+            layer.heads[h].add(weights, row.sinks.get(h).copied(), &marks);
+        }
+        layer.uniform.add(&vec![1.0 / n as f32; n], None, &marks);
+        self.flows.add(row, &marks);
+        self.sample.add(row);
+    }
+}
+
+/// What each head does over the wanted tokens.
+///
+/// # Errors
+/// As [`for_each_row`]; when no row is left to measure.
+pub fn heads(trace: &Trace, wanted: &Wanted) -> Result<Heads, InsideError> {
+    let all = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+    let range = wanted.tokens.clone().unwrap_or(0..all);
+    let range = range.start.min(all)..range.end.min(all);
+    let tokens = Tokens::read(trace, range.end);
+    let mut analysis = Analysis::new(&tokens, trace.captures(), range.start, wanted.phase);
+    let span = Span { tokens: range.clone(), layers: wanted.layers.clone() };
+    let walked = for_each_row(trace, &span, |row| {
+        analysis.add(row);
+        ControlFlow::Continue(())
+    })?;
+    if analysis.rows == 0 {
+        let why = walked.refused.first().map_or_else(
+            || {
+                format!(
+                    "tokens {} to {} have no row of attention with at least {MIN_KEYS} keys",
+                    range.start, range.end
+                )
+            },
+            |(layer, why, _)| format!("no row of attention could be computed; in layer {layer}: {why}"),
+        );
+        return Err(InsideError::Missing("tokens", why));
+    }
+    analysis.report(wanted, range, walked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inside::{KeyRef, Walked};
+    use ggscope_format::EvalId;
+    use ggscope_format::capture::{Capture, Ranges};
+    use tokens::Token;
+
+    const N: u64 = 24;
+
+    /// 24 tokens, the last 8 of them generated, and two layers of three heads: one looks at the token before, one at the
+    /// first token, and one, which was not captured, nowhere.
+    fn report(wanted: &Wanted) -> Heads {
+        let token = |i: u64| Token { pos: Some(i as i32), generated: i >= N - 8, ..Token::default() };
+        let tokens = Tokens::of((0..N).map(token).collect());
+        let capture = Capture { heads: Ranges::parse("0-1").unwrap(), ..Capture::named(["attention"]) };
+        let captures = vec![CaptureChange { from: EvalId(0), capture }];
+        let mut analysis = Analysis::new(&tokens, captures, 0, wanted.phase);
+        for layer in [3, 7] {
+            for t in 0..N {
+                let keys: Vec<KeyRef> = (0..=t).map(|k| KeyRef { cell: k, token: Some(k) }).collect();
+                let at = |place: u64| (0..=t).map(move |k| if k == place { 1.0 } else { 0.0 });
+                let weights: Vec<f32> =
+                    at(t.saturating_sub(1)).chain(at(0)).chain(std::iter::repeat_n(f32::NAN, keys.len())).collect();
+                analysis.add(&TokenRow {
+                    token: t,
+                    eval: EvalId(0),
+                    layer,
+                    n_head: 3,
+                    n_head_kv: 1,
+                    keys: &keys,
+                    weights: &weights,
+                    sinks: &[],
+                });
+            }
+        }
+        analysis.report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, ..Walked::default() }).unwrap()
+    }
+
+    #[test]
+    fn heads_are_named_compared_and_counted_and_those_not_captured_are_no_numbers() {
+        let found = report(&Wanted { pairs: true, ..Wanted::default() });
+        let names: Vec<Option<Name>> = found.heads.iter().map(|h| h.kind.map(|k| k.name)).collect();
+        let layer = [Some(Name::PreviousToken), Some(Name::Sink), None];
+        assert_eq!(names, [layer, layer].concat());
+        assert_eq!((found.rows, found.short_rows, found.heads[0].rows), (2 * (N - 3), 6, N - 3));
+        assert!(found.heads.iter().all(|h| h.not_finite == 0), "not captured is not broken");
+        assert_eq!(found.heads[2].measures, Measures::default());
+        let pairs = found.divergence.pairs.unwrap();
+        assert!((pairs[0] - std::f32::consts::LN_2).abs() < 1e-6 && pairs[1].is_nan() && pairs[2] < 1e-6);
+        assert_eq!(found.heads[0].nearest.map(|n| (n.layer, n.head)), Some((7, 0)));
+        assert_eq!(found.twins.len(), 2);
+        assert_eq!(found.heads[5].cluster, None);
+        let ranks: f64 = found.heads.iter().filter_map(|h| h.pagerank).sum();
+        assert!((ranks - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn phases_and_heads_can_be_picked_and_one_that_is_not_there_is_refused() {
+        let answer = report(&Wanted { phase: Some(Phase::Generate), head: Some(1), ..Wanted::default() });
+        assert_eq!(answer.heads.iter().map(|h| (h.layer, h.head, h.rows)).collect::<Vec<_>>(), [(3, 1, 8), (7, 1, 8)]);
+        let tokens = Tokens::default();
+        let none = Analysis::new(&tokens, vec![], 0, None);
+        let wanted = Wanted { head: Some(9), ..Wanted::default() };
+        assert!(matches!(none.report(&wanted, 0..1, Walked::default()), Err(InsideError::Missing("head", _))));
+    }
+}

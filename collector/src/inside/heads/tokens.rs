@@ -1,0 +1,235 @@
+//! What is known of the tokens that rows of attention are about: ids, positions, phases, and which of them are
+//! punctuation; and what a key is to a token that sees it.
+
+use crate::inside::KeyRef;
+use crate::trace::{Select, Trace};
+use ggscope_format::columns::Row;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+/// Tokens of a session that something is known of at most; rows of later ones have keys without ids.
+const MAX_TOKENS: usize = 1 << 22;
+
+/// A token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Token {
+    /// Its id in the vocabulary, unless ids were not recorded.
+    pub id: Option<i32>,
+    /// Its position in its sequence.
+    pub pos: Option<i32>,
+    /// Whether it belongs to the answer.
+    pub generated: bool,
+    /// Whether its text is punctuation.
+    pub punctuation: bool,
+}
+
+/// The tokens of a session up to some number.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    all: Vec<Token>,
+    /// Texts of their ids, as far as they are known.
+    pub texts: HashMap<i32, Vec<u8>>,
+}
+
+/// A text without letters and digits that is more than white space.
+pub fn is_punctuation(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let text = text.trim();
+    !text.is_empty()
+        && text.chars().all(|c| !c.is_alphanumeric() && !c.is_control() && c != char::REPLACEMENT_CHARACTER)
+}
+
+impl Tokens {
+    /// Reads the tokens before number `end`.
+    pub fn read(trace: &Trace, end: u64) -> Tokens {
+        let mut tokens = Tokens::default();
+        let select = Select { tokens: Some(0..end), ..Select::default() };
+        trace.for_each_evaluation(&select, false, |row| {
+            tokens.add(&row);
+            ControlFlow::Continue(())
+        });
+        let mut ids: Vec<i32> = tokens.all.iter().filter_map(|t| t.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        tokens.texts = trace.texts_of(&ids);
+        let punctuation: HashMap<i32, bool> =
+            tokens.texts.iter().map(|(&id, text)| (id, is_punctuation(text))).collect();
+        for token in &mut tokens.all {
+            token.punctuation = token.id.and_then(|id| punctuation.get(&id).copied()).unwrap_or(false);
+        }
+        tokens
+    }
+
+    /// Tokens that are given one by one, for rows made by hand.
+    #[cfg(test)]
+    pub fn of(all: Vec<Token>) -> Tokens {
+        Tokens { all, texts: HashMap::new() }
+    }
+
+    fn add(&mut self, row: &Row) {
+        let n = row.generated.len();
+        let Some(first) = usize::try_from(row.first_token).ok().filter(|f| f.saturating_add(n) <= MAX_TOKENS) else {
+            return;
+        };
+        if self.all.len() < first + n {
+            self.all.resize(first + n, Token::default());
+        }
+        let e = &row.evaluation;
+        for (i, token) in self.all[first..first + n].iter_mut().enumerate() {
+            *token = Token {
+                id: e.tokens.get(i).copied(),
+                pos: e.positions.get(i).copied(),
+                generated: row.generated[i],
+                punctuation: false,
+            };
+        }
+    }
+
+    /// A token by its number; one of which nothing is known is [`Token::default`].
+    pub fn get(&self, token: u64) -> Token {
+        usize::try_from(token).ok().and_then(|i| self.all.get(i)).copied().unwrap_or_default()
+    }
+
+    /// The text of a token, if it is known.
+    pub fn text(&self, token: u64) -> Option<String> {
+        let text = self.texts.get(&self.get(token).id?)?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// Whether ids were recorded.
+    pub fn have_ids(&self) -> bool {
+        self.all.iter().any(|t| t.id.is_some())
+    }
+
+    /// Whether any text is known.
+    pub fn have_texts(&self) -> bool {
+        !self.texts.is_empty() || self.all.iter().any(|t| t.punctuation)
+    }
+}
+
+/// What the keys of a row are to its token: places in the row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Marks {
+    /// The token at position 0.
+    pub first: Option<usize>,
+    /// The token just before.
+    pub previous: Option<usize>,
+    /// The token itself.
+    pub own: Option<usize>,
+    /// Earlier tokens that follow an earlier occurrence of the same token.
+    pub induction: Vec<usize>,
+    /// Earlier occurrences of the same token.
+    pub duplicate: Vec<usize>,
+    /// Punctuation.
+    pub punctuation: Vec<usize>,
+    /// How many tokens away each key is.
+    pub distance: Vec<f32>,
+}
+
+impl Marks {
+    /// What `keys` are to `token`. All of them are of its sequence, as the mask hides others: a key's predecessor is
+    /// the key one position before it.
+    pub fn new(tokens: &Tokens, token: u64, keys: &[KeyRef]) -> Marks {
+        let own = tokens.get(token);
+        let place = |number: u64, t: Token| t.pos.map_or(number as i64, i64::from);
+        let here = place(token, own);
+        let mut marks = Marks { distance: Vec::with_capacity(keys.len()), ..Marks::default() };
+        let mut order: Vec<(i64, usize, Option<i32>)> = Vec::with_capacity(keys.len());
+        for (i, key) in keys.iter().enumerate() {
+            let Some(number) = key.token else {
+                marks.distance.push(0.0);
+                continue;
+            };
+            let t = tokens.get(number);
+            let at = place(number, t);
+            marks.distance.push((here - at).unsigned_abs() as f32);
+            if number == token {
+                marks.own = Some(i);
+            } else if at == here - 1 {
+                marks.previous = Some(i);
+            }
+            if at == 0 {
+                marks.first = Some(i);
+            }
+            if t.punctuation {
+                marks.punctuation.push(i);
+            }
+            if t.id.is_some() && t.id == own.id && at < here {
+                marks.duplicate.push(i);
+            }
+            if at < here {
+                order.push((at, i, t.id));
+            }
+        }
+        order.sort_unstable();
+        for pair in order.windows(2) {
+            let ((before, _, id), (at, i, _)) = (pair[0], pair[1]);
+            if before + 1 == at && id.is_some() && id == own.id {
+                marks.induction.push(i);
+            }
+        }
+        marks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(ids: &[i32], positions: &[i32]) -> Tokens {
+        let token = |(&id, &pos): (&i32, &i32)| Token { id: Some(id), pos: Some(pos), ..Token::default() };
+        Tokens::of(ids.iter().zip(positions).map(token).collect())
+    }
+
+    fn keys(tokens: &[u64]) -> Vec<KeyRef> {
+        tokens.iter().map(|&t| KeyRef { cell: t, token: Some(t) }).collect()
+    }
+
+    #[test]
+    fn what_follows_an_earlier_occurrence_is_found_in_any_order_of_the_cache() {
+        // a b c a: the last sees b behind the first a.
+        let all = tokens(&[7, 8, 9, 7], &[0, 1, 2, 3]);
+        let marks = Marks::new(&all, 3, &keys(&[0, 1, 2, 3]));
+        assert_eq!((marks.induction, marks.duplicate), (vec![1], vec![0]));
+        assert_eq!((marks.first, marks.previous, marks.own), (Some(0), Some(2), Some(3)));
+        assert_eq!(marks.distance, [3.0, 2.0, 1.0, 0.0]);
+        let turned = Marks::new(&all, 3, &keys(&[3, 2, 1, 0]));
+        assert_eq!((turned.induction, turned.duplicate, turned.first), (vec![2], vec![3], Some(3)));
+    }
+
+    #[test]
+    fn a_token_is_not_what_follows_its_own_earlier_occurrence() {
+        let all = tokens(&[5, 5], &[0, 1]);
+        let marks = Marks::new(&all, 1, &keys(&[0, 1]));
+        assert!(marks.induction.is_empty(), "it stands there itself");
+        assert_eq!(marks.duplicate, [0]);
+    }
+
+    #[test]
+    fn sequences_of_one_batch_are_kept_apart_by_what_the_mask_lets_through() {
+        // Tokens 0, 2, 4 are one sequence, 1, 3, 5 another with the same positions.
+        let all = tokens(&[7, 1, 8, 2, 7, 3], &[0, 0, 1, 1, 2, 2]);
+        let marks = Marks::new(&all, 4, &keys(&[0, 2, 4]));
+        assert_eq!((marks.first, marks.previous, marks.own), (Some(0), Some(1), Some(2)));
+        assert_eq!((marks.induction, marks.duplicate), (vec![1], vec![0]));
+        assert_eq!(marks.distance, [2.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_key_whose_predecessor_is_out_of_the_window_follows_nothing() {
+        let all = tokens(&[7, 8, 9, 7], &[0, 1, 2, 3]);
+        let marks = Marks::new(&all, 3, &keys(&[1, 2, 3]));
+        assert!(marks.induction.is_empty() && marks.first.is_none());
+    }
+
+    #[test]
+    fn punctuation_is_told_by_its_text() {
+        for yes in [".", " ,", "...", "\u{201c}", " (", "—"] {
+            assert!(is_punctuation(yes.as_bytes()), "{yes}");
+        }
+        for no in ["", " ", "\n", "a.", "7", "<|im_end|>", "é"] {
+            assert!(!is_punctuation(no.as_bytes()), "{no}");
+        }
+        assert!(!is_punctuation(&[0xe2, 0x80]), "a piece of a character");
+    }
+}

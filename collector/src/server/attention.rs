@@ -1,0 +1,205 @@
+//! Attention as it was: of one token with all stages, as a matrix of tokens × keys, and as a map of all layers × heads.
+
+use super::api::{App, answer};
+use super::document;
+use super::params::{Params, Path, numbers, parse};
+use super::problem::Problem;
+use crate::inside::picture::{AttentionMap, AttentionMatrix, map, matrix};
+use crate::inside::{Attention, InsideError};
+use crate::trace::Trace;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use std::ops::Range;
+use std::sync::Arc;
+use utoipa::IntoParams;
+
+/// Tokens of a matrix if nothing is said, and at most.
+const DEFAULT_TOKENS: u64 = 128;
+const MAX_TOKENS: u64 = 4096;
+
+impl From<InsideError> for Problem {
+    fn from(error: InsideError) -> Problem {
+        let text = error.to_string();
+        match error {
+            InsideError::NotCaptured(_) => {
+                let help = "record with `ggscope record --capture attention -- PROGRAM`, and ask it something";
+                Problem::missing("id", "this recording has no attention: nothing of it was captured", help)
+            }
+            InsideError::Missing(field, _) => {
+                let help = "/sessions/ID says how many tokens there are, and attention/map which layers and heads";
+                // As the parameter is called.
+                Problem::missing(if field == "token" { "tokens" } else { field }, text, help)
+            }
+            InsideError::Unknown(..) => {
+                let help = "other tokens and layers may have what this one lacks: attention/map tells which";
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text, help)
+            }
+            InsideError::TooMuch(_) => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text, "ask for fewer tokens, or for one head")
+            }
+            InsideError::Trace(error) => error.into(),
+        }
+    }
+}
+
+/// Number of the last token.
+fn last(trace: &Trace) -> u64 {
+    let totals = trace.totals();
+    totals.prompt_tokens.saturating_add(totals.generated_tokens).saturating_sub(1)
+}
+
+/// Which token. It cannot be called `token`: that is the server's secret.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokenParams {
+    /// The token, counted from 0 through the session; the last if not given
+    #[param(schema_with = document::ordinal)]
+    tokens: Option<String>,
+}
+
+impl TokenParams {
+    pub(super) fn token(&self) -> Result<Option<u64>, Problem> {
+        parse("tokens", self.tokens.as_deref(), "give the number of one token")
+    }
+}
+
+/// Which layer and head.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HeadParams {
+    /// The layer; 0 if not given
+    #[param(schema_with = document::number)]
+    layer: Option<String>,
+    /// The head; all of the layer if not given
+    #[param(schema_with = document::number)]
+    head: Option<String>,
+}
+
+impl HeadParams {
+    fn layer(&self) -> Result<u32, Problem> {
+        Ok(parse("layer", self.layer.as_deref(), "give the number of a layer")?.unwrap_or(0))
+    }
+
+    fn head(&self) -> Result<Option<usize>, Problem> {
+        let head: Option<u32> = parse("head", self.head.as_deref(), "give the number of a head")?;
+        Ok(head.map(|head| head as usize))
+    }
+}
+
+/// The attention of one token in one layer, in all stages: q·k, scaled, masked, softmax; the same as
+/// `ggscope attention --json`
+#[utoipa::path(get, path = "/sessions/{id}/attention",
+    params(("id" = String, Path, description = "The session"), TokenParams, HeadParams),
+    responses(
+        (status = 200, body = Attention), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 422, body = Problem)))]
+pub(super) async fn of_token(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(which, p, _): Params<TokenParams, HeadParams>,
+) -> Result<Response, Problem> {
+    let (token, layer, head) = (which.token()?, p.layer()?, p.head()?);
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        Ok(session.followers().attention(&trace, token.unwrap_or_else(|| last(&trace)), layer, head)?)
+    })
+    .await
+}
+
+/// Which tokens.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokensParams {
+    /// These tokens, counted from 0 through the session: `7`, `7..9`; the last 128 if not given, and 4096 at most
+    #[param(schema_with = document::numbers)]
+    tokens: Option<String>,
+}
+
+impl TokensParams {
+    /// The tokens that were asked for, of those that there are up to `last`.
+    fn range(&self, last: u64) -> Result<Range<u64>, Problem> {
+        let given = numbers("tokens", self.tokens.as_deref())?;
+        let end = last.saturating_add(1);
+        let Some(given) = given else { return Ok(end.saturating_sub(DEFAULT_TOKENS)..end) };
+        if given.first > last {
+            let error = format!("there is no token {}: the last one is {last}", given.first);
+            return Err(Problem::missing("tokens", error, "ask for tokens that there are"));
+        }
+        let range = given.first..given.range().end.min(end);
+        if range.end - range.start > MAX_TOKENS {
+            let error = format!("tokens={}..{} are {} tokens", given.first, given.last, range.end - range.start);
+            return Err(Problem::bad("tokens", error, format!("ask for {MAX_TOKENS} at most")));
+        }
+        Ok(range)
+    }
+}
+
+/// Tokens × keys: the weights of one head or of all heads of a layer, rounded to what a picture needs
+#[utoipa::path(get, path = "/sessions/{id}/attention/matrix",
+    params(("id" = String, Path, description = "The session"), TokensParams, HeadParams),
+    responses(
+        (status = 200, body = AttentionMatrix), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn of_tokens(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(which, p, _): Params<TokensParams, HeadParams>,
+) -> Result<Response, Problem> {
+    let (layer, head) = (p.layer()?, p.head()?);
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        Ok(matrix(&trace, &mut session.followers(), &which.range(last(&trace))?, layer, head)?)
+    })
+    .await
+}
+
+/// All layers × heads at one token: how spread each head's attention is, and where it goes
+#[utoipa::path(get, path = "/sessions/{id}/attention/map",
+    params(("id" = String, Path, description = "The session"), TokenParams),
+    responses((status = 200, body = AttentionMap), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn of_heads(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(which, ..): Params<TokenParams>,
+) -> Result<Response, Problem> {
+    let token = which.token()?;
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        Ok(map(&trace, &mut session.followers(), token.unwrap_or_else(|| last(&trace)))?)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(tokens: Option<&str>, last: u64) -> Result<Range<u64>, Problem> {
+        TokensParams { tokens: tokens.map(str::to_owned) }.range(last)
+    }
+
+    #[test]
+    fn tokens_are_those_that_there_are() {
+        assert_eq!(range(None, 9).unwrap(), 0..10);
+        assert_eq!(range(None, 999).unwrap(), 872..1000);
+        assert_eq!(range(Some("7..9"), 99).unwrap(), 7..10);
+        assert_eq!(range(Some("90.."), 99).unwrap(), 90..100);
+        let gone = range(Some("100..200"), 99).unwrap_err();
+        assert_eq!((gone.status, gone.field.as_deref()), (404, Some("tokens")));
+        let many = range(Some("0..4096"), 9999).unwrap_err();
+        assert!(many.status == 400 && many.error.contains("4097 tokens"), "{many:?}");
+    }
+
+    #[test]
+    fn a_trace_without_attention_says_how_to_record_it() {
+        let problem = Problem::from(InsideError::NotCaptured("a.ggtrace".into()));
+        assert_eq!(problem.status, 404);
+        assert!(problem.help.contains("ggscope record --capture attention"), "{problem:?}");
+        let lost = Problem::from(InsideError::Unknown(7, 3, "its keys were lost".into()));
+        assert!(lost.status == 422 && lost.error.contains("layer 3"), "{lost:?}");
+    }
+}

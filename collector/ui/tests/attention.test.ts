@@ -1,0 +1,170 @@
+// Attention on the page is what the API says, of a real llama-server that was recorded with --capture attention.
+import type { Page } from 'playwright-core';
+import { expect, it } from 'vitest';
+import type { GraphPart, SessionSummary } from '../src/lib/types';
+import type { Attention, AttentionMap, AttentionMatrix } from '../src/views/attention/types';
+import { api, open, record, serve, synthetic, type Server } from './support';
+
+const until = expect.poll;
+const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
+const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
+const CAPTURE = ['--capture', 'attention', '--ring-size', '64M'];
+/** Its pieces are tokens of their own. */
+const HARM = `Where are the keys? <img src=x onerror="document.title='harmed'"> The keys to the cabinet are on the table.`;
+
+async function recorded(name: string) {
+  const server = await record(name, CAPTURE);
+  await server.ask(HARM, 12);
+  const [session] = await api<SessionSummary[]>(server, '/sessions');
+  return { server, last: session.tokens - 1 };
+}
+
+const attention = (server: Server, token: number, layer: number, head: number) =>
+  api<Attention>(server, `/sessions/0/attention?tokens=${token}&layer=${layer}&head=${head}`);
+
+/** Numbers that the heatmap says of itself. */
+async function heatmap(page: Page) {
+  const canvas = test(page, 'attention-heatmap');
+  await until(() => canvas.getAttribute('data-rows'), { timeout: 20_000 }).not.toBe(null);
+  const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
+  const [rows, columns, cell] = [await number('rows'), await number('columns'), await number('cell')];
+  const box = (await canvas.boundingBox())!;
+  const [left, top] = [await number('left'), await number('top')];
+  const at = (row: number, column: number) => ({
+    x: box.x + left + (column + 0.5) * cell,
+    y: box.y + top + (row + 0.5) * cell,
+  });
+  return { rows, columns, at };
+}
+
+it('a cell is the API’s number, and a click, the arrows and the link say which cell it is', async () => {
+  const { server, last } = await recorded('cells.ggtrace');
+  const page = await open(`${server.url}/?view=attention&tokens=${last}&layer=5&head=3&full=attention`);
+  const map = await heatmap(page);
+  const of = await api<AttentionMatrix>(server, `/sessions/0/attention/matrix?tokens=0..${last}&layer=5&head=3`);
+  const own = of.rows.at(-1)!;
+  const context = of.rows.filter((row) => row.token >= of.keys[own.spans[0].first].token!);
+  expect([map.rows, map.columns]).toEqual([context.length, own.spans[0].n]);
+  for (const back of [0, 7, 20]) {
+    const token = last - back;
+    const exact = await attention(server, token, 5, 3);
+    const column = exact.keys.length - 3;
+    const { x, y } = map.at(map.rows - 1 - back, column);
+    await page.mouse.move(x, y);
+    await until(() => test(page, 'attention-weight').textContent()).toBe(exact.heads[0].weights[column]!.toFixed(4));
+    expect(await test(page, 'attention-tip').textContent()).toContain(`${token} “`);
+  }
+  // What comes later is not seen, and is no zero.
+  const later = map.at(2, map.columns - 1);
+  await page.mouse.move(later.x, later.y);
+  await until(() => test(page, 'attention-weight').textContent()).toBe('not seen');
+  const { x, y } = map.at(map.rows - 8, 3);
+  await page.mouse.click(x, y);
+  const key = of.keys[own.spans[0].first + 3].token!;
+  await until(() => selected(page)).toMatchObject({
+    tokens: String(last - 7),
+    key: String(key),
+    layer: '5',
+    head: '3',
+  });
+  await until(() => test(page, 'attention-said').textContent()).toContain(`${last - 7} “`);
+  await test(page, 'attention-scroller').focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('ArrowRight');
+  await until(() => selected(page)).toMatchObject({ tokens: String(last - 6), key: String(key + 1) });
+  const exact = await attention(server, last - 6, 5, 3);
+  const weight = exact.heads[0].weights[exact.keys.findIndex((of) => of.token === key + 1)]!;
+  await until(() => test(page, 'attention-said').textContent()).toContain(weight.toFixed(4));
+  const said = await test(page, 'attention-said').textContent();
+  const again = await open(page.url());
+  await until(() => test(again, 'attention-said').textContent(), { timeout: 20_000 }).toBe(said);
+});
+
+it('the stages of a key are the API’s, and texts of tokens stay text', async () => {
+  const { server, last } = await recorded('stages.ggtrace');
+  const key = last - 2;
+  const page = await open(
+    `${server.url}/?view=attention&tokens=${last}&layer=7&head=2&key=${key}&attention=stages&full=attention`,
+  );
+  const exact = await attention(server, last, 7, 2);
+  const at = exact.keys.findIndex((of) => of.token === key);
+  const steps = test(page, 'attention-steps');
+  await until(() => steps.textContent(), { timeout: 20_000 }).toContain(exact.heads[0].products[at]!.toFixed(3));
+  const text = await steps.textContent();
+  for (const stage of ['scaled', 'masked'] as const) expect(text).toContain(exact.heads[0][stage][at]!.toFixed(3));
+  expect(text).toContain(exact.heads[0].weights[at]!.toFixed(4));
+  expect(await test(page, 'attention-stages').getAttribute('data-keys')).toBe(String(exact.keys.length));
+  // The formula is set, with fonts from here.
+  await until(() => steps.locator('.katex').count()).toBeGreaterThan(2);
+  await test(page, 'attention-pane-text').click();
+  await until(() => test(page, 'attention-text').textContent()).toContain('<img');
+  await test(page, 'attention-pane-lines').click();
+  await until(() => test(page, 'attention-lines').getAttribute('data-lines')).not.toBe('0');
+  expect(await page.title()).not.toBe('harmed');
+  expect(await page.locator('img').count()).toBe(0);
+  await page.locator('[data-explain="What attention is"]').click();
+  await until(() => test(page, 'explanation').locator(':scope:popover-open .katex').count()).toBeGreaterThan(0);
+  await page.keyboard.press('Escape');
+  await until(() => page.locator(':popover-open').count()).toBe(0);
+  expect(selected(page).tokens, 'Esc has closed the explanation and nothing else').toBe(String(last));
+});
+
+it('a head that is chosen in the map is chosen in every view, and its node in the graph', async () => {
+  const { server, last } = await recorded('map.ggtrace');
+  const page = await open(`${server.url}/?view=attention&tokens=${last}&layer=5&head=3`);
+  const canvas = test(page, 'attention-map-canvas');
+  await until(() => canvas.getAttribute('data-layers'), { timeout: 20_000 }).toBe('30');
+  const map = await api<AttentionMap>(server, `/sessions/0/attention/map?tokens=${last}`);
+  expect([map.layers.length, map.layers[0].heads.length, map.refused]).toEqual([30, 9, []]);
+  const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
+  const box = (await canvas.boundingBox())!;
+  const x = box.x + (await number('left')) + 4.5 * (await number('cell-width'));
+  const y = box.y + (await number('top')) + 17.5 * (await number('cell-height'));
+  await page.mouse.move(x, y);
+  const cell = map.layers[17].heads[4];
+  await until(() => test(page, 'attention-map-tip').textContent()).toContain('layer 17, head 4');
+  expect(await test(page, 'attention-map-tip').textContent()).toContain(`${cell.entropy!.toFixed(2)} bits`);
+  await page.mouse.click(x, y);
+  await until(() => selected(page)).toMatchObject({ layer: '17', head: '4' });
+  const exact = await attention(server, last, 17, 4);
+  await until(() => selected(page).node).toBe(String(exact.node));
+  const [graph] = (
+    await api<{ items: { graph: number; evaluations: number }[] }>(server, '/sessions/0/graphs')
+  ).items.sort((a, b) => b.evaluations - a.evaluations);
+  const whole = await api<GraphPart>(server, `/sessions/0/graphs/${graph.graph}`);
+  const node = whole.tensors.find((tensor) => tensor.id === exact.node)!;
+  expect([node.op, node.layer]).toEqual(['FLASH_ATTN_EXT', 17]);
+  // The token is chosen in the timeline, and its row is there.
+  await page.keyboard.press('ArrowLeft');
+  await until(() => test(page, 'attention-token').textContent()).toMatch(new RegExp(`^\\s*${last - 1} “`));
+});
+
+it('rows come while the model answers', async () => {
+  const server = await record('grows.ggtrace', CAPTURE);
+  const page = await open(`${server.url}/?view=attention&layer=5&head=3`);
+  const answer = server.ask('Count from one to fifty, in words.', 120);
+  const rows = async () =>
+    Number(
+      (await test(page, 'attention-heatmap')
+        .getAttribute('data-rows')
+        .catch(() => 0)) ?? 0,
+    );
+  await until(() => test(page, 'attention-heatmap').count(), { timeout: 30_000 }).toBe(1);
+  const first = await rows();
+  let answering = true;
+  void answer.then(() => (answering = false));
+  await until(rows, { timeout: 30_000 }).toBeGreaterThan(first);
+  expect(answering, 'some while it answers').toBe(true);
+  await answer;
+  const [session] = await api<SessionSummary[]>(server, '/sessions');
+  await until(() => test(page, 'attention-window').textContent(), { timeout: 20_000 }).toContain(
+    `to ${session.tokens - 1}`,
+  );
+  expect(await test(page, 'attention-refused').count(), 'no row was refused').toBe(0);
+});
+
+it('a trace without captures says how to record them', async () => {
+  const server = await serve([synthetic('none.ggtrace', 'llama', 2, 20)]);
+  const page = await open(`${server.url}/?view=attention`);
+  await until(() => test(page, 'attention-command').textContent()).toContain('ggscope record --capture attention');
+});
