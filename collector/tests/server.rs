@@ -309,6 +309,7 @@ fn the_document_lists_every_route() {
         "analytics/layers",
         "analytics/ops",
         "attention",
+        "attention/against",
         "attention/map",
         "attention/matrix",
         "capture",
