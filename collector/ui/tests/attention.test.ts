@@ -16,7 +16,12 @@ async function recorded(name: string) {
   const server = await record(name, CAPTURE);
   await server.ask(HARM, 12);
   const [session] = await api<SessionSummary[]>(server, '/sessions');
-  return { server, last: session.tokens - 1 };
+  const last = session.tokens - 1;
+  // What was captured of the last token comes a little later than the token.
+  await until(async () => (await api<AttentionMap>(server, `/sessions/0/attention/map?tokens=${last}`)).refused, {
+    timeout: 20_000,
+  }).toEqual([]);
+  return { server, last };
 }
 
 const attention = (server: Server, token: number, layer: number, head: number) =>
