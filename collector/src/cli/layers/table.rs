@@ -77,7 +77,7 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
             fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
         };
         let largest = layer.largest.as_ref().map_or("-".into(), |l| element(l.largest, l.at));
-        let per_token = if layer.tokens == 0 { 0.0 } else { layer.outliers as f32 / layer.tokens as f32 };
+        let per_token = layer.outliers.map(|n| format!("{:.1}", n as f32 / layer.tokens.max(1) as f32));
         let row = format!(
             "  {:>5}  {:>6}  {:>8} {}  {:<13}  {:>6}  {}  {}  {:>8}  {:>7}",
             layer_name(layer.layer),
@@ -88,7 +88,7 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
             layer.cosine.map_or("-".into(), |c| format!("{c:.3}")),
             with_bar(|p| p != Part::FeedForward),
             with_bar(|p| p == Part::FeedForward),
-            format!("{per_token:.1}"),
+            per_token.unwrap_or("-".into()),
             if layer.massive_count == 0 { String::new() } else { thousands(layer.massive_count) },
         );
         writeln!(out, "{}", row.trim_end())?;

@@ -91,8 +91,8 @@ pub struct Layer {
     pub rms: Option<f32>,
     /// The element of the largest magnitude of any token, with how many tokens have their largest there.
     pub largest: Option<Massive>,
-    /// Outliers of all tokens.
-    pub outliers: u64,
+    /// Outliers of all tokens; null if only statistics were recorded.
+    pub outliers: Option<u64>,
     /// Massive activations by element, those of most tokens first, up to 16.
     pub massive: Vec<Massive>,
     /// Massive activations of all tokens.
@@ -198,7 +198,7 @@ fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Lay
             largest: c.hidden.largest.value,
             token: t.token,
         }),
-        outliers: sum(|c| c.hidden.outliers.unwrap_or(0)),
+        outliers: cells.iter().filter_map(|(_, c)| c.hidden.outliers).map(u64::from).reduce(|a, b| a + b),
         massive_count: massive.iter().map(|m| m.tokens).sum(),
         massive_tokens: cells.iter().filter(|(_, c)| !c.hidden.massive.is_empty()).count() as u64,
         massive: massive.into_iter().take(MOST_MASSIVE).collect(),
