@@ -97,7 +97,9 @@ export class Rows {
 /** Rows of a layer: those that are missing are asked for, so a run that goes on grows row by row. */
 export function rows(wanted: () => Wanted | null): Rows {
   const state = new Rows();
+  /** The session and layer that the rows are of. */
   let of = '';
+  let session = '';
   let tries = 0;
   let attempt = $state(0);
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -107,7 +109,8 @@ export function rows(wanted: () => Wanted | null): Rows {
     const name = `${now.session}/${now.layer}`;
     if (name !== of) {
       stop();
-      if (of.split('/')[0] !== now.session) Object.assign(state, { matrix: null, alone: false });
+      if (session !== now.session) Object.assign(state, { matrix: null, alone: false, error: null });
+      session = now.session;
     }
     // An answer that is on its way is let come: what follows is asked for afterwards.
     if (abort || timer !== undefined) return;
