@@ -12,11 +12,23 @@ const CAPTURE = ['--capture', 'attention', '--ring-size', '64M'];
 /** Its pieces are tokens of their own. */
 const HARM = `Where are the keys? <img src=x onerror="document.title='harmed'"> The keys to the cabinet are on the table.`;
 
+const lastToken = async (server: Server) => (await api<SessionSummary[]>(server, '/sessions'))[0].tokens - 1;
+
 async function recorded(name: string) {
   const server = await record(name, CAPTURE);
   await server.ask(HARM, 12);
-  const [session] = await api<SessionSummary[]>(server, '/sessions');
-  return { server, last: session.tokens - 1 };
+  // The collector sees an answer a little later than whoever asked, and what was captured a little later than the token.
+  let last = await lastToken(server);
+  await until(
+    async () => {
+      const [before, now] = [last, await lastToken(server)];
+      last = now;
+      const { refused } = await api<AttentionMap>(server, `/sessions/0/attention/map?tokens=${now}`);
+      return now > 40 && now === before && refused.length === 0;
+    },
+    { timeout: 20_000, interval: 500 },
+  ).toBe(true);
+  return { server, last };
 }
 
 const attention = (server: Server, token: number, layer: number, head: number) =>
@@ -101,7 +113,7 @@ it('the stages of a key are the API’s, and texts of tokens stay text', async (
   await test(page, 'attention-pane-lines').click();
   await until(() => test(page, 'attention-lines').getAttribute('data-lines')).not.toBe('0');
   expect(await page.title()).not.toBe('harmed');
-  expect(await page.locator('img').count()).toBe(0);
+  expect(await page.locator('img[src="x"]').count()).toBe(0);
   await page.locator('[data-explain="What attention is"]').click();
   await until(() => test(page, 'explanation').locator(':scope:popover-open .katex').count()).toBeGreaterThan(0);
   await page.keyboard.press('Escape');
@@ -134,7 +146,8 @@ it('a head that is chosen in the map is chosen in every view, and its node in th
   const whole = await api<GraphPart>(server, `/sessions/0/graphs/${graph.graph}`);
   const node = whole.tensors.find((tensor) => tensor.id === exact.node)!;
   expect([node.op, node.layer]).toEqual(['FLASH_ATTN_EXT', 17]);
-  // The token is chosen in the timeline, and its row is there.
+  // Another token is chosen by the page's own keys, not by the map's, and its row is there.
+  await page.evaluate(() => (document.activeElement as HTMLElement).blur());
   await page.keyboard.press('ArrowLeft');
   await until(() => test(page, 'attention-token').textContent()).toMatch(new RegExp(`^\\s*${last - 1} “`));
 });
@@ -142,24 +155,17 @@ it('a head that is chosen in the map is chosen in every view, and its node in th
 it('rows come while the model answers', async () => {
   const server = await record('grows.ggtrace', CAPTURE);
   const page = await open(`${server.url}/?view=attention&layer=5&head=3`);
-  const answer = server.ask('Count from one to fifty, in words.', 120);
-  const rows = async () =>
-    Number(
-      (await test(page, 'attention-heatmap')
-        .getAttribute('data-rows')
-        .catch(() => 0)) ?? 0,
-    );
+  let enough = false;
+  const answers = (async () => {
+    while (!enough) await server.ask('Count to fifty.', 100);
+  })();
+  const newest = async () => Number(/to (\d+)/.exec((await test(page, 'attention-window').textContent()) ?? '')?.[1]);
   await until(() => test(page, 'attention-heatmap').count(), { timeout: 30_000 }).toBe(1);
-  const first = await rows();
-  let answering = true;
-  void answer.then(() => (answering = false));
-  await until(rows, { timeout: 30_000 }).toBeGreaterThan(first);
-  expect(answering, 'some while it answers').toBe(true);
-  await answer;
-  const [session] = await api<SessionSummary[]>(server, '/sessions');
-  await until(() => test(page, 'attention-window').textContent(), { timeout: 20_000 }).toContain(
-    `to ${session.tokens - 1}`,
-  );
+  const seen = new Set<number>();
+  await until(async () => seen.add(await newest()).size, { timeout: 30_000 }).toBeGreaterThan(3);
+  enough = true;
+  await answers;
+  await until(async () => (await newest()) - (await lastToken(server)), { timeout: 20_000 }).toBe(0);
   expect(await test(page, 'attention-refused').count(), 'no row was refused').toBe(0);
 });
 

@@ -129,7 +129,9 @@ impl Followers {
         captured(trace)?;
         let mut follower = self.take(Some(layer), token);
         let found = follower.stages(trace, token, layer, head);
-        self.keep(follower);
+        if found.is_ok() || trace.complete() {
+            self.keep(follower);
+        }
         found?.ok_or_else(|| InsideError::Missing("token", format!("there is no token {token} with attention")))
     }
 
@@ -167,8 +169,11 @@ impl Followers {
             let tokens = n - counted(*layer, why);
             (tokens > 0).then(|| Refused { layer: *layer, tokens, why: why.clone() })
         });
-        let refused = refused.collect();
-        self.keep(follower);
+        let refused: Vec<Refused> = refused.collect();
+        // What was captured comes a little later than the evaluation itself: who has passed that by would never see it.
+        if refused.is_empty() || trace.complete() {
+            self.keep(follower);
+        }
         failed.map_or(Ok(refused), Err)
     }
 }

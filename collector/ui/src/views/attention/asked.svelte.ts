@@ -3,7 +3,6 @@
 import { untrack } from 'svelte';
 import { ApiError, ended, get, type Query } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
-import { PACE, paced } from '../../lib/paced.svelte';
 import { Matrix } from './matrix';
 import type { AttentionMatrix } from './types';
 
@@ -15,9 +14,12 @@ function problem(error: unknown): ApiError | null {
   return error instanceof ApiError ? error : new ApiError(0, String(error), 'reload the page');
 }
 
-/** Counts what a session that goes on has more of, at most every so often: what failed may be there now. */
-function grown(): { readonly value: number } {
-  return paced(PACE, () => (current.summary?.state === 'live' ? (current.session?.version ?? 0) : -1));
+/** What was captured of a token comes a little later than the token: it is asked for again, so often and so much later. */
+const TRIES = 6;
+const LATER_MS = 700;
+
+function isLive(): boolean {
+  return untrack(() => current.summary?.state === 'live');
 }
 
 export class Asked<T> {
@@ -27,16 +29,24 @@ export class Asked<T> {
 }
 
 /** The answer to a question, by its key; to be called in a component. */
-export function asked<T>(question: () => { key: string; path: string; query: Query } | null) {
+export function asked<T extends object>(question: () => { key: string; path: string; query: Query } | null) {
   const state = new Asked<T>();
-  const again = grown();
   let abort: AbortController | null = null;
+  let tries = 0;
+  let attempt = $state(0);
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const now = $derived(question());
   const key = $derived(now?.key ?? null);
-  // Only what failed is asked for again.
-  const attempt = $derived(state.error ? again.value : -1);
+  function later() {
+    if (!isLive() || tries >= TRIES) return;
+    tries++;
+    timer = setTimeout(() => attempt++, LATER_MS);
+  }
+  let before: string | null = null;
   $effect(() => {
-    void [key, attempt];
+    void attempt;
+    if (key !== before) tries = 0;
+    before = key;
     const wanted = untrack(() => now);
     if (!wanted) {
       untrack(() => Object.assign(state, { value: null, error: null }));
@@ -46,13 +56,18 @@ export function asked<T>(question: () => { key: string; path: string; query: Que
     state.busy = true;
     get<T>(wanted.path, wanted.query, mine.signal).then(
       (value) => {
-        if (abort === mine) Object.assign(state, { value, error: null, busy: false });
+        if (abort !== mine) return;
+        Object.assign(state, { value, error: null, busy: false });
+        if ('refused' in value && (value.refused as unknown[]).length) later();
       },
       (error) => {
-        if (abort === mine) Object.assign(state, { error: problem(error), busy: false });
+        if (abort !== mine) return;
+        Object.assign(state, { error: problem(error), busy: false });
+        later();
       },
     );
     return () => {
+      clearTimeout(timer);
       mine.abort();
       abort = null;
       state.busy = false;
@@ -82,18 +97,23 @@ export class Rows {
 /** Rows of a layer: those that are missing are asked for, so a run that goes on grows row by row. */
 export function rows(wanted: () => Wanted | null): Rows {
   const state = new Rows();
-  const again = grown();
+  /** The session and layer that the rows are of. */
   let of = '';
+  let session = '';
+  let tries = 0;
+  let attempt = $state(0);
+  let timer: ReturnType<typeof setTimeout> | undefined;
   let abort: AbortController | null = null;
 
   async function load(now: Wanted) {
     const name = `${now.session}/${now.layer}`;
     if (name !== of) {
       stop();
-      if (of.split('/')[0] !== now.session) Object.assign(state, { matrix: null, alone: false });
+      if (session !== now.session) Object.assign(state, { matrix: null, alone: false, error: null });
+      session = now.session;
     }
     // An answer that is on its way is let come: what follows is asked for afterwards.
-    if (abort) return;
+    if (abort || timer !== undefined) return;
     const known = name === of ? state.matrix : null;
     const head = state.alone ? now.head : null;
     const missing = known ? known.missing(now.first, now.last, head) : ([now.first, now.last] as const);
@@ -105,7 +125,11 @@ export function rows(wanted: () => Wanted | null): Rows {
       const query = { layer: now.layer, head, tokens: `${missing[0]}..${missing[1]}` };
       const answer = await get<AttentionMatrix>(`/sessions/${now.session}/attention/matrix`, query, mine.signal);
       if (abort !== mine) return;
-      state.matrix = known ? known.with(answer, missing, now.first) : Matrix.from(answer, missing);
+      const again = answer.refused.length > 0 && later();
+      // Who has no row may have one a little later.
+      const done = again ? ([0, -1] as const) : missing;
+      if (!again) tries = 0;
+      state.matrix = known ? known.with(answer, done, now.first) : Matrix.from(answer, done);
       state.error = null;
     } catch (error) {
       if (abort !== mine) return;
@@ -116,19 +140,32 @@ export function rows(wanted: () => Wanted | null): Rows {
       } else {
         state.error = found;
         if (!known) of = '';
+        later();
       }
     }
     abort = null;
     state.busy = false;
   }
 
+  /** Asks again in a while; returns whether it will. */
+  function later(): boolean {
+    if (!isLive() || tries >= TRIES) return false;
+    tries++;
+    timer = setTimeout(() => {
+      timer = undefined;
+      attempt++;
+    }, LATER_MS);
+    return true;
+  }
+
   function stop() {
+    clearTimeout(timer);
+    timer = undefined;
     abort?.abort();
     abort = null;
     state.busy = false;
   }
 
-  const attempt = $derived(state.error ? again.value : -1);
   $effect(() => {
     const now = wanted();
     // An answer that has come may leave some to be asked for.
