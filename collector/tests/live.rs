@@ -7,14 +7,16 @@ use ggscope_collector::live::{Collector, Event, Listener, Output, Wanted};
 use ggscope_collector::server::{Server, Serving, Sessions};
 use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, recording};
 use ggscope_collector::trace::{Trace, TraceWriter};
-use ggscope_format::record::{Evaluation, Graph};
+use ggscope_format::EvalId;
+use ggscope_format::capture::{Capture, CaptureChange};
+use ggscope_format::record::{Evaluation, Graph, Record};
 use serde_json::{Value as Json, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{FakeShim, computation, until};
+use support::{FakeShim, computation, receive, until};
 
 /// A collector whose sessions are served.
 struct Live {
@@ -467,4 +469,50 @@ fn only_models_in_use_or_named_by_the_user_are_asked_about() {
 fn of_file(mut graph: Graph, path: &str) -> Graph {
     graph.files[0].path = path.into();
     graph
+}
+
+fn put(address: SocketAddr, path: &str, body: &str) -> (u16, Json) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("PUT {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n");
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Json::Null))
+}
+
+#[test]
+fn what_is_captured_is_changed_by_who_asks_well_and_told_to_the_shim() {
+    let live = Live::start();
+    let mut shim = live.attach();
+    let path = "/api/v1/sessions/0/capture";
+    let state = ok(live.address, path);
+    assert_eq!(
+        (&state["now"]["names"], &state["can_change"], &state["next"]),
+        (&json!([]), &json!(true), &json!(null))
+    );
+    for (body, field) in [
+        ("{", "body"),
+        (r#"{"names": ["a"], "layer": "0"}"#, "body"),
+        (r#"{"names": ["a"], "layers": "3-1"}"#, "layers"),
+        (r#"{"names": ["a["]}"#, "names"),
+        (r#"{"names": ["values"], "statistics": true}"#, "names"),
+    ] {
+        let (status, problem) = put(live.address, path, body);
+        assert_eq!((status, &problem["field"]), (400, &json!(field)), "{body}: {problem}");
+    }
+    let (status, _) = put(live.address, path, r#"{"names": ["layers"], "layers": "0-3", "every": 2}"#);
+    assert_eq!(status, 200);
+    let heard: Capture = receive(&mut shim.stream).unwrap();
+    assert_eq!(heard.to_string(), "layers, layers 0-3, every 2");
+    until("nothing waits", || ok(live.address, path)["next"].is_null());
+    let change = CaptureChange { from: EvalId(7), capture: heard };
+    assert!(shim.push(0, &Record::Capture(change)));
+    until("the process has told", || ok(live.address, path)["from_eval"] == 7);
+    assert_eq!(ok(live.address, path)["now"]["layers"], "0-3");
+    drop(shim);
+    until("it is over", || ok(live.address, path)["can_change"] == false);
+    assert_eq!(put(live.address, path, r#"{"names": []}"#).0, 409);
+    assert_eq!(put(live.address, "/api/v1/sessions/9/capture", r#"{"names": []}"#).0, 404);
+    assert_eq!(put(live.address, "/api/v1/sessions/0", "{}").0, 405);
 }

@@ -311,6 +311,7 @@ fn the_document_lists_every_route() {
         "attention",
         "attention/map",
         "attention/matrix",
+        "capture",
         "evaluations",
         "evaluations/{eval}/spans",
         "experts",

@@ -104,7 +104,7 @@ pub(super) async fn of_token(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        Ok(session.followers().attention(&trace, token.unwrap_or_else(|| last(&trace)), layer, head)?)
+        Ok(session.followers(false).attention(&trace, token.unwrap_or_else(|| last(&trace)), layer, head)?)
     })
     .await
 }
@@ -151,7 +151,7 @@ pub(super) async fn of_tokens(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        Ok(matrix(&trace, &mut session.followers(), &which.range(last(&trace))?, layer, head)?)
+        Ok(matrix(&trace, &mut session.followers(false), &which.range(last(&trace))?, layer, head)?)
     })
     .await
 }
@@ -169,7 +169,7 @@ pub(super) async fn of_heads(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        Ok(map(&trace, &mut session.followers(), token.unwrap_or_else(|| last(&trace)))?)
+        Ok(map(&trace, &mut session.followers(true), token.unwrap_or_else(|| last(&trace)))?)
     })
     .await
 }

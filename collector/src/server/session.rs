@@ -24,8 +24,8 @@ const READ_AHEAD_AFTER: Duration = Duration::from_secs(1);
 /// About how many bytes a graph takes that was looked at, and of how many that is kept.
 const GRAPH_BYTES: usize = 512 << 10;
 const KEPT_GRAPHS: usize = 64;
-/// Attention keeps one in so many parts of the memory between two questions.
-const PART_OF_FOLLOWERS: usize = 4;
+/// Attention of single layers keeps one in so many parts of the memory between two questions, that of all as much.
+const PART_OF_FOLLOWERS: usize = 8;
 
 /// Where a session's trace comes from.
 enum Source {
@@ -74,8 +74,9 @@ pub(super) struct Session {
     control: Option<Arc<Control>>,
     /// As far as somebody has asked.
     table: Mutex<Option<Arc<Table>>>,
-    /// What attention is computed with, as far as somebody has asked.
-    followers: Mutex<Followers>,
+    /// What attention is computed with, as far as somebody has asked: of single layers, and of all together, which takes
+    /// longer and is not to be waited for.
+    followers: [Mutex<Followers>; 2],
     /// Of so many evaluations.
     sums: Mutex<Option<(u64, Arc<Sums>)>>,
     /// Bytes of the trace that are kept in memory.
@@ -165,7 +166,7 @@ impl Session {
             source: RwLock::new(source),
             control: None,
             table: Mutex::default(),
-            followers: Mutex::default(),
+            followers: Default::default(),
             sums: Mutex::default(),
             memory: AtomicUsize::new(0),
             heads: heads::Kept::default(),
@@ -310,14 +311,16 @@ impl Session {
         }
         drop(kept);
         // Whoever computes takes up the new limit afterwards.
-        if let Ok(mut followers) = self.followers.try_lock() {
-            followers.set_limit(memory / PART_OF_FOLLOWERS);
+        for followers in &self.followers {
+            if let Ok(mut followers) = followers.try_lock() {
+                followers.set_limit(memory / PART_OF_FOLLOWERS);
+            }
         }
     }
 
-    /// What attention is computed with: for one question at a time.
-    pub(super) fn followers(&self) -> MutexGuard<'_, Followers> {
-        let mut followers = lock(&self.followers);
+    /// What attention of single layers is computed with, or of all together: for one question at a time.
+    pub(super) fn followers(&self, all: bool) -> MutexGuard<'_, Followers> {
+        let mut followers = lock(&self.followers[usize::from(all)]);
         followers.set_limit(self.memory.load(Ordering::Relaxed) / PART_OF_FOLLOWERS);
         followers
     }
@@ -355,7 +358,7 @@ impl Session {
 
     /// Lets go of a recording that has ended: what is asked for later is read from its file.
     pub(super) fn release(&self) {
-        *lock(&self.followers) = Followers::default();
+        self.followers.iter().for_each(|followers| *lock(followers) = Followers::default());
         let mut table = lock(&self.table);
         let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
         let growing = match &mut *source {

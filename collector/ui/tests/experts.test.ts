@@ -11,7 +11,8 @@ const until = expect.poll;
 /** The key that goes to a place of a chart, and what is said there. */
 async function press(page: Page, chart: string, keys: string[]): Promise<string> {
   const room = test(page, `chart-${chart}`);
-  await room.scrollIntoViewIfNeeded();
+  // A card asks when it comes into sight.
+  await page.locator(`[data-card="${chart}"]`).scrollIntoViewIfNeeded();
   await until(() => room.getAttribute('data-drawn')).toBe('true');
   await room.focus();
   for (const key of keys) await page.keyboard.press(key);

@@ -1,6 +1,7 @@
 // What heads do, on the page, is what the API says, of a real llama-server that was recorded with --capture attention.
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
+import type { SessionSummary } from '../src/lib/types';
 import type { Heads } from '../src/views/heads/types';
 import { api, open, record, serve, synthetic } from './support';
 
@@ -24,6 +25,11 @@ async function cell(page: Page, row: number, head: number) {
 it('a cell of the map, a row of the table and the head beside it are the API’s numbers, and a click selects', async () => {
   const server = await record('heads.ggtrace', ['--capture', 'attention', '--ring-size', '64M']);
   await server.ask(TEXT, 12);
+  // What comes no more is the same for the page and for us.
+  await server.stopModel();
+  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].state, { timeout: 30_000 }).toBe(
+    'ended',
+  );
   const all = await api<Heads>(server, '/sessions/0/heads?pairs=true');
   expect(all.heads.length).toBe(270);
   const of = (layer: number, head: number) => all.heads.find((h) => h.layer === layer && h.head === head)!;

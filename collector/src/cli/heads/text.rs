@@ -92,10 +92,7 @@ fn clarity(h: &Head) -> f64 {
 }
 
 fn table(out: &mut impl Write, found: &Heads) -> Result<()> {
-    writeln!(
-        out,
-        "  layer.head  kind            entropy  of ln n  distance  first   prev   self  induc  dupli  punct  decided by"
-    )?;
+    writeln!(out, "     head kind           entropy of ln n distance first  prev  self induc dupli punct  decided by")?;
     let mut shown: Vec<&Head> = vec![];
     if found.heads.len() <= ALL {
         shown.extend(&found.heads);
@@ -121,7 +118,7 @@ fn table(out: &mut impl Write, found: &Heads) -> Result<()> {
         });
         writeln!(
             out,
-            "  {:>10}  {kind:<14}  {:>7}  {:>7}  {:>8}  {:>5}  {:>5}  {:>5}  {:>5}  {:>5}  {:>5}  {decided}",
+            "  {:>7} {kind:<14} {:>7} {:>7} {:>8} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5}  {decided}",
             format!("{}.{}", h.layer, h.head),
             number(m.entropy, 2),
             number(m.entropy_normalized, 2),

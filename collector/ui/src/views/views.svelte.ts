@@ -5,7 +5,7 @@ import { VIEWS, type View } from '../lib/selection.svelte';
 
 interface Entry {
   title: string;
-  /** The key that chooses it. */
+  /** The key that chooses it: no digit 0 and no sign, with which views zoom. */
   key: string;
   load: () => Promise<{ default: Component }>;
 }
@@ -20,8 +20,8 @@ const entries: Record<View, Entry> = {
   model: { title: 'Model', key: '7', load: () => import('./model/Model.svelte') },
   attention: { title: 'Attention', key: '8', load: () => import('./attention/Attention.svelte') },
   layers: { title: 'Layers', key: '9', load: () => import('./layers/Layers.svelte') },
-  heads: { title: 'Heads', key: '0', load: () => import('./heads/HeadsView.svelte') },
-  experts: { title: 'Experts', key: '-', load: () => import('./experts/Experts.svelte') },
+  heads: { title: 'Heads', key: 'h', load: () => import('./heads/HeadsView.svelte') },
+  experts: { title: 'Experts', key: 'e', load: () => import('./experts/Experts.svelte') },
 };
 
 class Views {
