@@ -85,7 +85,9 @@ export function matrixOption(
     ),
     yAxis: names(colors, matrix.layers.map(layerName), {
       inverse: true,
-      ...axisName(colors, 'layer', { nameLocation: 'middle', nameGap: 38 }),
+      // A row is lower than a line of text where there are many.
+      axisLabel: { color: colors.muted, fontSize: 11, interval: matrix.layers.length > 20 ? 4 : 0 },
+      ...axisName(colors, 'layer', { nameLocation: 'middle', nameGap: 32 }),
     }),
     series: [picture(scaled(values, 1), columns), ...(at ? [frame(colors, at.x, at.y)] : [])],
   };
