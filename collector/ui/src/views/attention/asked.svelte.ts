@@ -3,6 +3,7 @@
 import { untrack } from 'svelte';
 import { ApiError, ended, get, type Query } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
+import { PACE } from '../../lib/paced.svelte';
 import { Matrix } from './matrix';
 import type { AttentionMatrix } from './types';
 
@@ -16,7 +17,7 @@ function problem(error: unknown): ApiError | null {
 
 /** What was captured of a token comes a little later than the token: it is asked for again, so often and so much later. */
 const TRIES = 6;
-const LATER_MS = 700;
+const LATER_MS = PACE / 2;
 
 function isLive(): boolean {
   return untrack(() => current.summary?.state === 'live');
@@ -125,10 +126,11 @@ export function rows(wanted: () => Wanted | null): Rows {
       const query = { layer: now.layer, head, tokens: `${missing[0]}..${missing[1]}` };
       const answer = await get<AttentionMatrix>(`/sessions/${now.session}/attention/matrix`, query, mine.signal);
       if (abort !== mine) return;
-      const again = answer.refused.length > 0 && later();
-      // Who has no row may have one a little later.
-      const done = again ? ([0, -1] as const) : missing;
-      if (!again) tries = 0;
+      // Rows of the newest tokens may come a little later; one that others follow will not.
+      const newest = answer.rows.at(-1)?.token ?? missing[0] - 1;
+      if (answer.rows.length) tries = 0;
+      const again = newest < missing[1] && later();
+      const done = [missing[0], again ? newest : missing[1]] as const;
       state.matrix = known ? known.with(answer, done, now.first) : Matrix.from(answer, done);
       state.error = null;
     } catch (error) {
