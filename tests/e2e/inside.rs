@@ -21,7 +21,9 @@ fn attention(trace: &Path, token: u64, layer: u64, options: &[&str]) -> Value {
 
 /// Calls `f` with each row of a captured `[n, n_tokens]` tensor of each layer: token, layer and the row.
 fn for_each_row(trace: &Path, name: &str, mut f: impl FnMut(u64, u64, &[f64])) {
-    let rows = dump(trace, &["--values", "--name", name]);
+    // Some graphs give what the output matrix makes of it the same name.
+    let is_wanted = |row: &Value| !name.starts_with("kqv_out") || row["op"] != "MUL_MAT";
+    let rows: Vec<Value> = dump(trace, &["--values", "--name", name]).into_iter().filter(is_wanted).collect();
     let mut first = 0;
     for evaluation in rows.chunk_by(|a, b| a["eval"] == b["eval"]) {
         let n_tokens = number(&evaluation[0], "n_tokens");

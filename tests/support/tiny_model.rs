@@ -78,8 +78,20 @@ pub fn write_bert_gguf(path: &Path) {
         gguf.tensor(&format!("{name}.bias"), TensorType::F32, &[N_EMBD], &[0.0; N_EMBD as usize]);
     };
     norm(&mut gguf, "token_embd_norm");
+    let square = [N_EMBD, N_EMBD];
+    let matrices = [
+        ("attn_q", square),
+        ("attn_k", [N_EMBD, N_EMBD_KV]),
+        ("attn_v", [N_EMBD, N_EMBD_KV]),
+        ("attn_output", square),
+        ("ffn_up", [N_EMBD, N_FF]),
+        ("ffn_down", [N_FF, N_EMBD]),
+    ];
     for layer in 0..N_LAYER {
-        put_layer(&mut gguf, &mut weights, layer, TensorType::F16, None);
+        for (part, ne) in &matrices {
+            let values = weights.matrix(ne[0], ne[1]);
+            gguf.tensor(&format!("blk.{layer}.{part}.weight"), TensorType::F16, ne, &values);
+        }
         norm(&mut gguf, &format!("blk.{layer}.attn_output_norm"));
         norm(&mut gguf, &format!("blk.{layer}.layer_output_norm"));
     }

@@ -31,6 +31,9 @@ pub enum InsideError {
     /// More than an answer can have.
     #[error("{0}")]
     TooMuch(String),
+    /// Two traces are not of the same text or of models of the same shape.
+    #[error("{0}")]
+    Unlike(String),
     /// The trace is damaged.
     #[error(transparent)]
     Trace(#[from] TraceError),

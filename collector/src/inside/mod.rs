@@ -1,8 +1,10 @@
 //! Inside the run: what a model looked at while it answered, computed again from what was captured of the traced
 //! process itself. Nothing of the model's file is needed, but for what a head adds to the residual stream.
 
+mod aligned;
 mod arrivals;
 mod attention;
+mod differ;
 mod evaluated;
 pub mod heads;
 mod kernel;
@@ -17,6 +19,8 @@ mod softmax;
 mod tile;
 mod walk;
 
+pub use aligned::Parted;
 pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention, attention_with};
+pub use differ::{AttentionAgainst, HeadDifference, TokenDifference, against};
 pub use output::add_contributions;
 pub use walk::{KeyRef, Span, TokenRow, Walked, Walker, for_each_row};

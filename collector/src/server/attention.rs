@@ -5,7 +5,7 @@ use super::document;
 use super::params::{Params, Path, numbers, parse};
 use super::problem::Problem;
 use crate::inside::picture::{AttentionMap, AttentionMatrix, map, matrix};
-use crate::inside::{Attention, InsideError};
+use crate::inside::{self, Attention, AttentionAgainst, InsideError};
 use crate::trace::Trace;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -39,6 +39,7 @@ impl From<InsideError> for Problem {
             InsideError::TooMuch(_) => {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text, "ask for fewer tokens, or for one head")
             }
+            InsideError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
             InsideError::Trace(error) => error.into(),
         }
     }
@@ -135,6 +136,41 @@ impl TokensParams {
         }
         Ok(range)
     }
+}
+
+/// The session to compare with.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WithParams {
+    /// The session that is the reference: of the same prompt
+    #[param(required = true)]
+    with: Option<String>,
+    /// The layer; all of them if not given
+    #[param(schema_with = document::number)]
+    layer: Option<String>,
+}
+
+/// How far each head looks elsewhere than in another session of the same prompt: the same as
+/// `ggscope attention --against --json`
+#[utoipa::path(get, path = "/sessions/{id}/attention/against",
+    params(("id" = String, Path, description = "The session"), WithParams, TokensParams),
+    responses((status = 200, body = AttentionAgainst), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn against(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(p, which, _): Params<WithParams, TokensParams>,
+) -> Result<Response, Problem> {
+    let help = "give the id of another session: ?with=1; /api/v1/sessions lists them";
+    let with = p.with.ok_or_else(|| Problem::bad("with", "with is missing", help))?;
+    let layer: Option<u32> = parse("layer", p.layer.as_deref(), "give the number of a layer")?;
+    answer(app, move |sessions| {
+        let unknown = |problem: Problem| Problem { field: Some("with".into()), ..problem };
+        let trace = sessions.get(&id)?.trace()?;
+        let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(unknown)?;
+        let tokens = which.range(last(&trace))?;
+        Ok(inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer))?)
+    })
+    .await
 }
 
 /// Tokens × keys: the weights of one head or of all heads of a layer, rounded to what a picture needs

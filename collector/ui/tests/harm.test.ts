@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { fetchHere, open, serve, synthetic } from './support';
 
-const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model', 'attention'];
+const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model', 'attention', 'layers'];
 
 it('markup in the names of tensors, tokens, files and programs stays text in every view', async () => {
   const trace = synthetic('hostile.ggtrace', 'hostile', 2, 20);

@@ -10,6 +10,17 @@ const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`)
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
 const TEXT = 'The keys to the cabinet are here. The keys to the cabinet are there. Where are the keys to the cabinet?';
 
+/** A run that has ended: what comes no more is the same for the page and for us. */
+async function recorded(name: string, question: string, tokens: number) {
+  const server = await record(name, ['--capture', 'attention', '--ring-size', '64M']);
+  await server.ask(question, tokens);
+  await server.stopModel();
+  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].state, { timeout: 30_000 }).toBe(
+    'ended',
+  );
+  return server;
+}
+
 /** Where the cell of a head is. */
 async function cell(page: Page, row: number, head: number) {
   const canvas = test(page, 'heads-map');
@@ -23,13 +34,7 @@ async function cell(page: Page, row: number, head: number) {
 }
 
 it('a cell of the map, a row of the table and the head beside it are the API’s numbers, and a click selects', async () => {
-  const server = await record('heads.ggtrace', ['--capture', 'attention', '--ring-size', '64M']);
-  await server.ask(TEXT, 12);
-  // What comes no more is the same for the page and for us.
-  await server.stopModel();
-  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].state, { timeout: 30_000 }).toBe(
-    'ended',
-  );
+  const server = await recorded('heads.ggtrace', TEXT, 12);
   const all = await api<Heads>(server, '/sessions/0/heads?pairs=true');
   expect(all.heads.length).toBe(270);
   const of = (layer: number, head: number) => all.heads.find((h) => h.layer === layer && h.head === head)!;
@@ -75,8 +80,7 @@ it('a cell of the map, a row of the table and the head beside it are the API’s
 });
 
 it('1,024 heads are one picture, and what the pointer is over is said at once', async () => {
-  const server = await record('many.ggtrace', ['--capture', 'attention', '--ring-size', '64M']);
-  await server.ask('Hello', 2);
+  const server = await recorded('many.ggtrace', 'Hello', 2);
   const real = await api<Heads>(server, '/sessions/0/heads');
   // The answer of a model with 32 layers of 32 heads: the real one's heads again and again.
   const layers = Array.from({ length: 32 }, (_, layer) => layer);

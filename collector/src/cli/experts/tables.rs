@@ -96,7 +96,7 @@ mod tests {
         lines(&mut out, &ExpertChoices { choices, left_out: 2 }).unwrap();
         let out = String::from_utf8(out).unwrap();
         let rows: Vec<&str> = out.lines().skip(1).map(str::trim_end).collect();
-        assert_eq!(rows[0], "       3  PROMPT    \u{201c}a\\u{1b}\u{201d}          0    6 0.750   12 0.250");
+        assert_eq!(rows[0], "       3  PROMPT    \u{201c}a\\u{1b}\u{201d}         0    6 0.750   12 0.250");
         assert_eq!(rows[1].trim_start(), "1    6   12");
         assert!(rows[2].trim_start().starts_with("4  PROMPT") && rows[3].starts_with("and 2 more"), "{out}");
     }

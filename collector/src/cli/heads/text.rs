@@ -68,7 +68,7 @@ fn map(out: &mut impl Write, found: &Heads) -> Result<()> {
     let widest = found.heads.iter().map(|h| h.head + 1).max().unwrap_or(0);
     let step = if widest * 2 <= WIDTH { 2 } else { 1 };
     let digit = |h: usize, unit: usize| match (unit, h / unit % 10) {
-        (10, _) if h % 10 != 0 || h == 0 => ' ',
+        (10, _) if !h.is_multiple_of(10) || h == 0 => ' ',
         (_, digit) => char::from_digit(digit as u32, 10).unwrap_or(' '),
     };
     for unit in [10, 1].into_iter().filter(|&unit| unit == 1 || widest > 10) {

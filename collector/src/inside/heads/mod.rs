@@ -2,7 +2,7 @@
 //! behave alike, which are read from most. One pass over the rows of attention; docs/heads.md has every formula.
 
 mod clusters;
-mod entropy;
+pub(super) mod entropy;
 mod flow;
 mod kind;
 mod measures;

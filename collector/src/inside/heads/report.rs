@@ -257,7 +257,7 @@ impl Analysis<'_> {
             heads,
             kinds,
             clusters: clusters_of(&division, &ids),
-            divergence: Divergence { tokens: kept.len(), of_tokens, pairs: wanted.pairs.then(|| pairs.of) },
+            divergence: Divergence { tokens: kept.len(), of_tokens, pairs: wanted.pairs.then_some(pairs.of) },
             twins,
             ranked: Ranked { tokens: of_tokens.min(rank::MAX_TOKENS as u64), refused },
         })

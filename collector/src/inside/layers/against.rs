@@ -1,27 +1,17 @@
 //! Where one run's hidden states leave those of another: the same text through the same model in two quantisations. Tokens
 //! are paired by their numbers and must have the same ids; where answers part, the comparison ends.
 
+use super::super::aligned::{Parted, common, tokens_of};
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::measure::{cosine, median, relative_error};
 use super::rows::Captured;
 use super::summary::Spread;
-use crate::trace::{Select, Trace};
+use crate::trace::Trace;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::ops::{ControlFlow, Range};
 use utoipa::ToSchema;
-
-/// The token at which two runs part.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Divergence {
-    /// The token, counted from 0 through the session.
-    pub token: u64,
-    /// Its text in this trace; null if the trace ends there.
-    pub text: Option<String>,
-    /// Its text in the reference; null if the reference ends there.
-    pub reference: Option<String>,
-}
 
 /// How far one token is off in all layers.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -59,71 +49,13 @@ pub struct Against {
     /// Tokens that were compared.
     pub tokens: u64,
     /// Where the runs part, if they do before one of them ends.
-    pub diverges: Option<Divergence>,
+    pub diverges: Option<Parted>,
     /// What goes into the first layer, then each layer.
     pub layers: Vec<LayerError>,
     /// The layer in which the median error grows most.
     pub steepest: Option<u32>,
     /// Each token.
     pub by_token: Vec<TokenError>,
-}
-
-/// A token of a run.
-#[derive(Clone, Copy)]
-struct Known {
-    token: u64,
-    id: i32,
-    generated: bool,
-}
-
-fn tokens_of(trace: &Trace, streams: &mut Streams) -> Result<Vec<Known>, LayersError> {
-    let context = streams.context(trace)?;
-    let mut all = vec![];
-    trace.for_each_evaluation(&Select::default(), false, |row| {
-        if row.evaluation.context == context {
-            let of = row.evaluation.tokens.iter().zip(&row.generated);
-            all.extend((row.first_token..).zip(of).map(|(token, (&id, &generated))| Known { token, id, generated }));
-        }
-        ControlFlow::Continue(())
-    });
-    if all.is_empty() {
-        let path = trace.path().display();
-        let error = format!("{path} has no token ids, by which two runs are compared: record it without --no-tokens");
-        return Err(LayersError::Unlike(error));
-    }
-    Ok(all)
-}
-
-/// How many tokens at the start are the same, and what follows.
-fn common(
-    trace: &Trace,
-    reference: &Trace,
-    a: &[Known],
-    b: &[Known],
-) -> Result<(usize, Option<Divergence>), LayersError> {
-    let same = |(a, b): (&Known, &Known)| a.token == b.token && a.id == b.id;
-    let n = a.iter().zip(b).take_while(|&pair| same(pair)).count();
-    let next = (a.get(n), b.get(n));
-    let text = |trace: &Trace, known: Option<&Known>| {
-        let id = known?.id;
-        Some(trace.texts_of(&[id]).get(&id).map_or(id.to_string(), |t| String::from_utf8_lossy(t).into_owned()))
-    };
-    let parts = Divergence { token: n as u64, text: text(trace, next.0), reference: text(reference, next.1) };
-    match next {
-        (Some(x), Some(y)) if !x.generated || !y.generated => {
-            let said = |text: &Option<String>| format!("{:?}", text.as_deref().unwrap_or("?"));
-            Err(LayersError::Unlike(format!(
-                "the texts differ: token {} is {} in {} and {} in {}; record both runs with the same prompt",
-                x.token,
-                said(&parts.text),
-                trace.path().display(),
-                said(&parts.reference),
-                reference.path().display()
-            )))
-        }
-        (Some(_), Some(_)) => Ok((n, Some(parts))),
-        _ => Ok((n, None)),
-    }
 }
 
 /// The hidden states of some tokens at the ends of layers: layers, then for each token its rows.
@@ -147,8 +79,10 @@ fn states(evaluated: &Evaluated, tokens: &Range<u64>) -> States {
 /// damaged.
 pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> Result<Against, LayersError> {
     let (mut ours, mut theirs) = (Streams::default(), Streams::default());
-    let (a, b) = (tokens_of(trace, &mut ours)?, tokens_of(reference, &mut theirs)?);
-    let (n, diverges) = common(trace, reference, &a, &b)?;
+    let (here, there) = (ours.context(trace)?, theirs.context(reference)?);
+    let known = |trace: &Trace, context| tokens_of(trace, Some(context)).map_err(LayersError::Unlike);
+    let (a, b) = (known(trace, here)?, known(reference, there)?);
+    let (n, diverges) = common(trace, reference, &a, &b).map_err(LayersError::Unlike)?;
     let shared = a[..n].first().map_or(0, |t| t.token)..a[..n].last().map_or(0, |t| t.token + 1);
     let span = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
     let mut places: Vec<Option<u32>> = vec![];

@@ -16,7 +16,7 @@ mod stream;
 mod summary;
 mod units;
 
-pub use against::{Against, Divergence, LayerError, TokenError, against};
+pub use against::{Against, LayerError, TokenError, against};
 pub use lens::{Candidate, Check, Lens, LensRow, Likely, lens};
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};

@@ -11,6 +11,7 @@ export const VIEWS = [
   'info',
   'model',
   'attention',
+  'layers',
   'heads',
   'experts',
 ] as const;
@@ -33,6 +34,8 @@ export interface Selected {
   attention: string | null;
   /** How the view of heads is set, in its own words. */
   heads: string | null;
+  /** What the heatmap of layers shows. */
+  measure: string | null;
   /** Kind of operator. */
   op: string | null;
   /** Number of a node or leaf within the graph on the screen. */
@@ -91,6 +94,7 @@ const NOTHING: Selected = {
   head: null,
   key: null,
   attention: null,
+  measure: null,
   heads: null,
   op: null,
   node: null,
@@ -172,6 +176,7 @@ export function parse(search: string): Selected {
     head: number(p.get('head')),
     key: number(p.get('key')),
     attention: p.get('attention'),
+    measure: p.get('measure'),
     heads: p.get('heads'),
     op: p.get('op'),
     node: number(p.get('node')),
@@ -210,6 +215,7 @@ export function format(s: Selected): string {
   put('head', s.head);
   put('key', s.key);
   put('attention', s.attention);
+  put('measure', s.measure);
   put('heads', s.heads);
   put('op', s.op);
   put('node', s.node);
@@ -259,6 +265,7 @@ class Selection implements Selected {
   head = $state<number | null>(null);
   key = $state<number | null>(null);
   attention = $state<string | null>(null);
+  measure = $state<string | null>(null);
   heads = $state<string | null>(null);
   op = $state<string | null>(null);
   node = $state<number | null>(null);

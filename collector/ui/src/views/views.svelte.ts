@@ -19,6 +19,7 @@ const entries: Record<View, Entry> = {
   info: { title: 'Session', key: '6', load: () => import('./info/Info.svelte') },
   model: { title: 'Model', key: '7', load: () => import('./model/Model.svelte') },
   attention: { title: 'Attention', key: '8', load: () => import('./attention/Attention.svelte') },
+  layers: { title: 'Layers', key: '9', load: () => import('./layers/Layers.svelte') },
   heads: { title: 'Heads', key: 'h', load: () => import('./heads/HeadsView.svelte') },
   experts: { title: 'Experts', key: 'e', load: () => import('./experts/Experts.svelte') },
 };

@@ -65,7 +65,7 @@ export const MEASURES = {
   },
   induction: {
     title: 'induction score',
-    short: 'induction',
+    short: 'induct.',
     value: (head) => head.induction,
     part: share,
     text: three,

@@ -1,9 +1,11 @@
 //! `ggscope attention`: what a token looked at, head by head, computed again from the run's own queries and keys.
 
+mod against;
+
 use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
-use crate::inside::{Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row};
+use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row};
 use crate::trace::Trace;
 use ggscope_model::gguf::Gguf;
 use serde::Serialize;
@@ -27,6 +29,9 @@ EXAMPLES
   ggscope record --capture attention,values -o run.ggtrace -- llama-server -m model.gguf
   ggscope attention run.ggtrace --layer 5 --model model.gguf
 
+  # Where the heads of one quantisation look elsewhere than those of another, on the same prompt
+  ggscope attention q4.ggtrace --against f16.ggtrace
+
   # Many tokens, in all layers: a line of JSON for each token and layer
   ggscope attention run.ggtrace --tokens 0..100 > rows.ndjson
 ";
@@ -47,7 +52,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     token: Option<u64>,
     /// Tokens, as FIRST..END: the weights of each, a line of JSON for a token and a layer
-    #[arg(long, value_name = "A..B", value_parser = tokens, conflicts_with_all = ["token", "head", "csv"])]
+    #[arg(long, value_name = "A..B", value_parser = tokens, conflicts_with_all = ["token", "head"])]
     tokens: Option<std::ops::Range<u64>>,
     /// The layer [default: 0; all of them with --tokens]
     #[arg(long, value_name = "N")]
@@ -55,6 +60,9 @@ pub(super) struct Args {
     /// The head [default: all of the layer]
     #[arg(long, value_name = "N")]
     head: Option<usize>,
+    /// Another recording of the same prompt, by another quantisation or model: how far each head is off
+    #[arg(long, value_name = "TRACE", conflicts_with_all = ["token", "head", "vectors", "model"])]
+    against: Option<PathBuf>,
     /// Print JSON: keys and, for each head, q·k, scaled, masked and softmax
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -73,7 +81,20 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
+    if let Some(path) = &args.against {
+        let reference = Trace::open(path)?;
+        let found = inside::against(&trace, &reference, args.tokens, args.layer.map(|layer| layer..=layer))?;
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string(&found)?)?;
+        } else if args.csv {
+            against::csv(&mut out, &found)?;
+        } else {
+            against::text(&mut out, &found)?;
+        }
+        return Ok(out.flush().map(|()| ExitCode::SUCCESS)?);
+    }
     if let Some(tokens) = args.tokens {
+        anyhow::ensure!(!args.csv, "--tokens prints a line of JSON for each token and layer, and no CSV");
         rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) })?;
         return Ok(ExitCode::SUCCESS);
     }

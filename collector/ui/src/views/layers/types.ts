@@ -1,0 +1,65 @@
+// What the server says of hidden states, as far as the view shows it.
+
+export interface TokenMatrix {
+  measure: string;
+  /** Layers; null is what goes into the first. */
+  layers: (number | null)[];
+  rows: { token: number; text: string | null; values: (number | null)[] }[];
+}
+
+interface Massive {
+  at: number | null;
+  tokens: number;
+  largest: number;
+  token: number;
+}
+
+export interface LayerOfRun {
+  layer: number | null;
+  tensor: string;
+  tokens: number;
+  norm: { min: number; median: number; max: number } | null;
+  largest: Massive | null;
+  outliers: number | null;
+  massive: Massive[];
+  massive_count: number;
+  nan: number;
+  inf: number;
+  cosine: number | null;
+  added: { part: 'attention' | 'feed_forward' | 'state'; share: number; cosine: number | null }[];
+  normed: { tensor: string; rms_in: number; rms_out: number; cosine: number | null }[];
+  units: { units: number; dead: number; always_open: number | null; always_closed: number | null } | null;
+}
+
+export interface LayersOfRun {
+  n_embd: number;
+  tokens: number;
+  layers: LayerOfRun[];
+  missing: string[];
+  lost: { what: string; times: number }[];
+}
+
+export interface Candidate {
+  id: number;
+  text: string | null;
+  logit: number;
+  p: number;
+}
+
+export interface Lens {
+  token: number;
+  text: string | null;
+  answer: Candidate;
+  complete: boolean;
+  next: Candidate | null;
+  first_on_top: number;
+  settled: number;
+  rows: {
+    layer: number | null;
+    top: Candidate[];
+    entropy: number;
+    answer: { p: number; rank: number };
+    nan: number;
+  }[];
+  check: { same_top: boolean; largest_difference: number; relative_error: number } | null;
+}
