@@ -226,7 +226,9 @@ async function heads() {
   await ask();
   const page = await newPage();
   await page.route('**/attention/map*', async (route) => {
-    const answer = await (await route.fetch()).json();
+    const reply = await route.fetch();
+    if (!reply.ok()) return route.fulfill({ response: reply });
+    const answer = await reply.json();
     const layers = Array.from({ length: 32 }, (_, l) => {
       const layer = answer.layers[l % answer.layers.length];
       return { ...layer, layer: l, heads: Array.from({ length: 32 }, (_, h) => ({ ...layer.heads[h % layer.heads.length], head: h })) };

@@ -17,6 +17,8 @@ const FLUSH_AFTER: Duration = Duration::from_secs(5);
 /// The same while somebody follows the file; and how often it is looked whether somebody does.
 const FLUSH_AFTER_FOLLOWED: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Captured values are on disk after this time while somebody looks on.
+const SHOW_VALUES_AFTER: Duration = Duration::from_millis(150);
 /// A session keeps no more remarks than this about what it received.
 const MAX_REMARKS: u32 = 64;
 
@@ -59,8 +61,12 @@ impl<'a> Store<'a> {
     pub(super) fn run(&mut self, received: &Receiver<Batch>, give_back: &Sender<Batch>) {
         loop {
             let due = self.due();
+            let values_due = self.values_due();
             let batch = match due {
-                Some(due) => received.recv_deadline(due.min(self.followed.1 + LOOK_EVERY)),
+                Some(due) => {
+                    let soonest = values_due.map_or(due, |values| due.min(values));
+                    received.recv_deadline(soonest.min(self.followed.1 + LOOK_EVERY))
+                }
                 None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match batch {
@@ -78,6 +84,9 @@ impl<'a> Store<'a> {
                 self.sink.writer.show();
                 let flushed = self.sink.writer.flush();
                 self.check(flushed);
+            } else if values_due.is_some_and(|due| due <= Instant::now()) {
+                let shown = self.sink.writer.show_values();
+                self.check(shown);
             }
             self.sink.progress.set(self.sink.writer.totals());
             self.sink.writer.show();
@@ -91,6 +100,12 @@ impl<'a> Store<'a> {
             self.followed = (self.sink.writer.is_followed(), Instant::now());
         }
         Some(since + if self.followed.0 { FLUSH_AFTER_FOLLOWED } else { FLUSH_AFTER })
+    }
+
+    /// When captured values have to be on disk because somebody looks on.
+    fn values_due(&self) -> Option<Instant> {
+        let since = self.sink.writer.unseen_values_since().filter(|_| self.cut.is_none())?;
+        Some(since + SHOW_VALUES_AFTER)
     }
 
     /// Ends the file, and says in it how the session ended.

@@ -185,6 +185,11 @@ impl Display {
         self.growing.as_ref().is_some_and(|growing| Arc::strong_count(growing) > 1)
     }
 
+    /// Whether somebody looks on.
+    pub fn is_watched(&self) -> bool {
+        self.growing.as_ref().is_some_and(|growing| growing.is_watched())
+    }
+
     /// Shows what there is now.
     pub fn update(&mut self, now: &Now<'_>) {
         let Some(growing) = self.growing.as_ref().filter(|_| self.is_seen()) else { return };

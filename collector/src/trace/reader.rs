@@ -372,6 +372,12 @@ impl Trace {
         values.any(|e| e.first <= last.0).then_some(next)
     }
 
+    /// The newest evaluation that values have come of.
+    pub fn values_until(&self) -> Option<EvalId> {
+        let values = self.contents.chunks.iter().filter(|e| e.kind == ChunkKind::Values && e.first <= e.last);
+        values.map(|e| EvalId(e.last)).max()
+    }
+
     /// The pieces of tensors in the chunk at `offset`; none, with a warning, if it is damaged.
     pub fn values_in(&self, offset: u64) -> Vec<Value> {
         let values = self.content(offset, ChunkKind::Values).unwrap_or_else(|error| {

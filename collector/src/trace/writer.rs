@@ -403,6 +403,20 @@ impl TraceWriter {
         self.pending_since
     }
 
+    /// Since when captured values wait that somebody who looks on cannot see: they are read from the file alone.
+    pub fn unseen_values_since(&self) -> Option<Instant> {
+        self.values.since().filter(|_| self.display.is_watched())
+    }
+
+    /// Writes the captured values that wait.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn show_values(&mut self) -> Result<()> {
+        self.refuse_after_failure()?;
+        self.flush_values()
+    }
+
     /// What is in the file and waits to be.
     pub fn totals(&self) -> &Totals {
         &self.index.totals

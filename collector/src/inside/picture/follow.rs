@@ -5,11 +5,17 @@ use super::Refused;
 use crate::inside::attention::{self, captured};
 use crate::inside::{Attention, InsideError, TokenRow, Walker};
 use crate::trace::Trace;
+use ggscope_format::EvalId;
 use ggscope_format::columns::Row;
 use std::ops::{ControlFlow, Range};
 
 /// Walkers that are kept: of all layers, and of some that somebody looks at.
 const KEPT: usize = 4;
+
+/// The last evaluation that is looked at: what was captured of one comes a little later than the evaluation itself.
+fn come(trace: &Trace) -> EvalId {
+    if trace.complete() { EvalId(u64::MAX) } else { trace.values_until().unwrap_or_default() }
+}
 
 /// A walker, and how far it is.
 struct Follower {
@@ -39,8 +45,9 @@ impl Follower {
         {
             return;
         }
+        let come = come(trace);
         trace.for_each_evaluation_from(self.next, false, |number, row| {
-            if row.first_token >= tokens.end {
+            if row.first_token >= tokens.end || row.evaluation.eval > come {
                 return ControlFlow::Break(());
             }
             let flow = self.walker.advance(trace, &row, tokens, &mut f);
@@ -61,8 +68,9 @@ impl Follower {
     ) -> Result<Option<Attention>, InsideError> {
         let is_in = |row: &Row| row.first_token.saturating_add(row.generated.len() as u64) > token;
         if !self.last.as_ref().is_some_and(is_in) {
+            let come = come(trace);
             trace.for_each_evaluation_from(self.next, false, |number, row| {
-                if row.first_token > token {
+                if row.first_token > token || row.evaluation.eval > come {
                     return ControlFlow::Break(());
                 }
                 self.walker.move_on(trace, &row);
@@ -75,6 +83,18 @@ impl Follower {
         let Some(plan) = self.walker.plan(trace, row.evaluation.graph) else { return Ok(None) };
         attention::stages(trace, &self.walker, (row, &plan), (token, layer, head, false)).map(Some)
     }
+}
+
+/// Why a token has no attention.
+pub(super) fn not_here(trace: &Trace, token: u64) -> String {
+    let totals = trace.totals();
+    let n_tokens = totals.prompt_tokens.saturating_add(totals.generated_tokens);
+    if token < n_tokens && !trace.complete() {
+        return format!(
+            "nothing of token {token} has come yet that attention is computed from: if it was captured, it soon will"
+        );
+    }
+    format!("there is no attention at token {token}: there are {n_tokens} tokens")
 }
 
 /// The walkers of one recording, those that were asked last first.
@@ -132,7 +152,7 @@ impl Followers {
         if found.is_ok() || trace.complete() {
             self.keep(follower);
         }
-        found?.ok_or_else(|| InsideError::Missing("token", format!("there is no token {token} with attention")))
+        found?.ok_or_else(|| InsideError::Missing("token", not_here(trace, token)))
     }
 
     fn shrink(&mut self) {
@@ -170,7 +190,7 @@ impl Followers {
             (tokens > 0).then(|| Refused { layer: *layer, tokens, why: why.clone() })
         });
         let refused: Vec<Refused> = refused.collect();
-        // What was captured comes a little later than the evaluation itself: who has passed that by would never see it.
+        // Of the last evaluation a part may be on its way: who has passed that by would never see it.
         if refused.is_empty() || trace.complete() {
             self.keep(follower);
         }

@@ -1,5 +1,6 @@
 //! All layers × heads at one token, in a few numbers each: how spread a head's attention is, and where it goes.
 
+use super::follow::not_here;
 use super::names::{Named, named};
 use super::{Followers, Refused, of_head};
 use crate::inside::{InsideError, TokenRow};
@@ -115,7 +116,7 @@ pub fn map(trace: &Trace, followers: &mut Followers, token: u64) -> Result<Atten
         Ok(())
     })?;
     if layers.is_empty() && refused.is_empty() {
-        return Err(InsideError::Missing("tokens", format!("there is no attention at token {token}")));
+        return Err(InsideError::Missing("tokens", not_here(trace, token)));
     }
     let mut layers: Vec<LayerSummary> = layers.into_values().collect();
     let mut heaviest: Vec<&mut HeaviestKey> =

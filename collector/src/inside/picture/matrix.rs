@@ -225,7 +225,8 @@ pub fn matrix(
 ) -> Result<AttentionMatrix, InsideError> {
     let mut collected = Collected::new(layer, head);
     let refused = followers.rows(trace, tokens, Some(layer), |row| collected.take(row))?;
-    if collected.rows.is_empty() && refused.is_empty() {
+    // What has not come yet has no rows, and will have some.
+    if collected.rows.is_empty() && refused.is_empty() && trace.complete() {
         return Err(InsideError::Missing("layer", format!("there is no attention in layer {layer} at these tokens")));
     }
     let names = named(trace, &collected.tokens());

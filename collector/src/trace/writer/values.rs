@@ -4,6 +4,7 @@
 use crate::trace::index::IndexEntry;
 use ggscope_format::chunk::ChunkKind;
 use ggscope_format::record::{Value, encode};
+use std::time::Instant;
 
 /// The number of values stands before them, in at most this many bytes.
 const ROOM: usize = 10;
@@ -16,6 +17,8 @@ pub struct Waiting {
     n: usize,
     /// The first and the last evaluation that they are of.
     evals: Option<(u64, u64)>,
+    /// When the first of them came.
+    since: Option<Instant>,
 }
 
 impl Waiting {
@@ -25,6 +28,7 @@ impl Waiting {
             self.encoded.resize(ROOM, 0);
         }
         encode(value, &mut self.encoded);
+        self.since.get_or_insert_with(Instant::now);
         self.n += 1;
         let eval = value.eval.0;
         let (first, last) = self.evals.unwrap_or((eval, eval));
@@ -34,6 +38,11 @@ impl Waiting {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.n == 0
+    }
+
+    /// When the first of them came.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// What they take.
@@ -60,7 +69,7 @@ impl Waiting {
     /// Forgets them and keeps the memory.
     pub fn clear(&mut self) {
         self.encoded.clear();
-        (self.n, self.evals) = (0, None);
+        (self.n, self.evals, self.since) = (0, None, None);
     }
 }
 

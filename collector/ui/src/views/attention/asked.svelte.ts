@@ -3,6 +3,7 @@
 import { untrack } from 'svelte';
 import { ApiError, ended, get, type Query } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
+import { PACE } from '../../lib/paced.svelte';
 import { Matrix } from './matrix';
 import type { AttentionMatrix } from './types';
 
@@ -14,9 +15,9 @@ function problem(error: unknown): ApiError | null {
   return error instanceof ApiError ? error : new ApiError(0, String(error), 'reload the page');
 }
 
-/** What was captured of a token comes a little later than the token: it is asked for again, so often and so much later. */
-const TRIES = 6;
-const LATER_MS = 700;
+/** What was captured of a token comes a little later than the token: it is asked for again so often, soon and then later. */
+const TRIES = 8;
+const soon = (tries: number) => Math.min(PACE / 2, 120 * 2 ** tries);
 
 function isLive(): boolean {
   return untrack(() => current.summary?.state === 'live');
@@ -39,8 +40,7 @@ export function asked<T extends object>(question: () => { key: string; path: str
   const key = $derived(now?.key ?? null);
   function later() {
     if (!isLive() || tries >= TRIES) return;
-    tries++;
-    timer = setTimeout(() => attempt++, LATER_MS);
+    timer = setTimeout(() => attempt++, soon(tries++));
   }
   let before: string | null = null;
   $effect(() => {
@@ -125,10 +125,11 @@ export function rows(wanted: () => Wanted | null): Rows {
       const query = { layer: now.layer, head, tokens: `${missing[0]}..${missing[1]}` };
       const answer = await get<AttentionMatrix>(`/sessions/${now.session}/attention/matrix`, query, mine.signal);
       if (abort !== mine) return;
-      const again = answer.refused.length > 0 && later();
-      // Who has no row may have one a little later.
-      const done = again ? ([0, -1] as const) : missing;
-      if (!again) tries = 0;
+      // Rows of the newest tokens may come a little later; one that others follow will not.
+      const newest = answer.rows.at(-1)?.token ?? missing[0] - 1;
+      if (answer.rows.length) tries = 0;
+      const again = newest < missing[1] && later(answer.rows.length ? PACE / 2 : soon(tries));
+      const done = [missing[0], again ? newest : missing[1]] as const;
       state.matrix = known ? known.with(answer, done, now.first) : Matrix.from(answer, done);
       state.error = null;
     } catch (error) {
@@ -140,7 +141,7 @@ export function rows(wanted: () => Wanted | null): Rows {
       } else {
         state.error = found;
         if (!known) of = '';
-        later();
+        later(soon(tries));
       }
     }
     abort = null;
@@ -148,13 +149,13 @@ export function rows(wanted: () => Wanted | null): Rows {
   }
 
   /** Asks again in a while; returns whether it will. */
-  function later(): boolean {
+  function later(ms: number): boolean {
     if (!isLive() || tries >= TRIES) return false;
     tries++;
     timer = setTimeout(() => {
       timer = undefined;
       attempt++;
-    }, LATER_MS);
+    }, ms);
     return true;
   }
 
