@@ -58,8 +58,12 @@ pub struct Against {
     pub by_token: Vec<TokenError>,
 }
 
-/// The hidden states of some tokens at the ends of layers: layers, then for each token its rows.
-type States = (Vec<Option<u32>>, Vec<(u64, Vec<Option<Vec<f32>>>)>);
+/// The hidden states of a token at the ends of layers.
+type Rows = Vec<Option<Vec<f32>>>;
+/// Layers, and the hidden states of some tokens at their ends.
+type States = (Vec<Option<u32>>, Vec<(u64, Rows)>);
+/// Relative errors and cosines of some tokens at the ends of layers.
+type Errors = Vec<(u64, Vec<Option<(f32, Option<f32>)>>)>;
 
 fn states(evaluated: &Evaluated, tokens: &Range<u64>) -> States {
     let ends = evaluated.stream.layer_ends();
@@ -86,13 +90,13 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     let shared = a[..n].first().map_or(0, |t| t.token)..a[..n].last().map_or(0, |t| t.token + 1);
     let span = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
     let mut places: Vec<Option<u32>> = vec![];
-    let mut found: Vec<(u64, Vec<Option<(f32, Option<f32>)>>)> = vec![];
+    let mut found: Errors = vec![];
     ours.for_each(trace, Some(&span), |evaluated| {
         let (layers, states_here) = states(evaluated, &span);
         let Some(range) = states_here.first().map(|f| f.0..states_here.last().map_or(0, |l| l.0 + 1)) else {
             return Ok(ControlFlow::Continue(()));
         };
-        let mut there: Vec<(u64, Vec<Option<Vec<f32>>>)> = vec![];
+        let mut there: Vec<(u64, Rows)> = vec![];
         theirs.for_each(reference, Some(&range), |other| {
             let (other_layers, states) = states(other, &range);
             if other_layers != layers {
@@ -119,7 +123,7 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
         {
             return Err(shapes(trace, reference, x.len(), y.len(), "elements in a hidden state"));
         }
-        let measured = |&(token, h, r): &(u64, &Vec<Option<Vec<f32>>>, &Vec<Option<Vec<f32>>>)| {
+        let measured = |&(token, h, r): &(u64, &Rows, &Rows)| {
             let of = |(h, r): (&Option<Vec<f32>>, &Option<Vec<f32>>)| {
                 let (h, r) = (h.as_ref()?, r.as_ref()?);
                 Some((relative_error(h, r)?, cosine(h, r)))
@@ -158,7 +162,7 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     })
 }
 
-fn of_layer(place: usize, layer: Option<u32>, found: &[(u64, Vec<Option<(f32, Option<f32>)>>)]) -> LayerError {
+fn of_layer(place: usize, layer: Option<u32>, found: &Errors) -> LayerError {
     let here: Vec<(u64, f32, Option<f32>)> =
         found.iter().filter_map(|(token, of)| (*of.get(place)?).map(|(e, c)| (*token, e, c))).collect();
     LayerError {
