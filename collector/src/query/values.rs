@@ -86,8 +86,8 @@ impl TensorStatistics {
         let rms = (squares.clone().sum::<f64>() / squares.count() as f64).sqrt() as f32;
         let (min, max) = (number(of_all(|r| r.min, f32::min)), number(of_all(|r| r.max, f32::max)));
         let mut text = format!("{min} to {max}, RMS {}", number(rms));
-        let counts: [(fn(&RowOfStatistics) -> u32, &str); 3] =
-            [(|r| r.zeros, "zeros"), (|r| r.nans, "NaN"), (|r| r.infs, "infinite")];
+        type Count = fn(&RowOfStatistics) -> u32;
+        let counts: [(Count, &str); 3] = [(|r| r.zeros, "zeros"), (|r| r.nans, "NaN"), (|r| r.infs, "infinite")];
         for (of, name) in counts {
             let n: u64 = self.rows.iter().map(|row| u64::from(of(row))).sum();
             if n > 0 {

@@ -1,5 +1,5 @@
 //! Hidden states over HTTP: layers, the logit lens, and one number for every token and layer. What was measured of a session
-//! is kept until it grows or another one is asked about, so that a page can ask for one measure after the other.
+//! that has ended is kept until another one is asked about, so that a page can ask for one measure after the other.
 
 use super::api::{App, answer};
 use super::document;
@@ -40,7 +40,10 @@ impl Measured {
             return Ok(run.clone());
         }
         let run = Arc::new(layers::run(trace, Some(tokens.clone()))?);
-        *kept() = Some((key, run.clone()));
+        // Values of a token come a little later than the token: a run that goes on is asked about again.
+        if trace.complete() {
+            *kept() = Some((key, run.clone()));
+        }
         Ok(run)
     }
 }

@@ -15,8 +15,18 @@ it('shows every token in every layer, the layers, and where the answer appears',
   await server.ask('Name the capital of France.', 6);
   const [session] = await api<SessionSummary[]>(server, '/sessions');
   const last = session.tokens - 1;
+  // Values of a token come a little later than the token.
+  const ask = () => api<Lens[]>(server, `/sessions/0/layers/lens?tokens=${last}`);
+  await until(
+    () =>
+      ask().then(
+        ([lens]) => lens.complete,
+        () => false,
+      ),
+    { timeout: 20_000 },
+  ).toBe(true);
   const page = await open(`${server.url}/?view=layers&tokens=${last}&full=layers`);
-  const [lens] = await api<Lens[]>(server, `/sessions/0/layers/lens?tokens=${last}`);
+  const [lens] = await ask();
   await until(() => test(page, 'lens').locator('tbody tr').count(), { timeout: 20_000 }).toBe(lens.rows.length);
   expect(lens.rows).toHaveLength(31);
   expect(lens.check?.same_top).toBe(true);

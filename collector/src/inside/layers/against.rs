@@ -59,7 +59,12 @@ pub struct Against {
 }
 
 /// The hidden states of some tokens at the ends of layers: layers, then for each token its rows.
-type States = (Vec<Option<u32>>, Vec<(u64, Vec<Option<Vec<f32>>>)>);
+type States = (Vec<Option<u32>>, Vec<(u64, TokenStates)>);
+
+/// The rows of a token at the ends of layers.
+type TokenStates = Vec<Option<Vec<f32>>>;
+/// A token, and at the end of each layer its relative error and cosine.
+type Off = (u64, Vec<Option<(f32, Option<f32>)>>);
 
 fn states(evaluated: &Evaluated, tokens: &Range<u64>) -> States {
     let ends = evaluated.stream.layer_ends();
@@ -86,13 +91,13 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     let shared = a[..n].first().map_or(0, |t| t.token)..a[..n].last().map_or(0, |t| t.token + 1);
     let span = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
     let mut places: Vec<Option<u32>> = vec![];
-    let mut found: Vec<(u64, Vec<Option<(f32, Option<f32>)>>)> = vec![];
+    let mut found: Vec<Off> = vec![];
     ours.for_each(trace, Some(&span), |evaluated| {
         let (layers, states_here) = states(evaluated, &span);
         let Some(range) = states_here.first().map(|f| f.0..states_here.last().map_or(0, |l| l.0 + 1)) else {
             return Ok(ControlFlow::Continue(()));
         };
-        let mut there: Vec<(u64, Vec<Option<Vec<f32>>>)> = vec![];
+        let mut there: Vec<(u64, TokenStates)> = vec![];
         theirs.for_each(reference, Some(&range), |other| {
             let (other_layers, states) = states(other, &range);
             if other_layers != layers {
@@ -119,7 +124,7 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
         {
             return Err(shapes(trace, reference, x.len(), y.len(), "elements in a hidden state"));
         }
-        let measured = |&(token, h, r): &(u64, &Vec<Option<Vec<f32>>>, &Vec<Option<Vec<f32>>>)| {
+        let measured = |&(token, h, r): &(u64, &TokenStates, &TokenStates)| {
             let of = |(h, r): (&Option<Vec<f32>>, &Option<Vec<f32>>)| {
                 let (h, r) = (h.as_ref()?, r.as_ref()?);
                 Some((relative_error(h, r)?, cosine(h, r)))
@@ -158,7 +163,7 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     })
 }
 
-fn of_layer(place: usize, layer: Option<u32>, found: &[(u64, Vec<Option<(f32, Option<f32>)>>)]) -> LayerError {
+fn of_layer(place: usize, layer: Option<u32>, found: &[Off]) -> LayerError {
     let here: Vec<(u64, f32, Option<f32>)> =
         found.iter().filter_map(|(token, of)| (*of.get(place)?).map(|(e, c)| (*token, e, c))).collect();
     LayerError {
