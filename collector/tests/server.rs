@@ -373,7 +373,8 @@ fn the_document_lists_every_route() {
     // One never ends, and some have nothing to say of a trace whose model is not here.
     let needs_more = |path: &str| {
         let [live, residency] = ["/live", "/residency"].map(|end| path.ends_with(end));
-        live || residency || path.contains("/models/{id}") || path.contains("/attention")
+        let inside = ["/attention", "/heads", "/layers", "/experts", "/capture"].iter().any(|part| path.contains(part));
+        live || residency || path.contains("/models/{id}") || (inside && !path.contains("/analytics"))
     };
     for path in paths.into_iter().filter(|path| !needs_more(path)) {
         let required = match path.rsplit('/').next() {

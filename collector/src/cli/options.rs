@@ -208,7 +208,7 @@ mod tests {
             ("--capture attention --capture-layers a", "`a` is neither"),
             ("--capture attention --capture-every 0", "0 is not in"),
             ("--capture attention --capture-budget 0/s", "nothing would ever be captured"),
-            ("--capture attention --capture-budget fast", "not a size"),
+            ("--capture attention --capture-budget fast", "unknown unit fast"),
             ("--capture layers --capture-heads 0", "`attention`"),
             ("--capture values --capture-stats", "`values`"),
             ("--capture-stats", "--capture"),

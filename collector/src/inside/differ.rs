@@ -359,7 +359,7 @@ mod tests {
     fn keys_are_paired_by_their_tokens_wherever_they_lie_in_the_cache() {
         let (a, b) = (keys(&[0, 1, 2]), keys(&[2, 0, 1]));
         let sums =
-            compared(&row(2, &a, &[0.5, 0.25, 0.25, 1.0, 0.0, 0.0]), &row(2, &b, &[0.25, 0.5, 0.25, 0.5, 0.0, 0.5]));
+            compared(&row(2, &a, &[0.5, 0.25, 0.25, 1.0, 0.0, 0.0]), &row(2, &b, &[0.25, 0.5, 0.25, 0.0, 0.5, 0.5]));
         assert!(sums.heads[&(0, 0)].sum.abs() < 1e-6, "the same row in another order");
         let half = sums.heads[&(0, 1)].max.unwrap().0;
         // ½ KL(p‖m) + ½ KL(q‖m) of (1, 0) and (½, ½), by hand.

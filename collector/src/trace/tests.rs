@@ -128,7 +128,7 @@ fn read_all(trace: &Trace) -> usize {
     trace.buffers();
     trace.notes();
     let rows = rows(trace, true);
-    rows.iter().for_each(|row| drop(trace.values(row.evaluation.eval)));
+    rows.iter().for_each(|row| drop((trace.values(row.evaluation.eval), trace.statistics(row.evaluation.eval))));
     rows.len()
 }
 
@@ -154,7 +154,7 @@ fn what_was_written_comes_back() {
     assert_eq!(trace.values(EvalId(1)), []);
     assert_eq!(trace.texts().len(), 4);
     assert_eq!(trace.buffers()[0].time, Nanos(9));
-    assert_eq!(trace.notes().len(), 3);
+    assert_eq!(trace.notes().len(), 5);
     assert_eq!(trace.operators().iter().map(|o| o.count).sum::<u64>(), totals.operators);
     let ns: u64 = rows.iter().flat_map(|r| &r.evaluation.durations).sum();
     assert_eq!(trace.operators().iter().map(|o| o.ns).sum::<u64>(), ns);
@@ -310,7 +310,7 @@ fn foreign_files_are_refused_in_one_clear_line() {
     assert!(refused(&everything()[..16]).contains("byte 16: the file ends before its first whole chunk"));
     let mut newer = everything().to_vec();
     newer[8] = 9;
-    assert!(refused(&newer).contains("byte 8: trace format 9, this ggscope reads format 1"));
+    assert!(refused(&newer).contains("byte 8: trace format 9, this ggscope reads format 2"));
     let missing = Trace::open(Path::new("/nonexistent/x.ggtrace")).unwrap_err().to_string();
     assert!(missing.contains("cannot open /nonexistent/x.ggtrace"), "{missing}");
     let folder = Trace::open(Path::new("/")).unwrap_err().to_string();
