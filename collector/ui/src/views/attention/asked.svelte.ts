@@ -100,6 +100,8 @@ export function rows(wanted: () => Wanted | null): Rows {
   /** The session and layer that the rows are of. */
   let of = '';
   let session = '';
+  /** What was wanted last. */
+  let waiting = '';
   let tries = 0;
   let attempt = $state(0);
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -111,6 +113,12 @@ export function rows(wanted: () => Wanted | null): Rows {
       stop();
       if (session !== now.session) Object.assign(state, { matrix: null, alone: false, error: null });
       session = now.session;
+    }
+    const range = `${name}/${now.first}..${now.last}`;
+    if (range !== waiting) {
+      // What waits to be asked again is asked for with what is new.
+      clearTimeout(timer);
+      [timer, tries, waiting] = [undefined, 0, range];
     }
     // An answer that is on its way is let come: what follows is asked for afterwards.
     if (abort || timer !== undefined) return;
