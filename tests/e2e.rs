@@ -18,6 +18,8 @@ mod experts;
 mod ggscope;
 #[path = "e2e/gguf.rs"]
 mod gguf;
+#[path = "e2e/graphs.rs"]
+mod graphs;
 #[path = "e2e/heads.rs"]
 mod heads;
 #[path = "e2e/hosts.rs"]

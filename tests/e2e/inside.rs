@@ -50,6 +50,18 @@ fn weighted(found: &Value) -> Vec<Vec<f64>> {
     found["heads"].as_array().unwrap().iter().map(|head| numbers(&head["weighted"])).collect()
 }
 
+/// Σ weights · V of every token, layer and head beside `kqv_out-*` of the same run. Returns how many rows were compared.
+pub(crate) fn assert_weighs_as_computed(trace: &Path, tolerance: f64) -> u64 {
+    let mut compared = 0;
+    for_each_row(trace, "kqv_out-*", |token, layer, real| {
+        let worst = apart(&weighted(&attention(trace, token, layer, &[])).concat(), real);
+        assert!(worst < tolerance, "token {token}, layer {layer}: off by {worst}");
+        compared += 1;
+    });
+    assert!(compared > 0);
+    compared
+}
+
 #[test]
 fn what_heads_weigh_is_what_llama_cpp_computed_in_every_layer_and_head_and_for_every_token() {
     let dir = tempfile::tempdir().unwrap();
@@ -57,12 +69,7 @@ fn what_heads_weigh_is_what_llama_cpp_computed_in_every_layer_and_head_and_for_e
         let trace = dir.path().join(format!("{flash}.ggtrace"));
         run(record(&trace, &VALUES, &generate(&vendored::demo_model(), 3, flash, &[]))).ok();
         assert_eq!(info(&trace)["dropped"]["records"], 0);
-        let mut compared = 0;
-        for_each_row(&trace, "kqv_out-*", |token, layer, real| {
-            let worst = apart(&weighted(&attention(&trace, token, layer, &[])).concat(), real);
-            assert!(worst < 2e-3, "flash attention {flash}, token {token}, layer {layer}: off by {worst}");
-            compared += 1;
-        });
+        let compared = assert_weighs_as_computed(&trace, 2e-3);
         let tokens = number(&info(&trace)["tokens"], "prompt") + number(&info(&trace)["tokens"], "generate");
         assert_eq!(compared, tokens * 30);
     }
@@ -181,13 +188,8 @@ fn an_encoder_that_keeps_no_cache_looks_both_ways() {
         let seen: Vec<f64> = if token < 6 { (0..6).map(f64::from).collect() } else { vec![token as f64] };
         assert_eq!(numbers(&row["tokens"]), seen, "layer {layer}");
     }
-    let mut compared = 0;
-    for_each_row(&trace, "kqv_out-*", |token, layer, real| {
-        let worst = apart(&weighted(&attention(&trace, token, layer, &[])).concat(), real);
-        assert!(worst < 2e-3, "token {token}, layer {layer}: off by {worst}");
-        compared += 1;
-    });
-    assert_eq!((compared, rows.len()), (8 * tiny_model::N_LAYER as usize, 8 * tiny_model::N_LAYER as usize));
+    let all = 8 * tiny_model::N_LAYER;
+    assert_eq!((assert_weighs_as_computed(&trace, 2e-3), rows.len() as u64), (all, all));
 }
 
 #[test]

@@ -5,6 +5,8 @@
  *   generate MODEL N [options]
  *     --seed-prompt TEXT          the prompt
  *     --threads T  --ctx N  --n-gpu-layers N  --no-mmap  --flash-attn on|off|auto
+ *     --cache-type K V            types of the caches: f16, q8_0, …
+ *     --ubatch N                  tokens of a prompt that are evaluated at once, at most
  *     --backends DIR              load a GGML_BACKEND_DL build's backends from DIR
  *     --rpc HOST:PORT             compute on the devices of an RPC server, too
  *     --repeat R                  R rounds in the same context, its memory cleared between them
@@ -35,6 +37,9 @@ struct options {
     int n_gpu_layers;
     bool mmap;
     enum llama_flash_attn_type flash_attn;
+    enum ggml_type type_k;
+    enum ggml_type type_v;
+    int ubatch; /* 0: as llama.cpp has it */
     const char * backends;
     const char * rpc;
     int repeat;
@@ -58,6 +63,17 @@ static const char * value(int argc, char ** argv, int * i) {
     return argv[++*i];
 }
 
+static enum ggml_type type_named(const char * name) {
+    for (int type = 0; type < GGML_TYPE_COUNT; type++) {
+        const char * known = ggml_type_name((enum ggml_type) type);
+        if (known && !strcmp(known, name)) {
+            return (enum ggml_type) type;
+        }
+    }
+    die("there is no type", name);
+    return GGML_TYPE_COUNT;
+}
+
 static struct options parse(int argc, char ** argv) {
     if (argc < 3) {
         fprintf(stderr, "usage: generate MODEL N [options]\n");
@@ -66,6 +82,7 @@ static struct options parse(int argc, char ** argv) {
     struct options o = {
         .model = argv[1], .n_predict = atoi(argv[2]), .prompt = DEFAULT_PROMPT, .threads = 2, .ctx = 512,
         .n_gpu_layers = 0, .mmap = true, .flash_attn = LLAMA_FLASH_ATTN_TYPE_AUTO, .repeat = 1, .abort_after = -1,
+        .type_k = GGML_TYPE_F16, .type_v = GGML_TYPE_F16,
     };
     for (int i = 3; i < argc; i++) {
         const char * name = argv[i];
@@ -84,6 +101,11 @@ static struct options parse(int argc, char ** argv) {
             o.flash_attn = !strcmp(v, "on")  ? LLAMA_FLASH_ATTN_TYPE_ENABLED
                          : !strcmp(v, "off") ? LLAMA_FLASH_ATTN_TYPE_DISABLED
                                              : LLAMA_FLASH_ATTN_TYPE_AUTO;
+        } else if (!strcmp(name, "--cache-type")) {
+            o.type_k = type_named(value(argc, argv, &i));
+            o.type_v = type_named(value(argc, argv, &i));
+        } else if (!strcmp(name, "--ubatch")) {
+            o.ubatch = atoi(value(argc, argv, &i));
         } else if (!strcmp(name, "--backends")) {
             o.backends = value(argc, argv, &i);
         } else if (!strcmp(name, "--rpc")) {
@@ -309,6 +331,11 @@ static int generate(const struct options * o) {
     params.n_threads = o->threads;
     params.n_threads_batch = o->threads;
     params.flash_attn_type = o->flash_attn;
+    params.type_k = o->type_k;
+    params.type_v = o->type_v;
+    if (o->ubatch > 0) {
+        params.n_ubatch = (uint32_t) o->ubatch;
+    }
     params.n_seq_max = o->edit ? 2 : 1;
     params.kv_unified = o->unified;
     if (o->dump_glob) {

@@ -6,6 +6,7 @@ pub mod eval_dump;
 pub mod gguf_writer;
 pub mod hosts;
 pub mod server;
+pub mod tiny_attention;
 pub mod tiny_mamba;
 pub mod tiny_model;
 pub mod vendored;

@@ -8,11 +8,11 @@ use super::gguf_writer::{GgufWriter, TensorType, Value, Weights};
 
 /// Layers of every tiny model.
 pub const N_LAYER: u64 = 3;
-const N_EMBD: u64 = 64;
-const N_HEAD: u64 = 4;
-const N_HEAD_KV: u64 = 2;
-const N_FF: u64 = 128;
-const N_EMBD_KV: u64 = N_EMBD / N_HEAD * N_HEAD_KV;
+pub(super) const N_EMBD: u64 = 64;
+pub(super) const N_HEAD: u64 = 4;
+pub(super) const N_HEAD_KV: u64 = 2;
+pub(super) const N_FF: u64 = 128;
+pub(super) const N_EMBD_KV: u64 = N_EMBD / N_HEAD * N_HEAD_KV;
 
 /// Tokens of the vocabulary that are not text: `<unk>`, `<s>`, `</s>` and 256 bytes.
 pub(super) const N_NOT_TEXT: usize = 3 + 256;
@@ -122,7 +122,7 @@ fn write_model(path: &Path, matrices: TensorType, experts: Option<&Experts>) {
     gguf.write(path);
 }
 
-fn put_sizes(gguf: &mut GgufWriter, arch: &str) {
+pub(super) fn put_sizes(gguf: &mut GgufWriter, arch: &str) {
     let key = |name: &str| format!("{arch}.{name}");
     gguf.set("general.architecture", Value::Text(arch.into()))
         .set("general.name", Value::Text("ggscope test fixture".into()))
@@ -179,7 +179,7 @@ pub(super) fn text_pieces() -> Vec<String> {
 }
 
 /// Rows of tokens that are not text are zero: their logit is 0 and some piece always beats it.
-fn output_rows(weights: &mut Weights, n_vocab: u64) -> Vec<f32> {
+pub(super) fn output_rows(weights: &mut Weights, n_vocab: u64) -> Vec<f32> {
     let mut rows = weights.matrix(N_EMBD, n_vocab);
     rows[..N_NOT_TEXT * N_EMBD as usize].fill(0.0);
     rows
@@ -219,6 +219,6 @@ fn put_layer(
     }
 }
 
-fn ones() -> [f32; N_EMBD as usize] {
+pub(super) fn ones() -> [f32; N_EMBD as usize] {
     [1.0; N_EMBD as usize]
 }
