@@ -150,14 +150,14 @@ pub fn layer(name: &str) -> Option<u32> {
 pub struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
-    /// Reads `0-3,7`.
+    /// Reads `0-3,7`, or the same as `0..3,7`: both ends are included.
     ///
     /// # Errors
     /// Says which part is no number or range.
     pub fn parse(text: &str) -> Result<Ranges, String> {
         let part = |part: &str| -> Result<(u64, u64), String> {
             let number = |text: &str| text.parse::<u64>();
-            let range = match part.split_once('-') {
+            let range = match part.split_once("..").or_else(|| part.split_once('-')) {
                 Some((from, to)) => number(from).and_then(|from| Ok((from, number(to)?))),
                 None => number(part).map(|n| (n, n)),
             };
@@ -313,10 +313,11 @@ mod tests {
     fn ranges_are_read_as_people_write_them_and_written_back() {
         let ranges = Ranges::parse("7, 0-3,4").unwrap();
         assert_eq!(ranges.to_string(), "0-4,7");
+        assert_eq!(Ranges::parse("0..3,7,4").unwrap(), ranges, "as other options take them");
         assert!(ranges.has(0) && ranges.has(4) && ranges.has(7) && !ranges.has(5) && !ranges.has(8));
         assert!(ranges.has_any(5..=7) && !ranges.has_any(5..=6));
         assert!(Ranges::default().has(u64::MAX));
-        for wrong in ["", "3-1", "a", "1-", "-1", "1..3", "1,,2", "99999999999999999999"] {
+        for wrong in ["", "3-1", "a", "1-", "-1", "1..", "3..1", "1...3", "1,,2", "99999999999999999999"] {
             assert!(Ranges::parse(wrong).is_err(), "{wrong}");
         }
     }

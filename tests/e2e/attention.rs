@@ -1,6 +1,6 @@
 //! Attention, computed again from captured queries and keys, beside the one that llama.cpp computed in the same run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 
@@ -131,6 +131,28 @@ fn with_flash_attention_there_is_attention_although_nothing_computed_it_as_a_who
 }
 
 #[test]
+fn a_range_of_tokens_has_both_of_its_ends_wherever_one_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
+    tiny_model::write_dense_gguf(&model, TensorType::F16);
+    let options = ["--capture", "attention,l_out-*", "--capture-tokens", "0..3,8-9"];
+    run(record(&trace, &options, &generate(&model, 3, "on", &["--ubatch", "2"]))).ok();
+    let tokens = |args: &[&str]| -> Vec<u64> {
+        let lines = run(ggscope(&[&["attention", trace.to_str().unwrap()], args].concat())).ok().stdout;
+        let of = |line: &str| number(&serde_json::from_str(line).unwrap(), "token");
+        lines.lines().map(of).collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    assert_eq!(tokens(&["--tokens", "0..99"]), [0, 1, 2, 3, 8, 9], "what was captured");
+    assert_eq!(tokens(&["--tokens", "1..3"]), [1, 2, 3]);
+    assert_eq!(tokens(&["--tokens", "8"]), [8]);
+    assert_eq!(tokens(&["--tokens", "3.."]), [3, 8, 9]);
+    let csv = run(ggscope(&["layers", trace.to_str().unwrap(), "--tokens", "1..3", "--measure", "norm", "--csv"]))
+        .ok()
+        .stdout;
+    assert!(csv.contains("\n1,") && csv.contains("\n3,") && !csv.contains("\n4,"), "{csv}");
+}
+
+#[test]
 fn what_cannot_be_shown_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
@@ -145,6 +167,7 @@ fn what_cannot_be_shown_says_why() {
     let captured = dir.path().join("captured.ggtrace");
     run(record(&captured, &CAPTURE, &generate(&model, 3, "on", &[]))).ok();
     assert!(says(&captured, &["--layer", "3"]).contains("no attention in layer 3"));
+    assert!(says(&captured, &["--tokens", "4..2"]).contains("4 is greater than 2"));
     assert!(says(&captured, &["--head", "4"]).contains("no head 4"));
     assert!(says(&captured, &["--token", "999"]).contains("no token 999"));
     let small = dir.path().join("small.ggtrace");
