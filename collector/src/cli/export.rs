@@ -1,16 +1,14 @@
 //! `ggscope export`: a trace in the format of another program, in a file that is there as a whole or not at all.
 
+use super::output::{Output, Replace};
 use super::say;
-use crate::export::{Export, ExportError, Format, Wanted, Written};
-use crate::live::{Blocked, die_by};
+use crate::export::{Export, Format, Wanted};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ggscope_format::GraphId;
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -58,15 +56,6 @@ pub(super) struct Args {
     graph: Option<u32>,
 }
 
-/// Where an export goes.
-enum Output {
-    Stdout,
-    /// A pipe or a device: written as it is.
-    Device(PathBuf),
-    /// Written under another name, and renamed when it is whole.
-    File(PathBuf),
-}
-
 /// Writes the export.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let format: Format = args.format.parse().map_err(anyhow::Error::msg)?;
@@ -74,16 +63,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let wanted = Wanted { format, tokens: args.token, layers: args.layer, graph: args.graph.map(GraphId) };
     let export = Export::new(&trace, wanted).with_context(|| args.file.display().to_string())?;
-    let written = match &output {
-        Output::Stdout => export.write(&mut std::io::stdout()).context("cannot write to stdout")?,
-        Output::Device(path) => {
-            let file = OpenOptions::new().write(true).open(path).map_err(Into::into);
-            file.and_then(|mut file| export.write(&mut file)).with_context(|| cannot_write(path))?
-        }
-        Output::File(path) => whole_file(&export, path, args.force).with_context(|| cannot_write(path))?,
-    };
-    if let Output::File(path) = &output {
-        let bytes = path.metadata().map_or(0, |m| m.len());
+    let written = output.write(|to| export.write(to))?;
+    if let Some((path, bytes)) = output.file() {
         let (items, what) = (say::thousands(written.items), written.what);
         say::line(format_args!("{items} {what} → {} ({})", path.display(), say::bytes(bytes)));
     }
@@ -96,13 +77,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}", path.display())
-}
-
 fn output(args: &Args, format: Format) -> anyhow::Result<Output> {
     let path = match &args.output {
-        Some(path) if path.as_os_str() == "-" => return Ok(Output::Stdout),
         Some(path) => path.clone(),
         None if format.is_text() && !std::io::stdout().is_terminal() => return Ok(Output::Stdout),
         None => {
@@ -110,36 +86,5 @@ fn output(args: &Args, format: Format) -> anyhow::Result<Output> {
             PathBuf::from(format!("{stem}.{}", format.extension()))
         }
     };
-    match path.metadata() {
-        Ok(of) if of.is_dir() => bail!("cannot write {}: it is a directory", path.display()),
-        Ok(of) if !of.is_file() => Ok(Output::Device(path)),
-        Ok(_) if !args.force => bail!(exists(&path)),
-        _ => Ok(Output::File(path)),
-    }
-}
-
-fn exists(path: &Path) -> String {
-    format!("{} exists already: choose another name with -o, or replace it with --force", path.display())
-}
-
-/// Writes a file beside the one that is wanted, and gives it that one's name when all of it is there.
-fn whole_file(export: &Export<'_>, path: &Path, force: bool) -> Result<Written, ExportError> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut builder = tempfile::Builder::new();
-    // As any new file: what others may do with it is for the umask to say.
-    builder.prefix(&*name).suffix(".part").permissions(Permissions::from_mode(0o666));
-    // Before the file is there, so that none is left behind by whoever ends us.
-    let signals = Blocked::block()?;
-    let mut part = builder.tempfile_in(dir)?;
-    let unfinished = part.path().to_owned();
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let signal = signals.await_end();
-        let _ = std::fs::remove_file(unfinished);
-        die_by(signal.number)
-    })?;
-    let written = export.write(part.as_file_mut() as &mut (dyn Write + Send))?;
-    let persisted: Result<File, _> = if force { part.persist(path) } else { part.persist_noclobber(path) };
-    persisted.map_err(|error| error.error)?;
-    Ok(written)
+    Output::at(&path, Replace::forced(args.force))
 }

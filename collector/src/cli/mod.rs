@@ -16,6 +16,7 @@ mod layers;
 mod leaves;
 mod open;
 mod options;
+mod output;
 mod quant;
 mod record;
 mod say;

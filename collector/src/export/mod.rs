@@ -1,5 +1,5 @@
 //! A trace in the formats of other programs: timelines for Perfetto and the Chrome trace viewer, tables for pandas,
-//! Polars and DuckDB, a picture for Graphviz. `docs/export.md` documents the columns and tracks. All but the picture are
+//! Polars and DuckDB, pictures. `docs/export.md` documents the columns and tracks. All but pictures are
 //! written as the trace is read, so that memory does not grow with it.
 
 pub mod arch;
@@ -8,6 +8,7 @@ mod csv;
 pub mod dashboard;
 pub mod graph;
 pub mod graph_file;
+pub mod heatmap;
 mod json;
 mod labels;
 mod lanes;

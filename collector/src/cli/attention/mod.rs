@@ -1,11 +1,13 @@
 //! `ggscope attention`: what a token looked at, head by head, computed again from the run's own queries and keys.
 
 mod against;
+mod picture;
 
 use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
 use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row};
+use crate::query::range::Numbers;
 use crate::trace::Trace;
 use ggscope_model::gguf::Gguf;
 use serde::Serialize;
@@ -32,8 +34,14 @@ EXAMPLES
   # Where the heads of one quantisation look elsewhere than those of another, on the same prompt
   ggscope attention q4.ggtrace --against f16.ggtrace
 
+  # Tokens × keys as a picture: of a head, or of all heads of the layer
+  ggscope attention run.ggtrace --layer 5 --head 3 --png head.png
+  ggscope attention run.ggtrace --layer 5 --tokens 0..99 --png > layer.png
+
   # Many tokens, in all layers: a line of JSON for each token and layer
-  ggscope attention run.ggtrace --tokens 0..100 > rows.ndjson
+  ggscope attention run.ggtrace --tokens 0..99 > rows.ndjson
+
+Ranges include both ends: 3..5 is 3, 4 and 5; 3.. is 3 and all after it.
 ";
 
 /// Keys of a head that are shown on one line.
@@ -51,9 +59,9 @@ pub(super) struct Args {
     /// The token, counted from 0 through the session [default: the last]
     #[arg(long, value_name = "N")]
     token: Option<u64>,
-    /// Tokens, as FIRST..END: the weights of each, a line of JSON for a token and a layer
-    #[arg(long, value_name = "A..B", value_parser = tokens, conflicts_with_all = ["token", "head"])]
-    tokens: Option<std::ops::Range<u64>>,
+    /// These tokens: the weights of each, a line of JSON for a token and a layer; with --png, its rows [default there: all]
+    #[arg(long, value_name = "A[..B]", conflicts_with = "token")]
+    tokens: Option<Numbers>,
     /// The layer [default: 0; all of them with --tokens]
     #[arg(long, value_name = "N")]
     layer: Option<u32>,
@@ -69,6 +77,15 @@ pub(super) struct Args {
     /// Print CSV: a line for each head and key
     #[arg(long)]
     csv: bool,
+    /// Draw tokens × keys as a PNG; without FILE to stdout, or on a terminal to a file that is named after the trace
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["json", "csv", "token", "against", "model"])]
+    png: Option<Option<PathBuf>>,
+    /// Where the picture goes; - is stdout
+    #[arg(short, long, value_name = "FILE", requires = "png")]
+    output: Option<PathBuf>,
+    /// Replace the picture if it is there already
+    #[arg(long, requires = "png")]
+    force: bool,
     /// In JSON also the vectors that the numbers come from: queries, keys, and values where they were captured
     #[arg(long, requires = "json")]
     vectors: bool,
@@ -80,10 +97,14 @@ pub(super) struct Args {
 /// Prints the attention of a token.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
+    if args.png.is_some() {
+        return picture::run(&trace, &args);
+    }
+    let tokens = args.tokens.map(|tokens| tokens.range());
     let mut out = BufWriter::new(std::io::stdout().lock());
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;
-        let found = inside::against(&trace, &reference, args.tokens, args.layer.map(|layer| layer..=layer))?;
+        let found = inside::against(&trace, &reference, tokens, args.layer.map(|layer| layer..=layer))?;
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&found)?)?;
         } else if args.csv {
@@ -93,7 +114,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         return Ok(out.flush().map(|()| ExitCode::SUCCESS)?);
     }
-    if let Some(tokens) = args.tokens {
+    if let Some(tokens) = tokens {
+        anyhow::ensure!(args.head.is_none(), "--tokens prints all heads; --head goes with --token, or with --png");
         anyhow::ensure!(!args.csv, "--tokens prints a line of JSON for each token and layer, and no CSV");
         rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) })?;
         return Ok(ExitCode::SUCCESS);
@@ -117,12 +139,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         say::line(format_args!("{}: {warning}", args.file.display()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn tokens(text: &str) -> Result<std::ops::Range<u64>, String> {
-    let (first, end) = text.split_once("..").ok_or("not of the form FIRST..END")?;
-    let number = |digits: &str| digits.parse::<u64>().map_err(|e| format!("{digits:?}: {e}"));
-    Ok(number(first)?..number(end)?)
 }
 
 /// One line: a token in a layer.

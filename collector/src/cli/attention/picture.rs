@@ -1,0 +1,88 @@
+//! `ggscope attention --png`: tokens × keys as a picture, of one head or of all heads of a layer.
+
+use super::Args;
+use crate::cli::output::{Output, Replace};
+use crate::cli::say;
+use crate::export::heatmap::{Heading, png};
+use crate::inside::picture::{AttentionMatrix, Followers, matrix};
+use crate::trace::Trace;
+use anyhow::bail;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Tokens of a picture if nothing is said: more cannot be read.
+const DEFAULT_TOKENS: u64 = 1024;
+
+/// Draws the picture.
+pub(super) fn run(trace: &Trace, args: &Args) -> anyhow::Result<ExitCode> {
+    let file = args.png.clone().flatten();
+    if file.is_some() && args.output.is_some() {
+        bail!("--png and -o both name a file: say one");
+    }
+    let layer = args.layer.unwrap_or(0);
+    let output = output(args, file.as_ref().or(args.output.as_ref()), layer)?;
+    let n_tokens = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+    let tokens = args.tokens.map_or(n_tokens.saturating_sub(DEFAULT_TOKENS)..n_tokens, |tokens| tokens.range());
+    if args.tokens.is_none() && tokens.start > 0 {
+        say::line(format_args!("the last {DEFAULT_TOKENS} tokens are drawn; --tokens chooses others"));
+    }
+    let mut found = matrix(trace, &mut Followers::default(), &tokens, layer, args.head)?;
+    only_captured(trace, &mut found)?;
+    let bytes = png(&found, &heading(trace, args, &found)).map_err(|why| anyhow::anyhow!("--png: {why}"))?;
+    output.write(|to| to.write_all(&bytes).and_then(|()| to.flush()))?;
+    if let Some((path, bytes)) = output.file() {
+        let (rows, heads) = (found.rows.len() as u64, found.heads.len());
+        let (rows, s) = (say::thousands(rows), if heads == 1 { "" } else { "s" });
+        say::line(format_args!("{rows} tokens of {heads} head{s} → {} ({})", path.display(), say::bytes(bytes)));
+    }
+    for refused in &found.refused {
+        let (tokens, layer) = (say::thousands(refused.tokens), refused.layer);
+        say::line(format_args!("layer {layer}: the attention of {tokens} tokens cannot be computed: {}", refused.why));
+    }
+    for warning in trace.warnings() {
+        say::line(format_args!("{}: {warning}", args.file.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The place that was asked for.
+fn output(args: &Args, file: Option<&PathBuf>, layer: u32) -> anyhow::Result<Output> {
+    let replace = Replace::forced(args.force);
+    match file {
+        Some(path) => Output::at(path, replace),
+        None if !io::stdout().is_terminal() => Ok(Output::Stdout),
+        None => {
+            let stem = args.file.file_stem().unwrap_or(args.file.as_os_str()).to_string_lossy();
+            let head = args.head.map_or(String::new(), |head| format!(".head{head}"));
+            Output::at(&PathBuf::from(format!("{stem}.layer{layer}{head}.png")), replace)
+        }
+    }
+}
+
+/// Leaves out heads that were never captured: their weights are not known, which is not the same as no numbers.
+fn only_captured(trace: &Trace, found: &mut AttentionMatrix) -> anyhow::Result<()> {
+    let captures = trace.captures();
+    let asked = found.heads.first().map_or(0, |head| head.head);
+    found.heads.retain(|head| captures.iter().any(|change| change.capture.heads.has(head.head as u64)));
+    if found.heads.is_empty() && !found.rows.is_empty() {
+        bail!("head {asked} was not captured (--capture-heads)");
+    }
+    Ok(())
+}
+
+fn heading(trace: &Trace, args: &Args, found: &AttentionMatrix) -> Heading {
+    let what = match &found.heads[..] {
+        [one] => format!("head {} of {}", one.head, found.n_head),
+        all if all.len() == found.n_head => format!("all {} heads", all.len()),
+        several => format!("{} of {} heads", several.len(), found.n_head),
+    };
+    let model =
+        trace.model().filter(|model| !model.name.is_empty()).map_or(String::new(), |model| format!("{}, ", model.name));
+    let tokens = match (found.rows.first(), found.rows.last()) {
+        (Some(first), Some(last)) => format!("tokens {} to {}, ", first.token, last.token),
+        _ => String::new(),
+    };
+    let trace = args.file.file_name().unwrap_or(args.file.as_os_str()).to_string_lossy();
+    Heading { title: format!("Attention in layer {}, {what}", found.layer), about: format!("{model}{tokens}{trace}") }
+}
