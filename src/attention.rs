@@ -2,7 +2,7 @@
 //! V caches the rows that the evaluation wrote, which is what keeps a token's cost independent of its context.
 
 use crate::abi::{Layout, TensorRef};
-use crate::caches::CacheKey;
+use crate::caches::{CacheKey, Rows};
 use crate::capture::{self, Wanted};
 use crate::graph::GraphRef;
 use crate::host::{Host, Tensor};
@@ -49,7 +49,9 @@ impl Nodes for HostNodes<'_> {
     }
 }
 
-/// A K or V cache that a graph's attention reads, and that is written row by row.
+/// A K or V cache that a graph's attention reads, and that is written row by row; or a V cache that is transposed, as it is
+/// where flash attention is off. The rows of that one hold an element of all tokens each, and evaluations write into all of
+/// them: what they write is told otherwise ([`Taken::always`]), and rows only where the program changes them itself.
 #[derive(Clone, Debug)]
 pub struct Cache {
     /// The tensor of the host.
@@ -58,12 +60,26 @@ pub struct Cache {
     pub key: CacheKey,
     /// Bytes of a row: one token's keys, or values.
     pub row_bytes: usize,
+    /// Bytes of a row that attention looks at, from its begin on, where that is not all of it.
+    pub part: Option<usize>,
     /// Rows of the whole cache.
     pub n_rows: u64,
     /// Rows that the attention looks at.
     pub seen: Vec<Range<u64>>,
     /// Places of the rows that the graph writes: `i64` or `i32`.
     pub places: Vec<usize>,
+}
+
+impl Cache {
+    /// The bytes of some rows that are told, as pieces of at most about `most` bytes.
+    pub fn pieces(&self, rows: &Rows, most: usize) -> Vec<Range<usize>> {
+        let together = if self.part.is_some() { 1 } else { (most / self.row_bytes).max(1) as u64 };
+        let bytes = |run: Range<u64>| {
+            let begin = run.start as usize * self.row_bytes;
+            begin..self.part.map_or(run.end as usize * self.row_bytes, |part| begin + part)
+        };
+        rows.to_tell(together).into_iter().map(bytes).collect()
+    }
 }
 
 /// What is taken of a graph.
@@ -177,7 +193,7 @@ pub fn taken(graph: GraphRef<'_>, wanted: &Wanted, kept: impl Fn(*mut Tensor) ->
             for write in writes(graph, source).filter(|write| write.by_element) {
                 add(&mut taken.always, root(&nodes, write.rows));
             }
-            let Some(cache) = cache(graph, look, source) else { continue };
+            let Some(cache) = cache(graph, look, source).or_else(|| transposed(graph, look, source)) else { continue };
             match taken.caches.iter_mut().find(|c| c.key == cache.key) {
                 Some(known) => known.seen.extend(cache.seen),
                 None => taken.caches.push(cache),
@@ -228,9 +244,37 @@ fn cache(graph: GraphRef<'_>, look: *mut Tensor, cache: *mut Tensor) -> Option<C
         tensor: cache as usize,
         key: key(tensor)?,
         row_bytes: row_bytes as usize,
+        part: None,
         n_rows,
         seen: (0..look.ne()[3]).map(stream).collect(),
         places: written.iter().map(|write| root(&nodes, write.places) as usize).collect(),
+    })
+}
+
+/// A V cache as attention looks at it, `[n_kv, n_embd_head, n_head, n_stream]`, if it is written element by element.
+fn transposed(graph: GraphRef<'_>, look: *mut Tensor, cache: *mut Tensor) -> Option<Cache> {
+    let nodes = HostNodes::of(graph);
+    let (look, tensor) = (nodes.tensor(look), nodes.tensor(cache));
+    writes(graph, cache).find(|write| write.by_element)?;
+    // SAFETY: the cache is a live tensor.
+    let total = unsafe { (graph.host().ggml_nbytes)(cache) } as u64;
+    let [n_kv, n_embd, n_head, n_stream] = look.ne().map(|n| n.max(0) as u64);
+    let [element, row_bytes, of_head, of_stream] = look.nb();
+    let part = n_kv.checked_mul(element)?;
+    let fits = part > 0 && part <= row_bytes && row_bytes.checked_mul(n_embd) == Some(of_head);
+    let n_rows = (fits && total.is_multiple_of(row_bytes)).then(|| total / row_bytes)?;
+    let stream = |s: u64| {
+        let begin = (look.view_offs() as u64 + s * of_stream) / row_bytes;
+        begin.min(n_rows)..(begin + n_embd * n_head).min(n_rows)
+    };
+    Some(Cache {
+        tensor: cache as usize,
+        key: key(tensor)?,
+        row_bytes: row_bytes as usize,
+        part: Some(part as usize),
+        n_rows,
+        seen: (0..n_stream).map(stream).collect(),
+        places: vec![],
     })
 }
 

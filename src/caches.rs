@@ -140,7 +140,7 @@ mod tests {
     const KEY: CacheKey = CacheKey { buffer: BufferId(1), data: 64 };
 
     fn cache(seen: Range<u64>) -> Cache {
-        Cache { tensor: 0, key: KEY, row_bytes: 10, n_rows: 100, seen: vec![seen], places: vec![] }
+        Cache { tensor: 0, key: KEY, row_bytes: 10, part: None, n_rows: 100, seen: vec![seen], places: vec![] }
     }
 
     #[test]
@@ -159,6 +159,19 @@ mod tests {
         assert_eq!(rows.to_tell(100), [6..8, 64..65], "still");
         rows.told();
         assert!(rows.to_tell(100).is_empty());
+    }
+
+    #[test]
+    fn of_a_transposed_cache_the_part_that_is_looked_at_is_told_row_by_row() {
+        let mut caches = Caches::default();
+        let turned = Cache { part: Some(6), ..cache(4..7) };
+        assert_eq!(turned.pieces(caches.rows(&turned), 1 << 10), [40..46, 50..56, 60..66]);
+        caches.rows(&turned).told();
+        caches.written(KEY, 51..53);
+        assert_eq!(turned.pieces(caches.rows(&turned), 1 << 10).as_slice(), std::slice::from_ref(&(50..56)));
+        caches.rows(&turned).told();
+        caches.written(KEY, 40..60);
+        assert_eq!(cache(0..0).pieces(caches.rows(&turned), 1 << 10).as_slice(), std::slice::from_ref(&(40..60)));
     }
 
     #[test]

@@ -136,7 +136,10 @@ impl Writer<'_> {
             None => bytes(tensor),
         };
         let mut caches = self.session.caches.lock();
-        let rows = attention.caches.iter().map(|cache| caches.rows(cache).n_to_tell() * cache.row_bytes as u64);
+        let rows = attention
+            .caches
+            .iter()
+            .map(|cache| caches.rows(cache).n_to_tell() * cache.part.unwrap_or(cache.row_bytes) as u64);
         let all = captured.sum::<u64>() + attention.whole.iter().map(of_part).sum::<u64>() + rows.sum::<u64>();
         drop(caches);
         let mut pace = self.session.pace.lock();
@@ -230,12 +233,13 @@ impl Writer<'_> {
         let mut caches = session.caches.lock();
         for cache in &taken.caches {
             let rows = caches.rows(cache);
-            let most = (PIECE / cache.row_bytes).max(1) as u64;
-            let bytes = |rows: Range<u64>| rows.start as usize * cache.row_bytes..rows.end as usize * cache.row_bytes;
-            let list: Vec<Piece> = rows.to_tell(most).into_iter().map(bytes).collect();
+            let list: Vec<Piece> = cache.pieces(rows, PIECE);
             // SAFETY: promised by the caller; the rows are rows of the cache.
             if unsafe { self.whole(cache.tensor, &list) } {
                 rows.told();
+            } else if cache.part.is_some() {
+                // Without what changed in it, its tokens would be weighed with what they were. The next evaluation has it.
+                return;
             }
         }
         drop(caches);

@@ -59,7 +59,8 @@ pub(crate) fn assert_as_computed(trace: &Path, n_layer: u64) -> usize {
                 let mut computed = vec![0.0; n_kv];
                 // Streams of a cache lie one after the other, each longer than these runs.
                 cells.iter().zip(numbers(head)).for_each(|(&cell, w)| computed[cell % n_kv] = w);
-                let real = &data[(h * per_head + i) * n_kv..][..n_kv];
+                let (stream, i) = (i / per_head, i % per_head);
+                let real = &data[((stream * heads.len() + h) * per_head + i) * n_kv..][..n_kv];
                 let worst = computed.iter().zip(real).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 assert!(worst < 1e-3, "layer {layer}, head {h}, token {i}: off by {worst}");
                 compared += 1;
@@ -150,6 +151,37 @@ fn a_range_of_tokens_has_both_of_its_ends_wherever_one_is_given() {
         .ok()
         .stdout;
     assert!(csv.contains("\n1,") && csv.contains("\n3,") && !csv.contains("\n4,"), "{csv}");
+}
+
+#[test]
+fn heads_and_evaluations_that_were_captured_are_what_they_are_where_all_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let (all, some) = (dir.path().join("all.ggtrace"), dir.path().join("some.ggtrace"));
+    let host = || generate(&vendored::demo_model(), 6, "on", &[]);
+    run(record(&all, &["--capture", "attention"], &host())).ok();
+    let limits =
+        ["--capture-heads", "1,4-5", "--capture-layers", "3,17", "--capture-every", "2", "--capture-as", "f16"];
+    run(record(&some, &[&["--capture", "attention"], &limits[..]].concat(), &host())).ok();
+    let (all, some) = (walked(&all), walked(&some));
+    let n_prompt = 5;
+    let mut tokens: Vec<u64> = some.keys().map(|&(token, _)| token).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert!(tokens.starts_with(&[0, 1, 2, 3, 4]) && tokens.len() < all.len() / 30, "{tokens:?}");
+    assert!(tokens[n_prompt..].windows(2).all(|two| two[1] - two[0] == 2), "{tokens:?}");
+    for (place, row) in &some {
+        assert!([3, 17].contains(&place.1), "{place:?}");
+        let heads = row["weights"].as_array().unwrap().iter().zip(all[place]["weights"].as_array().unwrap());
+        for (head, (found, real)) in heads.enumerate() {
+            if ![1, 4, 5].contains(&head) {
+                assert!(found.as_array().unwrap().iter().all(Value::is_null), "head {head} was not captured");
+                continue;
+            }
+            // Queries were rounded to f16, which is what they are multiplied in anyway.
+            let worst = numbers(found).iter().zip(numbers(real)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-5, "{place:?}, head {head}: off by {worst}");
+        }
+    }
 }
 
 #[test]

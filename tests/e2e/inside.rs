@@ -11,7 +11,7 @@ use crate::ggscope::{command, dump, ggscope, info, number, record, run};
 use crate::support::gguf_writer::TensorType;
 use crate::support::{hosts, tiny_model, vendored};
 
-const VALUES: [&str; 4] = ["--capture", "attention,values,kqv_out-*,attn_out-*", "--ring-size", "64M"];
+const VALUES: [&str; 4] = ["--capture", "attention,values,layers,kqv_out-*,attn_out-*", "--ring-size", "64M"];
 
 fn attention(trace: &Path, token: u64, layer: u64, options: &[&str]) -> Value {
     let (token, layer) = (token.to_string(), layer.to_string());
@@ -117,11 +117,11 @@ fn what_heads_add_is_their_part_of_what_attention_adds() {
 }
 
 /// A run whose memory is edited after three tokens, recorded.
-fn edited(dir: &Path, edit: &str, options: &[&str]) -> PathBuf {
+fn edited(dir: &Path, capture: &[&str], flash: &str, edit: &str, options: &[&str]) -> PathBuf {
     let (model, trace) = (dir.join("tiny.gguf"), dir.join("run.ggtrace"));
     tiny_model::write_dense_gguf(&model, TensorType::F16);
-    let host = || generate(&model, 6, "off", &[&["--edit", edit, "3"], options].concat());
-    let traced = run(record(&trace, &[&CAPTURE[..], &["--force"]].concat(), &host())).ok();
+    let host = || generate(&model, 6, flash, &[&["--edit", edit, "3"], options].concat());
+    let traced = run(record(&trace, &[capture, &["--force"]].concat(), &host())).ok();
     assert_eq!(traced.stdout, run(host()).ok().stdout, "the same tokens, with and without");
     trace
 }
@@ -130,7 +130,7 @@ fn edited(dir: &Path, edit: &str, options: &[&str]) -> PathBuf {
 fn a_context_shift_and_tokens_that_are_taken_back_are_followed() {
     let dir = tempfile::tempdir().unwrap();
     for edit in ["shift", "remove"] {
-        let trace = edited(dir.path(), edit, &[]);
+        let trace = edited(dir.path(), &CAPTURE, "off", edit, &[]);
         assert!(assert_as_computed(&trace, tiny_model::N_LAYER) > 0);
         let rows = walked(&trace);
         let last = rows.keys().map(|&(token, _)| token).max().unwrap();
@@ -145,8 +145,59 @@ fn a_context_shift_and_tokens_that_are_taken_back_are_followed() {
 fn a_sequence_that_is_copied_is_followed_within_one_buffer_and_into_another() {
     let dir = tempfile::tempdir().unwrap();
     for options in [&["--unified"][..], &[]] {
-        let trace = edited(dir.path(), "copy", options);
+        let trace = edited(dir.path(), &CAPTURE, "off", "copy", options);
         assert!(assert_as_computed(&trace, tiny_model::N_LAYER) > 0);
+    }
+}
+
+#[test]
+fn sequences_that_are_evaluated_together_see_their_own_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
+    tiny_model::write_dense_gguf(&model, TensorType::F16);
+    for options in [&["--parallel", "--unified"][..], &["--parallel"]] {
+        let host = || generate(&model, 5, "off", options);
+        let traced = run(record(&trace, &[&CAPTURE[..], &["--force"]].concat(), &host())).ok();
+        assert_eq!(traced.stdout, run(host()).ok().stdout, "the same tokens, with and without");
+        assert!(assert_as_computed(&trace, tiny_model::N_LAYER) > 0);
+        let rows = walked(&trace);
+        let last = rows.keys().map(|&(token, _)| token).max().unwrap();
+        let seen = [last - 1, last].map(|token| numbers(&rows[&(token, 1)]["tokens"]));
+        assert!(seen[0].iter().all(|token| !seen[1].contains(token)), "{options:?}: {seen:?}");
+        // The second began with one token less; together they have seen everything.
+        assert_eq!((seen[0].len(), seen[0].len() + seen[1].len()), (seen[1].len() + 1, last as usize + 1));
+        let flash = dir.path().join("flash.ggtrace");
+        run(record(&flash, &[&VALUES[..], &["--force"]].concat(), &generate(&model, 5, "on", options))).ok();
+        assert_weighs_as_computed(&flash, 2e-3);
+    }
+}
+
+#[test]
+fn a_sequence_that_is_saved_and_restored_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    for options in [&["--unified"][..], &[]] {
+        let trace = edited(dir.path(), &CAPTURE, "off", "restore", options);
+        assert!(assert_as_computed(&trace, tiny_model::N_LAYER) > 0);
+    }
+}
+
+#[test]
+fn what_heads_weigh_is_as_computed_after_all_of_this_whether_or_not_the_cache_of_values_is_transposed() {
+    let dir = tempfile::tempdir().unwrap();
+    for flash in ["off", "on"] {
+        for (edit, options) in [
+            ("shift", &[][..]),
+            ("remove", &[]),
+            ("copy", &["--unified"]),
+            ("copy", &[]),
+            ("restore", &["--unified"]),
+            ("restore", &[]),
+        ] {
+            let trace = edited(dir.path(), &VALUES, flash, edit, options);
+            let tokens = number(&info(&trace)["tokens"], "prompt") + number(&info(&trace)["tokens"], "generate");
+            let compared = assert_weighs_as_computed(&trace, 2e-3);
+            assert_eq!(compared, tokens * tiny_model::N_LAYER, "flash attention {flash}, {edit} {options:?}");
+        }
     }
 }
 
@@ -211,4 +262,21 @@ fn a_number_that_is_none_shows_where_it_is_and_where_it_gets_to() {
     };
     assert_eq!([0, 1, 2].map(of_layer), [vec![false; 4], vec![true, false, false, false], vec![true; 4]]);
     assert!(walked(&trace).contains_key(&(3, 2)));
+    let json = |args: &[&str]| -> Value {
+        serde_json::from_str(&run(ggscope(&[args, &[trace.to_str().unwrap(), "--json"]].concat())).ok().stdout).unwrap()
+    };
+    // Heads: rows with NaN are counted, and measures are of the others.
+    let heads = json(&["heads"]);
+    let counts = |layer: u64| -> Vec<u64> {
+        let all = heads["heads"].as_array().unwrap().iter();
+        all.filter(|h| h["layer"] == layer).map(|h| number(h, "not_finite")).collect()
+    };
+    let rows = counts(2)[0];
+    assert!(rows > 0);
+    assert_eq!([counts(0), counts(1), counts(2)], [vec![0; 4], vec![rows, 0, 0, 0], vec![rows; 4]]);
+    // Layers: counted too, and left out of everything else.
+    let layers = json(&["layers"]);
+    let nan: Vec<bool> = layers["layers"].as_array().unwrap().iter().map(|l| number(l, "nan") > 0).collect();
+    assert!(!nan[0] && nan[nan.len() - 1], "{nan:?}");
+    assert!(run(ggscope(&["layers", trace.to_str().unwrap()])).ok().stdout.contains("NaN"));
 }

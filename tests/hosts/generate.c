@@ -10,8 +10,11 @@
  *     --backends DIR              load a GGML_BACKEND_DL build's backends from DIR
  *     --rpc HOST:PORT             compute on the devices of an RPC server, too
  *     --repeat R                  R rounds in the same context, its memory cleared between them
- *     --edit shift|remove|copy K  after K tokens, change the memory: take two tokens out and move the later ones up,
- *                                 take the last two back, or copy the sequence and go on with the copy
+ *     --edit HOW K                after K tokens, change the memory: take two tokens out and move the later ones up
+ *                                 (shift), take the last two back (remove), copy the sequence and go on with the copy
+ *                                 (copy), or save it, clear the memory and go on with what was saved (restore)
+ *     --parallel                  a second sequence beside the first, of the same prompt without its first token, evaluated in
+ *                                 the same batches
  *     --unified                   sequences share one buffer of the memory
  *     --delay-ms D                sleep after every token
  *     --pause-file PATH           after every token, wait while PATH exists
@@ -45,6 +48,7 @@ struct options {
     int repeat;
     const char * edit;
     int edit_after;
+    bool parallel;
     bool unified;
     int delay_ms;
     const char * pause_file;
@@ -115,6 +119,8 @@ static struct options parse(int argc, char ** argv) {
         } else if (!strcmp(name, "--edit")) {
             o.edit = value(argc, argv, &i);
             o.edit_after = atoi(value(argc, argv, &i));
+        } else if (!strcmp(name, "--parallel")) {
+            o.parallel = true;
         } else if (!strcmp(name, "--unified")) {
             o.unified = true;
         } else if (!strcmp(name, "--delay-ms")) {
@@ -250,6 +256,19 @@ static llama_seq_id edit_memory(const struct options * o, struct llama_context *
         llama_memory_seq_cp(memory, 0, 1, -1, -1);
         return 1;
     }
+    if (!strcmp(o->edit, "restore")) {
+        const size_t size = llama_state_seq_get_size(ctx, 0);
+        uint8_t * saved = malloc(size);
+        if (!saved || llama_state_seq_get_data(ctx, saved, size, 0) == 0) {
+            die("cannot save the memory", o->edit);
+        }
+        llama_memory_clear(memory, true);
+        if (llama_state_seq_set_data(ctx, saved, size, 1) == 0) {
+            die("cannot restore the memory", o->edit);
+        }
+        free(saved);
+        return 1;
+    }
     const bool shifts = !strcmp(o->edit, "shift");
     if (!llama_memory_seq_rm(memory, 0, shifts ? 1 : end - 2, shifts ? 3 : -1)) {
         die("cannot change the memory", o->edit);
@@ -301,6 +320,39 @@ static bool generate_round(const struct options * o, struct llama_model * model,
     return true;
 }
 
+/* Two sequences in every batch. */
+static bool generate_two(const struct options * o, struct llama_model * model, struct llama_context * ctx) {
+    static llama_token tokens[MAX_PROMPT_TOKENS];
+    const int n = tokenize(model, o->prompt, tokens);
+    struct llama_batch batch = llama_batch_init(2 * n, 0, 1);
+    llama_token next[2];
+    for (int step = 0; step < o->n_predict; step++) {
+        batch.n_tokens = 0;
+        for (int seq = 0; seq < 2; seq++) {
+            for (int i = step == 0 ? seq : n + step - 1; i < n + step; i++) {
+                const int at = batch.n_tokens++;
+                batch.token[at] = step == 0 ? tokens[i] : next[seq];
+                batch.pos[at] = i - seq;
+                batch.n_seq_id[at] = 1;
+                batch.seq_id[at][0] = seq;
+                batch.logits[at] = i == n + step - 1;
+            }
+        }
+        if (llama_decode(ctx, batch) != 0) {
+            die("llama_decode failed", o->model);
+        }
+        for (int seq = 0, at = -1; seq < 2; seq++) {
+            at += step > 0 ? 1 : n - seq;
+            next[seq] = most_likely_at(ctx, model, at);
+            printf("%d\n", next[seq]);
+        }
+        fflush(stdout);
+        after_token(o);
+    }
+    llama_batch_free(batch);
+    return true;
+}
+
 /* As llama.cpp's own programs do it: the backend is found by name, because it may be loaded at run time. */
 static void add_rpc_server(const char * endpoint) {
     ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
@@ -336,7 +388,7 @@ static int generate(const struct options * o) {
     if (o->ubatch > 0) {
         params.n_ubatch = (uint32_t) o->ubatch;
     }
-    params.n_seq_max = o->edit ? 2 : 1;
+    params.n_seq_max = o->edit || o->parallel ? 2 : 1;
     params.kv_unified = o->unified;
     if (o->dump_glob) {
         dump.file = fopen(o->dump_file, "ab");
@@ -358,7 +410,7 @@ static int generate(const struct options * o) {
     bool finished = true;
     for (int round = 0; round < o->repeat && finished; round++) {
         llama_memory_clear(llama_get_memory(ctx), true);
-        finished = generate_round(o, model, ctx);
+        finished = o->parallel ? generate_two(o, model, ctx) : generate_round(o, model, ctx);
     }
 
     llama_free(ctx);

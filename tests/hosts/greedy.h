@@ -53,9 +53,9 @@ static inline int32_t tokenize(const struct llama_model * model, const char * te
     return n;
 }
 
-/* The most likely next token after the last llama_decode; the lowest id wins a tie. */
-static inline llama_token most_likely(struct llama_context * ctx, const struct llama_model * model) {
-    const float * logits = llama_get_logits_ith(ctx, -1);
+/* The most likely next token after a token of the last llama_decode's batch; the lowest id wins a tie. */
+static inline llama_token most_likely_at(struct llama_context * ctx, const struct llama_model * model, int32_t at) {
+    const float * logits = llama_get_logits_ith(ctx, at);
     const int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
     llama_token best = 0;
     for (llama_token id = 1; id < n_vocab; id++) {
@@ -64,6 +64,11 @@ static inline llama_token most_likely(struct llama_context * ctx, const struct l
         }
     }
     return best;
+}
+
+/* The same after its last token. */
+static inline llama_token most_likely(struct llama_context * ctx, const struct llama_model * model) {
+    return most_likely_at(ctx, model, -1);
 }
 
 #endif

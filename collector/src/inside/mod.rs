@@ -17,6 +17,7 @@ mod plan;
 mod rows;
 mod softmax;
 mod tile;
+mod transposed;
 mod walk;
 
 pub use aligned::Parted;

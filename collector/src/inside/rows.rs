@@ -83,6 +83,11 @@ impl Rows {
         &self.told
     }
 
+    /// No row is known any more.
+    pub fn clear(&mut self) {
+        self.pages.clear();
+    }
+
     /// A row is not known any more.
     pub fn forget(&mut self, row: u64) {
         if let Some(page) = self.pages.get_mut(&(row / PAGE)) {

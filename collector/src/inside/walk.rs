@@ -8,18 +8,17 @@ use super::evaluated::Evaluated;
 use super::layer::{Caches, Layer, Whole};
 use super::owners::Owners;
 use super::plan::{CacheKey, Plan, Source};
-use super::rows::{Rows, Shape};
+use super::rows::Rows;
+use super::transposed::{put_told, put_written};
 use crate::query::GraphView;
 use crate::query::values::Stretches;
 use crate::trace::{Select, Trace};
-use ggscope_format::capture::{CaptureChange, Set};
+use ggscope_format::capture::{Capture, CaptureChange, Set};
 use ggscope_format::columns::Row;
 use ggscope_format::record::Value;
 use ggscope_format::{EvalId, GraphId};
-use ggscope_model::ggml::GgmlType;
-use half::f16;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -104,6 +103,8 @@ pub struct Walker {
     arrivals: Arrivals,
     caches: Caches,
     whole: Whole,
+    /// Transposed caches that are told themselves where the program changes them.
+    told: HashSet<CacheKey>,
     walked: Walked,
     values: bool,
     /// What was captured, as it was known when the file had so many bytes.
@@ -197,6 +198,7 @@ impl Walker {
         if wanted.is_empty() || plan.layers.is_empty() || (self.whole.is_empty() && !self.is_captured(trace, row)) {
             return ControlFlow::Continue(());
         }
+        let limits = self.capture_of(trace, row).map(|capture| capture.layers.clone()).unwrap_or_default();
         let mut evaluated = Evaluated::new(row, &mut self.walked);
         let mut flow = ControlFlow::Continue(());
         for (layer, planned) in &plan.layers {
@@ -204,6 +206,7 @@ impl Walker {
                 planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches));
             flow = match found {
                 Ok(found) => evaluated.layer(found, &wanted, &mut f),
+                Err(_) if !limits.has(u64::from(*layer)) => ControlFlow::Continue(()),
                 Err(why) => {
                     evaluated.refuse(*layer, why, wanted.len() as u64);
                     ControlFlow::Continue(())
@@ -222,14 +225,19 @@ impl Walker {
         flow
     }
 
-    /// Whether all attention of an evaluation was to be captured.
-    fn is_captured(&mut self, trace: &Trace, row: &Row) -> bool {
+    /// What was to be captured of an evaluation, as far as it is known.
+    fn capture_of(&mut self, trace: &Trace, row: &Row) -> Option<&Capture> {
         if self.captures.0 != trace.totals().file_bytes || self.captures.1.is_empty() {
             self.captures = (trace.totals().file_bytes, trace.captures());
         }
         let change = self.captures.1.iter().rfind(|change| change.from <= row.evaluation.eval);
+        change.map(|change| &change.capture)
+    }
+
+    /// Whether all attention of an evaluation was to be captured.
+    fn is_captured(&mut self, trace: &Trace, row: &Row) -> bool {
         let last = row.first_token + u64::from(row.evaluation.n_tokens).saturating_sub(1);
-        change.is_none_or(|CaptureChange { capture, .. }| {
+        self.capture_of(trace, row).is_none_or(|capture| {
             let is_limited = capture.every > 1 || capture.budget.is_some();
             capture.has(Set::Attention) && !is_limited && capture.tokens.has_any(row.first_token..=last)
         })
@@ -270,6 +278,7 @@ impl Walker {
         let values = arrivals.up_to(trace, eval, plan.context, |value| {
             let plan = plans.of(trace, value.graph, wanted)?;
             let is_wanted = plan.caches.contains_key(&value.tensor)
+                || plan.transposed.contains(&value.tensor)
                 || plan.places.contains_key(&value.tensor)
                 || plan.whole.contains(&value.tensor);
             is_wanted.then_some(plan.context)
@@ -287,7 +296,8 @@ impl Walker {
 
     /// Takes the values of one evaluation, whose tokens are counted from `first_token` on if that is known.
     fn take(&mut self, plan: &Plan, values: Vec<Value>, first_token: Option<u64>) {
-        let Walker { caches, whole, .. } = self;
+        let Walker { caches, whole, told, .. } = self;
+        let mut transposed = Whole::new();
         whole.clear();
         for (key, shape) in plan.shapes() {
             let all = caches.rows.entry(key).or_default();
@@ -317,6 +327,8 @@ impl Walker {
             }
             if plan.whole.contains(&value.tensor) {
                 whole.entry(value.tensor).or_default().add(value);
+            } else if plan.transposed.contains(&value.tensor) {
+                transposed.entry(value.tensor).or_default().add(value);
             }
         }
         let mut ended: HashMap<CacheKey, Vec<u64>> = HashMap::new();
@@ -334,32 +346,21 @@ impl Walker {
             {
                 let all = caches.rows.get_mut(&v).into_iter().flatten();
                 let Some(rows) = all.into_iter().find(|rows| rows.shape == values.shape) else { continue };
-                ended.get(&k).into_iter().flatten().for_each(|&row| rows.forget(row));
+                match transposed.get(&values.look.root) {
+                    Some(stretches) => {
+                        told.insert(v);
+                        put_told(rows, &values.look, stretches);
+                    }
+                    // Of those that are, what is not told again is as it was, as values are after a context shift.
+                    None if told.contains(&v) => {}
+                    None => ended.get(&k).into_iter().flatten().for_each(|&row| rows.forget(row)),
+                }
                 let bytes = whole.get(&written).and_then(Stretches::whole).unwrap_or_default();
                 put_written(rows, bytes, placed.get(&k).map_or(&[], Vec::as_slice));
             }
         }
         if first_token.is_none() {
             whole.clear();
-        }
-    }
-}
-
-/// Puts rows of 32-bit floats that were written into a cache of their own type; without them, the rows are not known.
-fn put_written(rows: &mut Rows, bytes: &[u8], placed: &[u64]) {
-    let Shape { ty, n_embd, n_head, .. } = rows.shape;
-    let mut each = bytes.chunks_exact(n_embd * n_head * 4);
-    for &row in placed {
-        let Some(floats) = each.next() else {
-            rows.forget(row);
-            continue;
-        };
-        if ty == GgmlType::F16 {
-            let half = |&b: &[u8; 4]| f16::from_f32(f32::from_le_bytes(b)).to_le_bytes();
-            let halves: Vec<u8> = floats.as_chunks().0.iter().flat_map(half).collect();
-            rows.put(row, |head| &halves[head * n_embd * 2..][..n_embd * 2]);
-        } else {
-            rows.put(row, |head| &floats[head * n_embd * 4..][..n_embd * 4]);
         }
     }
 }
