@@ -139,3 +139,20 @@ fn sinks_take_the_share_that_they_took() {
     let tokens = number(&info(&flash)["tokens"], "prompt") + number(&info(&flash)["tokens"], "generate");
     assert_eq!(walked(&flash).len() as u64, tokens * tiny_model::N_LAYER);
 }
+
+#[test]
+fn what_heads_add_is_the_same_where_values_are_turned_before_they_are_quantised() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = vendored::demo_model();
+    let added = |ty: &str| -> Vec<f64> {
+        let trace = dir.path().join(format!("{ty}.ggtrace"));
+        run(record(&trace, &CAPTURE, &generate(&model, 1, "on", &["--cache-type", ty, ty]))).ok();
+        let args = ["attention", trace.to_str().unwrap(), "--json", "--token", "4", "--layer", "17", "--model"];
+        let found: Value =
+            serde_json::from_str(&run(ggscope(&[&args[..], &[model.to_str().unwrap()]].concat())).ok().stdout).unwrap();
+        assert_eq!(found["turned"], if ty == "f16" { Value::Null } else { Value::from(64) });
+        found["heads"].as_array().unwrap().iter().map(|h| h["contribution"].as_f64().unwrap()).collect()
+    };
+    let (exact, rounded) = (added("f16"), added("q8_0"));
+    assert!(exact.iter().zip(&rounded).all(|(a, b)| (a - b).abs() < 0.03 * a), "{exact:?} {rounded:?}");
+}

@@ -120,9 +120,13 @@ pub struct Attention {
     /// Why there are no weighted values, if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_values: Option<String>,
-    /// Name of the matrix that takes the heads' results, if nothing is done to them before.
+    /// Name of the matrix that takes the heads' results, if nothing is done to them before but to turn them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Where a Walsh-Hadamard matrix turns the heads' results before that one: so many elements together. Values and what is
+    /// weighed of them are as the cache has them, turned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turned: Option<usize>,
     /// The vectors, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vectors: Option<Vectors>,
@@ -166,8 +170,15 @@ pub fn attention_with(
         found = plan.filter(|_| row.first_token <= token).map(|plan| (row, plan));
         ControlFlow::Break(())
     });
-    let (row, plan) = found
-        .ok_or_else(|| InsideError::Missing("token", format!("there is no token {token}: the last one is {last}")))?;
+    let (row, plan) = found.ok_or_else(|| {
+        let is_empty = trace.totals().prompt_tokens + trace.totals().generated_tokens == 0;
+        let why = if is_empty {
+            "there are no tokens, and so no attention: nothing that was computed takes token ids".to_owned()
+        } else {
+            format!("there is no token {token}: the last one is {last}")
+        };
+        InsideError::Missing("token", why)
+    })?;
     stages(trace, &walker, (&row, &plan), (token, layer, head, vectors))
 }
 
@@ -254,7 +265,8 @@ fn of_token(
         keys: named(trace, &keys),
         heads: heads.par_iter().map(of_head).collect(),
         no_values: values.as_ref().err().cloned(),
-        output: plan.output.clone(),
+        output: plan.output.as_ref().map(|output| output.name.clone()),
+        turned: plan.output.as_ref().and_then(|output| output.turned),
         vectors,
     })
 }

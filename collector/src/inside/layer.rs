@@ -103,7 +103,10 @@ fn halves(bytes: &[u8]) -> Vec<f32> {
 }
 
 fn lost(what: &str) -> String {
-    format!("its {what}: not captured, or lost because the ring was full; give it more room with --ring-size")
+    format!(
+        "its {what}: not captured (as --capture-tokens, --capture-every and --capture-budget had it), or lost because the \
+         ring was full; give it more room with --ring-size"
+    )
 }
 
 fn captured<'a>(whole: &'a Whole, id: TensorId, what: &str) -> Result<&'a [u8], String> {

@@ -28,8 +28,17 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
     let (Some(row_bytes), true) = (row_bytes, n_embd > 0 && n_embd.checked_mul(attention.n_head) == Some(n_in)) else {
         return Err(unknown(format!("{name} in {path} does not take what the heads give")));
     };
-    let heads: Vec<(usize, &[f32])> =
-        attention.heads.iter().filter_map(|head| Some((head.head, head.weighted.as_deref()?))).collect();
+    let heads: Vec<(usize, Vec<f32>)> = attention
+        .heads
+        .iter()
+        .filter_map(|head| {
+            let mut values = head.weighted.clone()?;
+            if let Some(n) = attention.turned {
+                values.chunks_exact_mut(n).for_each(turn);
+            }
+            Some((head.head, values))
+        })
+        .collect();
     let squares = bytes
         .par_chunks_exact(row_bytes)
         .map_init(
@@ -38,7 +47,7 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
                 if ty.dequantize(bytes, row).is_err() {
                     row.fill(f32::NAN);
                 }
-                let dot = |&(head, values): &(usize, &[f32])| {
+                let dot = |(head, values): &(usize, Vec<f32>)| {
                     let part = row[head * n_embd..].iter().zip(values);
                     let dot = part.fold(0.0, |sum, (a, b)| sum + f64::from(*a) * f64::from(*b));
                     dot * dot
@@ -52,4 +61,40 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
         head.contribution = squares.next().map(|sum| sum.sqrt() as f32);
     }
     Ok(())
+}
+
+/// Multiplies with the orthonormal Walsh-Hadamard matrix of as many rows, a power of two, in place (Fino and Algazi, *Unified
+/// matrix treatment of the fast Walsh-Hadamard transform*, 1976).
+fn turn(values: &mut [f32]) {
+    let mut step = 1;
+    while step < values.len() {
+        for pair in values.chunks_exact_mut(2 * step) {
+            let (a, b) = pair.split_at_mut(step);
+            for (a, b) in a.iter_mut().zip(b) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        step *= 2;
+    }
+    let by = (values.len() as f32).sqrt().recip();
+    values.iter_mut().for_each(|x| *x *= by);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turn;
+
+    #[test]
+    fn turning_is_the_product_with_the_matrix_of_signs_and_turning_twice_is_nothing() {
+        let values: Vec<f32> = (0..16).map(|i| (i * i % 7) as f32 - 2.5).collect();
+        let mut turned = values.clone();
+        turn(&mut turned);
+        for (i, &found) in turned.iter().enumerate() {
+            let sign = |j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
+            let sum: f32 = values.iter().enumerate().map(|(j, x)| sign(j) * x).sum();
+            assert!((found - sum / 4.0).abs() < 1e-5);
+        }
+        turn(&mut turned);
+        assert!(values.iter().zip(&turned).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
 }

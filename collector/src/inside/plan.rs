@@ -70,7 +70,7 @@ pub struct ValuesPlan {
     pub source: Source,
     /// Elements of a row do not lie side by side.
     pub by_element: bool,
-    /// Of a cache that has no rows: the 32-bit floats that were written into it, `[n_embd_head, n_head_kv, n_tokens]`.
+    /// Of a cache that is transposed: the 32-bit floats that were written into it, `[n_embd_head, n_head_kv, n_tokens]`.
     pub written: Option<TensorId>,
 }
 
@@ -101,8 +101,18 @@ pub struct LayerPlan {
     pub max_bias: f32,
     /// What is weighed, if that is wanted.
     pub values: Option<Result<ValuesPlan, String>>,
-    /// Name of the matrix that the heads' results are multiplied with, if nothing is done to them before.
-    pub output: Option<String>,
+    /// What takes the heads' results, if that is one matrix.
+    pub output: Option<Output>,
+}
+
+/// The matrix that takes the results of all heads, side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Elements that a Walsh-Hadamard matrix turns together before, as llama.cpp does where a cache of values is quantised:
+    /// values were turned before they were rounded.
+    pub turned: Option<usize>,
 }
 
 impl LayerPlan {
@@ -149,6 +159,8 @@ pub struct Plan {
     pub all: Vec<u32>,
     /// The tensors that are caches whose rows the graph writes.
     pub caches: HashMap<TensorId, CacheKey>,
+    /// The tensors that are caches of values, transposed.
+    pub transposed: HashSet<TensorId>,
     /// The tensors that say which rows of keys it writes.
     pub places: HashMap<TensorId, Vec<CacheKey>>,
     /// The tensors that are needed as they are.
@@ -211,6 +223,7 @@ impl Plan {
         match (values.source, values.written) {
             (_, Some(written)) => {
                 self.whole.insert(written);
+                self.transposed.insert(values.look.root);
             }
             (Source::Own, None) => {
                 self.whole.insert(values.look.root);
@@ -298,19 +311,30 @@ fn values_of(view: &GraphView, node: TensorId, k: &Look) -> Result<ValuesPlan, S
     Ok(ValuesPlan { look, shape, source, by_element: true, written: Some(written) })
 }
 
-/// The matrix that the results of all heads, side by side, are multiplied with, and nothing else is done to them before.
-fn output_of(graph: &Graph, node: TensorId) -> Option<String> {
+/// The matrix that the results of all heads, side by side, are multiplied with, if nothing else is done to them before than
+/// to turn them.
+fn output_of(graph: &Graph, node: TensorId) -> Option<Output> {
+    /// `GGML_HINT_SRC0_IS_HADAMARD`, the second parameter of a product.
+    const HADAMARD: Option<&i32> = Some(&1);
     let is_look = |op: &str| matches!(op, "VIEW" | "RESHAPE" | "PERMUTE" | "TRANSPOSE" | "CONT");
     let weighs = |t: &Tensor| graph.op(t) == "MUL_MAT" && t.src.get(1) == Some(&Some(node));
     let is_flash = graph.tensor(node).map(|t| graph.op(t)) == Some(FLASH_ATTN_EXT);
     let weighed = if is_flash { node } else { graph.nodes().find(|(_, t)| weighs(t))?.0 };
-    let mut at = weighed;
+    let (mut at, mut turned) = (weighed, None);
     for (id, tensor) in graph.nodes().skip_while(|(id, _)| *id <= weighed) {
         if is_look(graph.op(tensor)) && tensor.src.first() == Some(&Some(at)) {
             at = id;
         } else if graph.op(tensor) == "MUL_MAT" && tensor.src.get(1) == Some(&Some(at)) {
             let matrix = graph.tensor(tensor.src.first().copied().flatten()?)?;
-            return Some(matrix.name.clone()).filter(|_| graph.op(matrix) == "NONE");
+            if graph.op(matrix) != "NONE" {
+                return None;
+            }
+            if matrix.flags.has(TensorFlags::INPUT) && tensor.op_params.get(1) == HADAMARD && turned.is_none() {
+                turned = Some(usize::try_from(matrix.ne[0]).ok().filter(|n| n.is_power_of_two())?);
+                at = id;
+                continue;
+            }
+            return Some(Output { name: matrix.name.clone(), turned });
         } else if tensor.src.contains(&Some(at)) {
             return None;
         }
