@@ -199,9 +199,29 @@ fn what_nothing_was_found_of_is_said_with_the_nearest_names() {
     let Stage { _dir, trace, model } = stage();
     let finished = run(record(&trace, &["--capture", "lout-*,experts,l_out-0"], &generate(&model, 2, &[]))).ok();
     assert!(finished.stderr.contains("nothing was captured of `lout-*`"), "{}", finished.stderr);
-    assert!(finished.stderr.contains("nearest names are l_out"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("nearest names are l_out-*"), "{}", finished.stderr);
     assert!(finished.stderr.contains("set `experts`"), "{}", finished.stderr);
     assert!(!finished.stderr.contains("`l_out-0`"));
+}
+
+/// Bytes in a line that says `… N KiB …` behind these words.
+fn bytes_behind(stderr: &str, words: &str) -> f64 {
+    let rest = stderr.split_once(words).unwrap_or_else(|| panic!("no {words:?} in {stderr}")).1;
+    let mut parts = rest.split_whitespace();
+    let number: f64 = parts.next().unwrap().parse().unwrap();
+    number * if parts.next().unwrap().starts_with("MiB") { 1024.0 } else { 1.0 }
+}
+
+#[test]
+fn what_a_token_will_take_is_said_before_the_program_starts_and_is_about_what_it_takes() {
+    let Stage { _dir, trace, .. } = stage();
+    for names in ["attention", "attention,values,logits", "layers"] {
+        let host = generate(&vendored::demo_model(), 6, &["--delay-ms", "300"]);
+        let said = run(record(&trace, &["--capture", names, "--force"], &host)).ok().stderr;
+        let (wanted, taken) = (bytes_behind(&said, "ggscope: about "), bytes_behind(&said, "ggscope: captured "));
+        assert!((wanted / taken - 1.0).abs() < 0.2, "{names}: {said}");
+        assert!(said.find("about").unwrap() < said.find("captured").unwrap());
+    }
 }
 
 #[test]

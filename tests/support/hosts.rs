@@ -27,6 +27,11 @@ pub fn feed() -> PathBuf {
     linked_with_llama("feed")
 }
 
+/// Linked with libggml: `unnamed N`; its tensors have no names of their own.
+pub fn unnamed() -> PathBuf {
+    linked_with_llama("unnamed")
+}
+
 /// Linked with libllama: `load_only MODEL N_CTX N_SEQ UNIFIED N_UBATCH TYPE_K TYPE_V MMAP`; computes nothing.
 pub fn load_only() -> PathBuf {
     linked_with_llama("load_only")

@@ -1,12 +1,12 @@
-//! What a recording is to capture: whether it makes sense, and afterwards what was found nothing of: globs and sets that no tensor of its graphs has the name of, with
-//! the names that come nearest.
+//! What a recording is to capture: whether it makes sense, and afterwards what was found nothing of: globs and sets that no
+//! tensor of its graphs has the name of, with the names that come nearest.
 
 use crate::trace::Trace;
 use ggscope_format::attention::Attention;
-use ggscope_format::capture::{Capture, Set, stem};
+use ggscope_format::capture::{Capture, Set, layer, stem};
 use globset::GlobBuilder;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Graphs that are looked at: those of one program hardly differ in their names.
 const MAX_GRAPHS: usize = 16;
@@ -44,7 +44,7 @@ pub struct Unmatched {
     pub name: String,
     /// Whether it is a set.
     pub is_set: bool,
-    /// Names of tensors that come nearest to a glob, without their layers; the nearest first.
+    /// Names of tensors that come nearest to a glob, with `*` for their layers; the nearest first.
     pub nearest: Vec<String>,
 }
 
@@ -91,16 +91,18 @@ fn of_name(name: String, names: &BTreeSet<String>, has_attention: bool) -> Optio
     }
 }
 
-/// The names that come nearest to a glob, their layers left out.
+/// The names that come nearest to a glob, as globs: `*` stands for the layers.
 fn nearest(glob: &str, names: &BTreeSet<String>) -> Vec<String> {
     let plain: String = glob.chars().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')).collect();
     let plain = stem(&plain).trim_end_matches('-').to_lowercase();
-    let stems: BTreeSet<&str> = names.iter().map(|name| stem(name)).filter(|name| !name.contains(' ')).collect();
+    let names = names.iter().filter(|name| !name.contains(' '));
+    let stems: BTreeMap<&str, bool> = names.map(|name| (stem(name), layer(name).is_some())).collect();
     let alike = |name: &str| (strsim::jaro_winkler(&plain, &name.to_lowercase()) * 1e6) as u64;
-    let mut stems: Vec<(u64, &str)> = stems.into_iter().map(|name| (alike(name), name)).collect();
-    stems.retain(|&(alike, name)| alike as f64 > ALIKE * 1e6 && !name.is_empty());
-    stems.sort_by_key(|&(alike, name)| (Reverse(alike), name));
-    stems.into_iter().take(NEAREST).map(|(_, name)| name.to_owned()).collect()
+    let mut stems: Vec<(u64, &str, bool)> = stems.into_iter().map(|(name, of)| (alike(name), name, of)).collect();
+    stems.retain(|&(alike, name, _)| alike as f64 > ALIKE * 1e6 && !name.is_empty());
+    stems.sort_by_key(|&(alike, name, _)| (Reverse(alike), name));
+    let glob = |(_, name, has_layer): (u64, &str, bool)| if has_layer { format!("{name}-*") } else { name.to_owned() };
+    stems.into_iter().take(NEAREST).map(glob).collect()
 }
 
 #[cfg(test)]
@@ -125,9 +127,9 @@ mod tests {
         let found = of(&["l_out-*", "lout-*", "attn_normm-1", "zzz", "layers", "experts"]);
         let names: Vec<&str> = found.iter().map(|u| u.name.as_str()).collect();
         assert_eq!(names, ["attn_normm-1", "experts", "lout-*", "zzz"]);
-        assert_eq!(found[0].nearest[0], "attn_norm");
+        assert_eq!(found[0].nearest[0], "attn_norm-*");
         assert!(found[1].is_set && found[1].to_string().contains("`experts`"));
-        assert_eq!(found[2].nearest[0], "l_out");
+        assert_eq!(found[2].nearest[0], "l_out-*");
         assert!(found[3].nearest.is_empty());
     }
 
