@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::ggscope::{command, dump, ggscope, info, number, record, run, text};
 use crate::support::gguf_writer::TensorType;
-use crate::support::{hosts, tiny_model, vendored};
+use crate::support::{hosts, tiny_attention, tiny_model, vendored};
 
 const CAPTURE: [&str; 4] = ["--capture", "layers,logits,ffn_swiglu-*,ffn_gate-*", "--ring-size", "64M"];
 const LAYERS: usize = 30;
@@ -180,6 +180,32 @@ fn a_model_with_an_output_matrix_of_its_own_is_checked_too() {
     assert!(error.contains("is not the model that ran") || error.contains("has no tensor"), "{error}");
     let error = refused(&trace, &["--lens"]);
     assert!(error.contains("--model") && error.contains("tiny.gguf"), "{error}");
+}
+
+#[test]
+fn streams_and_logits_of_other_architectures_are_found_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.gguf");
+    let architectures: [(&str, fn(&Path)); 4] = [
+        ("gemma2", tiny_model::write_gemma2_gguf),
+        ("gemma3", tiny_attention::write_gemma3_gguf),
+        ("mpt", tiny_attention::write_mpt_gguf),
+        ("gpt-oss", tiny_attention::write_gpt_oss_gguf),
+    ];
+    for (name, write) in architectures {
+        write(&model);
+        let trace = recorded(dir.path(), &format!("{name}.ggtrace"), &model, 4, &[]);
+        let found = layers(&trace, &[]);
+        let all = list(&found["layers"]);
+        assert_eq!(all.len() as u64, tiny_model::N_LAYER + 1, "{name}: the embeddings, and each layer");
+        for layer in &all[1..] {
+            let parts: Vec<&str> = list(&layer["added"]).iter().map(|part| text(part, "part")).collect();
+            assert_eq!(parts, ["attention", "feed_forward"], "{name}: {layer}");
+        }
+        let lens = layers(&trace, &["--lens", "--model", model.to_str().unwrap()]);
+        assert_eq!(lens[0]["check"]["same_top"], true, "{name}: {lens}");
+        assert!(float(&lens[0]["check"]["largest_difference"]) < 1e-2, "{name}: {lens}");
+    }
 }
 
 #[test]

@@ -22,9 +22,12 @@ fn a_program_whose_tensors_have_no_names_is_traced_and_what_is_not_there_is_said
     assert_eq!(number(&info(&trace)["dropped"], "records"), 0);
     let rows = dump(&trace, &[]);
     assert!(rows.iter().any(|row| row["op"] == "MUL_MAT"), "what it computed is there");
-    for (view, says) in
-        [("attention", "attention"), ("heads", "attention"), ("layers", "hidden states"), ("experts", "no experts")]
-    {
+    for (view, says) in [
+        ("attention", "attention"),
+        ("heads", "attention"),
+        ("layers", "no residual stream"),
+        ("experts", "no experts"),
+    ] {
         let asked = run(ggscope(&[view, trace.to_str().unwrap()]));
         assert!(!asked.status.success() && asked.stdout.is_empty(), "{view}: {}", asked.stdout);
         assert!(asked.stderr.contains(says) && !asked.stderr.contains("panicked"), "{view}: {}", asked.stderr);

@@ -59,7 +59,7 @@ impl Texts {
     pub fn add(&mut self, text: &str, (x, y): (u32, u32), size: u32, side: Side, upright: bool) {
         // Noncharacters may be in a token, and are not allowed in XML.
         let text: String =
-            text.chars().map(|c| if c >= '\u{fffe}' && c <= '\u{ffff}' { '\u{fffd}' } else { c }).collect();
+            text.chars().map(|c| if matches!(c, '\u{fffe}'..='\u{ffff}') { '\u{fffd}' } else { c }).collect();
         // What the fonts that are carried along have: Latin, Greek, Cyrillic, and signs.
         self.needs_more_fonts |= text.chars().any(|c| !matches!(c as u32, 0..0x530 | 0x1e00..0x2c00 | 0xfffd));
         let side = match side {
