@@ -185,6 +185,13 @@ fn a_sequence_that_is_saved_and_restored_is_followed() {
 fn what_heads_weigh_is_as_computed_after_all_of_this_whether_or_not_the_cache_of_values_is_transposed() {
     let dir = tempfile::tempdir().unwrap();
     for flash in ["off", "on"] {
+        // A cleared cache, first.
+        let again = dir.path().join("again.ggtrace");
+        let model = dir.path().join("tiny.gguf");
+        tiny_model::write_dense_gguf(&model, TensorType::F16);
+        run(record(&again, &[&VALUES[..], &["--force"]].concat(), &generate(&model, 3, flash, &["--repeat", "2"])))
+            .ok();
+        assert_weighs_as_computed(&again, 2e-3);
         for (edit, options) in [
             ("shift", &[][..]),
             ("remove", &[]),

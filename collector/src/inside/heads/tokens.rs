@@ -131,17 +131,16 @@ impl Marks {
     /// the key one position before it.
     pub fn new(tokens: &Tokens, token: u64, keys: &[KeyRef]) -> Marks {
         let own = tokens.get(token);
-        let place = |number: u64, t: Token| t.pos.map_or(number as i64, i64::from);
-        let here = place(token, own);
+        let here = place(tokens, token);
+        let places = places(tokens, token, keys);
         let mut marks = Marks { distance: Vec::with_capacity(keys.len()), ..Marks::default() };
         let mut order: Vec<(i64, usize, Option<i32>)> = Vec::with_capacity(keys.len());
-        for (i, key) in keys.iter().enumerate() {
-            let Some(number) = key.token else {
+        for (i, (key, at)) in keys.iter().zip(places).enumerate() {
+            let (Some(number), Some(at)) = (key.token, at) else {
                 marks.distance.push(0.0);
                 continue;
             };
             let t = tokens.get(number);
-            let at = place(number, t);
             marks.distance.push((here - at).unsigned_abs() as f32);
             if number == token {
                 marks.own = Some(i);
@@ -170,6 +169,28 @@ impl Marks {
         }
         marks
     }
+}
+
+/// The position that a token came with; where that is not known, its number.
+fn place(tokens: &Tokens, number: u64) -> i64 {
+    tokens.get(number).pos.map_or(number as i64, i64::from)
+}
+
+/// Where keys are now, as `token` sees them; `None` of those whose token is not known. A program may have moved tokens up
+/// since they came, as a context shift does. That shows where positions do not rise in the order in which tokens came; then
+/// those of keys follow from the token's own, which is of now, as what a token sees lies side by side.
+fn places(tokens: &Tokens, token: u64, keys: &[KeyRef]) -> Vec<Option<i64>> {
+    let mut places: Vec<Option<i64>> = keys.iter().map(|key| Some(place(tokens, key.token?))).collect();
+    let mut came: Vec<(u64, usize)> = keys.iter().enumerate().filter_map(|(i, key)| Some((key.token?, i))).collect();
+    came.sort_unstable();
+    let rises = came.windows(2).all(|two| places[two[0].1] < places[two[1].1]);
+    if let Some(own) = came.iter().position(|&(number, _)| number == token).filter(|_| !rises) {
+        let here = place(tokens, token);
+        for (rank, &(_, i)) in came.iter().enumerate() {
+            places[i] = Some(here + rank as i64 - own as i64);
+        }
+    }
+    places
 }
 
 #[cfg(test)]
@@ -220,6 +241,22 @@ mod tests {
         let all = tokens(&[7, 8, 9, 7], &[0, 1, 2, 3]);
         let marks = Marks::new(&all, 3, &keys(&[1, 2, 3]));
         assert!(marks.induction.is_empty() && marks.first.is_none());
+    }
+
+    #[test]
+    fn after_a_context_shift_tokens_are_where_they_were_moved_to() {
+        // a b c d a b: then b and c were taken out, the later ones moved up by two, and the next token came to place 4.
+        let all = tokens(&[7, 8, 9, 6, 7, 8, 7], &[0, 1, 2, 3, 4, 5, 4]);
+        let marks = Marks::new(&all, 6, &keys(&[0, 3, 4, 5, 6]));
+        assert_eq!((marks.first, marks.previous, marks.own), (Some(0), Some(3), Some(4)));
+        assert_eq!(marks.distance, [4.0, 3.0, 2.0, 1.0, 0.0]);
+        assert_eq!((marks.duplicate, marks.induction), (vec![0, 2], vec![1, 3]), "what follows an a now");
+        // The first one is gone, and the next is at position 0 now.
+        let marks = Marks::new(&all, 6, &keys(&[2, 3, 4, 5, 6]));
+        assert_eq!((marks.first, marks.previous), (Some(0), Some(3)));
+        // Under a window nobody is at position 0.
+        let marks = Marks::new(&all, 6, &keys(&[4, 5, 6]));
+        assert_eq!((marks.first, marks.previous), (None, Some(1)));
     }
 
     #[test]

@@ -84,13 +84,15 @@ fn head(row: &TokenRow<'_>, head: usize) -> HeadSummary {
         return HeadSummary { head, entropy: None, first: None, previous: None, itself: None, heaviest: None, sink };
     }
     let of = |token: Option<u64>| Some(weights[row.keys.iter().position(|key| token.is_some() && key.token == token)?]);
-    let first = row.keys.iter().filter_map(|key| key.token).min();
+    let tokens = || row.keys.iter().filter_map(|key| key.token);
+    // Not the number before: that may be of another sequence of the same batch.
+    let (first, previous) = (tokens().min(), tokens().filter(|&token| token < row.token).max());
     let most = (0..weights.len()).max_by(|&a, &b| weights[a].total_cmp(&weights[b]));
     HeadSummary {
         head,
         entropy: Some(entropy(weights)),
         first: of(first),
-        previous: of(row.token.checked_sub(1)),
+        previous: of(previous),
         itself: of(Some(row.token)),
         heaviest: most.map(|i| {
             let key = row.keys[i];
@@ -162,5 +164,7 @@ mod tests {
         assert_eq!(found.heads[0].sink, Some(0.5));
         let alone = layer(&row(5, &keys(&KEYS), 1, &[0.25; 4]));
         assert_eq!((alone.heads[0].itself, alone.heads[0].previous), (None, None), "it is not among the keys");
+        let beside = layer(&row(14, &keys(&KEYS), 1, &[0.5, 0.25, 0.125, 0.125]));
+        assert_eq!(beside.heads[0].previous, Some(0.5), "token 13 is of another sequence");
     }
 }
