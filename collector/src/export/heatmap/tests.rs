@@ -92,7 +92,7 @@ fn around_the_cells_there_is_text_and_nothing_covers_a_cell() {
         assert!(dark(0..x, top..top + layout.cell) > 20, "row {i} has a label");
         assert!(dark(x + i * layout.cell..x + (i + 1) * layout.cell, y + h..layout.size.1) > 20, "column {i} has one");
     }
-    assert!(dark(x..layout.size.0, 0..y - 2) > 50, "a title");
+    assert!(dark(0..layout.size.0, 0..y - 12) > 50, "a title");
     assert!(dark(layout.legend.0..layout.size.0, layout.legend.1..layout.legend.1 + layout::LEGEND.1) > 50, "a legend");
     assert_eq!(dark(x..x + w, y..y + h), 0);
 }
