@@ -176,7 +176,7 @@ fn of_any(row: &[f32]) -> RowStatistics {
     let count = |is: fn(&f32) -> bool| row.iter().filter(|x| is(x)).count() as u32;
     let finite = || row.iter().copied().filter(|x| x.is_finite());
     let n = finite().count() as f64;
-    let mean = |of: fn(f64) -> f64| (finite().map(f64::from).map(of).sum::<f64>() / n);
+    let mean = |of: fn(f64) -> f64| finite().map(f64::from).map(of).sum::<f64>() / n;
     // Without a number there is no least one, and a mean of nothing is none.
     RowStatistics {
         min: finite().fold(f32::NAN, f32::min),
