@@ -186,7 +186,8 @@ fn a_model_with_an_output_matrix_of_its_own_is_checked_too() {
 fn streams_and_logits_of_other_architectures_are_found_too() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model.gguf");
-    let architectures: [(&str, fn(&Path)); 4] = [
+    type Writer = fn(&Path);
+    let architectures: [(&str, Writer); 4] = [
         ("gemma2", tiny_model::write_gemma2_gguf),
         ("gemma3", tiny_attention::write_gemma3_gguf),
         ("mpt", tiny_attention::write_mpt_gguf),
