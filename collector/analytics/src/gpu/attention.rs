@@ -2,9 +2,9 @@
 //! keys that were there at the last batch stay where they are.
 
 use super::backend::{Arguments, Backend, Buffer, Module, upload, zeros};
-use crate::attention::{Batch, Elements, Keys, Layer, Measured, Step, Token, Weights};
+use crate::attention::{Batch, Elements, Keys, Layer, Measured, Page, Step, Token, Weights};
 use crate::error::Error;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Rows of a group; known to attention.cu.
 const ROWS: usize = 8;
@@ -36,27 +36,47 @@ fn bytes_of<'a>(elements: &Elements<'a>) -> &'a [u8] {
     }
 }
 
+/// The pages of some keys that a batch looks at, by their numbers.
+#[derive(Default)]
+struct Wanted<'k> {
+    again: bool,
+    pages: BTreeMap<u64, Page<'k>>,
+}
+
 impl<B: Backend> Resident<B> {
-    /// Takes what has changed; the address of each page, 0 if it is not there.
-    fn addresses(&mut self, device: &B, keys: &Keys) -> Result<Vec<u64>, Error> {
-        let there = || (keys.first.0..).zip(&keys.pages).filter_map(|(number, page)| Some((number, page.as_ref()?)));
-        let Some(page_bytes) = there().map(|(_, page)| bytes_of(&page.elements).len()).max() else {
-            return Ok(vec![0; keys.pages.len()]);
-        };
+    /// Takes all that a batch looks at and that has changed. After that nothing moves until the batch is done.
+    fn take(&mut self, device: &B, layers: &[Layer]) -> Result<(), Error> {
+        let mut all: BTreeMap<u64, Wanted<'_>> = BTreeMap::new();
+        for keys in layers.iter().map(|layer| &layer.keys) {
+            let wanted = all.entry(keys.id).or_default();
+            wanted.again = keys.again;
+            wanted
+                .pages
+                .extend((keys.first.0..).zip(&keys.pages).filter_map(|(number, page)| Some((number, (*page)?))));
+        }
+        for (id, wanted) in all {
+            self.take_pages(device, id, &wanted)?;
+        }
+        Ok(())
+    }
+
+    fn take_pages(&mut self, device: &B, id: u64, wanted: &Wanted<'_>) -> Result<(), Error> {
+        let pages = &wanted.pages;
+        let page_bytes = pages.values().map(|page| bytes_of(&page.elements).len()).max().unwrap_or(0);
         let fits = |kept: &Kept<B>| {
-            let new = there().filter(|(number, _)| !kept.places.contains_key(number)).count();
-            kept.page_bytes == page_bytes && kept.places.len() + new <= kept.room
+            let new = pages.keys().filter(|number| !kept.places.contains_key(number)).count();
+            kept.page_bytes >= page_bytes && kept.places.len() + new <= kept.room
         };
-        let kept = match self.0.remove(&keys.id).filter(fits) {
+        let kept = match self.0.remove(&id).filter(fits) {
             Some(kept) => kept,
             None => {
-                let room = if keys.again { (2 * keys.pages.len()).next_power_of_two() } else { keys.pages.len() };
-                Kept { memory: device.allocate(room * page_bytes)?, page_bytes, room, places: HashMap::new() }
+                let room = if wanted.again { (2 * pages.len()).next_power_of_two() } else { pages.len() };
+                Kept { memory: device.allocate((room * page_bytes).max(1))?, page_bytes, room, places: HashMap::new() }
             }
         };
-        let kept = self.0.entry(keys.id).or_insert(kept);
+        let kept = self.0.entry(id).or_insert(kept);
         let mut changed: Vec<(usize, &[u8])> = vec![];
-        for (number, page) in there() {
+        for (&number, page) in pages {
             let next = kept.places.len();
             let place = kept.places.entry(number).or_insert((next, 0));
             if place.0 == next || place.1 != page.stamp {
@@ -67,13 +87,19 @@ impl<B: Backend> Resident<B> {
         changed.sort_unstable_by_key(|(place, _)| *place);
         for together in changed.chunk_by(|a, b| a.0 + 1 == b.0) {
             let bytes: Vec<&[u8]> = together.iter().map(|(_, bytes)| *bytes).collect();
-            device.write(&mut kept.memory, together[0].0 * page_bytes, &bytes.concat())?;
+            device.write(&mut kept.memory, together[0].0 * kept.page_bytes, &bytes.concat())?;
         }
-        let begin = device.address(&kept.memory);
-        let address = |(number, page): (u64, &Option<_>)| {
-            page.as_ref().map_or(0, |_| begin + (kept.places[&number].0 * page_bytes) as u64)
+        Ok(())
+    }
+
+    /// The address of each page, 0 if it is not there.
+    fn addresses(&self, device: &B, keys: &Keys) -> Vec<u64> {
+        let kept = self.0.get(&keys.id);
+        let address = |(number, page): (u64, &Option<Page<'_>>)| {
+            let (kept, _) = kept.zip(page.as_ref())?;
+            Some(device.address(&kept.memory) + (kept.places.get(&number)?.0 * kept.page_bytes) as u64)
         };
-        Ok((keys.first.0..).zip(&keys.pages).map(address).collect())
+        (keys.first.0..).zip(&keys.pages).map(|page| address(page).unwrap_or(0)).collect()
     }
 }
 
@@ -95,12 +121,12 @@ pub(crate) fn attention<B: Backend>(device: &B, kept: &mut Resident<B>, batch: &
             wanted: "tokens and layers fit each other",
         });
     }
+    kept.take(device, &batch.layers)?;
     let mut tables = Tables::default();
     let mut begin = 0;
     for (i, layer) in batch.layers.iter().enumerate() {
         let n = batch.tokens[begin..].iter().take_while(|token| token.layer == i).count();
-        let addresses = kept.addresses(device, &layer.keys)?;
-        tables.layer(layer, &batch.tokens[begin..begin + n], &addresses);
+        tables.layer(layer, &batch.tokens[begin..begin + n], &kept.addresses(device, &layer.keys));
         begin += n;
     }
     let weights = zeros::<B, f32>(device, batch.weights)?;

@@ -281,6 +281,30 @@ impl OnDevice for Moving {
     }
 }
 
+struct Growing;
+
+impl OnDevice for Growing {
+    fn run<B: Backend>(&self, device: &B) {
+        let windows = [20, 900].map(|n| (0..n).map(|key| (key, 0.0)).collect::<Vec<_>>());
+        let case = Case { n_kv: 900, tokens: windows.to_vec(), ..plain("layers that look at more and more") };
+        let made = case.make();
+        let whole = case.batch(&made, 9, 7).layers.remove(0);
+        let (mut few, mut batch) = (whole.clone(), Batch::default());
+        few.keys.pages.truncate(1);
+        let (first, second) = made.queries.split_at(made.queries.len() / 2);
+        batch.layer(few);
+        batch.token(Seen::Range { first: 0, n: 20 }, &[], first, Some(marks(20)));
+        batch.layer(whole);
+        batch.token(Seen::Range { first: 0, n: 900 }, &[], second, None);
+        check(case.name, &attention(device, &mut Resident::default(), &batch).unwrap(), &case.expected(&made));
+    }
+}
+
+#[test]
+fn keys_do_not_move_while_a_batch_looks_at_them() {
+    on_every_device(Growing);
+}
+
 #[test]
 fn keys_stay_on_a_device_until_they_change() {
     on_every_device(Moving);

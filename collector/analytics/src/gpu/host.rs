@@ -2,6 +2,7 @@
 
 use super::backend::{Arguments, Backend, Module};
 use crate::error::Error;
+#[cfg(test)]
 use crate::statistics::Encoding;
 use libloading::Library;
 use std::ffi::c_void;
@@ -38,6 +39,7 @@ impl Host {
     }
 
     /// What kernels read from encoded blocks.
+    #[cfg(test)]
     pub fn values(&self, encoding: Encoding, bytes: &[u8], count: usize) -> Vec<f32> {
         let (values, size) = encoding.block();
         assert!(bytes.len() >= count.div_ceil(values) * size);
