@@ -4,10 +4,9 @@
 use super::heads::Marks;
 use super::layer::Seen;
 use super::rows::PAGE;
-use super::softmax;
 use super::tile::{Tile, compute};
 use super::walk::{KeyRef, Walked};
-use ggscope_analytics::attention::{self, Batch, Keys, Layer, Measured, Pass, Step, Weights};
+use ggscope_analytics::attention::{self, Batch, Keys, Layer, Measured, Pass, Weights};
 use ggscope_analytics::{Compute, Error};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
@@ -104,7 +103,7 @@ fn batch<'t>(tiles: &'t [Tile<'_>], given: &[Given]) -> Batch<'t> {
         batch.layer(Layer {
             keys: keys(tile),
             n_head: plan.n_head(),
-            steps: plan.steps.iter().map(step).collect(),
+            steps: plan.steps.clone(),
             slopes: heads.clone().map(|head| layer.slope(head)).collect(),
             sinks: heads.filter_map(|head| layer.sink(head)).collect(),
         });
@@ -139,13 +138,6 @@ fn keys<'t>(tile: &'t Tile<'_>) -> Keys<'t> {
     }
 }
 
-fn step(step: &softmax::Step) -> Step {
-    match *step {
-        softmax::Step::Scale { by, add } => Step::Scale { by, add },
-        softmax::Step::Tanh => Step::Tanh,
-    }
-}
-
 /// Gives tiles what was found of them.
 fn take(tiles: &mut [Tile<'_>], marks: Vec<Vec<Option<Marks>>>, found: &Weights) {
     let (mut weights, mut sinks, mut measured) = (&found.weights[..], &found.sinks[..], &found.measured[..]);
@@ -167,8 +159,8 @@ fn take(tiles: &mut [Tile<'_>], marks: Vec<Vec<Option<Marks>>>, found: &Weights)
 #[cfg(test)]
 mod tests {
     use super::super::made::Made;
-    use super::super::softmax::Step::{Scale, Tanh};
     use super::*;
+    use ggscope_analytics::attention::Step::{Scale, Tanh};
     use ggscope_analytics::{Device, Ran};
 
     /// What a token has in a layer.
