@@ -27,7 +27,7 @@ fn nvrtc() -> Nvrtc {
 }
 
 /// Runs a check on the emulated device, in both orders, and on a GPU.
-fn on_every_device(check: impl OnDevice) {
+pub(super) fn on_every_device(check: impl OnDevice) {
     let mut host = Host::new();
     check.run(&host);
     host.backwards = true;
@@ -39,7 +39,7 @@ fn on_every_device(check: impl OnDevice) {
 }
 
 /// A check that runs on any device.
-trait OnDevice {
+pub(super) trait OnDevice {
     fn run<B: Backend>(&self, device: &B);
 }
 
