@@ -1,5 +1,6 @@
-//! Hidden states over HTTP: layers, the logit lens, and one number for every token and layer. What was measured of a session
-//! that has ended is kept until another one is asked about, so that a page can ask for one measure after the other.
+//! Hidden states over HTTP: layers, the logit lens, one number for every token and layer, and two sessions beside each other.
+//! What was measured of a session that has ended is kept until another one is asked about, so that a page can ask for one
+//! measure after the other.
 
 use super::api::{App, answer};
 use super::document;
@@ -7,7 +8,7 @@ use super::models;
 use super::params::{Params, Path, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
-use crate::inside::layers::{self, HOW_TO_RECORD, Layers, LayersError, Lens, Measure, Run, TokenMatrix};
+use crate::inside::layers::{self, Against, HOW_TO_RECORD, Layers, LayersError, Lens, Measure, Run, TokenMatrix};
 use crate::trace::Trace;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -69,7 +70,7 @@ impl From<LayersError> for Problem {
                     "ask for fewer tokens, or use `ggscope layers --lens`",
                 )
             },
-            LayersError::Unlike(_) => Problem::bad("id", text, "compare runs of the same prompt"),
+            LayersError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
             LayersError::Trace(error) => error.into(),
         }
     }
@@ -155,6 +156,46 @@ pub(super) async fn by_token(
         }
         let model = models::that_ran(sessions, &session)?;
         Ok(layers::of_lenses(&layers::lens(&trace, &model.gguf, Some(tokens), 1, MAX_WORK)?, measure))
+    })
+    .await
+}
+
+/// The session to compare with.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct With {
+    /// The session that is the reference: of the same prompt
+    #[param(required = true)]
+    with: Option<String>,
+}
+
+/// Where hidden states leave those of another session of the same prompt: the same as `ggscope layers --against --json`; of the
+/// first 4096 tokens if nothing is said
+#[utoipa::path(get, path = "/sessions/{id}/layers/against",
+    params(("id" = String, Path, description = "The session"), With, Tokens),
+    responses(
+        (status = 200, body = Against), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem)))]
+pub(super) async fn against(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(p, which, ..): Params<With, Tokens>,
+) -> Result<Response, Problem> {
+    let help = "give the id of another session: ?with=1; /api/v1/sessions lists them";
+    let with = p.with.ok_or_else(|| Problem::bad("with", "with is missing", help))?;
+    answer(app, move |sessions| {
+        let of_reference = |problem: Problem| Problem { field: Some("with".into()), ..problem };
+        let trace = sessions.get(&id)?.trace()?;
+        let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(of_reference)?;
+        // What two runs have in common is their beginning.
+        let tokens = match which.tokens {
+            Some(_) => which.range(&trace, MAX_TOKENS)?,
+            None => 0..MAX_TOKENS,
+        };
+        layers::against(&trace, &reference, Some(tokens)).map_err(|error| {
+            let lacks = error.lacking().is_some_and(|path| path == reference.path().display().to_string());
+            if lacks { of_reference(error.into()) } else { error.into() }
+        })
     })
     .await
 }

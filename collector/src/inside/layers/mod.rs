@@ -69,6 +69,14 @@ pub enum LayersError {
 }
 
 impl LayersError {
+    /// The trace that lacks what was asked for.
+    pub(crate) fn lacking(&self) -> Option<&str> {
+        match self {
+            LayersError::NotCaptured(path) | LayersError::OnlyStatistics(path) | LayersError::NoStream(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// What to say of a trace without the values of hidden states.
     fn without_values(trace: &Trace) -> LayersError {
         let path = trace.path().display().to_string();
