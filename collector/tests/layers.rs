@@ -149,7 +149,10 @@ fn two_sessions_of_one_prompt_are_compared_as_on_the_command_line() {
     // A state that is 1.25 times the reference is off by a quarter of it, and points the same way.
     let errors: Vec<&Json> = found["by_token"].as_array().unwrap().iter().map(|t| &t["errors"]).collect();
     near(&errors[0][1], 0.25);
-    assert_eq!((errors[0][0].as_f64(), errors[1], errors[2]), (Some(0.0), &json!([0.0, 0.0, null]), &json!([0.0, 0.0, 0.0])));
+    assert_eq!(
+        (errors[0][0].as_f64(), errors[1], errors[2]),
+        (Some(0.0), &json!([0.0, 0.0, null]), &json!([0.0, 0.0, 0.0]))
+    );
     near(&found["layers"][1]["cosine"], 1.0);
     assert_eq!((&found["layers"][1]["worst"], &found["layers"][1]["tokens"]), (&json!(0), &json!(3)));
     let (status, one) = http::get(address, "/api/v1/sessions/2/layers/against?with=0&tokens=0");

@@ -106,7 +106,7 @@ impl Compute {
     }
 
     /// The GPU, if the work is for it; else why not.
-    fn gpu(&self, work: usize, enough: usize, what: &str) -> Result<&Cuda, String> {
+    pub(crate) fn gpu(&self, work: usize, enough: usize, what: &str) -> Result<&Cuda, String> {
         match self.device {
             Device::Cpu => return Err("asked for".into()),
             Device::Auto if work < enough => {
@@ -119,7 +119,7 @@ impl Compute {
     }
 
     /// On the GPU if there is one for it, else, or if it gives up and was not asked for, on the CPU.
-    fn either<T>(
+    pub(crate) fn either<T>(
         &self,
         gpu: Result<&Cuda, String>,
         on_gpu: impl FnOnce(&Cuda) -> Result<Option<T>, Error>,

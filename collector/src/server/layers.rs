@@ -8,7 +8,10 @@ use super::models;
 use super::params::{Params, Path, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
-use crate::inside::layers::{self, Against, HOW_TO_RECORD, Layers, LayersError, Lens, Measure, Run, TokenMatrix};
+use super::sessions::Sessions;
+use crate::inside::layers::{
+    self, Against, Grinding, HOW_TO_RECORD, KeptLenses, Layers, LayersError, Lens, Measure, Run, TokenMatrix,
+};
 use crate::trace::Trace;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -29,14 +32,17 @@ const MAX_TOP: usize = 50;
 /// A run that was measured: of which session, of how many evaluations, and of which tokens.
 type Kept = Option<((String, u64, Range<u64>), Arc<Run>)>;
 
-/// The run that was measured last.
+/// The run that was measured last, and what the lens found.
 #[derive(Default)]
-pub(super) struct Measured(Mutex<Kept>);
+pub(super) struct Measured {
+    run: Mutex<Kept>,
+    lenses: KeptLenses,
+}
 
 impl Measured {
     fn run(&self, session: &Session, trace: &Trace, tokens: &Range<u64>) -> Result<Arc<Run>, Problem> {
         let key = (session.id.clone(), trace.n_evaluations(), tokens.clone());
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.run.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {
             return Ok(run.clone());
         }
@@ -46,6 +52,21 @@ impl Measured {
             *kept() = Some((key, run.clone()));
         }
         Ok(run)
+    }
+
+    /// The lens of some tokens, with `keep` candidates in each layer.
+    fn lens(
+        &self,
+        sessions: &Sessions,
+        session: &Session,
+        trace: &Trace,
+        tokens: Range<u64>,
+        keep: usize,
+    ) -> Result<Vec<Lens>, Problem> {
+        let model = models::that_ran(sessions, session)?;
+        let compute = sessions.compute().map_err(LayersError::from)?;
+        let how = Grinding { keep, most: MAX_WORK, compute: &compute, kept: Some(&self.lenses) };
+        Ok(layers::lens(trace, &model.gguf, Some(tokens), &how)?)
     }
 }
 
@@ -71,6 +92,10 @@ impl From<LayersError> for Problem {
                 )
             },
             LayersError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
+            LayersError::Device(_) => {
+                let help = "start `ggscope` with --device auto, which takes the CPU where there is no GPU";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text, help)
+            }
             LayersError::Trace(error) => error.into(),
         }
     }
@@ -154,8 +179,7 @@ pub(super) async fn by_token(
         if !measure.is_of_lens() {
             return Ok(layers::of_run(&*measured.run(&session, &trace, &tokens)?, measure));
         }
-        let model = models::that_ran(sessions, &session)?;
-        Ok(layers::of_lenses(&layers::lens(&trace, &model.gguf, Some(tokens), 1, MAX_WORK)?, measure))
+        Ok(layers::of_lenses(&measured.lens(sessions, &session, &trace, tokens, 1)?, measure))
     })
     .await
 }
@@ -226,12 +250,12 @@ pub(super) async fn lens(
     if !(1..=MAX_TOP).contains(&top) {
         return Err(Problem::bad("top", format!("top={top}"), format!("give 1 to {MAX_TOP}")));
     }
+    let measured = app.layers.clone();
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
         let tokens = which.range(&trace, 1)?;
-        let model = models::that_ran(sessions, &session)?;
-        Ok(layers::lens(&trace, &model.gguf, Some(tokens), top, MAX_WORK)?)
+        measured.lens(sessions, &session, &trace, tokens, top)
     })
     .await
 }

@@ -14,10 +14,12 @@ pub(crate) enum Module {
     Betweenness,
     Communities,
     Statistics,
+    Lens,
 }
 
 impl Module {
-    pub const ALL: [Module; 4] = [Module::PageRank, Module::Betweenness, Module::Communities, Module::Statistics];
+    pub const ALL: [Module; 5] =
+        [Module::PageRank, Module::Betweenness, Module::Communities, Module::Statistics, Module::Lens];
 
     pub fn file(self) -> &'static str {
         match self {
@@ -25,6 +27,7 @@ impl Module {
             Module::Betweenness => "betweenness.cu",
             Module::Communities => "communities.cu",
             Module::Statistics => "statistics.cu",
+            Module::Lens => "lens.cu",
         }
     }
 
@@ -33,7 +36,14 @@ impl Module {
             Module::PageRank => include_str!("../../kernels/pagerank.cu"),
             Module::Betweenness => include_str!("../../kernels/betweenness.cu"),
             Module::Communities => include_str!("../../kernels/communities.cu"),
-            Module::Statistics => include_str!("../../kernels/statistics.cu"),
+            Module::Statistics => {
+                concat!(include_str!("../../kernels/values.cuh"), include_str!("../../kernels/statistics.cu"))
+            }
+            Module::Lens => concat!(
+                include_str!("../../kernels/values.cuh"),
+                include_str!("../../kernels/curves.cuh"),
+                include_str!("../../kernels/lens.cu")
+            ),
         }
     }
 }
@@ -58,6 +68,44 @@ pub(crate) trait Backend {
     /// `arguments` are those that the kernel declares, in type and order, and every buffer is as long as the kernel, run in
     /// so many blocks, goes.
     unsafe fn launch(&self, module: Module, kernel: &str, blocks: u32, arguments: &Arguments) -> Result<(), Error>;
+
+    /// `out[i][j] = x[i] · weights[j]`, after all that was launched before: on a GPU by cuBLAS. `weights` is `[inner, columns]`,
+    /// `x` `[inner, rows]` and `out` `[columns, rows]`, rows one after the other.
+    ///
+    /// # Safety
+    /// The memory is as long as the shape says, and `out` is neither of the others.
+    unsafe fn multiply(
+        &self,
+        shape: Product,
+        weights: &Self::Memory,
+        x: &Self::Memory,
+        out: &Self::Memory,
+    ) -> Result<(), Error>;
+}
+
+/// Shape of a product of matrices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    pub columns: usize,
+    pub rows: usize,
+    pub inner: usize,
+}
+
+/// A product of matrices on a device, see [`Backend::multiply`].
+///
+/// # Panics
+/// If the matrices are smaller than the shape.
+pub(crate) fn multiply<B: Backend>(
+    device: &B,
+    shape: Product,
+    weights: &Buffer<B, f32>,
+    x: &Buffer<B, f32>,
+    out: &mut Buffer<B, f32>,
+) -> Result<(), Error> {
+    let Product { columns, rows, inner } = shape;
+    assert!(columns * inner <= weights.len && rows * inner <= x.len && rows * columns <= out.len, "{shape:?}");
+    // SAFETY: just checked, and `out` is borrowed for itself.
+    unsafe { device.multiply(shape, &weights.memory, &x.memory, &out.memory) }
 }
 
 /// Values of one type on a device.

@@ -3,12 +3,16 @@
 
 mod backend;
 mod betweenness;
+mod blas;
 mod busy;
 mod cache;
 mod communities;
 mod cuda;
 #[cfg(test)]
 mod host;
+mod lens;
+#[cfg(test)]
+mod lens_tests;
 mod nvrtc;
 mod pagerank;
 mod statistics;
@@ -18,5 +22,6 @@ mod tests;
 pub(crate) use betweenness::betweenness;
 pub(crate) use communities::{SMALL, communities};
 pub(crate) use cuda::{Cuda, free_device};
+pub(crate) use lens::{SIZES, reduce};
 pub(crate) use pagerank::pagerank;
 pub(crate) use statistics::distribution_of;
