@@ -62,6 +62,8 @@ export interface Lens {
     nan: number;
   }[];
   check: { same_top: boolean; largest_difference: number; relative_error: number } | null;
+  /** The device: `cpu (why)`, or a GPU. */
+  computed: string;
 }
 
 export interface LayerError {
