@@ -4,6 +4,7 @@
 //! the heavy ones on a GPU where that pays. What each computes, with
 //! its source and how it compares with networkx, is in `docs/analytics.md`. No measure depends on the number of threads.
 
+pub mod attention;
 mod betweenness;
 mod community;
 mod components;
@@ -13,6 +14,7 @@ mod csr;
 pub mod curves;
 mod dag;
 mod degree;
+pub mod divergence;
 mod error;
 mod gpu;
 mod graph;

@@ -40,6 +40,9 @@ impl From<InsideError> for Problem {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text, "ask for fewer tokens, or for one head")
             }
             InsideError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
+            InsideError::Device(_) => {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text, "start the server with --device auto or cpu")
+            }
             InsideError::Trace(error) => error.into(),
         }
     }
@@ -168,7 +171,8 @@ pub(super) async fn against(
         let trace = sessions.get(&id)?.trace()?;
         let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(unknown)?;
         let tokens = which.range(last(&trace))?;
-        Ok(inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer))?)
+        let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
+        Ok(inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer), &device)?)
     })
     .await
 }

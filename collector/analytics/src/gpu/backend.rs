@@ -14,12 +14,21 @@ pub(crate) enum Module {
     Betweenness,
     Communities,
     Statistics,
+    Attention,
+    Divergence,
     Lens,
 }
 
 impl Module {
-    pub const ALL: [Module; 5] =
-        [Module::PageRank, Module::Betweenness, Module::Communities, Module::Statistics, Module::Lens];
+    pub const ALL: [Module; 7] = [
+        Module::PageRank,
+        Module::Betweenness,
+        Module::Communities,
+        Module::Statistics,
+        Module::Attention,
+        Module::Divergence,
+        Module::Lens,
+    ];
 
     pub fn file(self) -> &'static str {
         match self {
@@ -27,6 +36,8 @@ impl Module {
             Module::Betweenness => "betweenness.cu",
             Module::Communities => "communities.cu",
             Module::Statistics => "statistics.cu",
+            Module::Attention => "attention.cu",
+            Module::Divergence => "divergence.cu",
             Module::Lens => "lens.cu",
         }
     }
@@ -39,6 +50,16 @@ impl Module {
             Module::Statistics => {
                 concat!(include_str!("../../kernels/values.cuh"), include_str!("../../kernels/statistics.cu"))
             }
+            Module::Attention => concat!(
+                include_str!("../../kernels/values.cuh"),
+                include_str!("../../kernels/curves.cuh"),
+                include_str!("../../kernels/attention.cu")
+            ),
+            Module::Divergence => concat!(
+                include_str!("../../kernels/values.cuh"),
+                include_str!("../../kernels/curves.cuh"),
+                include_str!("../../kernels/divergence.cu")
+            ),
             Module::Lens => concat!(
                 include_str!("../../kernels/values.cuh"),
                 include_str!("../../kernels/curves.cuh"),
@@ -55,8 +76,8 @@ pub(crate) trait Backend {
 
     /// Memory of zeros.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory, Error>;
-    /// Copies to the beginning of the memory, which must be as long.
-    fn write(&self, to: &mut Self::Memory, bytes: &[u8]) -> Result<(), Error>;
+    /// Copies to the memory from byte `at` on, which must be as long.
+    fn write(&self, to: &mut Self::Memory, at: usize, bytes: &[u8]) -> Result<(), Error>;
     /// Copies from the beginning of the memory, after everything that was launched has ended.
     fn read(&self, from: &Self::Memory, bytes: &mut [u8]) -> Result<(), Error>;
     /// Where the memory is, as kernels see it.
@@ -126,7 +147,7 @@ pub(crate) fn zeros<B: Backend, T: Pod>(device: &B, len: usize) -> Result<Buffer
 pub(crate) fn upload<B: Backend, T: Pod>(device: &B, values: &[T]) -> Result<Buffer<B, T>, Error> {
     let mut buffer = zeros(device, values.len())?;
     if !values.is_empty() {
-        device.write(&mut buffer.memory, bytemuck::cast_slice(values))?;
+        device.write(&mut buffer.memory, 0, bytemuck::cast_slice(values))?;
     }
     Ok(buffer)
 }

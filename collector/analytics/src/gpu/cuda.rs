@@ -116,8 +116,9 @@ impl Backend for Cuda {
         self.stream.alloc_zeros(bytes).map_err(self.error(format!("allocating {bytes} bytes")))
     }
 
-    fn write(&self, to: &mut CudaSlice<u8>, bytes: &[u8]) -> Result<(), Error> {
-        let copied = self.stream.memcpy_htod(bytes, to).and_then(|()| self.stream.synchronize());
+    fn write(&self, to: &mut CudaSlice<u8>, at: usize, bytes: &[u8]) -> Result<(), Error> {
+        let mut view = to.slice_mut(at..at + bytes.len());
+        let copied = self.stream.memcpy_htod(bytes, &mut view).and_then(|()| self.stream.synchronize());
         copied.map_err(self.error(format!("copying {} bytes to it", bytes.len())))
     }
 

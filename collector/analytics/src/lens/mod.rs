@@ -6,16 +6,16 @@ mod cpu;
 mod prepare;
 mod sums;
 
-use crate::compute::{Compute, Ran};
+use crate::compute::{Compute, Place, Ran};
 use crate::error::{Error, option};
 use crate::gpu;
 use crate::statistics::Values;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use cpu::multiply;
 pub(crate) use sums::reduced;
 
 /// Products that are worth the trip to a GPU. An estimate: the CPU takes about a second for them.
-const PRODUCTS: usize = 40_000_000_000;
+const PRODUCTS: u64 = 40_000_000_000;
 
 /// One operation on a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,10 +157,19 @@ impl Compute {
     pub fn lens(&self, head: &Head, rows: &[Row], keep: usize) -> Result<(Vec<Reduced>, Ran), Error> {
         head.check(rows)?;
         let keep = keep.clamp(1, head.n_out);
-        let products = rows.len().saturating_mul(head.n_in).saturating_mul(head.n_out);
-        let gpu = self.gpu(products, PRODUCTS, "multiplications");
-        let on_gpu = |cuda: &gpu::Cuda| gpu::reduce(cuda, head, rows, keep, gpu::SIZES).map(Some);
-        self.either(gpu, on_gpu, || Ok(cpu::reduce(head, rows, keep)))
+        let products = (rows.len() as u64).saturating_mul(head.n_in as u64).saturating_mul(head.n_out as u64);
+        let (found, ran) = match self.place(products, PRODUCTS, "multiplications") {
+            Err(why) => return Ok((cpu::reduce(head, rows, keep), Ran::Cpu(why))),
+            Ok(Place::Cuda(cuda)) => (gpu::reduce(cuda, head, rows, keep, gpu::SIZES), Ran::Cuda(cuda.name.clone())),
+            #[cfg(any(test, feature = "testing"))]
+            Ok(Place::Emulated(host)) => {
+                (gpu::reduce(&*host, head, rows, keep, gpu::SIZES), Ran::Cuda("emulated".into()))
+            }
+        };
+        match self.or_cpu(found)? {
+            Ok(reduced) => Ok((reduced, ran)),
+            Err(why) => Ok((cpu::reduce(head, rows, keep), Ran::Cpu(why))),
+        }
     }
 }
 

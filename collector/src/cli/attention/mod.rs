@@ -5,14 +5,17 @@ mod against;
 use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
-use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row};
+use crate::compute;
+use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row_on};
 use crate::trace::Trace;
+use ggscope_analytics::{Compute, Device, Ran};
 use ggscope_model::gguf::Gguf;
 use serde::Serialize;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -63,6 +66,10 @@ pub(super) struct Args {
     /// Another recording of the same prompt, by another quantisation or model: how far each head is off
     #[arg(long, value_name = "TRACE", conflicts_with_all = ["token", "head", "vectors", "model"])]
     against: Option<PathBuf>,
+    /// Where --tokens and --against compute: on a GPU that no traced program uses if the work is worth the trip (auto), cpu,
+    /// or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Device,
     /// Print JSON: keys and, for each head, q·k, scaled, masked and softmax
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -81,9 +88,11 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
+    let device = Arc::new(compute::open(args.device, &[])?);
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;
-        let found = inside::against(&trace, &reference, args.tokens, args.layer.map(|layer| layer..=layer))?;
+        let layers = args.layer.map(|layer| layer..=layer);
+        let found = inside::against(&trace, &reference, args.tokens, layers, &device)?;
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&found)?)?;
         } else if args.csv {
@@ -95,7 +104,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if let Some(tokens) = args.tokens {
         anyhow::ensure!(!args.csv, "--tokens prints a line of JSON for each token and layer, and no CSV");
-        rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) })?;
+        rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) }, &device)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut found = attention_with(&trace, args.token, args.layer.unwrap_or(0), args.head, args.vectors)?;
@@ -143,9 +152,9 @@ struct Line<'a> {
 }
 
 /// Prints the attention of many tokens, and what there is none of.
-fn rows(out: &mut impl Write, trace: &Trace, span: &Span) -> anyhow::Result<()> {
+fn rows(out: &mut impl Write, trace: &Trace, span: &Span, device: &Arc<Compute>) -> anyhow::Result<()> {
     let mut wrote = Ok(());
-    let walked = for_each_row(trace, span, |row| {
+    let walked = for_each_row_on(trace, span, device, |row| {
         let n = row.keys.len();
         let line = Line {
             token: row.token,
@@ -162,6 +171,9 @@ fn rows(out: &mut impl Write, trace: &Trace, span: &Span) -> anyhow::Result<()> 
     })?;
     wrote?;
     out.flush()?;
+    for (ran, took) in walked.ran.iter().filter(|(ran, _)| matches!(ran, Ran::Cuda(_))) {
+        say::line(format_args!("attention was computed on {ran}, {:.1} ms", took.as_secs_f64() * 1e3));
+    }
     for (layer, why, n) in walked.refused {
         say::line(format_args!("layer {layer}: the attention of {n} tokens cannot be computed: {why}"));
     }

@@ -208,4 +208,31 @@ mod tests {
         }
         assert_eq!(rounding(GgmlType::from_name("q6_K").unwrap()), Rounding::Q8_K);
     }
+
+    #[test]
+    fn a_gpu_finds_in_ggml_s_own_blocks_what_the_cpu_finds() {
+        let (n_in, n_out) = (512, 300);
+        let numbers = |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>();
+        let (state, gain) = (numbers(n_in, 0.7), numbers(n_in, 0.3));
+        for name in ["q4_K", "q6_K", "q5_K", "q8_0", "q5_1", "f16"] {
+            let ty = GgmlType::from_name(name).unwrap();
+            let bytes = ty.quantize(&numbers(n_in * n_out, 0.013), n_in).unwrap();
+            let row = n_in / ty.block_size() as usize * ty.type_size() as usize;
+            let dequantize = |range: Range<usize>, out: &mut [f32]| {
+                ty.dequantize(&bytes[range.start / n_in * row..range.end / n_in * row], out).unwrap();
+            };
+            let encoding = Encoding::from_ggml(ty.id());
+            let matrix = Values::Encoded { count: n_in * n_out, bytes: &bytes, encoding, dequantize: &dequantize };
+            let before = vec![analytics::Step::RmsNorm(1e-5), analytics::Step::Mul(&gain)];
+            let head = Head { before, rounding: rounding(ty), matrix, n_in, n_out, bias: None, after: vec![] };
+            let rows = [Row { state: &state, asked: &[7], theirs: None }];
+            let find = |compute: &Compute| compute.lens(&head, &rows, 5).unwrap();
+            let (cpu, _) = find(&Compute::open(Device::Cpu, &[], None).unwrap());
+            let (gpu, ran) = find(&Compute::emulated(false));
+            assert_eq!(ran.to_string(), "emulated");
+            let near = |a: f32, b: f32| (a - b).abs() <= 1e-4 * cpu[0].top[0].1.abs();
+            assert!(gpu[0].top.iter().zip(&cpu[0].top).all(|(a, b)| a.0 == b.0 && near(a.1, b.1)), "{name}");
+            assert!((gpu[0].entropy - cpu[0].entropy).abs() < 1e-3 && near(gpu[0].asked[0].0, cpu[0].asked[0].0));
+        }
+    }
 }
