@@ -326,6 +326,7 @@ fn the_document_lists_every_route() {
         "heads",
         "heads/flow",
         "layers",
+        "layers/against",
         "layers/lens",
         "layers/tokens",
         "leaves",

@@ -114,6 +114,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(architecture::of_operators))
         .routes(routes!(layers::of_session))
         .routes(routes!(layers::by_token))
+        .routes(routes!(layers::against))
         .routes(routes!(layers::lens))
         .routes(routes!(models::list))
         .routes(routes!(models::inspect))

@@ -16,16 +16,18 @@ pub(crate) enum Module {
     Statistics,
     Attention,
     Divergence,
+    Lens,
 }
 
 impl Module {
-    pub const ALL: [Module; 6] = [
+    pub const ALL: [Module; 7] = [
         Module::PageRank,
         Module::Betweenness,
         Module::Communities,
         Module::Statistics,
         Module::Attention,
         Module::Divergence,
+        Module::Lens,
     ];
 
     pub fn file(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Module {
             Module::Statistics => "statistics.cu",
             Module::Attention => "attention.cu",
             Module::Divergence => "divergence.cu",
+            Module::Lens => "lens.cu",
         }
     }
 
@@ -56,6 +59,11 @@ impl Module {
                 include_str!("../../kernels/values.cuh"),
                 include_str!("../../kernels/curves.cuh"),
                 include_str!("../../kernels/divergence.cu")
+            ),
+            Module::Lens => concat!(
+                include_str!("../../kernels/values.cuh"),
+                include_str!("../../kernels/curves.cuh"),
+                include_str!("../../kernels/lens.cu")
             ),
         }
     }
@@ -81,6 +89,44 @@ pub(crate) trait Backend {
     /// `arguments` are those that the kernel declares, in type and order, and every buffer is as long as the kernel, run in
     /// so many blocks, goes.
     unsafe fn launch(&self, module: Module, kernel: &str, blocks: u32, arguments: &Arguments) -> Result<(), Error>;
+
+    /// `out[i][j] = x[i] · weights[j]`, after all that was launched before: on a GPU by cuBLAS. `weights` is `[inner, columns]`,
+    /// `x` `[inner, rows]` and `out` `[columns, rows]`, rows one after the other.
+    ///
+    /// # Safety
+    /// The memory is as long as the shape says, and `out` is neither of the others.
+    unsafe fn multiply(
+        &self,
+        shape: Product,
+        weights: &Self::Memory,
+        x: &Self::Memory,
+        out: &Self::Memory,
+    ) -> Result<(), Error>;
+}
+
+/// Shape of a product of matrices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    pub columns: usize,
+    pub rows: usize,
+    pub inner: usize,
+}
+
+/// A product of matrices on a device, see [`Backend::multiply`].
+///
+/// # Panics
+/// If the matrices are smaller than the shape.
+pub(crate) fn multiply<B: Backend>(
+    device: &B,
+    shape: Product,
+    weights: &Buffer<B, f32>,
+    x: &Buffer<B, f32>,
+    out: &mut Buffer<B, f32>,
+) -> Result<(), Error> {
+    let Product { columns, rows, inner } = shape;
+    assert!(columns * inner <= weights.len && rows * inner <= x.len && rows * columns <= out.len, "{shape:?}");
+    // SAFETY: just checked, and `out` is borrowed for itself.
+    unsafe { device.multiply(shape, &weights.memory, &x.memory, &out.memory) }
 }
 
 /// Values of one type on a device.

@@ -1,6 +1,6 @@
 //! A device for tests (of this crate, and with the feature `testing` of others) that is the CPU: the kernels' own source, compiled as C++ behind `kernels/host_shim.h`.
 
-use super::backend::{Arguments, Backend, Module};
+use super::backend::{Arguments, Backend, Module, Product};
 use crate::error::Error;
 #[cfg(test)]
 use crate::statistics::Encoding;
@@ -132,6 +132,17 @@ impl Backend for Host {
         // SAFETY: the caller's promise about the arguments; pointers are to 8 bytes each, alive until the kernel ends.
         let good = unsafe { launch(blocks, super::backend::THREADS, pointers.as_mut_ptr(), i32::from(self.backwards)) };
         assert!(good != 0, "{kernel}: a barrier that not all threads of a block reach, see above");
+        Ok(())
+    }
+
+    unsafe fn multiply(&self, shape: Product, weights: &Memory, x: &Memory, out: &Memory) -> Result<(), Error> {
+        let Product { columns, rows, inner } = shape;
+        // SAFETY: alive as long as the memory, as long as the shape says, and no kernel runs now.
+        let of = |memory: &Memory, len| unsafe { std::slice::from_raw_parts(memory.words.cast::<f32>(), len) };
+        let (weights, x) = (of(weights, columns * inner), of(x, rows * inner));
+        // SAFETY: the same; the caller's promise that it is neither of the others.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.words.cast::<f32>(), rows * columns) };
+        crate::lens::multiply(weights, x, inner, out);
         Ok(())
     }
 }

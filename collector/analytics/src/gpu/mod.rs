@@ -6,6 +6,7 @@ mod attention;
 mod attention_tests;
 mod backend;
 mod betweenness;
+mod blas;
 mod busy;
 mod cache;
 mod communities;
@@ -13,6 +14,9 @@ mod cuda;
 mod divergence;
 #[cfg(any(test, feature = "testing"))]
 mod host;
+mod lens;
+#[cfg(test)]
+mod lens_tests;
 mod nvrtc;
 mod pagerank;
 mod statistics;
@@ -26,5 +30,6 @@ pub(crate) use cuda::{Cuda, free_device};
 pub(crate) use divergence::divergences;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use host::Host;
+pub(crate) use lens::{SIZES, reduce};
 pub(crate) use pagerank::pagerank;
 pub(crate) use statistics::distribution_of;

@@ -179,7 +179,7 @@ const ENCODINGS: [(Encoding, &str); 8] = [
 const COUNT: usize = 8192;
 
 /// Random blocks, and what the gguf package of Python makes of them.
-fn blocks() -> Vec<(Encoding, Vec<u8>, Vec<f32>)> {
+pub(super) fn blocks() -> Vec<(Encoding, Vec<u8>, Vec<f32>)> {
     let folder = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(21);
     let mut blocks = Vec::new();
