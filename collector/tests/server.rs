@@ -313,6 +313,7 @@ fn the_document_lists_every_route() {
         "attention/map",
         "attention/matrix",
         "capture",
+        "capture/estimate",
         "evaluations",
         "evaluations/{eval}/spans",
         "experts",

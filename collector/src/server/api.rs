@@ -85,6 +85,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(list_sessions))
         .routes(routes!(session_info))
         .routes(routes!(capture::current, capture::change))
+        .routes(routes!(capture::estimate))
         .routes(routes!(live::live))
         .routes(routes!(residency::residency))
         .routes(routes!(tables::evaluations))

@@ -45,7 +45,7 @@ fn text(sessions: &Sessions) -> String {
 /// Name, help and lines of each metric.
 type Family = (&'static str, &'static str, fn(&Session) -> Vec<Sample>);
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 13] = [
     ("ggscope_session_state", "1 for the state that the session is in: live, ended or cut.", |s| {
         let now = s.state();
         let of = |(name, state): (&str, State)| (vec![("state", name.to_owned())], u8::from(state == now).to_string());
@@ -70,10 +70,22 @@ const FAMILIES: [Family; 10] = [
     }),
     ("ggscope_dropped_records_total", "Records that were lost.", |s| plain(s.totals().dropped_records)),
     ("ggscope_dropped_bytes_total", "Bytes of records that were lost.", |s| plain(s.totals().dropped_bytes)),
+    ("ggscope_captured_bytes_total", "Bytes of captured values.", |s| plain(s.totals().value_bytes)),
+    ("ggscope_left_out_evaluations_total", "Evaluations whose values were left out for the budget's sake.", |s| {
+        plain(s.totals().left_out_evaluations)
+    }),
+    ("ggscope_values_behind_tokens", "Tokens after the newest one that captured values have come of.", behind),
 ];
 
 fn plain(n: u64) -> Vec<Sample> {
     vec![(vec![], n.to_string())]
+}
+
+/// Of sessions that go on and have captured values.
+fn behind(session: &Session) -> Vec<Sample> {
+    let live = session.state() == State::Live;
+    let found = if live { session.behind().ok().flatten() } else { None };
+    found.map_or(vec![], |behind| plain(behind.tokens))
 }
 
 fn operator(op: &str, layer: Option<u32>) -> Vec<(&'static str, String)> {

@@ -2,9 +2,10 @@ import { expect, it } from 'vitest';
 import { formatLook, parseLook } from './look';
 
 it('how the view is set comes back from its words, and what makes no sense is as at first', () => {
-  const words = 'stages self linear 512 every whole';
+  const words = 'against stages self linear 512 every whole';
   expect(formatLook(parseLook(words))).toBe(words);
   expect(parseLook(words)).toEqual({
+    mode: 'against',
     pane: 'stages',
     paint: 'self',
     scale: 'linear',
