@@ -310,6 +310,7 @@ fn the_document_lists_every_route() {
         "analytics/ops",
         "attention",
         "attention/against",
+        "attention/links",
         "attention/map",
         "attention/matrix",
         "capture",

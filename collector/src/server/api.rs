@@ -104,6 +104,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(attention::of_token))
         .routes(routes!(attention::of_tokens))
         .routes(routes!(attention::of_heads))
+        .routes(routes!(attention::of_links))
         .routes(routes!(attention::against))
         .routes(routes!(experts::report))
         .routes(routes!(experts::choices))

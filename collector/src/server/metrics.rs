@@ -119,6 +119,8 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::trace::testing::{Shape, write};
+    use ggscope_format::value::Value;
+    use ggscope_format::{Bytes, EvalId, GraphId};
 
     #[test]
     fn sums_are_those_of_the_trace_and_names_are_escaped() {
@@ -126,8 +128,14 @@ mod tests {
         let path = dir.path().join("a\"\\\n.ggtrace");
         let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
         writer.dropped(2, 99);
+        // Values of the third token of the answer, of nine.
+        let value =
+            Value { eval: EvalId(3), graph: GraphId(1), total: Bytes(4), bytes: vec![0; 4], ..Value::default() };
+        writer.value(value).unwrap();
         writer.finish().unwrap();
         let sessions = Sessions::open(&[path]).unwrap();
+        let behind = sessions.all()[0].behind().unwrap().unwrap();
+        assert_eq!((behind.token, behind.tokens), (7, 6), "5 tokens of the prompt, and of the answer the last 6 of 9");
         let text = text(&sessions);
         let value = |metric: &str, labels: &str| {
             let start = format!("{metric}{{session=\"0\",file=\"a\\\"\\\\\\n.ggtrace\"{labels}}} ");
@@ -140,6 +148,8 @@ mod tests {
         assert_eq!(value("ggscope_evaluations_total", ""), "10");
         assert_eq!(value("ggscope_operators_total", ",op=\"FLASH_ATTN_EXT\",layer=\"1\""), "10");
         assert_eq!(value("ggscope_dropped_records_total", ""), "2");
+        assert_eq!(value("ggscope_captured_bytes_total", ""), "4");
+        assert!(!text.contains("ggscope_values_behind_tokens{"), "nobody waits for what has ended");
         let ns = sessions.all()[0].totals().compute_ns;
         assert_eq!(value("ggscope_compute_seconds_total", ""), seconds(ns));
         let disk = ",memory=\"DISK\",place=\"/models/Smol LM2 ü.gguf\"";
