@@ -2,7 +2,10 @@
 // Takes the pictures of docs/img: every view of the page, on a real run. `make shots` calls it after `make demo`.
 //
 //   docs/screenshots.mjs [TRACE [FOLDER]]     the demo's trace and docs/img, if nothing is said
+//
+// What is inside a run is shown of one more, which is recorded here.
 
+import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { launch, start, stop } from '../collector/ui/tests/start.mjs';
@@ -13,6 +16,8 @@ const trace = process.argv[2] ?? join(TARGET, 'demo.ggtrace');
 const folder = process.argv[3] ?? join(ROOT, 'docs/img');
 const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
 const SESSION = 'session=0';
+const INSIDE = 'session=2';
+const PROMPT = 'When Mary and John went to the store, John gave a drink to Mary. When Tom and Anna went to the park, Tom gave a flower to';
 
 /** Name, address, colours, and what to wait for or do before the picture. */
 const SHOTS = [
@@ -30,10 +35,17 @@ const SHOTS = [
   ['model-cost', `${SESSION}&view=model&full=model&tab=cost`, 'dark'],
   ['model-quant', `${SESSION}&view=model&full=model&tab=quant&layer=5&tensor=blk.5.ffn_down.weight`, 'dark'],
   ['model-ranks', `${SESSION}&view=model&full=model&tab=ranks`, 'dark'],
+  ['attention', `${INSIDE}&view=attention&layer=5&head=3`, 'dark'],
+  ['heads', `${INSIDE}&view=heads`, 'dark'],
+  ['layers', `${INSIDE}&view=layers`, 'dark'],
   ['light', `${SESSION}&view=graph+table&tokens=70..80&layer=5`, 'light'],
 ];
 
-const server = await start(join(TARGET, 'release/ggscope'), ['open', '--no-open', '--listen', '127.0.0.1:0', trace, trace, '--model', MODEL]);
+const ggscope = join(TARGET, 'release/ggscope');
+const inside = join(TARGET, 'inside.ggtrace');
+const simple = [join(ROOT, 'vendor/build/bin/llama-simple'), '-m', MODEL, '-n', '12', PROMPT];
+execFileSync(ggscope, ['record', '-q', '--force', '--capture', 'attention,values,layers', '-o', inside, '--', ...simple], { stdio: 'ignore' });
+const server = await start(ggscope, ['open', '--no-open', '--listen', '127.0.0.1:0', trace, trace, inside, '--model', MODEL]);
 mkdirSync(folder, { recursive: true });
 const browser = await launch();
 try {

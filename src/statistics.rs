@@ -96,81 +96,96 @@ impl Exponents {
     }
 }
 
-/// What is known of a row so far, in as many parts as are taken at once.
-struct Lanes {
-    sum: [f32; LANES],
-    squares: [f32; LANES],
-    min: [f32; LANES],
-    max: [f32; LANES],
-    zeros: [u32; LANES],
-    nans: [u32; LANES],
-    infs: [u32; LANES],
-}
-
-impl Lanes {
-    #[inline(always)]
-    fn take(&mut self, lane: usize, x: f32) {
-        const INFINITE: u32 = 0x7f80_0000;
-        let size = x.to_bits() & 0x7fff_ffff;
-        let finite = size < INFINITE;
-        let number = if finite { x } else { 0.0 };
-        self.sum[lane] += number;
-        self.squares[lane] += number * number;
-        let (low, high) = (if finite { x } else { f32::INFINITY }, if finite { x } else { f32::NEG_INFINITY });
-        self.min[lane] = if low < self.min[lane] { low } else { self.min[lane] };
-        self.max[lane] = if high > self.max[lane] { high } else { self.max[lane] };
-        self.zeros[lane] += u32::from(size == 0);
-        self.nans[lane] += u32::from(size > INFINITE);
-        self.infs[lane] += u32::from(size == INFINITE);
+/// Calls `f` for every element with the number of its lane: what `f` does to each lane is done to all of them at once, as
+/// long as it is little. The last lanes that have no element get `filler`.
+#[inline(always)]
+fn for_each(row: &[f32], filler: f32, mut f: impl FnMut(usize, f32)) {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &x) in chunk.iter().enumerate() {
+            f(lane, x);
+        }
+    }
+    let mut last = [filler; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    for (lane, &x) in last.iter().enumerate() {
+        f(lane, x);
     }
 }
 
 /// Statistics of a row, and its elements counted by their exponents.
 pub fn of_row(row: &[f32], exponents: &mut Exponents) -> RowStatistics {
-    let mut lanes = Lanes {
-        sum: [0.0; LANES],
-        squares: [0.0; LANES],
-        min: [f32::INFINITY; LANES],
-        max: [f32::NEG_INFINITY; LANES],
-        zeros: [0; LANES],
-        nans: [0; LANES],
-        infs: [0; LANES],
-    };
+    exponents.add(row);
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        #[target_feature(enable = "avx2")]
+        fn eight_at_once(row: &[f32]) -> Option<RowStatistics> {
+            of_finite(row)
+        }
+        // SAFETY: the processor has the instructions.
+        return unsafe { eight_at_once(row) }.unwrap_or_else(|| of_any(row));
+    }
+    of_finite(row).unwrap_or_else(|| of_any(row))
+}
+
+/// Statistics of a row of numbers that are finite, and so are their sums. Three passes, as each then needs few registers.
+#[inline(always)]
+fn of_finite(row: &[f32]) -> Option<RowStatistics> {
+    const INFINITE: u32 = 0x7f80_0000;
+    let &first = row.first()?;
+    let (mut zeros, mut largest) = ([0_u32; LANES], [0_u32; LANES]);
+    for_each(row, 1.0, |lane, x| {
+        let size = x.to_bits() & 0x7fff_ffff;
+        zeros[lane] += u32::from(size == 0);
+        largest[lane] = largest[lane].max(size);
+    });
+    if largest.into_iter().any(|size| size >= INFINITE) {
+        return None;
+    }
     let (mut sum, mut squares) = (0_f64, 0_f64);
     for block in row.chunks(BLOCK) {
-        (lanes.sum, lanes.squares) = ([0.0; LANES], [0.0; LANES]);
-        let (chunks, rest) = block.as_chunks::<LANES>();
-        for chunk in chunks {
-            for (lane, &x) in chunk.iter().enumerate() {
-                lanes.take(lane, x);
-            }
-        }
-        rest.iter().for_each(|&x| lanes.take(0, x));
-        let (of_block, squares_of_block) = (lanes.sum.iter().sum::<f32>(), lanes.squares.iter().sum::<f32>());
-        if of_block.is_finite() && squares_of_block.is_finite() {
-            (sum, squares) = (sum + f64::from(of_block), squares + f64::from(squares_of_block));
-        } else {
-            // Too large for these sums: once more with numbers that have room.
-            for x in block.iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)) {
-                (sum, squares) = (sum + x, squares + x * x);
-            }
-        }
+        let (mut sums, mut sums_of_squares) = ([0_f32; LANES], [0_f32; LANES]);
+        for_each(block, 0.0, |lane, x| {
+            sums[lane] += x;
+            sums_of_squares[lane] += x * x;
+        });
+        sum += f64::from(sums.iter().sum::<f32>());
+        squares += f64::from(sums_of_squares.iter().sum::<f32>());
     }
-    exponents.add(row);
-    let count = |lanes: [u32; LANES]| lanes.iter().sum::<u32>();
-    let (zeros, nans, infs) = (count(lanes.zeros), count(lanes.nans), count(lanes.infs));
-    let n = row.len() as f64 - f64::from(nans) - f64::from(infs);
-    if n == 0.0 {
-        return RowStatistics { min: f32::NAN, max: f32::NAN, mean: f32::NAN, rms: f32::NAN, zeros, nans, infs };
-    }
-    RowStatistics {
-        min: lanes.min.into_iter().fold(f32::INFINITY, f32::min),
-        max: lanes.max.into_iter().fold(f32::NEG_INFINITY, f32::max),
+    let (mut min, mut max) = ([first; LANES], [first; LANES]);
+    // Of numbers that are no NaN, the comparison is one instruction, as `f32::min` is not.
+    for_each(row, first, |lane, x| {
+        min[lane] = if x < min[lane] { x } else { min[lane] };
+        max[lane] = if x > max[lane] { x } else { max[lane] };
+    });
+    let n = row.len() as f64;
+    (sum.is_finite() && squares.is_finite()).then(|| RowStatistics {
+        min: min.into_iter().fold(first, f32::min),
+        max: max.into_iter().fold(first, f32::max),
         mean: (sum / n) as f32,
         rms: (squares / n).sqrt() as f32,
-        zeros,
-        nans,
-        infs,
+        zeros: zeros.iter().sum(),
+        nans: 0,
+        infs: 0,
+    })
+}
+
+/// Statistics of any row: of its finite numbers, in 64 bits, which have room for their squares.
+#[cold]
+fn of_any(row: &[f32]) -> RowStatistics {
+    let count = |is: fn(&f32) -> bool| row.iter().filter(|x| is(x)).count() as u32;
+    let finite = || row.iter().copied().filter(|x| x.is_finite());
+    let n = finite().count() as f64;
+    let mean = |of: fn(f64) -> f64| (finite().map(f64::from).map(of).sum::<f64>() / n);
+    // Without a number there is no least one, and a mean of nothing is none.
+    RowStatistics {
+        min: finite().fold(f32::NAN, f32::min),
+        max: finite().fold(f32::NAN, f32::max),
+        mean: mean(|x| x) as f32,
+        rms: mean(|x| x * x).sqrt() as f32,
+        zeros: count(|x| *x == 0.0),
+        nans: count(|x| x.is_nan()),
+        infs: count(|x| x.is_infinite()),
     }
 }
 
