@@ -88,7 +88,7 @@ it('what flows to a token is drawn, turned, pointed at and chosen', async () => 
   await test(page, 'space-fan').click();
   await test(page, 'space-alone').check();
   await until(() => number('links')).toBeLessThan(12 * of.layers.length + 1);
-  expect(selected(page).attention).toBe('space fan alone');
+  await until(() => selected(page).attention).toBe('space fan alone');
 });
 
 it('without WebGL a sentence says what else there is, and where the token’s state comes from', async () => {
