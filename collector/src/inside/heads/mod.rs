@@ -19,6 +19,7 @@ pub use measures::{MIN_KEYS, Measures};
 pub use report::{
     Cluster, Clusters, Divergence, Head, HeadId, Heads, KindCount, LayerUniform, Near, Ranked, Refused, Twins,
 };
+pub(super) use rollout::mixed;
 pub use rollout::{Flow, Source, flow};
 pub(super) use tokens::Marks;
 
