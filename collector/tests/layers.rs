@@ -36,8 +36,9 @@ fn value(graph: &Graph, name: &str, rows: &[f32]) -> Value {
     }
 }
 
-/// A prompt of three tokens, of which only the last has an output row.
-fn record(path: &Path) {
+/// A prompt of three tokens, of which only the last has an output row. The first layer's states are `off` times as long as
+/// they would be.
+fn record(path: &Path, off: f32) {
     let stored = llama(0, SHAPE);
     let mut writer = TraceWriter::create(path, false, &recording()).unwrap();
     writer.graph(stored.clone()).unwrap();
@@ -45,7 +46,7 @@ fn record(path: &Path) {
     let rows: [(&str, &[f32]); 5] = [
         ("embd", &[1.0, 2.0, 3.0]),
         ("ffn_inp-0", &[2.0, 4.0, 6.0]),
-        ("l_out-0", &[3.0, 6.0, 9.0]),
+        ("l_out-0", &[3.0 * off, 6.0, 9.0]),
         ("ffn_inp-1", &[18.0]),
         ("l_out-1", &[36.0]),
     ];
@@ -57,12 +58,13 @@ fn record(path: &Path) {
 
 fn serve() -> (SocketAddr, Serving, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let (captured, bare) = (dir.path().join("a.ggtrace"), dir.path().join("b.ggtrace"));
-    record(&captured);
+    let [captured, bare, other] = ["a.ggtrace", "b.ggtrace", "c.ggtrace"].map(|name| dir.path().join(name));
+    record(&captured, 1.0);
     write(&bare, SHAPE, 3, 2).finish().unwrap();
+    record(&other, 1.25);
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
     let address = server.address();
-    let serving = server.start(Sessions::open(&[captured, bare]).unwrap()).unwrap();
+    let serving = server.start(Sessions::open(&[captured, bare, other]).unwrap()).unwrap();
     (address, serving, dir)
 }
 
@@ -131,4 +133,46 @@ fn what_there_is_not_says_what_to_do() {
     let (status, _, help) = refused("0/layers/lens");
     assert_eq!(status, 404);
     assert!(help.contains("--model"), "no file is opened because a trace names it: {help}");
+}
+
+#[test]
+fn two_sessions_of_one_prompt_are_compared_as_on_the_command_line() {
+    let (address, _serving, dir) = serve();
+    let (status, found) = http::get(address, "/api/v1/sessions/2/layers/against?with=0");
+    assert_eq!(status, 200, "{found}");
+    let file = |name: &str| dir.path().join(name);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ggscope"));
+    command.args(["layers", "--json"]).arg(file("c.ggtrace")).arg("--against").arg(file("a.ggtrace"));
+    let printed = command.output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    assert_eq!(found, serde_json::from_slice::<Json>(&printed.stdout).unwrap());
+    // A state that is 1.25 times the reference is off by a quarter of it, and points the same way.
+    let errors: Vec<&Json> = found["by_token"].as_array().unwrap().iter().map(|t| &t["errors"]).collect();
+    near(&errors[0][1], 0.25);
+    assert_eq!(
+        (errors[0][0].as_f64(), errors[1], errors[2]),
+        (Some(0.0), &json!([0.0, 0.0, null]), &json!([0.0, 0.0, 0.0]))
+    );
+    near(&found["layers"][1]["cosine"], 1.0);
+    assert_eq!((&found["layers"][1]["worst"], &found["layers"][1]["tokens"]), (&json!(0), &json!(3)));
+    let (status, one) = http::get(address, "/api/v1/sessions/2/layers/against?with=0&tokens=0");
+    assert_eq!((status, &one["tokens"]), (200, &json!(1)));
+}
+
+#[test]
+fn sessions_that_cannot_be_compared_say_which_of_both_and_why() {
+    let (address, _serving, _dir) = serve();
+    let refused = |path: &str| {
+        let (status, body) = http::get(address, &format!("/api/v1/sessions/{path}"));
+        let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+        (status, text("field"), text("error"))
+    };
+    assert_eq!(refused("0/layers/against").1, "with");
+    assert_eq!(refused("0/layers/against?with=9").1, "with");
+    assert_eq!(refused("9/layers/against?with=0").1, "id");
+    let (status, field, error) = refused("0/layers/against?with=2&tokens=7");
+    assert_eq!((status, field.as_str()), (404, "tokens"), "{error}");
+    assert!(error.contains("share tokens 0 to 2"), "{error}");
+    let (status, field, error) = refused("0/layers/against?with=1");
+    assert_eq!((status, field.as_str()), (400, "with"), "{error}");
 }

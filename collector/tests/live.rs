@@ -501,15 +501,31 @@ fn what_is_captured_is_changed_by_who_asks_well_and_told_to_the_shim() {
         let (status, problem) = put(live.address, path, body);
         assert_eq!((status, &problem["field"]), (400, &json!(field)), "{body}: {problem}");
     }
-    let (status, _) = put(live.address, path, r#"{"names": ["layers"], "layers": "0-3", "every": 2}"#);
-    assert_eq!(status, 200);
+    // What would be refused is refused in the same words by the question what it takes, which changes nothing.
+    let takes = |query: &str| get(live.address, &format!("{path}/estimate?{query}"));
+    for (query, field) in
+        [("names=a[", "names"), ("names=values&statistics=true", "names"), ("names=a&heads=x", "heads")]
+    {
+        let (status, problem) = takes(query);
+        assert_eq!((status, &problem["field"]), (400, &json!(field)), "{query}: {problem}");
+    }
+    let (status, found) = takes("names=layers,lout-*&layers=0-3");
+    assert_eq!(
+        (status, &found["bytes"], &found["globs"]),
+        (200, &json!(null), &json!(true)),
+        "no model is known: {found}"
+    );
+    assert_eq!(ok(live.address, path)["next"], json!(null));
+    let (status, told) = put(live.address, path, r#"{"names": ["layers"], "layers": "0-3", "every": 2}"#);
+    assert_eq!((status, &told["next"]["layers"]), (200, &json!("0-3")));
     let heard: Capture = receive(&mut shim.stream).unwrap();
     assert_eq!(heard.to_string(), "layers, layers 0-3, every 2");
-    until("nothing waits", || ok(live.address, path)["next"].is_null());
+    assert_eq!(ok(live.address, path)["next"]["every"], 2, "it was told, and has not taken it yet");
     let change = CaptureChange { from: EvalId(7), capture: heard };
     assert!(shim.push(0, &Record::Capture(change)));
     until("the process has told", || ok(live.address, path)["from_eval"] == 7);
-    assert_eq!(ok(live.address, path)["now"]["layers"], "0-3");
+    let state = ok(live.address, path);
+    assert_eq!((&state["now"]["layers"], &state["next"]), (&json!("0-3"), &json!(null)));
     drop(shim);
     until("it is over", || ok(live.address, path)["can_change"] == false);
     assert_eq!(put(live.address, path, r#"{"names": []}"#).0, 409);

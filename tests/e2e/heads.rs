@@ -54,6 +54,9 @@ fn on_a_repeated_text_there_are_induction_heads_previous_token_heads_and_sinks()
     let found = json(&trace, &["--pairs"]);
     assert_eq!(all(&found).len(), 30 * 9);
     assert_eq!(found["refused"], serde_json::json!([]));
+    let took = |i: usize, what: &str| found["took"][i][what].as_str().unwrap().to_owned();
+    assert_eq!([took(0, "measure"), took(1, "measure")], ["attention", "divergence"]);
+    assert!(took(0, "on").ends_with(" multiplications: too few to pay for the trip to a GPU)"), "{}", found["took"]);
     let chance = measure(&found["uniform"][17], "induction");
     let best = |name: &str| all(&found).iter().map(|h| measure(h, name)).fold(0.0, f64::max);
     assert!(chance < 0.15 && best("induction") > 0.5, "{chance} by chance, {} at best", best("induction"));
@@ -85,6 +88,8 @@ fn on_a_repeated_text_there_are_induction_heads_previous_token_heads_and_sinks()
     assert_eq!(csv.lines().count(), 271);
     let map = heads(&trace, &[]);
     assert!(map.contains("induction") && map.lines().all(|line| line.chars().count() <= 120), "{map}");
+    let nowhere = run(ggscope(&["heads", trace.to_str().unwrap(), "--device", "cuda:99"]));
+    assert!(!nowhere.status.success() && nowhere.stderr.contains("cuda:99 was asked for, but "), "{}", nowhere.stderr);
 }
 
 #[test]

@@ -162,8 +162,10 @@ fn the_lens_ends_with_the_logits_and_the_answers_of_llama_cpp() {
         }
     }
     assert_eq!(answers, number(&info(&trace)["tokens"], "generate"), "each generated token was an answer");
-    let one = layers(&trace, &["--lens", "--model", model]);
+    let one = layers(&trace, &["--lens", "--model", model, "--device", "cpu"]);
+    assert_eq!(one[0]["computed"], "cpu (asked for)");
     assert_eq!(list(&one).len(), 1);
+    assert_eq!(one[0]["rows"], all[list(&all).len() - 1]["rows"], "a token alone is as among others");
     assert_eq!(number(&one[0], "token"), number(&all[list(&all).len() - 1], "token"), "of the last token");
 }
 

@@ -3,6 +3,7 @@
 // block wait at different barriers, or some are gone. In which order blocks and threads run can be chosen: a kernel must
 // give the same in each.
 
+#include <cmath>
 #include <csetjmp>
 #include <cstdio>
 #include <deque>

@@ -12,6 +12,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
+#[cfg(any(test, feature = "testing"))]
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 // What a GPU must have to do before it is used without being asked for. Getting it ready takes some tenths of a second, and
 // the CPU does this much in about a second. Estimates: never measured on a GPU.
@@ -87,6 +89,17 @@ pub struct Compute {
     cache: Option<PathBuf>,
     /// With `auto`, opened when there is first work for it.
     cuda: OnceLock<Result<Cuda, String>>,
+    #[cfg(any(test, feature = "testing"))]
+    emulated: Option<Mutex<gpu::Host>>,
+}
+
+/// Where work goes that is not for the CPU.
+pub(crate) enum Place<'c> {
+    /// To this GPU.
+    Cuda(&'c Cuda),
+    /// To the CPU that emulates one.
+    #[cfg(any(test, feature = "testing"))]
+    Emulated(MutexGuard<'c, gpu::Host>),
 }
 
 impl Compute {
@@ -102,7 +115,46 @@ impl Compute {
             let opened = opened.map_err(|reason| Error::NoDevice { asked: device.to_string(), reason })?;
             let _ = cuda.set(Ok(opened));
         }
-        Ok(Compute { device, avoid: avoid.to_vec(), cache: cache.map(Path::to_owned), cuda })
+        Ok(Compute {
+            device,
+            avoid: avoid.to_vec(),
+            cache: cache.map(Path::to_owned),
+            cuda,
+            #[cfg(any(test, feature = "testing"))]
+            emulated: None,
+        })
+    }
+
+    /// Attention and what heads make of it on an emulated GPU, whose blocks and threads run in ascending order or backwards.
+    ///
+    /// # Panics
+    /// Without a folder for temporary files.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn emulated(backwards: bool) -> Compute {
+        let mut host = gpu::Host::new();
+        host.backwards = backwards;
+        let emulated = Some(Mutex::new(host));
+        Compute { device: Device::Cuda(0), avoid: vec![], cache: None, cuda: OnceLock::new(), emulated }
+    }
+
+    /// Where so much work goes; why to the CPU, in words.
+    pub(crate) fn place(&self, work: u64, enough: u64, what: &str) -> Result<Place<'_>, String> {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(host) = &self.emulated {
+            return Ok(Place::Emulated(host.lock().unwrap_or_else(PoisonError::into_inner)));
+        }
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        self.gpu(size(work), size(enough), what).map(Place::Cuda)
+    }
+
+    /// What a GPU found, or, if it gave up and was not asked for, why the CPU has to.
+    pub(crate) fn or_cpu<T>(&self, found: Result<T, Error>) -> Result<Result<T, String>, Error> {
+        match found {
+            Err(error @ (Error::Cuda { .. } | Error::Compile { .. })) if self.device == Device::Auto => {
+                Ok(Err(error.to_string()))
+            }
+            found => found.map(Ok),
+        }
     }
 
     /// The GPU, if the work is for it; else why not.

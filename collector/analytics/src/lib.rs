@@ -4,17 +4,21 @@
 //! the heavy ones on a GPU where that pays. What each computes, with
 //! its source and how it compares with networkx, is in `docs/analytics.md`. No measure depends on the number of threads.
 
+pub mod attention;
 mod betweenness;
 mod community;
 mod components;
 mod compute;
 mod cores;
 mod csr;
+pub mod curves;
 mod dag;
 mod degree;
+pub mod divergence;
 mod error;
 mod gpu;
 mod graph;
+mod lens;
 mod pagerank;
 mod paths;
 mod statistics;
@@ -30,6 +34,7 @@ pub use dag::{CriticalPath, longest_path};
 pub use degree::{Degrees, degrees, distribution};
 pub use error::Error;
 pub use graph::{Direction, Graph, NodeId, Parallel, Weights};
+pub use lens::{Beside, Head, Reduced, Rounding, Row, Step};
 pub use pagerank::{PageRank, Ranks, pagerank};
 pub use paths::{Path, Paths, all_shortest_paths, distances, k_shortest_paths, shortest_path};
 pub use statistics::{Dequantize, Distribution, Encoding, MAX_BINS, Values, Wanted, distribution_of};

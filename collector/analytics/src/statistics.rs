@@ -48,7 +48,7 @@ impl Encoding {
     }
 }
 
-/// Puts the values of a range into a slice of its length. The range begins at a multiple of 65,536.
+/// Puts the values of a range into a slice of its length. The range begins at a multiple of 65,536, or is of rows of a matrix.
 pub type Dequantize<'a> = &'a (dyn Fn(Range<usize>, &mut [f32]) + Sync);
 
 /// The values to look at.
@@ -91,6 +91,15 @@ impl Values<'_> {
                 let (values, size) = encoding?.block();
                 (bytes.len() / size >= count.div_ceil(values)).then_some((encoding?, bytes))
             }
+        }
+    }
+
+    /// Puts the values from number `first` on into `out`. It begins and ends with a block of the encoding.
+    pub(crate) fn fill(&self, first: usize, out: &mut [f32]) {
+        let range = first..first + out.len();
+        match self {
+            Values::F32(values) => out.copy_from_slice(&values[range]),
+            Values::Encoded { dequantize, .. } => dequantize(range, out),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::say;
 use super::text::{duration, printable};
-use crate::query::graph_report::{GraphReport, TopNode};
+use crate::query::graph_report::{GraphReport, Took, TopNode};
 use std::fmt::Write as _;
 
 /// Communities whose sizes are printed.
@@ -46,10 +46,15 @@ pub(super) fn facts(found: &GraphReport) -> Vec<(&'static str, String)> {
         let text = format!("estimated from the paths of {} of {} nodes", say::thousands(counted), say::thousands(all));
         lines.push(("betweenness", text));
     }
-    let device = |on: &str| if on.starts_with("cpu") { "CPU".to_owned() } else { on.to_owned() };
-    let took = found.took.iter().map(|t| format!("{} in {:.1} ms on {}", t.measure, t.ms, device(&t.on)));
-    lines.push(("computed", took.collect::<Vec<_>>().join(", ")));
+    lines.push(("computed", computed(&found.took)));
     lines
+}
+
+/// What took how long, and where.
+pub(super) fn computed(took: &[Took]) -> String {
+    let device = |on: &str| if on.starts_with("cpu") { "CPU".to_owned() } else { on.to_owned() };
+    let took = took.iter().map(|t| format!("{} in {:.1} ms on {}", t.measure, t.ms, device(&t.on)));
+    took.collect::<Vec<_>>().join(", ")
 }
 
 /// The nodes with the largest values of each measure.

@@ -3,13 +3,16 @@
 mod text;
 
 use super::say;
+use crate::compute;
 use crate::inside::heads::{Flow, Head, Heads, Wanted, flow, heads};
 use crate::query::dump::Phase;
 use crate::query::range::Numbers;
 use crate::trace::Trace;
+use ggscope_analytics::Device;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -54,6 +57,10 @@ pub(super) struct Args {
     /// Where the state of a token comes from (the last, if none is said), instead of heads
     #[arg(long, value_name = "TOKEN", num_args = 0..=1, conflicts_with_all = ["layer", "head", "tokens", "phase", "pairs"])]
     flow: Option<Option<u64>>,
+    /// Where attention and divergences are computed: on a GPU that no traced program uses if the work is worth the trip
+    /// (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Device,
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -91,7 +98,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             _ => text::flow(&mut out, &found)?,
         }
     } else {
-        let found = heads(&trace, &wanted)?;
+        let found = heads(&trace, &wanted, &Arc::new(compute::open(args.device, &[])?))?;
         match (args.json, args.csv) {
             (true, _) => writeln!(out, "{}", serde_json::to_string(&found)?)?,
             (_, true) if args.pairs => pairs_csv(&mut out, &found)?,

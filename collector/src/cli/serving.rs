@@ -31,8 +31,8 @@ pub(super) struct Options {
     /// How much of traces is kept in memory at most, all together; what is older is read back from the files
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory_bytes)]
     memory: usize,
-    /// Where the page's graph analytics are computed: on a GPU that no traced program uses if the work is worth the trip
-    /// (auto), cpu, or cuda:N
+    /// Where graph analytics, heads and comparisons of attention are computed: on a GPU that no traced program uses if the
+    /// work is worth the trip (auto), cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: Device,
 }

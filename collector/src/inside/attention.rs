@@ -34,6 +34,9 @@ pub enum InsideError {
     /// Two traces are not of the same text or of models of the same shape.
     #[error("{0}")]
     Unlike(String),
+    /// A GPU that was asked for fails.
+    #[error(transparent)]
+    Device(#[from] ggscope_analytics::Error),
     /// The trace is damaged.
     #[error(transparent)]
     Trace(#[from] TraceError),

@@ -5,12 +5,15 @@
 use super::aligned::{Parted, common, tokens_of};
 use super::attention::InsideError;
 use super::heads::entropy::{divergence, sum_x_ln_x};
-use super::walk::{KeyRef, Span, TokenRow, for_each_row};
+use super::walk::{KeyRef, Span, TokenRow, Walked, for_each_row_on};
+use crate::query::graph_report::Took;
 use crate::trace::{Select, Trace};
+use ggscope_analytics::Compute;
 use ggscope_format::EvalId;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range, RangeInclusive};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Rows of the reference that may be on their way.
@@ -63,6 +66,8 @@ pub struct AttentionAgainst {
     pub heads: Vec<HeadDifference>,
     /// By token.
     pub by_token: Vec<TokenDifference>,
+    /// Where the attention of both was computed, and how long that took; one does not wait for the other.
+    pub took: Vec<Took>,
 }
 
 /// A row that has to outlive its walk.
@@ -77,15 +82,17 @@ struct Owned {
     sinks: Vec<f32>,
 }
 
-/// Compares the attention of a run with that of a reference.
+/// Compares the attention of a run with that of a reference, both computed on a device.
 ///
 /// # Errors
-/// When one of both has no attention or no token ids, the texts or the shapes of the models differ, or a trace is damaged.
+/// When one of both has no attention or no token ids, the texts or the shapes of the models differ, a trace is damaged, or a
+/// GPU that was asked for fails.
 pub fn against(
     trace: &Trace,
     reference: &Trace,
     tokens: Option<Range<u64>>,
     layers: Option<RangeInclusive<u32>>,
+    device: &Arc<Compute>,
 ) -> Result<AttentionAgainst, InsideError> {
     let known = tokens_of(trace, None).map_err(InsideError::Unlike)?;
     let others = tokens_of(reference, None).map_err(InsideError::Unlike)?;
@@ -94,7 +101,8 @@ pub fn against(
     let tokens = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
     let span = Span { tokens, layers };
     let mut sums = Sums::default();
-    for_each_pair(trace, reference, &span, |pair| sums.add(pair))?;
+    let walked = for_each_pair(trace, reference, &span, device, |pair| sums.add(pair))?;
+    let took = [walked[0].took("attention"), walked[1].took("attention of the reference")].concat();
     let ids: Vec<i32> = known.iter().filter(|t| span.tokens.contains(&t.token)).map(|t| t.id).collect();
     let texts = trace.texts_of(&ids);
     let text = |token: u64| {
@@ -116,6 +124,7 @@ pub fn against(
                 mean: (n > 0).then(|| sum / n as f64),
             })
             .collect(),
+        took,
     })
 }
 
@@ -130,14 +139,15 @@ fn for_each_pair(
     trace: &Trace,
     reference: &Trace,
     span: &Span,
+    device: &Arc<Compute>,
     mut f: impl FnMut(Pair<'_>) -> Result<(), InsideError>,
-) -> Result<(), InsideError> {
+) -> Result<[Walked; 2], InsideError> {
     let (ours, theirs) = (evaluations(trace), evaluations(reference));
     let (send, receive) = crossbeam::channel::bounded::<Owned>(ON_THE_WAY);
     std::thread::scope(|scope| {
         let theirs = &theirs;
         let walk = scope.spawn(move || {
-            for_each_row(reference, span, |row| {
+            for_each_row_on(reference, span, device, |row| {
                 let first = theirs.get(&row.eval).map_or(row.token, |tokens| tokens.start);
                 match send.send(Owned::of(row, first)) {
                     Ok(()) => ControlFlow::Continue(()),
@@ -148,7 +158,7 @@ fn for_each_pair(
         });
         let mut waiting = Waiting::default();
         let mut failed = Ok(());
-        let walked = for_each_row(trace, span, |row| {
+        let walked = for_each_row_on(trace, span, device, |row| {
             let evaluation = ours.get(&row.eval).cloned().unwrap_or(row.token..row.token + 1);
             let found = waiting.find(row, &evaluation, || receive.recv().ok());
             failed = found.and_then(|other| f(Pair { row, other }));
@@ -156,7 +166,8 @@ fn for_each_pair(
         });
         drop(receive);
         let other = walk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        failed.and(walked.map(drop)).and(other.map(drop))
+        failed?;
+        Ok([walked?, other?])
     })
 }
 

@@ -1,11 +1,17 @@
 //! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
 
 use super::layer::{Layer, Seen};
+use super::on_gpu::{Looked, Marker, OnGpu};
 use super::tile::{TOKENS, Tile, compute};
 use super::walk::{KeyRef, TokenRow, Walked};
 use ggscope_format::columns::Row;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+
+/// What is done with a row. Where a GPU measured it, what it found comes with it.
+pub trait Each: FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()> {}
+
+impl<F: FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()>> Each for F {}
 
 /// Weights that are computed before they are handed on: 16 MiB.
 const FLOATS: usize = 4 << 20;
@@ -16,6 +22,10 @@ const REASONS: usize = 1000;
 pub struct Evaluated<'a, 'w> {
     row: &'a Row,
     walked: &'w mut Walked,
+    /// Where a GPU may compute it.
+    on_gpu: Option<&'w mut OnGpu>,
+    /// What keys are to a token, if a GPU is to measure rows.
+    marker: Option<&'w Marker<'w>>,
     tiles: Vec<Tile<'a>>,
     /// Weights of the tiles.
     floats: usize,
@@ -24,8 +34,13 @@ pub struct Evaluated<'a, 'w> {
 
 impl<'a, 'w> Evaluated<'a, 'w> {
     /// Before the first layer.
-    pub fn new(row: &'a Row, walked: &'w mut Walked) -> Self {
-        Evaluated { row, walked, tiles: vec![], floats: 0, computed: false }
+    pub fn new(
+        row: &'a Row,
+        walked: &'w mut Walked,
+        on_gpu: Option<&'w mut OnGpu>,
+        marker: Option<&'w Marker<'w>>,
+    ) -> Self {
+        Evaluated { row, walked, on_gpu, marker, tiles: vec![], floats: 0, computed: false }
     }
 
     /// Whether any row was computed.
@@ -44,12 +59,7 @@ impl<'a, 'w> Evaluated<'a, 'w> {
     }
 
     /// Computes a layer, as tiles that wait until they are many.
-    pub fn layer(
-        &mut self,
-        layer: Layer<'a>,
-        tokens: &Range<usize>,
-        f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    pub fn layer(&mut self, layer: Layer<'a>, tokens: &Range<usize>, f: &mut impl Each) -> ControlFlow<()> {
         let plan = layer.plan;
         let layer = Arc::new(layer);
         let (number, per_stream, n_head) = (plan.layer, plan.per_stream(), plan.n_head());
@@ -96,35 +106,35 @@ impl<'a, 'w> Evaluated<'a, 'w> {
     }
 
     /// Computes the tiles that wait and hands on what comes out.
-    pub fn hand_on(&mut self, f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    pub fn hand_on(&mut self, f: &mut impl Each) -> ControlFlow<()> {
         let mut tiles = std::mem::take(&mut self.tiles);
         self.floats = 0;
-        compute(&mut tiles);
+        match &mut self.on_gpu {
+            None => compute(&mut tiles),
+            Some(on_gpu) => on_gpu.compute(&mut tiles, self.row.first_token, self.marker, self.walked)?,
+        }
         for tile in &tiles {
             let plan = tile.layer.plan;
             let (n_head, n_head_kv) = (plan.n_head(), plan.n_head_kv());
             let (mut weights, mut sinks) = (tile.weights.as_slice(), tile.sinks.as_slice());
+            let mut looked = tile.looked.iter();
             for (i, seen) in (tile.first..).zip(&tile.seen) {
                 let (own, rest) = weights.split_at(seen.len() * n_head);
                 let (own_sinks, rest_sinks) = sinks.split_at(if sinks.is_empty() { 0 } else { n_head });
                 (weights, sinks) = (rest, rest_sinks);
-                let some: Vec<KeyRef> = match seen.some {
-                    None => vec![],
-                    Some(_) => seen.each().map(|j| tile.keys[j]).collect(),
-                };
                 let row = TokenRow {
                     token: self.row.first_token + (tile.stream * plan.per_stream() + i) as u64,
                     eval: self.row.evaluation.eval,
                     layer: plan.layer,
                     n_head,
                     n_head_kv,
-                    keys: if seen.some.is_some() { &some } else { &tile.keys[seen.range.clone()] },
+                    keys: &tile.keys_of(seen),
                     weights: own,
                     sinks: own_sinks,
                 };
                 self.walked.rows += 1;
                 self.computed = true;
-                f(&row)?;
+                f(&row, looked.next())?;
             }
         }
         ControlFlow::Continue(())

@@ -182,6 +182,11 @@ impl<'a> Layer<'a> {
         Some(query)
     }
 
+    /// Whether the keys lie in a cache, so that later evaluations look at them again.
+    pub fn is_cached(&self) -> bool {
+        matches!(self.plan.k_source, Source::Cache(_))
+    }
+
     /// The logit of a head's sink.
     pub fn sink(&self, head: usize) -> Option<f32> {
         self.sinks.as_ref()?.get(head).copied()

@@ -10,6 +10,9 @@ pub mod heads;
 mod kernel;
 mod layer;
 pub mod layers;
+#[cfg(test)]
+mod made;
+mod on_gpu;
 mod output;
 mod owners;
 pub mod picture;
@@ -24,4 +27,4 @@ pub use aligned::Parted;
 pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention, attention_with};
 pub use differ::{AttentionAgainst, HeadDifference, TokenDifference, against};
 pub use output::add_contributions;
-pub use walk::{KeyRef, Span, TokenRow, Walked, Walker, for_each_row};
+pub use walk::{KeyRef, Span, TokenRow, Walked, Walker, for_each_row, for_each_row_on};

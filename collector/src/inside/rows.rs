@@ -3,16 +3,26 @@
 //! rows that were told, whatever numbers they claim to have.
 
 use super::kernel::LANES;
+use ggscope_analytics::attention::{Elements, LANES as THEIR_LANES, PAGE as THEIR_PAGE, Page as PageOfKeys};
 use ggscope_model::ggml::GgmlType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows of a page: as many as a word has bits.
 pub const PAGE: u64 = u64::BITS as u64;
 /// Blocks of rows of a page.
 const BLOCKS: usize = PAGE as usize / LANES;
+// A GPU takes pages as they are.
+const _: () = assert!(THEIR_PAGE == PAGE as usize && THEIR_LANES == LANES);
+
+/// A number that was not there before.
+fn next_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// How the heads lie in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +54,8 @@ impl Shape {
 #[derive(Clone, Debug)]
 struct Page {
     told: u64,
+    /// Another one after each row that was put.
+    stamp: u64,
     /// `[LANES, n_embd, BLOCKS, n_head]`, in one of the two.
     halves: Vec<f16>,
     floats: Vec<f32>,
@@ -54,6 +66,8 @@ struct Page {
 pub struct Rows {
     /// How they are laid out.
     pub shape: Shape,
+    /// A number that no others have.
+    pub id: u64,
     head_bytes: usize,
     pages: HashMap<u64, Page>,
     /// Rows that were told since [`Rows::begin`].
@@ -64,7 +78,7 @@ impl Rows {
     /// No rows. `None` if the shape contradicts itself.
     pub fn new(shape: Shape) -> Option<Rows> {
         let head_bytes = shape.head_bytes()?;
-        Some(Rows { shape, head_bytes, pages: HashMap::new(), told: vec![] })
+        Some(Rows { shape, id: next_number(), head_bytes, pages: HashMap::new(), told: vec![] })
     }
 
     /// About how many bytes they take.
@@ -115,7 +129,7 @@ impl Rows {
         let page = self.pages.entry(row / PAGE).or_insert_with(|| {
             let of = |is: bool| if is { n } else { 0 };
             let halves = ty == GgmlType::F16;
-            Page { told: 0, halves: vec![f16::ZERO; of(halves)], floats: vec![0.0; of(!halves)] }
+            Page { told: 0, stamp: 0, halves: vec![f16::ZERO; of(halves)], floats: vec![0.0; of(!halves)] }
         });
         let at = (row % PAGE) as usize;
         let mut floats = vec![0.0; if ty == GgmlType::F16 { 0 } else { n_embd }];
@@ -132,6 +146,7 @@ impl Rows {
             }
         }
         page.told |= 1 << at;
+        page.stamp = next_number();
         self.told.push(row);
     }
 
@@ -165,6 +180,16 @@ impl Rows {
         buffer.resize(n, 0.0);
         page.halves.get(head * n..(head + 1) * n)?.convert_to_f32_slice(buffer);
         Some(buffer)
+    }
+
+    /// The elements of all heads in all rows of a page, as a GPU takes them. `None` if none of the rows is there.
+    pub fn page(&self, page: u64) -> Option<PageOfKeys<'_>> {
+        let page = self.pages.get(&page)?;
+        let elements = match page.halves.as_slice() {
+            [] => Elements::F32(&page.floats),
+            halves => Elements::F16(halves.reinterpret_cast()),
+        };
+        Some(PageOfKeys { stamp: page.stamp, elements })
     }
 
     /// The elements of a head in one row, if it is there.

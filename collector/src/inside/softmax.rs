@@ -1,22 +1,9 @@
 //! One row of attention: softmax(mask + what the graph does to q · k), with each stage kept. As ggml's CPU backend does
 //! it (`ggml_compute_forward_soft_max_f32`, `ggml_compute_forward_flash_attn_ext`).
 
+pub use ggscope_analytics::attention::Step;
 use ggscope_model::ggml::GgmlType;
 use half::{bf16, f16};
-
-/// What is done to a product before the mask is added, in order.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Step {
-    /// `x * by + add`.
-    Scale {
-        /// Factor.
-        by: f32,
-        /// Summand.
-        add: f32,
-    },
-    /// `tanh(x)`: between two scalings it is a soft cap.
-    Tanh,
-}
 
 /// The stages of one row, each with one number for each key.
 #[derive(Clone, Debug, Default, PartialEq)]

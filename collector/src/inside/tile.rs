@@ -2,10 +2,12 @@
 
 use super::kernel::{products, softmax};
 use super::layer::{Layer, Seen};
+use super::on_gpu::Looked;
 use super::rows::PAGE;
 use super::softmax::Step;
 use super::walk::KeyRef;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Tokens of a tile.
@@ -27,6 +29,8 @@ pub struct Tile<'a> {
     pub weights: Vec<f32>,
     /// `[n_head]` for each token; empty without sinks.
     pub sinks: Vec<f32>,
+    /// What was measured of each token, if a GPU did that.
+    pub looked: Vec<Looked>,
 }
 
 /// What one head of the keys is multiplied with.
@@ -52,7 +56,15 @@ impl<'a> Tile<'a> {
         let n_head = layer.plan.n_head();
         let weights = vec![0.0; seen.iter().map(|seen| seen.len() * n_head).sum()];
         let sinks = vec![0.0; if layer.plan.sinks.is_some() { seen.len() * n_head } else { 0 }];
-        Tile { layer, stream, keys, first, seen, weights, sinks }
+        Tile { layer, stream, keys, first, seen, weights, sinks, looked: vec![] }
+    }
+
+    /// The keys that a token of it sees.
+    pub fn keys_of(&self, seen: &Seen) -> Cow<'_, [KeyRef]> {
+        match seen.some {
+            None => Cow::Borrowed(&self.keys[seen.range.clone()]),
+            Some(_) => Cow::Owned(seen.each().map(|j| self.keys[j]).collect()),
+        }
     }
 
     fn jobs(&mut self) -> Vec<Job<'_>> {

@@ -4,15 +4,18 @@
 
 use super::arrivals::Arrivals;
 use super::attention::{InsideError, captured};
-use super::evaluated::Evaluated;
+use super::evaluated::{Each, Evaluated};
 use super::layer::{Caches, Layer, Whole};
+use super::on_gpu::{Looked, Marker, OnGpu};
 use super::owners::Owners;
 use super::plan::{CacheKey, Plan, Source};
 use super::rows::Rows;
 use super::transposed::{put_told, put_written};
 use crate::query::GraphView;
+use crate::query::graph_report::Took;
 use crate::query::values::Stretches;
 use crate::trace::{Select, Trace};
+use ggscope_analytics::{Compute, Ran};
 use ggscope_format::capture::{Capture, CaptureChange, Set};
 use ggscope_format::columns::Row;
 use ggscope_format::record::Value;
@@ -21,6 +24,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Graphs whose plans are kept.
 const KEPT: usize = 256;
@@ -73,6 +77,25 @@ pub struct Walked {
     pub rows: u64,
     /// Layer, why it could not be computed, for how many tokens.
     pub refused: Vec<(u32, String, u64)>,
+    /// Where it was computed, and how long that took, if it was to be computed on a device.
+    pub ran: Vec<(Ran, Duration)>,
+}
+
+impl Walked {
+    /// Some of it was computed there. Reasons of the CPU are one: the last.
+    pub(super) fn on(&mut self, ran: Ran, took: Duration) {
+        let is_cpu = |ran: &Ran| matches!(ran, Ran::Cpu(_));
+        match self.ran.iter_mut().find(|known| is_cpu(&known.0) == is_cpu(&ran)) {
+            Some(known) => *known = (ran, known.1 + took),
+            None => self.ran.push((ran, took)),
+        }
+    }
+
+    /// The same for a report.
+    pub fn took(&self, measure: &'static str) -> Vec<Took> {
+        let of = |(ran, took): &(Ran, Duration)| Took { measure, ms: took.as_secs_f64() * 1e3, on: ran.to_string() };
+        self.ran.iter().map(of).collect()
+    }
 }
 
 /// Calls `f` for every token of the span and every layer, evaluation by evaluation and layer by layer, until it breaks.
@@ -84,15 +107,51 @@ pub fn for_each_row(
     span: &Span,
     mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
 ) -> Result<Walked, InsideError> {
+    walk(trace, span, Walker::new(span.layers.clone()), None, |row, _| f(row))
+}
+
+/// The same, computed on a device.
+///
+/// # Errors
+/// As [`for_each_row`], and when a GPU that was asked for fails.
+pub fn for_each_row_on(
+    trace: &Trace,
+    span: &Span,
+    device: &Arc<Compute>,
+    mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+) -> Result<Walked, InsideError> {
+    walk(trace, span, Walker::new(span.layers.clone()).on(device), None, |row, _| f(row))
+}
+
+/// The same with what a GPU measured of a row, given what keys are to a token.
+pub(super) fn for_each_look(
+    trace: &Trace,
+    span: &Span,
+    device: &Arc<Compute>,
+    marker: &Marker<'_>,
+    f: impl FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()>,
+) -> Result<Walked, InsideError> {
+    walk(trace, span, Walker::new(span.layers.clone()).on(device), Some(marker), f)
+}
+
+fn walk(
+    trace: &Trace,
+    span: &Span,
+    mut walker: Walker,
+    marker: Option<&Marker<'_>>,
+    mut f: impl Each,
+) -> Result<Walked, InsideError> {
     captured(trace)?;
-    let mut walker = Walker::new(span.layers.clone());
     trace.for_each_evaluation(&Select::default(), false, |row| {
         if row.first_token >= span.tokens.end {
             return ControlFlow::Break(());
         }
-        walker.advance(trace, &row, &span.tokens, &mut f)
+        match walker.move_on(trace, &row) {
+            Some(plan) => walker.compute(trace, &plan, &row, &span.tokens, marker, &mut f),
+            None => ControlFlow::Continue(()),
+        }
     });
-    Ok(walker.walked)
+    walker.on_gpu.and_then(|on_gpu| on_gpu.failed).map_or(Ok(walker.walked), |error| Err(error.into()))
 }
 
 /// The state of all caches after an evaluation. Of one recording, evaluations are to be given in the order of the file.
@@ -106,6 +165,7 @@ pub struct Walker {
     /// Transposed caches that are told themselves where the program changes them.
     told: HashSet<CacheKey>,
     walked: Walked,
+    on_gpu: Option<OnGpu>,
     values: bool,
     /// What was captured, as it was known when the file had so many bytes.
     captures: (u64, Vec<CaptureChange>),
@@ -139,6 +199,11 @@ impl Walker {
         Walker { layers, ..Walker::default() }
     }
 
+    /// The same, computed on a device.
+    fn on(self, device: &Arc<Compute>) -> Walker {
+        Walker { on_gpu: Some(OnGpu::new(device.clone())), ..self }
+    }
+
     /// The same, keeping what attention weighs as well.
     pub(super) fn with_values(layers: Option<RangeInclusive<u32>>) -> Walker {
         Walker { layers, values: true, ..Walker::default() }
@@ -158,7 +223,9 @@ impl Walker {
         mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         match self.move_on(trace, row) {
-            Some(plan) => self.compute(trace, &plan, row, tokens, &mut f),
+            Some(plan) => {
+                self.compute(trace, &plan, row, tokens, None, &mut |row: &TokenRow<'_>, _: Option<&Looked>| f(row))
+            }
             None => ControlFlow::Continue(()),
         }
     }
@@ -172,7 +239,9 @@ impl Walker {
         mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         match self.plan(trace, row.evaluation.graph) {
-            Some(plan) => self.compute(trace, &plan, row, tokens, &mut f),
+            Some(plan) => {
+                self.compute(trace, &plan, row, tokens, None, &mut |row: &TokenRow<'_>, _: Option<&Looked>| f(row))
+            }
             None => ControlFlow::Continue(()),
         }
     }
@@ -190,7 +259,8 @@ impl Walker {
         plan: &Plan,
         row: &Row,
         tokens: &Range<u64>,
-        mut f: &mut impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+        marker: Option<&Marker<'_>>,
+        f: &mut impl Each,
     ) -> ControlFlow<()> {
         let n_tokens = row.evaluation.n_tokens as usize;
         let at = |token: u64| (token.max(row.first_token) - row.first_token).min(n_tokens as u64) as usize;
@@ -199,13 +269,13 @@ impl Walker {
             return ControlFlow::Continue(());
         }
         let limits = self.capture_of(trace, row).map(|capture| capture.layers.clone()).unwrap_or_default();
-        let mut evaluated = Evaluated::new(row, &mut self.walked);
+        let mut evaluated = Evaluated::new(row, &mut self.walked, self.on_gpu.as_mut(), marker);
         let mut flow = ControlFlow::Continue(());
         for (layer, planned) in &plan.layers {
             let found =
                 planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches));
             flow = match found {
-                Ok(found) => evaluated.layer(found, &wanted, &mut f),
+                Ok(found) => evaluated.layer(found, &wanted, f),
                 Err(_) if !limits.has(u64::from(*layer)) => ControlFlow::Continue(()),
                 Err(why) => {
                     evaluated.refuse(*layer, why, wanted.len() as u64);
@@ -217,7 +287,7 @@ impl Walker {
             }
         }
         if flow.is_continue() {
-            flow = evaluated.hand_on(&mut f);
+            flow = evaluated.hand_on(f);
         }
         if evaluated.computed() {
             self.walked.tokens += wanted.len() as u64;

@@ -63,6 +63,11 @@ impl std::fmt::Display for Unmatched {
 
 /// The sets and globs of a recording that nothing was found of. Empty if nothing was computed.
 pub fn unmatched(trace: &Trace) -> Vec<Unmatched> {
+    unmatched_of(trace, trace.captures().into_iter().flat_map(|change| change.capture.names).collect())
+}
+
+/// Those of these sets and globs that nothing can be found of, by the graphs so far. Empty if nothing was computed.
+pub fn unmatched_of(trace: &Trace, mut wanted: Vec<String>) -> Vec<Unmatched> {
     let (mut names, mut has_attention) = (BTreeSet::new(), false);
     for graph in trace.graphs().take(MAX_GRAPHS).filter_map(|id| trace.graph(id).ok()) {
         let graph = &graph.graph;
@@ -72,7 +77,6 @@ pub fn unmatched(trace: &Trace) -> Vec<Unmatched> {
     if names.is_empty() {
         return vec![];
     }
-    let mut wanted: Vec<String> = trace.captures().into_iter().flat_map(|change| change.capture.names).collect();
     wanted.sort_unstable();
     wanted.dedup();
     wanted.into_iter().filter_map(|name| of_name(name, &names, has_attention)).collect()

@@ -7,7 +7,6 @@ use super::models::{Loaded, get, ran};
 use super::params::{Params, Path as At, parse, word};
 use super::problem::Problem;
 use super::sessions::Sessions;
-use crate::compute;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
 use crate::query::cost::node_costs;
 use crate::query::dump::Filter;
@@ -209,9 +208,7 @@ fn analyse(sessions: &Sessions, named: Named) -> Result<GraphReport, Problem> {
         let error = format!("the graph has {} nodes, and {MAX_NODES} are the most", named.nodes.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, "ask for one layer, or use `ggscope arch`"));
     }
-    let recorded = sessions.all().into_iter().filter(|session| session.is_recorded_here());
-    let traced: Vec<u32> = recorded.filter_map(|s| Some(s.trace().ok()?.recording().hello.pid)).collect();
-    let found = compute::open(sessions.device(), &traced).and_then(|compute| report(named, TOP, &compute));
+    let found = sessions.compute().and_then(|compute| report(named, TOP, &compute));
     found.map_err(|e| Problem::bad("weight", e.to_string(), WEIGHTS))
 }
 

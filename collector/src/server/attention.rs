@@ -2,9 +2,9 @@
 
 use super::api::{App, answer};
 use super::document;
-use super::params::{Params, Path, numbers, parse};
+use super::params::{Params, Path, numbers, parse, word};
 use super::problem::Problem;
-use crate::inside::picture::{AttentionMap, AttentionMatrix, map, matrix};
+use crate::inside::picture::{AttentionLinks, AttentionMap, AttentionMatrix, links, map, matrix};
 use crate::inside::{self, Attention, AttentionAgainst, InsideError};
 use crate::trace::Trace;
 use axum::extract::State;
@@ -18,6 +18,10 @@ use utoipa::IntoParams;
 /// Tokens of a matrix if nothing is said, and at most.
 const DEFAULT_TOKENS: u64 = 128;
 const MAX_TOKENS: u64 = 4096;
+
+/// Tokens of links if nothing is said, and at most.
+const DEFAULT_SPAN: u64 = 48;
+pub(super) const MAX_SPAN: u64 = 256;
 
 impl From<InsideError> for Problem {
     fn from(error: InsideError) -> Problem {
@@ -40,6 +44,9 @@ impl From<InsideError> for Problem {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text, "ask for fewer tokens, or for one head")
             }
             InsideError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
+            InsideError::Device(_) => {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text, "start the server with --device auto or cpu")
+            }
             InsideError::Trace(error) => error.into(),
         }
     }
@@ -168,7 +175,8 @@ pub(super) async fn against(
         let trace = sessions.get(&id)?.trace()?;
         let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(unknown)?;
         let tokens = which.range(last(&trace))?;
-        Ok(inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer))?)
+        let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
+        Ok(inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer), &device)?)
     })
     .await
 }
@@ -210,6 +218,52 @@ pub(super) async fn of_heads(
     .await
 }
 
+/// How many tokens.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SpanParams {
+    /// Tokens that look: the token and those before it, 1 to 256; 48 if not given
+    #[param(schema_with = document::span)]
+    span: Option<String>,
+    /// `true`: what heads give to the first token counts as given to none, as they have learned to rest there
+    #[param(schema_with = document::flag)]
+    without_first: Option<String>,
+}
+
+impl SpanParams {
+    fn span(&self) -> Result<u64, Problem> {
+        let help = format!("give how many tokens there are to be, 1 to {MAX_SPAN}");
+        let span = parse("span", self.span.as_deref(), &help)?.unwrap_or(DEFAULT_SPAN);
+        if !(1..=MAX_SPAN).contains(&span) {
+            return Err(Problem::bad("span", format!("span={span}"), help));
+        }
+        Ok(span)
+    }
+}
+
+/// The heaviest attention of a token and of those before it in all layers and heads, and how much of the token's state came
+/// along each by attention rollout
+#[utoipa::path(get, path = "/sessions/{id}/attention/links",
+    params(("id" = String, Path, description = "The session"), TokenParams, SpanParams),
+    responses(
+        (status = 200, body = AttentionLinks), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem)))]
+pub(super) async fn of_links(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(which, p, _): Params<TokenParams, SpanParams>,
+) -> Result<Response, Problem> {
+    let (token, span) = (which.token()?, p.span()?);
+    let without_first = word("without_first", p.without_first.as_deref(), &[("true", true), ("false", false)])?;
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        let wanted = (token.unwrap_or_else(|| last(&trace)), span, without_first.unwrap_or(false));
+        Ok(links(&trace, &mut session.followers(true), wanted)?)
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +282,15 @@ mod tests {
         assert_eq!((gone.status, gone.field.as_deref()), (404, Some("tokens")));
         let many = range(Some("0..4096"), 9999).unwrap_err();
         assert!(many.status == 400 && many.error.contains("4097 tokens"), "{many:?}");
+    }
+
+    #[test]
+    fn links_are_of_some_tokens_and_not_of_all() {
+        let span = |text: Option<&str>| SpanParams { span: text.map(str::to_owned), without_first: None }.span();
+        assert_eq!((span(None).unwrap(), span(Some("256")).unwrap()), (48, 256));
+        for wrong in ["0", "257", "x"] {
+            assert_eq!(span(Some(wrong)).unwrap_err().field.as_deref(), Some("span"), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! What is captured of a session: the answer to the question, and the one thing that a viewer can change.
+//! What is captured of a session: the answer to the question, what something else would take, and the one thing that a
+//! viewer can change.
 
 use super::api::{App, answer};
-use super::params::Path;
+use super::document;
+use super::models;
+use super::params::{Params, Path, parse, word};
 use super::problem::Problem;
-use super::session::Session;
+use super::session::{Behind, Session};
+use crate::estimate::Estimate;
 use crate::query::captures;
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +18,7 @@ use ggscope_format::Bytes;
 use ggscope_format::capture::{Capture, CaptureChange, Ranges};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// What is captured. Ranges are texts such as `0-3,7`, empty for all
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -82,17 +86,40 @@ pub(super) struct CaptureState {
     pub now: CaptureOf,
     /// The first evaluation of which that is so.
     pub from_eval: u64,
-    /// What is to be captured as soon as the process looks; null if it has been told all.
+    /// What is to be captured as soon as the process looks; null if it has taken all that it was told.
     pub next: Option<CaptureOf>,
     /// Whether it can be changed: the process runs, and is recorded here.
     pub can_change: bool,
+    /// Bytes of values that were captured so far, before compression.
+    pub value_bytes: u64,
+    /// Evaluations that were left out for the budget's sake.
+    pub left_out_evaluations: u64,
+    /// Bytes of their values.
+    pub left_out_bytes: u64,
+    /// Records that were lost because the rings were full.
+    pub dropped_records: u64,
+    /// How far values are behind the newest token; null if none have come.
+    pub behind: Option<Behind>,
 }
 
 fn state(session: &Session) -> Result<CaptureState, Problem> {
-    let CaptureChange { from, capture } = session.trace()?.captures().pop().unwrap_or_default();
+    let trace = session.trace()?;
+    let CaptureChange { from, capture } = trace.captures().pop().unwrap_or_default();
     let control = session.control();
-    let next = control.and_then(|control| control.waits()).as_ref().map(CaptureOf::from);
-    Ok(CaptureState { now: CaptureOf::from(&capture), from_eval: from.0, next, can_change: control.is_some() })
+    let now = CaptureOf::from(&capture);
+    let next = control.and_then(|control| control.asked()).as_ref().map(CaptureOf::from).filter(|next| *next != now);
+    let totals = trace.totals();
+    Ok(CaptureState {
+        now,
+        from_eval: from.0,
+        next,
+        can_change: control.is_some(),
+        value_bytes: totals.value_bytes,
+        left_out_evaluations: totals.left_out_evaluations,
+        left_out_bytes: totals.left_out_bytes,
+        dropped_records: totals.dropped_records,
+        behind: session.behind()?,
+    })
 }
 
 /// What is captured of a session
@@ -130,4 +157,134 @@ pub(super) async fn change(
         state(&session)
     })
     .await
+}
+
+/// What might be captured.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EstimateParams {
+    /// Sets and globs, with commas between them
+    #[param(required = true)]
+    names: Option<String>,
+    /// Of these layers: `0-3,7`; of all if not given
+    layers: Option<String>,
+    /// Queries of these heads; of all if not given
+    heads: Option<String>,
+    /// In evaluations that have one of these tokens; in all if not given
+    tokens: Option<String>,
+    /// Every n-th token of an answer; 1 if not given
+    #[param(schema_with = document::ordinal)]
+    every: Option<String>,
+    /// `true`: statistics instead of values
+    #[param(schema_with = document::flag)]
+    statistics: Option<String>,
+    /// `true`: `f32` values travel as `f16`
+    #[param(schema_with = document::flag)]
+    as_f16: Option<String>,
+}
+
+impl EstimateParams {
+    fn wanted(self) -> Result<CaptureOf, Problem> {
+        let flag = |name: &'static str, text: Option<&str>| {
+            Ok::<_, Problem>(word(name, text, &[("true", true), ("false", false)])?.unwrap_or(false))
+        };
+        let names = self.names.unwrap_or_default();
+        Ok(CaptureOf {
+            names: names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            layers: self.layers.unwrap_or_default(),
+            heads: self.heads.unwrap_or_default(),
+            tokens: self.tokens.unwrap_or_default(),
+            every: parse("every", self.every.as_deref(), "give a number")?.unwrap_or(1),
+            statistics: flag("statistics", self.statistics.as_deref())?,
+            as_f16: flag("as_f16", self.as_f16.as_deref())?,
+            budget: None,
+        })
+    }
+}
+
+/// About what a capture would take
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CaptureEstimate {
+    /// Bytes of a token that is captured, all sets together; null if the model's file is not known here, or there are
+    /// globs alone.
+    pub bytes: Option<u64>,
+    /// Of each set.
+    pub sets: Vec<SetBytes>,
+    /// Bytes for each token that attention looks back at, once a token.
+    pub per_key: u64,
+    /// Whether there are globs, whose bytes are in none of these numbers.
+    pub globs: bool,
+    /// Sets and globs that the graphs so far have nothing of, in words.
+    pub unmatched: Vec<String>,
+}
+
+/// About what a set takes
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SetBytes {
+    /// The set.
+    pub name: &'static str,
+    /// Bytes of a token.
+    pub bytes: u64,
+}
+
+/// About how many bytes of a token a capture would take, by the shape of the model, and what of it there is nothing of. Says
+/// what is wrong with it as the change itself would, and changes nothing
+#[utoipa::path(get, path = "/sessions/{id}/capture/estimate",
+    params(("id" = String, Path, description = "The session"), EstimateParams),
+    responses((status = 200, body = CaptureEstimate), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn estimate(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(p, ..): Params<EstimateParams>,
+) -> Result<Response, Problem> {
+    let capture = p.wanted()?.capture()?;
+    answer(app, move |sessions| {
+        let session = sessions.get(&id)?;
+        let model = models::that_ran(sessions, &session).ok();
+        let known = model.and_then(|model| Estimate::of(&capture, &model.architecture));
+        let unmatched = captures::unmatched_of(&*session.trace()?, capture.names.clone());
+        Ok(CaptureEstimate {
+            bytes: known.as_ref().map(Estimate::bytes),
+            sets: known
+                .iter()
+                .flat_map(|of| &of.sets)
+                .map(|&(set, bytes)| SetBytes { name: set.name(), bytes })
+                .collect(),
+            per_key: known.map_or(0, |of| of.per_key),
+            globs: capture.globs().next().is_some(),
+            unmatched: unmatched.iter().map(ToString::to_string).collect(),
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(names: &str, statistics: Option<&str>) -> EstimateParams {
+        EstimateParams {
+            names: Some(names.into()),
+            layers: Some("0-3".into()),
+            heads: None,
+            tokens: None,
+            every: None,
+            statistics: statistics.map(Into::into),
+            as_f16: None,
+        }
+    }
+
+    #[test]
+    fn what_would_be_refused_is_refused_before_it_is_asked_for() {
+        let capture = params("attention, l_out-*", None).wanted().unwrap().capture().unwrap();
+        assert_eq!(
+            (capture.names.as_slice(), capture.layers.to_string()),
+            (&["attention".into(), "l_out-*".into()][..], "0-3".into())
+        );
+        let stats = params("attention", Some("true")).wanted().unwrap().capture().unwrap_err();
+        assert!(stats.status == 400 && stats.error.contains("statistics"), "{stats:?}");
+        assert_eq!(params("layers", Some("x")).wanted().unwrap_err().field.unwrap(), "statistics");
+        let ranges = EstimateParams { layers: Some("3-1".into()), ..params("layers", None) };
+        assert_eq!(ranges.wanted().unwrap().capture().unwrap_err().field.unwrap(), "layers");
+    }
 }

@@ -1,6 +1,7 @@
 //! The OpenAPI document: what parameters may be, which their fields, all of them texts, do not say; and the answers that
 //! every question can have.
 
+use super::attention::MAX_SPAN;
 use super::params::{MAX_LIMIT, MEMORIES, PHASES};
 use super::quant::MAX_BLOCKS;
 use super::tables::MAX_REGIONS;
@@ -91,6 +92,11 @@ pub(super) fn layer_measure() -> Object {
 /// Candidates of a layer.
 pub(super) fn candidates() -> Object {
     between(1, 50)
+}
+
+/// Tokens that links are of.
+pub(super) fn span() -> Object {
+    between(1, MAX_SPAN)
 }
 
 /// Items of a page.

@@ -7,6 +7,8 @@ use super::document;
 use super::params::{PHASES, Params, Path, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
+use super::sessions::Sessions;
+use crate::inside::InsideError;
 use crate::inside::heads::{Flow, Heads, Wanted, flow, heads};
 use crate::query::range::Numbers;
 use axum::extract::State;
@@ -27,7 +29,7 @@ pub(super) struct Kept(Mutex<Option<(u64, Wanted, Arc<Heads>)>>);
 
 impl Kept {
     /// Computes it, unless it is the same as the last time. Whoever asks at the same time waits for the answer.
-    fn get(&self, session: &Session, wanted: Wanted) -> Result<Arc<Heads>, Problem> {
+    fn get(&self, sessions: &Sessions, session: &Session, wanted: Wanted) -> Result<Arc<Heads>, Problem> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let trace = session.trace()?;
         let now = trace.n_evaluations();
@@ -37,7 +39,8 @@ impl Kept {
         if let Some((_, _, found)) = kept.as_ref().filter(same) {
             return Ok(found.clone());
         }
-        let found = Arc::new(heads(&trace, &wanted)?);
+        let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
+        let found = Arc::new(heads(&trace, &wanted, &device)?);
         *kept = Some((now, wanted, found.clone()));
         Ok(found)
     }
@@ -94,7 +97,7 @@ pub(super) async fn of_session(
     let wanted = p.wanted()?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
-        let found = session.heads.get(&session, wanted)?;
+        let found = session.heads.get(sessions, &session, wanted)?;
         to_raw_value(&*found)
             .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string(), "ask for one layer"))
     })

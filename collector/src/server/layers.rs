@@ -1,5 +1,6 @@
-//! Hidden states over HTTP: layers, the logit lens, and one number for every token and layer. What was measured of a session
-//! that has ended is kept until another one is asked about, so that a page can ask for one measure after the other.
+//! Hidden states over HTTP: layers, the logit lens, one number for every token and layer, and two sessions beside each other.
+//! What was measured of a session that has ended is kept until another one is asked about, so that a page can ask for one
+//! measure after the other.
 
 use super::api::{App, answer};
 use super::document;
@@ -7,7 +8,10 @@ use super::models;
 use super::params::{Params, Path, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
-use crate::inside::layers::{self, HOW_TO_RECORD, Layers, LayersError, Lens, Measure, Run, TokenMatrix};
+use super::sessions::Sessions;
+use crate::inside::layers::{
+    self, Against, Grinding, HOW_TO_RECORD, KeptLenses, Layers, LayersError, Lens, Measure, Run, TokenMatrix,
+};
 use crate::trace::Trace;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -28,14 +32,17 @@ const MAX_TOP: usize = 50;
 /// A run that was measured: of which session, of how many evaluations, and of which tokens.
 type Kept = Option<((String, u64, Range<u64>), Arc<Run>)>;
 
-/// The run that was measured last.
+/// The run that was measured last, and what the lens found.
 #[derive(Default)]
-pub(super) struct Measured(Mutex<Kept>);
+pub(super) struct Measured {
+    run: Mutex<Kept>,
+    lenses: KeptLenses,
+}
 
 impl Measured {
     fn run(&self, session: &Session, trace: &Trace, tokens: &Range<u64>) -> Result<Arc<Run>, Problem> {
         let key = (session.id.clone(), trace.n_evaluations(), tokens.clone());
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.run.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {
             return Ok(run.clone());
         }
@@ -45,6 +52,21 @@ impl Measured {
             *kept() = Some((key, run.clone()));
         }
         Ok(run)
+    }
+
+    /// The lens of some tokens, with `keep` candidates in each layer.
+    fn lens(
+        &self,
+        sessions: &Sessions,
+        session: &Session,
+        trace: &Trace,
+        tokens: Range<u64>,
+        keep: usize,
+    ) -> Result<Vec<Lens>, Problem> {
+        let model = models::that_ran(sessions, session)?;
+        let compute = sessions.compute().map_err(LayersError::from)?;
+        let how = Grinding { keep, most: MAX_WORK, compute: &compute, kept: Some(&self.lenses) };
+        Ok(layers::lens(trace, &model.gguf, Some(tokens), &how)?)
     }
 }
 
@@ -69,7 +91,11 @@ impl From<LayersError> for Problem {
                     "ask for fewer tokens, or use `ggscope layers --lens`",
                 )
             },
-            LayersError::Unlike(_) => Problem::bad("id", text, "compare runs of the same prompt"),
+            LayersError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
+            LayersError::Device(_) => {
+                let help = "start `ggscope` with --device auto, which takes the CPU where there is no GPU";
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text, help)
+            }
             LayersError::Trace(error) => error.into(),
         }
     }
@@ -153,8 +179,47 @@ pub(super) async fn by_token(
         if !measure.is_of_lens() {
             return Ok(layers::of_run(&*measured.run(&session, &trace, &tokens)?, measure));
         }
-        let model = models::that_ran(sessions, &session)?;
-        Ok(layers::of_lenses(&layers::lens(&trace, &model.gguf, Some(tokens), 1, MAX_WORK)?, measure))
+        Ok(layers::of_lenses(&measured.lens(sessions, &session, &trace, tokens, 1)?, measure))
+    })
+    .await
+}
+
+/// The session to compare with.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct With {
+    /// The session that is the reference: of the same prompt
+    #[param(required = true)]
+    with: Option<String>,
+}
+
+/// Where hidden states leave those of another session of the same prompt: the same as `ggscope layers --against --json`; of the
+/// first 4096 tokens if nothing is said
+#[utoipa::path(get, path = "/sessions/{id}/layers/against",
+    params(("id" = String, Path, description = "The session"), With, Tokens),
+    responses(
+        (status = 200, body = Against), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem)))]
+pub(super) async fn against(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(p, which, ..): Params<With, Tokens>,
+) -> Result<Response, Problem> {
+    let help = "give the id of another session: ?with=1; /api/v1/sessions lists them";
+    let with = p.with.ok_or_else(|| Problem::bad("with", "with is missing", help))?;
+    answer(app, move |sessions| {
+        let of_reference = |problem: Problem| Problem { field: Some("with".into()), ..problem };
+        let trace = sessions.get(&id)?.trace()?;
+        let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(of_reference)?;
+        // What two runs have in common is their beginning.
+        let tokens = match which.tokens {
+            Some(_) => which.range(&trace, MAX_TOKENS)?,
+            None => 0..MAX_TOKENS,
+        };
+        layers::against(&trace, &reference, Some(tokens)).map_err(|error| {
+            let lacks = error.lacking().is_some_and(|path| path == reference.path().display().to_string());
+            if lacks { of_reference(error.into()) } else { error.into() }
+        })
     })
     .await
 }
@@ -185,12 +250,12 @@ pub(super) async fn lens(
     if !(1..=MAX_TOP).contains(&top) {
         return Err(Problem::bad("top", format!("top={top}"), format!("give 1 to {MAX_TOP}")));
     }
+    let measured = app.layers.clone();
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
         let tokens = which.range(&trace, 1)?;
-        let model = models::that_ran(sessions, &session)?;
-        Ok(layers::lens(&trace, &model.gguf, Some(tokens), top, MAX_WORK)?)
+        measured.lens(sessions, &session, &trace, tokens, top)
     })
     .await
 }

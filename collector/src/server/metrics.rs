@@ -45,7 +45,7 @@ fn text(sessions: &Sessions) -> String {
 /// Name, help and lines of each metric.
 type Family = (&'static str, &'static str, fn(&Session) -> Vec<Sample>);
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 13] = [
     ("ggscope_session_state", "1 for the state that the session is in: live, ended or cut.", |s| {
         let now = s.state();
         let of = |(name, state): (&str, State)| (vec![("state", name.to_owned())], u8::from(state == now).to_string());
@@ -70,10 +70,22 @@ const FAMILIES: [Family; 10] = [
     }),
     ("ggscope_dropped_records_total", "Records that were lost.", |s| plain(s.totals().dropped_records)),
     ("ggscope_dropped_bytes_total", "Bytes of records that were lost.", |s| plain(s.totals().dropped_bytes)),
+    ("ggscope_captured_bytes_total", "Bytes of captured values.", |s| plain(s.totals().value_bytes)),
+    ("ggscope_left_out_evaluations_total", "Evaluations whose values were left out for the budget's sake.", |s| {
+        plain(s.totals().left_out_evaluations)
+    }),
+    ("ggscope_values_behind_tokens", "Tokens after the newest one that captured values have come of.", behind),
 ];
 
 fn plain(n: u64) -> Vec<Sample> {
     vec![(vec![], n.to_string())]
+}
+
+/// Of sessions that go on and have captured values.
+fn behind(session: &Session) -> Vec<Sample> {
+    let live = session.state() == State::Live;
+    let found = if live { session.behind().ok().flatten() } else { None };
+    found.map_or(vec![], |behind| plain(behind.tokens))
 }
 
 fn operator(op: &str, layer: Option<u32>) -> Vec<(&'static str, String)> {
@@ -107,6 +119,8 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::trace::testing::{Shape, write};
+    use ggscope_format::value::Value;
+    use ggscope_format::{Bytes, EvalId, GraphId};
 
     #[test]
     fn sums_are_those_of_the_trace_and_names_are_escaped() {
@@ -114,8 +128,14 @@ mod tests {
         let path = dir.path().join("a\"\\\n.ggtrace");
         let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
         writer.dropped(2, 99);
+        // Values of the third token of the answer, of nine.
+        let value =
+            Value { eval: EvalId(3), graph: GraphId(1), total: Bytes(4), bytes: vec![0; 4], ..Value::default() };
+        writer.value(value).unwrap();
         writer.finish().unwrap();
         let sessions = Sessions::open(&[path]).unwrap();
+        let behind = sessions.all()[0].behind().unwrap().unwrap();
+        assert_eq!((behind.token, behind.tokens), (7, 6), "5 tokens of the prompt, and of the answer the last 6 of 9");
         let text = text(&sessions);
         let value = |metric: &str, labels: &str| {
             let start = format!("{metric}{{session=\"0\",file=\"a\\\"\\\\\\n.ggtrace\"{labels}}} ");
@@ -128,6 +148,8 @@ mod tests {
         assert_eq!(value("ggscope_evaluations_total", ""), "10");
         assert_eq!(value("ggscope_operators_total", ",op=\"FLASH_ATTN_EXT\",layer=\"1\""), "10");
         assert_eq!(value("ggscope_dropped_records_total", ""), "2");
+        assert_eq!(value("ggscope_captured_bytes_total", ""), "4");
+        assert!(!text.contains("ggscope_values_behind_tokens{"), "nobody waits for what has ended");
         let ns = sessions.all()[0].totals().compute_ns;
         assert_eq!(value("ggscope_compute_seconds_total", ""), seconds(ns));
         let disk = ",memory=\"DISK\",place=\"/models/Smol LM2 ü.gguf\"";

@@ -10,6 +10,7 @@ use crate::query::ending::{Ended, ended};
 use crate::query::memory::{Wanted, memory};
 use crate::query::table::Table;
 use crate::trace::{Followed, Following, Growing, State, Totals, Trace, TraceError, Watch};
+use ggscope_format::EvalId;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -62,6 +63,15 @@ pub(super) struct Sums {
     pub costs: Vec<Cost>,
     /// Bytes that were read, by memory and place.
     pub reads: BTreeMap<(&'static str, String), u64>,
+}
+
+/// How far captured values are behind the newest token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Behind {
+    /// The newest token that values have come of.
+    pub token: u64,
+    /// Tokens after it.
+    pub tokens: u64,
 }
 
 /// A traced process, and the table of its evaluations.
@@ -301,6 +311,19 @@ impl Session {
         };
         *kept = Some(table.clone());
         Ok((trace, table))
+    }
+
+    /// How far captured values are behind the newest token; `None` if none have come.
+    ///
+    /// # Errors
+    /// As [`Session::trace`].
+    pub(super) fn behind(&self) -> Result<Option<Behind>, Problem> {
+        let (trace, table) = self.now()?;
+        let last = |eval: EvalId| table.header(table.find(eval.0)?)?.last_token();
+        let Some(token) = trace.captured_until().and_then(last) else { return Ok(None) };
+        let totals = trace.totals();
+        let end = totals.prompt_tokens.saturating_add(totals.generated_tokens);
+        Ok(Some(Behind { token, tokens: end.saturating_sub(token.saturating_add(1)) }))
     }
 
     pub(super) fn set_memory(&self, memory: usize) {

@@ -4,10 +4,11 @@
 use super::models::Models;
 use super::problem::Problem;
 use super::session::Session;
+use crate::compute;
 use crate::live::Control;
 use crate::query::table::DEFAULT_MEMORY;
 use crate::trace::{Growing, TraceError};
-use ggscope_analytics::Device;
+use ggscope_analytics::{Compute, Device, Error};
 use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -74,8 +75,14 @@ impl Sessions {
         Sessions { device, ..self }
     }
 
-    pub(super) fn device(&self) -> Device {
-        self.device
+    /// Opens that device. With `auto`, no GPU that a process uses which is recorded here.
+    ///
+    /// # Errors
+    /// When a GPU was asked for that is not there.
+    pub(super) fn compute(&self) -> Result<Compute, Error> {
+        let recorded = self.all().into_iter().filter(|session| session.is_recorded_here());
+        let traced: Vec<u32> = recorded.filter_map(|s| Some(s.trace().ok()?.recording().hello.pid)).collect();
+        compute::open(self.device, &traced)
     }
 
     /// Keeps up to about `memory` bytes of all traces together in memory; the rest is read back from the files.

@@ -378,6 +378,13 @@ impl Trace {
         values.map(|e| EvalId(e.last)).max()
     }
 
+    /// The newest evaluation that values or statistics have come of.
+    pub fn captured_until(&self) -> Option<EvalId> {
+        let kinds = [ChunkKind::Values, ChunkKind::Statistics];
+        let captured = self.contents.chunks.iter().filter(|e| kinds.contains(&e.kind) && e.first <= e.last);
+        captured.map(|e| EvalId(e.last)).max()
+    }
+
     /// The pieces of tensors in the chunk at `offset`; none, with a warning, if it is damaged.
     pub fn values_in(&self, offset: u64) -> Vec<Value> {
         let values = self.content(offset, ChunkKind::Values).unwrap_or_else(|error| {

@@ -1,9 +1,11 @@
 // Hidden states on the page are what the API says, of a real llama-server that was recorded with --capture layers,logits.
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
-import type { LayersOfRun, Lens, TokenMatrix } from '../src/views/layers/types';
-import { api, open, record, serve, synthetic } from './support';
+import type { Against, LayersOfRun, Lens, TokenMatrix } from '../src/views/layers/types';
+import { api, folder, GGSCOPE, MODEL, open, record, serve, synthetic } from './support';
 
 const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
@@ -55,6 +57,53 @@ it('shows every token in every layer, the layers, and where the answer appears',
   await until(() => test(page, 'said-hidden').textContent()).toContain('entropy of the lens');
   await page.keyboard.press('Enter');
   await until(() => selected(page).get('layer')).toBe('29');
+});
+
+it('shows where the hidden states of a quantised model leave those of its reference', async () => {
+  const program = (name: string) => join(MODEL, '../../build/bin', name);
+  const traced = (name: string, model: string, prompt: string) => {
+    const trace = join(folder, name);
+    const host = [program('llama-simple'), '-m', model, '-n', '6', prompt];
+    execFileSync(GGSCOPE, ['record', ...CAPTURE, '--force', '-o', trace, '--', ...host], { stdio: 'ignore' });
+    return trace;
+  };
+  const quantised = join(folder, 'q4_0.gguf');
+  execFileSync(program('llama-quantize'), ['--allow-requantize', MODEL, quantised, 'Q4_0'], { stdio: 'ignore' });
+  const prompt = 'The capital of France is';
+  const server = await serve([
+    traced('q4_0.ggtrace', quantised, prompt),
+    traced('q4_1.ggtrace', MODEL, prompt),
+    traced('other.ggtrace', MODEL, 'Once upon a time'),
+  ]);
+  const found = await api<Against>(server, '/sessions/0/layers/against?with=1');
+  expect(found.layers).toHaveLength(31);
+  const page = await open(`${server.url}/?session=0&view=layers&full=layers`);
+  const card = page.locator('[data-card="against"]');
+  await card.scrollIntoViewIfNeeded();
+  await until(() => card.textContent()).toContain('Choose a recording of the same prompt');
+  await test(page, 'layers-against').selectOption({ label: (await name(1)).trim() });
+  await until(() => selected(page).get('with')).toBe('1');
+  await until(() => test(page, 'chart-against-layers').getAttribute('data-points')).toBe('31');
+  await until(() => test(page, 'chart-against-tokens').getAttribute('data-points')).toBe(String(31 * found.tokens));
+  expect(await test(page, 'against-words').textContent()).toContain(`grows most in layer ${found.steepest}`);
+  // Enter on the line selects its layer, and what is said of it is what the server says.
+  const chart = test(page, 'chart-against-layers');
+  await chart.focus();
+  await page.keyboard.press('Home');
+  await page.keyboard.press('End');
+  await until(() => test(page, 'said-against-layers').textContent()).toContain(
+    `cosine ${found.layers[30].cosine!.toFixed(4)}`,
+  );
+  await page.keyboard.press('Enter');
+  await until(() => selected(page).get('layer')).toBe('29');
+  // Another prompt is refused with the reason, and nothing of the comparison before stays on the screen.
+  await test(page, 'layers-against').selectOption({ label: (await name(2)).trim() });
+  await until(() => test(page, 'error-against').textContent()).toContain('the texts differ');
+  expect(await test(page, 'chart-against-layers').count()).toBe(0);
+
+  async function name(at: number): Promise<string> {
+    return (await test(page, 'layers-against').locator('option').allTextContents())[at];
+  }
 });
 
 it('says how to record them where there are none', async () => {

@@ -86,10 +86,10 @@ export interface Recorded extends Server {
   stopModel: (signal?: NodeJS.Signals) => Promise<void>;
 }
 
-/** Records llama-server with the demo model, with the page open. */
-export async function record(name = 'live.ggtrace', options: string[] = []): Promise<Recorded> {
+/** Records llama-server with the demo model and `more` of its options, with the page open. */
+export async function record(name = 'live.ggtrace', options: string[] = [], more: string[] = []): Promise<Recorded> {
   const port = await freePort();
-  const model = [LLAMA_SERVER, '-m', MODEL, '--port', String(port), '-t', '2', '-c', '2048'];
+  const model = [LLAMA_SERVER, '-m', MODEL, '--port', String(port), '-t', '2', '-c', '2048', ...more];
   const output = join(folder, name);
   const server = await ggscope([
     'record',

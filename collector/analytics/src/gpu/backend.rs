@@ -14,10 +14,21 @@ pub(crate) enum Module {
     Betweenness,
     Communities,
     Statistics,
+    Attention,
+    Divergence,
+    Lens,
 }
 
 impl Module {
-    pub const ALL: [Module; 4] = [Module::PageRank, Module::Betweenness, Module::Communities, Module::Statistics];
+    pub const ALL: [Module; 7] = [
+        Module::PageRank,
+        Module::Betweenness,
+        Module::Communities,
+        Module::Statistics,
+        Module::Attention,
+        Module::Divergence,
+        Module::Lens,
+    ];
 
     pub fn file(self) -> &'static str {
         match self {
@@ -25,6 +36,9 @@ impl Module {
             Module::Betweenness => "betweenness.cu",
             Module::Communities => "communities.cu",
             Module::Statistics => "statistics.cu",
+            Module::Attention => "attention.cu",
+            Module::Divergence => "divergence.cu",
+            Module::Lens => "lens.cu",
         }
     }
 
@@ -33,7 +47,24 @@ impl Module {
             Module::PageRank => include_str!("../../kernels/pagerank.cu"),
             Module::Betweenness => include_str!("../../kernels/betweenness.cu"),
             Module::Communities => include_str!("../../kernels/communities.cu"),
-            Module::Statistics => include_str!("../../kernels/statistics.cu"),
+            Module::Statistics => {
+                concat!(include_str!("../../kernels/values.cuh"), include_str!("../../kernels/statistics.cu"))
+            }
+            Module::Attention => concat!(
+                include_str!("../../kernels/values.cuh"),
+                include_str!("../../kernels/curves.cuh"),
+                include_str!("../../kernels/attention.cu")
+            ),
+            Module::Divergence => concat!(
+                include_str!("../../kernels/values.cuh"),
+                include_str!("../../kernels/curves.cuh"),
+                include_str!("../../kernels/divergence.cu")
+            ),
+            Module::Lens => concat!(
+                include_str!("../../kernels/values.cuh"),
+                include_str!("../../kernels/curves.cuh"),
+                include_str!("../../kernels/lens.cu")
+            ),
         }
     }
 }
@@ -45,8 +76,8 @@ pub(crate) trait Backend {
 
     /// Memory of zeros.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory, Error>;
-    /// Copies to the beginning of the memory, which must be as long.
-    fn write(&self, to: &mut Self::Memory, bytes: &[u8]) -> Result<(), Error>;
+    /// Copies to the memory from byte `at` on, which must be as long.
+    fn write(&self, to: &mut Self::Memory, at: usize, bytes: &[u8]) -> Result<(), Error>;
     /// Copies from the beginning of the memory, after everything that was launched has ended.
     fn read(&self, from: &Self::Memory, bytes: &mut [u8]) -> Result<(), Error>;
     /// Where the memory is, as kernels see it.
@@ -58,6 +89,44 @@ pub(crate) trait Backend {
     /// `arguments` are those that the kernel declares, in type and order, and every buffer is as long as the kernel, run in
     /// so many blocks, goes.
     unsafe fn launch(&self, module: Module, kernel: &str, blocks: u32, arguments: &Arguments) -> Result<(), Error>;
+
+    /// `out[i][j] = x[i] · weights[j]`, after all that was launched before: on a GPU by cuBLAS. `weights` is `[inner, columns]`,
+    /// `x` `[inner, rows]` and `out` `[columns, rows]`, rows one after the other.
+    ///
+    /// # Safety
+    /// The memory is as long as the shape says, and `out` is neither of the others.
+    unsafe fn multiply(
+        &self,
+        shape: Product,
+        weights: &Self::Memory,
+        x: &Self::Memory,
+        out: &Self::Memory,
+    ) -> Result<(), Error>;
+}
+
+/// Shape of a product of matrices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    pub columns: usize,
+    pub rows: usize,
+    pub inner: usize,
+}
+
+/// A product of matrices on a device, see [`Backend::multiply`].
+///
+/// # Panics
+/// If the matrices are smaller than the shape.
+pub(crate) fn multiply<B: Backend>(
+    device: &B,
+    shape: Product,
+    weights: &Buffer<B, f32>,
+    x: &Buffer<B, f32>,
+    out: &mut Buffer<B, f32>,
+) -> Result<(), Error> {
+    let Product { columns, rows, inner } = shape;
+    assert!(columns * inner <= weights.len && rows * inner <= x.len && rows * columns <= out.len, "{shape:?}");
+    // SAFETY: just checked, and `out` is borrowed for itself.
+    unsafe { device.multiply(shape, &weights.memory, &x.memory, &out.memory) }
 }
 
 /// Values of one type on a device.
@@ -78,7 +147,7 @@ pub(crate) fn zeros<B: Backend, T: Pod>(device: &B, len: usize) -> Result<Buffer
 pub(crate) fn upload<B: Backend, T: Pod>(device: &B, values: &[T]) -> Result<Buffer<B, T>, Error> {
     let mut buffer = zeros(device, values.len())?;
     if !values.is_empty() {
-        device.write(&mut buffer.memory, bytemuck::cast_slice(values))?;
+        device.write(&mut buffer.memory, 0, bytemuck::cast_slice(values))?;
     }
     Ok(buffer)
 }

@@ -1,6 +1,7 @@
 //! A GPU, through cudarc and NVIDIA's driver, which is loaded when it is first asked for.
 
-use super::backend::{Arguments, Backend, Module, THREADS};
+use super::backend::{Arguments, Backend, Module, Product, THREADS};
+use super::blas::Blas;
 use super::nvrtc::Nvrtc;
 use super::{busy, cache};
 use crate::error::Error;
@@ -21,6 +22,8 @@ pub(crate) struct Cuda {
     nvrtc: Nvrtc,
     cache: Option<PathBuf>,
     modules: [OnceLock<Result<Arc<CudaModule>, Error>>; Module::ALL.len()],
+    /// Opened for the first product of matrices.
+    blas: OnceLock<Result<Blas, String>>,
 }
 
 /// The number of GPUs, after loading the driver; why there is none, in words.
@@ -77,6 +80,7 @@ impl Cuda {
             nvrtc,
             cache: cache.map(Path::to_owned),
             modules: Default::default(),
+            blas: OnceLock::new(),
         })
     }
 
@@ -112,8 +116,9 @@ impl Backend for Cuda {
         self.stream.alloc_zeros(bytes).map_err(self.error(format!("allocating {bytes} bytes")))
     }
 
-    fn write(&self, to: &mut CudaSlice<u8>, bytes: &[u8]) -> Result<(), Error> {
-        let copied = self.stream.memcpy_htod(bytes, to).and_then(|()| self.stream.synchronize());
+    fn write(&self, to: &mut CudaSlice<u8>, at: usize, bytes: &[u8]) -> Result<(), Error> {
+        let mut view = to.slice_mut(at..at + bytes.len());
+        let copied = self.stream.memcpy_htod(bytes, &mut view).and_then(|()| self.stream.synchronize());
         copied.map_err(self.error(format!("copying {} bytes to it", bytes.len())))
     }
 
@@ -137,5 +142,22 @@ impl Backend for Cuda {
         // SAFETY: the caller's promise about the arguments. Everything is on one stream, so in order, and memory is freed
         // in that order too.
         unsafe { launch.launch(config) }.map(drop).map_err(self.error(format!("starting {kernel}")))
+    }
+
+    unsafe fn multiply(
+        &self,
+        shape: Product,
+        weights: &CudaSlice<u8>,
+        x: &CudaSlice<u8>,
+        out: &CudaSlice<u8>,
+    ) -> Result<(), Error> {
+        let doing = || format!("multiplying {} rows with {} of {} elements", shape.rows, shape.columns, shape.inner);
+        let error = |reason: String| Error::Cuda { device: self.name.clone(), doing: doing(), reason };
+        let blas =
+            self.blas.get_or_init(|| Blas::open(self.stream.clone())).as_ref().map_err(|why| error(why.clone()))?;
+        // cuBLAS works in the context of the thread that calls it, which may not be the one that opened it.
+        self.stream.context().bind_to_thread().map_err(self.error(doing()))?;
+        // SAFETY: the caller's promise. It is on the stream on which everything is.
+        unsafe { blas.multiply(shape, self.address(weights), self.address(x), self.address(out)) }.map_err(error)
     }
 }

@@ -1,7 +1,8 @@
-//! A device for tests that is the CPU: the kernels' own source, compiled as C++ behind `kernels/host_shim.h`.
+//! A device for tests (of this crate, and with the feature `testing` of others) that is the CPU: the kernels' own source, compiled as C++ behind `kernels/host_shim.h`.
 
-use super::backend::{Arguments, Backend, Module};
+use super::backend::{Arguments, Backend, Module, Product};
 use crate::error::Error;
+#[cfg(test)]
 use crate::statistics::Encoding;
 use libloading::Library;
 use std::ffi::c_void;
@@ -18,7 +19,7 @@ const VALUES: &str = "extern \"C\" void values_of(u32 type, const u8 *bytes, u64
 type Launch = unsafe extern "C" fn(u32, u32, *mut *mut c_void, i32) -> i32;
 
 /// Runs blocks and threads in ascending order, or backwards.
-pub(super) struct Host {
+pub(crate) struct Host {
     libraries: [OnceLock<Library>; Module::ALL.len()],
     pub backwards: bool,
     folder: tempfile::TempDir,
@@ -38,6 +39,7 @@ impl Host {
     }
 
     /// What kernels read from encoded blocks.
+    #[cfg(test)]
     pub fn values(&self, encoding: Encoding, bytes: &[u8], count: usize) -> Vec<f32> {
         let (values, size) = encoding.block();
         assert!(bytes.len() >= count.div_ceil(values) * size);
@@ -82,9 +84,12 @@ fn compile(module: Module, folder: &Path) -> PathBuf {
 }
 
 /// Memory that kernels write to through its address.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     words: *mut [u64],
 }
+
+// SAFETY: owned, and read or written only by who has it and by kernels, which run one at a time.
+unsafe impl Send for Memory {}
 
 impl Drop for Memory {
     fn drop(&mut self) {
@@ -100,10 +105,10 @@ impl Backend for Host {
         Ok(Memory { words: Box::into_raw(vec![0; bytes.div_ceil(8)].into()) })
     }
 
-    fn write(&self, to: &mut Memory, bytes: &[u8]) -> Result<(), Error> {
+    fn write(&self, to: &mut Memory, at: usize, bytes: &[u8]) -> Result<(), Error> {
         // SAFETY: alive as long as `to`, and no kernel runs now.
         let words = unsafe { &mut *to.words };
-        bytemuck::cast_slice_mut(words)[..bytes.len()].copy_from_slice(bytes);
+        bytemuck::cast_slice_mut(words)[at..at + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -127,6 +132,17 @@ impl Backend for Host {
         // SAFETY: the caller's promise about the arguments; pointers are to 8 bytes each, alive until the kernel ends.
         let good = unsafe { launch(blocks, super::backend::THREADS, pointers.as_mut_ptr(), i32::from(self.backwards)) };
         assert!(good != 0, "{kernel}: a barrier that not all threads of a block reach, see above");
+        Ok(())
+    }
+
+    unsafe fn multiply(&self, shape: Product, weights: &Memory, x: &Memory, out: &Memory) -> Result<(), Error> {
+        let Product { columns, rows, inner } = shape;
+        // SAFETY: alive as long as the memory, as long as the shape says, and no kernel runs now.
+        let of = |memory: &Memory, len| unsafe { std::slice::from_raw_parts(memory.words.cast::<f32>(), len) };
+        let (weights, x) = (of(weights, columns * inner), of(x, rows * inner));
+        // SAFETY: the same; the caller's promise that it is neither of the others.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.words.cast::<f32>(), rows * columns) };
+        crate::lens::multiply(weights, x, inner, out);
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ fn nvrtc() -> Nvrtc {
 }
 
 /// Runs a check on the emulated device, in both orders, and on a GPU.
-fn on_every_device(check: impl OnDevice) {
+pub(super) fn on_every_device(check: impl OnDevice) {
     let mut host = Host::new();
     check.run(&host);
     host.backwards = true;
@@ -39,7 +39,7 @@ fn on_every_device(check: impl OnDevice) {
 }
 
 /// A check that runs on any device.
-trait OnDevice {
+pub(super) trait OnDevice {
     fn run<B: Backend>(&self, device: &B);
 }
 
@@ -179,7 +179,7 @@ const ENCODINGS: [(Encoding, &str); 8] = [
 const COUNT: usize = 8192;
 
 /// Random blocks, and what the gguf package of Python makes of them.
-fn blocks() -> Vec<(Encoding, Vec<u8>, Vec<f32>)> {
+pub(super) fn blocks() -> Vec<(Encoding, Vec<u8>, Vec<f32>)> {
     let folder = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(21);
     let mut blocks = Vec::new();

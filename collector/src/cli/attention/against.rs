@@ -1,5 +1,6 @@
 //! Two runs of one text beside each other: how far the rows of each head are off, layer by layer.
 
+use crate::cli::analytics::computed;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
@@ -43,6 +44,7 @@ pub(super) fn text(out: &mut impl Write, found: &AttentionAgainst) -> std::io::R
             "{rows} rows could not be compared: only one of both runs has them, or their tokens are not known"
         )?;
     }
+    writeln!(out, "computed: {}", printable(&computed(&found.took)))?;
     let layers: Vec<&[HeadDifference]> = found.heads.chunk_by(|a, b| a.layer == b.layer).collect();
     let most = layers.iter().map(|heads| mean(heads)).fold(f64::MIN_POSITIVE, f64::max);
     writeln!(out, "\n  layer    mean")?;

@@ -6,15 +6,18 @@ mod picture;
 use super::inspect::amounts::bar;
 use super::say;
 use super::text::printable;
-use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row};
+use crate::compute;
+use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row_on};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
+use ggscope_analytics::{Compute, Device, Ran};
 use ggscope_model::gguf::Gguf;
 use serde::Serialize;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -71,6 +74,10 @@ pub(super) struct Args {
     /// Another recording of the same prompt, by another quantisation or model: how far each head is off
     #[arg(long, value_name = "TRACE", conflicts_with_all = ["token", "head", "vectors", "model"])]
     against: Option<PathBuf>,
+    /// Where --tokens and --against compute: on a GPU that no traced program uses if the work is worth the trip (auto), cpu,
+    /// or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Device,
     /// Print JSON: keys and, for each head, q·k, scaled, masked and softmax
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -102,9 +109,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let tokens = args.tokens.map(|tokens| tokens.range());
     let mut out = BufWriter::new(std::io::stdout().lock());
+    let device = Arc::new(compute::open(args.device, &[])?);
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;
-        let found = inside::against(&trace, &reference, tokens, args.layer.map(|layer| layer..=layer))?;
+        let layers = args.layer.map(|layer| layer..=layer);
+        let found = inside::against(&trace, &reference, tokens, layers, &device)?;
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&found)?)?;
         } else if args.csv {
@@ -117,7 +126,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(tokens) = tokens {
         anyhow::ensure!(args.head.is_none(), "--tokens prints all heads; --head goes with --token, or with --png");
         anyhow::ensure!(!args.csv, "--tokens prints a line of JSON for each token and layer, and no CSV");
-        rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) })?;
+        rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) }, &device)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut found = attention_with(&trace, args.token, args.layer.unwrap_or(0), args.head, args.vectors)?;
@@ -159,9 +168,9 @@ struct Line<'a> {
 }
 
 /// Prints the attention of many tokens, and what there is none of.
-fn rows(out: &mut impl Write, trace: &Trace, span: &Span) -> anyhow::Result<()> {
+fn rows(out: &mut impl Write, trace: &Trace, span: &Span, device: &Arc<Compute>) -> anyhow::Result<()> {
     let mut wrote = Ok(());
-    let walked = for_each_row(trace, span, |row| {
+    let walked = for_each_row_on(trace, span, device, |row| {
         let n = row.keys.len();
         let line = Line {
             token: row.token,
@@ -178,6 +187,9 @@ fn rows(out: &mut impl Write, trace: &Trace, span: &Span) -> anyhow::Result<()> 
     })?;
     wrote?;
     out.flush()?;
+    for (ran, took) in walked.ran.iter().filter(|(ran, _)| matches!(ran, Ran::Cuda(_))) {
+        say::line(format_args!("attention was computed on {ran}, {:.1} ms", took.as_secs_f64() * 1e3));
+    }
     for (layer, why, n) in walked.refused {
         say::line(format_args!("layer {layer}: the attention of {n} tokens cannot be computed: {why}"));
     }

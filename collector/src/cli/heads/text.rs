@@ -1,5 +1,6 @@
 //! What `ggscope heads` prints for people: the map of layers and heads, the clearest heads of each kind, who is like whom.
 
+use crate::cli::analytics::computed;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
@@ -53,6 +54,7 @@ pub(super) fn heads(out: &mut impl Write, found: &Heads) -> Result<()> {
     let kinds: Vec<String> =
         named.map(|k| format!("{} {} {}", k.name.letter(), count(k.heads), k.name.text())).collect();
     line(out, "kinds", &kinds.join(", "))?;
+    line(out, "computed", &computed(&found.took))?;
     if found.heads.len() > ALL {
         writeln!(out)?;
         map(out, found)?;

@@ -17,9 +17,10 @@ fn name(candidate: &Candidate) -> String {
 /// One table, or a line for each token.
 pub(super) fn text(out: &mut impl Write, lenses: &[Lens]) -> std::io::Result<()> {
     match lenses {
-        [one] => table(out, one),
-        _ => lines(out, lenses),
+        [one] => table(out, one)?,
+        _ => lines(out, lenses)?,
     }
+    lenses.first().map_or(Ok(()), |lens| writeln!(out, "computed on {}", lens.computed))
 }
 
 fn table(out: &mut impl Write, lens: &Lens) -> std::io::Result<()> {
@@ -58,7 +59,7 @@ fn table(out: &mut impl Write, lens: &Lens) -> std::io::Result<()> {
         );
         writeln!(out, "{}", line.trim_end())?;
         if row.nan > 0 {
-            writeln!(out, "         {} logits are NaN", row.nan)?;
+            writeln!(out, "         {} logits are NaN or infinite", row.nan)?;
         }
     }
     match &lens.check {

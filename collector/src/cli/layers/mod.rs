@@ -5,13 +5,16 @@ mod lens;
 mod table;
 
 use super::say;
-use crate::inside::layers::{self, Measure, TokenMatrix};
+use crate::compute;
+use crate::inside::layers::{self, Grinding, Lens, Measure};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
 use anyhow::{Context, bail};
+use ggscope_analytics::Device;
 use ggscope_model::gguf::Gguf;
 use serde::Serialize;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -62,6 +65,9 @@ pub(super) struct Args {
     /// Candidates of each layer
     #[arg(long, value_name = "N", default_value_t = 3, requires = "lens", value_parser = clap::value_parser!(u16).range(1..=100))]
     top: u16,
+    /// Where the lens is computed: on a GPU that no traced program uses if the work is worth the trip (auto), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Device,
     /// Compare with the hidden states of another run of the same text
     #[arg(long, value_name = "TRACE")]
     against: Option<PathBuf>,
@@ -89,14 +95,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let found = layers::against(&trace, &reference, tokens)?;
         print(&args, &mut out, &found, against::text, against::csv)?;
     } else if args.lens {
-        let found = layers::lens(&trace, &model(&args, &trace)?, tokens, args.top.into(), u64::MAX)?;
+        let found = lenses(&args, &trace, tokens, args.top.into())?;
         print(&args, &mut out, &found[..], lens::text, lens::csv)?;
     } else if let Some(measure) = args.measure {
         let found = match measure.is_of_lens() {
-            true => layers::of_lenses(
-                &layers::lens(&trace, &model(&args, &trace)?, Some(tokens.unwrap_or(0..u64::MAX)), 1, u64::MAX)?,
-                measure,
-            ),
+            true => layers::of_lenses(&lenses(&args, &trace, Some(tokens.unwrap_or(0..u64::MAX)), 1)?, measure),
             false => layers::of_run(&layers::run(&trace, tokens)?, measure),
         };
         print(&args, &mut out, &found, table::matrix, table::matrix_csv)?;
@@ -137,6 +140,13 @@ fn print<T: Serialize + ?Sized, W: Write>(
         text(out, found)?;
     }
     Ok(())
+}
+
+/// The lens of some tokens, or of the last.
+fn lenses(args: &Args, trace: &Trace, tokens: Option<Range<u64>>, keep: usize) -> anyhow::Result<Vec<Lens>> {
+    let compute = compute::open(args.device, &[])?;
+    let how = Grinding { keep, most: u64::MAX, compute: &compute, kept: None };
+    Ok(layers::lens(trace, &model(args, trace)?, tokens, &how)?)
 }
 
 /// The model that was named. What a trace says is not opened: it may come from anybody.

@@ -1,10 +1,9 @@
 //! Hidden states as tables: by layer, of one layer token by token, and one measure of every token and layer.
 
-use super::TokenMatrix;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use crate::inside::layers::{Layer, Layers, Part, Run, UnitCounts};
+use crate::inside::layers::{Layer, Layers, Part, Run, TokenMatrix, UnitCounts};
 use std::io::Write;
 
 /// Width of bars of norms and of shares.

@@ -2,6 +2,7 @@
 
 use super::entropy::sum_x_ln_x;
 use super::tokens::Marks;
+use ggscope_analytics::attention::Measured;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -73,36 +74,52 @@ fn at(weights: &[f32], places: &[usize]) -> f64 {
     places.iter().filter_map(|&i| weights.get(i)).map(|&w| f64::from(w)).sum()
 }
 
+/// The sums over a row that means are made of.
+fn measured(weights: &[f32], marks: &Marks) -> Measured {
+    let total: f32 = weights.iter().sum();
+    let one = |place: Option<usize>| place.and_then(|i| weights.get(i)).map_or(0.0, |&w| f64::from(w));
+    Measured {
+        total: total.into(),
+        x_ln_x: sum_x_ln_x(weights).into(),
+        distance: weights.iter().zip(&marks.distance).map(|(&w, &d)| f64::from(w) * f64::from(d)).sum(),
+        places: [marks.first, marks.previous, marks.own].map(one),
+        kinds: [&marks.induction, &marks.duplicate, &marks.punctuation].map(|places| at(weights, places)),
+    }
+}
+
 impl Sums {
     /// Counts a row in: its weights, the share of its sink, and what its keys are to its token.
     pub fn add(&mut self, weights: &[f32], sink: Option<f32>, marks: &Marks) {
-        let total: f32 = weights.iter().sum();
-        if !total.is_finite() || sink.is_some_and(|s| !s.is_finite()) {
+        self.count(&measured(weights, marks), weights.len(), sink, marks);
+    }
+
+    /// The same for a row of `n` keys that was measured already.
+    pub fn count(&mut self, row: &Measured, n: usize, sink: Option<f32>, marks: &Marks) {
+        if !row.total.is_finite() || sink.is_some_and(|s| !s.is_finite()) {
             self.not_finite += 1;
             return;
         }
-        let outcomes = weights.len() + usize::from(sink.is_some());
-        let entropy = -f64::from(sum_x_ln_x(weights) + sink.map_or(0.0, super::entropy::x_ln_x));
+        let outcomes = n + usize::from(sink.is_some());
+        let entropy = -(row.x_ln_x + f64::from(sink.map_or(0.0, super::entropy::x_ln_x)));
         self.entropy.add(entropy.max(0.0));
         if outcomes > 1 {
             self.entropy_normalized.add((entropy / (outcomes as f64).ln()).clamp(0.0, 1.0));
         }
-        let distance: f64 = weights.iter().zip(&marks.distance).map(|(&w, &d)| f64::from(w) * f64::from(d)).sum();
         // Of what goes to keys at all: a learned sink is nowhere.
-        if total > 0.0 {
-            self.distance.add(distance / f64::from(total));
+        if row.total > 0.0 {
+            self.distance.add(row.distance / row.total);
         }
-        let one = |place: Option<usize>| place.and_then(|i| weights.get(i)).map_or(0.0, |&w| f64::from(w));
-        self.first.add(one(marks.first));
-        self.previous.add(one(marks.previous));
-        self.own.add(one(marks.own));
-        for (mean, places) in [
-            (&mut self.induction, &marks.induction),
-            (&mut self.duplicate, &marks.duplicate),
-            (&mut self.punctuation, &marks.punctuation),
+        let [first, previous, own] = row.places;
+        self.first.add(first);
+        self.previous.add(previous);
+        self.own.add(own);
+        for (mean, sum, places) in [
+            (&mut self.induction, row.kinds[0], &marks.induction),
+            (&mut self.duplicate, row.kinds[1], &marks.duplicate),
+            (&mut self.punctuation, row.kinds[2], &marks.punctuation),
         ] {
             if !places.is_empty() {
-                mean.add(at(weights, places));
+                mean.add(sum);
             }
         }
         if let Some(sink) = sink {

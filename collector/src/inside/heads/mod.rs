@@ -19,18 +19,25 @@ pub use measures::{MIN_KEYS, Measures};
 pub use report::{
     Cluster, Clusters, Divergence, Head, HeadId, Heads, KindCount, LayerUniform, Near, Ranked, Refused, Twins,
 };
+pub(super) use rollout::mixed;
 pub use rollout::{Flow, Source, flow};
+pub(super) use tokens::Marks;
 
-use super::{InsideError, Span, TokenRow, for_each_row};
+use super::on_gpu::Looked;
+use super::walk::for_each_look;
+use super::{InsideError, KeyRef, Span, TokenRow};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
+use ggscope_analytics::Compute;
 use ggscope_format::capture::CaptureChange;
 use measures::Sums;
 use rank::Flows;
 use sample::Sample;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range, RangeInclusive};
-use tokens::{Marks, Tokens};
+use std::sync::Arc;
+use tokens::Tokens;
 
 /// Which heads, over which part of the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,9 +90,8 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    fn add(&mut self, row: &TokenRow<'_>) {
-        let phase = Phase::of(self.tokens.get(row.token).generated);
-        if self.phase.is_some_and(|wanted| wanted != phase) {
+    fn add(&mut self, row: &TokenRow<'_>, looked: Option<&Looked>) {
+        if !is_wanted(self.tokens, self.phase, row.token) {
             return;
         }
         let n = row.keys.len();
@@ -94,7 +100,11 @@ impl<'a> Analysis<'a> {
             return;
         }
         self.rows += 1;
-        let marks = Marks::new(self.tokens, row.token, row.keys);
+        let known = looked.and_then(|looked| Some((looked.marks.as_ref()?, &looked.heads)));
+        let marks = known.map_or_else(
+            || Cow::Owned(Marks::new(self.tokens, row.token, row.keys)),
+            |(marks, _)| Cow::Borrowed(marks),
+        );
         let layer = self.layers.entry(row.layer).or_default();
         if layer.heads.len() < row.n_head {
             layer.heads.resize(row.n_head, Sums::default());
@@ -103,7 +113,11 @@ impl<'a> Analysis<'a> {
         let captured = self.captures.iter().rev().find(|change| change.from <= row.eval).map(|c| &c.capture.heads);
         let is_captured = |h: &usize| captured.is_none_or(|heads| heads.has(*h as u64));
         for (h, weights) in row.weights.chunks_exact(n).enumerate().filter(|(h, _)| is_captured(h)) {
-            layer.heads[h].add(weights, row.sinks.get(h).copied(), &marks);
+            let sink = row.sinks.get(h).copied();
+            match known.and_then(|(_, heads)| heads.get(h)) {
+                Some(measured) => layer.heads[h].count(measured, n, sink, &marks),
+                None => layer.heads[h].add(weights, sink, &marks),
+            }
         }
         layer.uniform.add(&vec![1.0 / n as f32; n], None, &marks);
         self.flows.add(row, &marks);
@@ -111,19 +125,28 @@ impl<'a> Analysis<'a> {
     }
 }
 
-/// What each head does over the wanted tokens.
+/// Whether the rows of a token count.
+fn is_wanted(tokens: &Tokens, phase: Option<Phase>, token: u64) -> bool {
+    phase.is_none_or(|wanted| wanted == Phase::of(tokens.get(token).generated))
+}
+
+/// What each head does over the wanted tokens, computed on a device.
 ///
 /// # Errors
-/// As [`for_each_row`]; when no row is left to measure.
-pub fn heads(trace: &Trace, wanted: &Wanted) -> Result<Heads, InsideError> {
+/// As [`super::for_each_row_on`]; when no row is left to measure.
+pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<Heads, InsideError> {
     let all = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
     let range = wanted.tokens.clone().unwrap_or(0..all);
     let range = range.start.min(all)..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
     let mut analysis = Analysis::new(&tokens, trace.captures(), range.start, wanted.phase);
     let span = Span { tokens: range.clone(), layers: wanted.layers.clone() };
-    let walked = for_each_row(trace, &span, |row| {
-        analysis.add(row);
+    let marks = |token: u64, keys: &[KeyRef]| {
+        let counts = keys.len() >= MIN_KEYS && is_wanted(&tokens, wanted.phase, token);
+        counts.then(|| Marks::new(&tokens, token, keys))
+    };
+    let walked = for_each_look(trace, &span, device, &marks, |row, looked| {
+        analysis.add(row, looked);
         ControlFlow::Continue(())
     })?;
     if analysis.rows == 0 {
@@ -138,18 +161,24 @@ pub fn heads(trace: &Trace, wanted: &Wanted) -> Result<Heads, InsideError> {
         );
         return Err(InsideError::Missing("tokens", why));
     }
-    analysis.report(wanted, range, walked)
+    analysis.report(wanted, range, walked, device)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inside::{KeyRef, Walked};
+    use crate::inside::Walked;
+    use crate::inside::made::Made;
+    use ggscope_analytics::Device;
     use ggscope_format::EvalId;
     use ggscope_format::capture::{Capture, Ranges};
     use tokens::Token;
 
     const N: u64 = 24;
+
+    fn cpu() -> Compute {
+        Compute::open(Device::Cpu, &[], None).unwrap()
+    }
 
     /// 24 tokens, the last 8 of them generated, and two layers of three heads: one looks at the token before, one at the
     /// first token, and one, which was not captured, nowhere.
@@ -165,19 +194,22 @@ mod tests {
                 let at = |place: u64| (0..=t).map(move |k| if k == place { 1.0 } else { 0.0 });
                 let weights: Vec<f32> =
                     at(t.saturating_sub(1)).chain(at(0)).chain(std::iter::repeat_n(f32::NAN, keys.len())).collect();
-                analysis.add(&TokenRow {
-                    token: t,
-                    eval: EvalId(0),
-                    layer,
-                    n_head: 3,
-                    n_head_kv: 1,
-                    keys: &keys,
-                    weights: &weights,
-                    sinks: &[],
-                });
+                analysis.add(
+                    &TokenRow {
+                        token: t,
+                        eval: EvalId(0),
+                        layer,
+                        n_head: 3,
+                        n_head_kv: 1,
+                        keys: &keys,
+                        weights: &weights,
+                        sinks: &[],
+                    },
+                    None,
+                );
             }
         }
-        analysis.report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, ..Walked::default() }).unwrap()
+        analysis.report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, ..Walked::default() }, &cpu()).unwrap()
     }
 
     #[test]
@@ -198,6 +230,50 @@ mod tests {
         assert!((ranks - 1.0).abs() < 1e-9);
     }
 
+    /// A text of 60 tokens that repeats itself, in two layers of four heads with sinks.
+    fn of_a_text(device: &Arc<Compute>) -> Heads {
+        let made = Made { n: 60, layers: vec![2, 5], sinks: true, odd: Some(f32::NAN), ..Made::default() };
+        let token = |i: i32| Token { id: Some(i % 17), pos: Some(i), generated: false, punctuation: i % 9 == 4 };
+        let tokens = Tokens::of((0..60).map(token).collect());
+        let mut analysis = Analysis::new(&tokens, vec![], 0, None);
+        let marks = |token: u64, keys: &[KeyRef]| (keys.len() >= MIN_KEYS).then(|| Marks::new(&tokens, token, keys));
+        let mut measured = 0;
+        let walked = made.compute(Some(device.clone()), Some(&marks), |row, looked| {
+            measured += looked.map_or(0, |looked| looked.heads.len());
+            analysis.add(row, looked);
+        });
+        let on_gpu = walked.ran.iter().any(|(ran, _)| matches!(ran, ggscope_analytics::Ran::Cuda(_)));
+        assert_eq!(measured, if on_gpu { 2 * 57 * 4 } else { 0 });
+        let wanted = Wanted { pairs: true, ..Wanted::default() };
+        analysis.report(&wanted, 0..60, walked, device).unwrap()
+    }
+
+    #[test]
+    fn heads_on_an_emulated_gpu_are_those_of_the_cpu() {
+        let theirs = of_a_text(&Arc::new(cpu()));
+        assert!(theirs.took.iter().all(|took| took.on == "cpu (asked for)"), "{:?}", theirs.took);
+        for backwards in [false, true] {
+            let ours = of_a_text(&Arc::new(Compute::emulated(backwards)));
+            let on: Vec<_> = ours.took.iter().map(|took| (took.measure, took.on.as_str())).collect();
+            assert_eq!(on, [("attention", "emulated"), ("divergence", "emulated")]);
+            for (a, b) in ours.heads.iter().zip(&theirs.heads) {
+                assert_eq!((a.rows, a.not_finite, a.induction_rows), (b.rows, b.not_finite, b.induction_rows));
+                assert_eq!(a.kind.map(|k| k.name), b.kind.map(|k| k.name));
+                let all = |m: &Measures| serde_json::to_value(m).unwrap();
+                for (name, a) in all(&a.measures).as_object().unwrap() {
+                    let (a, b) = (a.as_f64().unwrap(), all(&b.measures)[name].as_f64().unwrap());
+                    assert!((a - b).abs() < 1e-4, "{name}: {a} is not {b}");
+                }
+            }
+            assert!(ours.heads.iter().any(|head| head.not_finite > 0));
+            let (ours, theirs) = (ours.divergence.pairs.unwrap(), theirs.divergence.pairs.as_ref().unwrap());
+            assert_eq!(ours.len(), 8 * 7 / 2);
+            for (a, b) in ours.iter().zip(theirs) {
+                assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+            }
+        }
+    }
+
     #[test]
     fn phases_and_heads_can_be_picked_and_one_that_is_not_there_is_refused() {
         let answer = report(&Wanted { phase: Some(Phase::Generate), head: Some(1), ..Wanted::default() });
@@ -205,6 +281,6 @@ mod tests {
         let tokens = Tokens::default();
         let none = Analysis::new(&tokens, vec![], 0, None);
         let wanted = Wanted { head: Some(9), ..Wanted::default() };
-        assert!(matches!(none.report(&wanted, 0..1, Walked::default()), Err(InsideError::Missing("head", _))));
+        assert!(matches!(none.report(&wanted, 0..1, Walked::default(), &cpu()), Err(InsideError::Missing("head", _))));
     }
 }

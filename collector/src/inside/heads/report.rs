@@ -3,13 +3,16 @@
 use super::clusters::{self, Tried, nearest};
 use super::kind::{Kind, NAMES, Name, kind};
 use super::measures::Measures;
-use super::pairs::{affordable, divergences};
+use super::pairs::{Pairs, affordable, divergences};
 use super::rank;
 use super::{Analysis, Wanted};
 use crate::inside::{InsideError, Walked};
+use crate::query::graph_report::Took;
+use ggscope_analytics::{Compute, divergence};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Instant;
 use utoipa::ToSchema;
 
 /// Pairs in the ranking of redundancy at most.
@@ -186,10 +189,18 @@ pub struct Heads {
     pub twins: Vec<Twins>,
     /// How PageRank was computed.
     pub ranked: Ranked,
+    /// Where attention and divergences were computed, and how long that took.
+    pub took: Vec<Took>,
 }
 
 impl Analysis<'_> {
-    pub(super) fn report(self, wanted: &Wanted, range: Range<u64>, walked: Walked) -> Result<Heads, InsideError> {
+    pub(super) fn report(
+        self,
+        wanted: &Wanted,
+        range: Range<u64>,
+        walked: Walked,
+        device: &Compute,
+    ) -> Result<Heads, InsideError> {
         let n_heads: BTreeMap<u32, usize> = self.layers.iter().map(|(&layer, l)| (layer, l.heads.len())).collect();
         let ids: Vec<HeadId> =
             n_heads.iter().flat_map(|(&layer, &n)| (0..n).map(move |head| HeadId { layer, head })).collect();
@@ -200,7 +211,13 @@ impl Analysis<'_> {
         let of_tokens = self.sample.seen();
         let most = affordable(ids.len(), self.sample.widest());
         let kept = self.sample.rows(&n_heads, most);
-        let pairs = divergences(ids.len(), &kept);
+        let begin = Instant::now();
+        let rows: Vec<divergence::Rows> =
+            kept.iter().map(|rows| divergence::Rows { n: rows.n, weights: &rows.weights }).collect();
+        let (of, ran) = device.divergences(ids.len(), &rows, || divergences(ids.len(), &kept).of)?;
+        let pairs = Pairs { n: ids.len(), of };
+        let mut took = walked.took("attention");
+        took.push(Took { measure: "divergence", ms: begin.elapsed().as_secs_f64() * 1e3, on: ran.to_string() });
         let (ranks, refused) = match self.flows.ranks() {
             Ok(ranks) => (ranks, None),
             Err(error) => (BTreeMap::new(), Some(error.to_string())),
@@ -260,6 +277,7 @@ impl Analysis<'_> {
             divergence: Divergence { tokens: kept.len(), of_tokens, pairs: wanted.pairs.then_some(pairs.of) },
             twins,
             ranked: Ranked { tokens: of_tokens.min(rank::MAX_TOKENS as u64), refused },
+            took,
         })
     }
 }

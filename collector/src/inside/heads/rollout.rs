@@ -49,6 +49,11 @@ pub struct Flow {
 
 /// A row with half of the token's own state added: shares that sum to 1.
 fn with_own(row: &TokenRow<'_>) -> Option<Vec<f64>> {
+    mixed(row).map(|mixed| mixed.0)
+}
+
+/// The same, and what a weight of one head is multiplied by to be its part of a share.
+pub(in crate::inside) fn mixed(row: &TokenRow<'_>) -> Option<(Vec<f64>, f64)> {
     let n = row.keys.len().max(1);
     let mut mean = vec![0.0; row.keys.len()];
     let mut heads = 0.0;
@@ -65,7 +70,7 @@ fn with_own(row: &TokenRow<'_>) -> Option<Vec<f64>> {
     mean.iter_mut().for_each(|w| *w /= heads * norm);
     let own = row.keys.iter().position(|k| k.token == Some(row.token))?;
     mean[own] += 1.0 / norm;
-    Some(mean)
+    Some((mean, 1.0 / (heads * norm)))
 }
 
 /// One step of the rollout, from a layer's output to its input.

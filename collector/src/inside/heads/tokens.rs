@@ -3,6 +3,7 @@
 
 use crate::inside::KeyRef;
 use crate::trace::{Select, Trace};
+use ggscope_analytics::attention::{self, DUPLICATE, INDUCTION, PUNCTUATION};
 use ggscope_format::columns::Row;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -168,6 +169,18 @@ impl Marks {
             }
         }
         marks
+    }
+
+    /// The same key by key, as a GPU takes it.
+    pub fn of_keys(&self) -> attention::Marks {
+        let mut kinds = vec![0; self.distance.len()];
+        for (places, kind) in
+            [(&self.induction, INDUCTION), (&self.duplicate, DUPLICATE), (&self.punctuation, PUNCTUATION)]
+        {
+            places.iter().for_each(|&place| kinds[place] |= kind);
+        }
+        let places = [self.first, self.previous, self.own];
+        attention::Marks { distance: self.distance.clone(), kinds, places }
     }
 }
 

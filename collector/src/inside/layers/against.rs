@@ -52,7 +52,7 @@ pub struct Against {
     pub diverges: Option<Parted>,
     /// What goes into the first layer, then each layer.
     pub layers: Vec<LayerError>,
-    /// The layer in which the median error grows most.
+    /// The layer in which the error grows most: the median over tokens that have a state before and behind it.
     pub steepest: Option<u32>,
     /// Each token.
     pub by_token: Vec<TokenError>,
@@ -90,6 +90,14 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     let (n, diverges) = common(trace, reference, &a, &b).map_err(LayersError::Unlike)?;
     let shared = a[..n].first().map_or(0, |t| t.token)..a[..n].last().map_or(0, |t| t.token + 1);
     let span = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
+    if span.is_empty() {
+        let (path, Range { start, end }) = (reference.path().display(), shared);
+        let what = match end.checked_sub(1).filter(|&last| last >= start) {
+            Some(last) => format!("these tokens are not those of {path}: the runs share tokens {start} to {last}"),
+            None => format!("the runs share no token with {path}"),
+        };
+        return Err(LayersError::Missing("tokens", what));
+    }
     let mut places: Vec<Option<u32>> = vec![];
     let mut found: Vec<Off> = vec![];
     ours.for_each(trace, Some(&span), |evaluated| {
@@ -151,8 +159,8 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     });
     let by_token: Vec<TokenError> = by_token.collect();
     let layers: Vec<LayerError> = (places.iter().enumerate()).map(|(i, layer)| of_layer(i, *layer, &found)).collect();
-    let medians = || layers.windows(2).filter_map(|w| Some((w[1].layer, w[1].error?.median - w[0].error?.median)));
-    let steepest = medians().max_by(|x, y| x.1.total_cmp(&y.1)).and_then(|m| m.0);
+    let grown = (1..layers.len()).filter_map(|i| Some((layers[i].layer, growth(i, &found)?)));
+    let steepest = grown.max_by(|x, y| x.1.total_cmp(&y.1)).and_then(|m| m.0);
     Ok(Against {
         reference: reference.path().display().to_string(),
         tokens: by_token.len() as u64,
@@ -161,6 +169,12 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
         steepest,
         by_token,
     })
+}
+
+/// By how much the error of a token grows at a place, in the median.
+fn growth(place: usize, found: &[Off]) -> Option<f32> {
+    let error = |of: &[Option<(f32, Option<f32>)>], place: usize| Some(of.get(place).copied()??.0);
+    median(found.iter().filter_map(|(_, of)| Some(error(of, place)? - error(of, place - 1)?)))
 }
 
 fn of_layer(place: usize, layer: Option<u32>, found: &[Off]) -> LayerError {

@@ -4,17 +4,28 @@
 use super::LayersError;
 use super::evaluated::Evaluated;
 use super::head::{Head, Step};
-use super::measure::dot;
-use super::project::Output;
+use ggscope_analytics::{self as analytics, Encoding, Rounding, Values};
 use ggscope_format::TensorId;
+use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::Tensor;
+use std::ops::Range;
+
+/// Elements that share a scale where ggml multiplies with types of 256 elements (`QK_K`).
+const QK_K: u64 = 256;
 
 /// A model's way from hidden states to logits.
 pub(super) struct Glass<'m> {
     /// What is done before the matrix, with the weights of each step.
     before: Vec<(Step, Vec<f32>)>,
-    pub output: Output<'m>,
+    /// The output matrix, `[n_in, n_out]`.
+    matrix: Tensor<'m>,
+    pub n_in: usize,
+    pub n_out: usize,
+    /// A number for each row of the matrix.
+    bias: Option<Vec<f32>>,
+    /// Scales and caps behind it.
+    after: Vec<Step>,
 }
 
 impl<'m> Glass<'m> {
@@ -30,83 +41,115 @@ impl<'m> Glass<'m> {
             read.map_err(|e| LayersError::Model(format!("{}: {e}", evaluated.name(id))))?;
             Ok(out)
         };
-        let (mut before, mut output) = (vec![], None::<Output<'m>>);
+        let (mut before, mut glass) = (vec![], None::<Glass<'m>>);
         for step in &head.steps {
-            match (&mut output, step) {
-                (None, &Step::Matrix(id)) => output = Some(matrix(evaluated, model, id)?),
+            match (&mut glass, step) {
+                (None, &Step::Matrix(id)) => {
+                    glass = Some(Glass::of(evaluated, model, id, std::mem::take(&mut before))?)
+                }
                 (None, &(Step::Mul(id) | Step::Add(id))) => before.push((step.clone(), row(id)?)),
                 (None, _) => before.push((step.clone(), vec![])),
-                (Some(output), &Step::Add(id)) if output.bias.is_none() && output.after.is_empty() => {
-                    output.bias = Some(row(id)?);
+                (Some(glass), &Step::Add(id)) if glass.bias.is_none() && glass.after.is_empty() => {
+                    glass.bias = Some(row(id)?);
                 }
-                (Some(output), Step::Scale { .. } | Step::Tanh) => output.after.push(step.clone()),
+                (Some(glass), Step::Scale { .. } | Step::Tanh) => glass.after.push(step.clone()),
                 (Some(_), _) => {
                     return Err(LayersError::Model(format!("what follows the output matrix is not known: {step:?}")));
                 }
             }
         }
-        let output = output.ok_or_else(|| LayersError::Model("the model has no output matrix".into()))?;
-        Ok(Glass { before, output })
+        glass.ok_or_else(|| LayersError::Model("the model has no output matrix".into()))
     }
 
-    /// A hidden state as the output matrix takes it.
+    fn of(
+        evaluated: &Evaluated,
+        model: &'m Gguf,
+        id: TensorId,
+        before: Vec<(Step, Vec<f32>)>,
+    ) -> Result<Glass<'m>, LayersError> {
+        let matrix = same(evaluated, model, id)?;
+        let [n_in, n_out, a, b] = matrix.info.ne.map(|ne| usize::try_from(ne).unwrap_or(0));
+        if n_in == 0 || n_out == 0 || u32::try_from(n_out).is_err() || (a, b) != (1, 1) {
+            return Err(LayersError::Model(format!("{} is no matrix", evaluated.name(id))));
+        }
+        Ok(Glass { before, matrix, n_in, n_out, bias: None, after: vec![] })
+    }
+
+    /// What tells it from others.
+    pub fn name(&self) -> String {
+        let (path, info) = (self.matrix.path().display(), self.matrix.info);
+        let steps: Vec<&Step> = self.before.iter().map(|b| &b.0).collect();
+        format!("{path} {} {} {:?} {steps:?} {:?}", info.name, info.offset, info.ne, self.after)
+    }
+
+    /// Whether a hidden state is what the steps begin with.
     ///
     /// # Errors
-    /// When it has another number of elements.
-    pub fn normed(&self, x: &[f32]) -> Result<Vec<f32>, LayersError> {
-        let mut x = x.to_vec();
-        for (step, by) in &self.before {
-            apply(step, by, &mut x)?;
-        }
-        if x.len() != self.output.n_in {
-            let (n, m) = (x.len(), self.output.n_in);
+    /// When it has another number of elements than the matrix or the norm takes.
+    pub fn fits(&self, x: &[f32]) -> Result<(), LayersError> {
+        let (n, m) = (x.len(), self.n_in);
+        if n != m {
             return Err(LayersError::Model(format!(
                 "hidden states have {n} elements, and the output matrix takes {m}"
             )));
         }
-        Ok(x)
+        let weights = self.before.iter().find(|(_, by)| !by.is_empty() && by.len() != n);
+        let wrong = weights.map(|(_, by)| format!("the final norm has {} weights for {n} elements", by.len()));
+        wrong.map_or(Ok(()), |wrong| Err(LayersError::Model(wrong)))
+    }
+
+    /// Does something with it as what is computed with.
+    pub fn with_head<T>(&self, f: impl FnOnce(&analytics::Head) -> T) -> T {
+        let ty = self.matrix.ty;
+        let place = |element: usize| element / ty.block_size() as usize * ty.type_size() as usize;
+        let dequantize = |range: Range<usize>, out: &mut [f32]| {
+            let bytes = &self.matrix.bytes()[place(range.start)..place(range.end)];
+            // Its type is one of those that ggml can turn into numbers, and its rows are whole blocks.
+            if ty.dequantize(bytes, out).is_err() {
+                out.fill(f32::NAN);
+            }
+        };
+        let before = self.before.iter().filter_map(|(step, by)| in_numbers(step, by));
+        f(&analytics::Head {
+            before: before.collect(),
+            rounding: rounding(ty),
+            matrix: Values::Encoded {
+                count: self.n_in * self.n_out,
+                bytes: self.matrix.bytes(),
+                encoding: Encoding::from_ggml(ty.id()),
+                dequantize: &dequantize,
+            },
+            n_in: self.n_in,
+            n_out: self.n_out,
+            bias: self.bias.as_deref(),
+            after: self.after.iter().filter_map(|step| in_numbers(step, &[])).collect(),
+        })
     }
 }
 
-/// Does one step before the output matrix, as ggml's CPU backend does it.
-fn apply(step: &Step, by: &[f32], x: &mut [f32]) -> Result<(), LayersError> {
-    let n = x.len() as f64;
-    match *step {
-        Step::RmsNorm(eps) => {
-            let mean = (dot(x, x) / n) as f32;
-            let scale = 1.0 / (mean + eps).sqrt();
-            x.iter_mut().for_each(|v| *v *= scale);
-        }
-        Step::LayerNorm(eps) => {
-            let mean = (x.iter().map(|&v| f64::from(v)).sum::<f64>() / n) as f32;
-            x.iter_mut().for_each(|v| *v -= mean);
-            let scale = 1.0 / ((dot(x, x) / n) as f32 + eps).sqrt();
-            x.iter_mut().for_each(|v| *v *= scale);
-        }
-        Step::Mul(_) | Step::Add(_) if by.len() != x.len() => {
-            return Err(LayersError::Model(format!(
-                "the final norm has {} weights for {} elements",
-                by.len(),
-                x.len()
-            )));
-        }
-        Step::Mul(_) => x.iter_mut().zip(by).for_each(|(v, w)| *v *= w),
-        Step::Add(_) => x.iter_mut().zip(by).for_each(|(v, w)| *v += w),
-        Step::Scale { by, add } => x.iter_mut().for_each(|v| *v = *v * by + add),
-        Step::Tanh => x.iter_mut().for_each(|v| *v = v.tanh()),
-        // The first one ends what comes before it.
-        Step::Matrix(_) => {}
-    }
-    Ok(())
+/// A step with its weights; the matrix is none.
+fn in_numbers<'a>(step: &Step, by: &'a [f32]) -> Option<analytics::Step<'a>> {
+    Some(match *step {
+        Step::RmsNorm(eps) => analytics::Step::RmsNorm(eps),
+        Step::LayerNorm(eps) => analytics::Step::LayerNorm(eps),
+        Step::Mul(_) => analytics::Step::Mul(by),
+        Step::Add(_) => analytics::Step::Add(by),
+        Step::Scale { by, add } => analytics::Step::Scale { by, add },
+        Step::Tanh => analytics::Step::Tanh,
+        Step::Matrix(_) => return None,
+    })
 }
 
-fn matrix<'m>(evaluated: &Evaluated, model: &'m Gguf, id: TensorId) -> Result<Output<'m>, LayersError> {
-    let tensor = same(evaluated, model, id)?;
-    let [n_in, n_out, a, b] = tensor.info.ne.map(|ne| usize::try_from(ne).unwrap_or(0));
-    if n_in == 0 || n_out == 0 || u32::try_from(n_out).is_err() || (a, b) != (1, 1) {
-        return Err(LayersError::Model(format!("{} is no matrix", evaluated.name(id))));
+/// How ggml's CPU backend rounds what it multiplies with a matrix of a type (`vec_dot_type`).
+fn rounding(ty: GgmlType) -> Rounding {
+    match ty.name() {
+        "f32" => Rounding::Exact,
+        "f16" => Rounding::F16,
+        "bf16" => Rounding::BF16,
+        // The 8-bit types that ggml takes here differ in nothing that a product shows.
+        _ if ty.block_size() == QK_K => Rounding::Q8_K,
+        _ => Rounding::Q8_0,
     }
-    Ok(Output { ty: tensor.ty, bytes: tensor.bytes(), n_in, n_out, bias: None, after: vec![] })
 }
 
 /// A tensor of the model's file that the graph used, if it is the same there: name, shape, type, and the place in the file
@@ -137,19 +180,59 @@ fn same<'m>(evaluated: &Evaluated, model: &'m Gguf, id: TensorId) -> Result<Tens
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inside::softmax::rounded;
+    use ggscope_analytics::{Compute, Device, Head, Row};
+
+    /// What a row is rounded to: its logits by the unit matrix.
+    fn by_unit_matrix(row: &[f32], rounding: Rounding) -> Vec<f32> {
+        let n = row.len();
+        let unit: Vec<f32> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
+        let (before, after, matrix) = (vec![], vec![], Values::F32(&unit));
+        let head = Head { before, rounding, matrix, n_in: n, n_out: n, bias: None, after };
+        let all: Vec<u32> = (0..n as u32).collect();
+        let rows = [Row { state: row, asked: &all, theirs: None }];
+        let (found, _) = Compute::open(Device::Cpu, &[], None).unwrap().lens(&head, &rows, 1).unwrap();
+        found[0].asked.iter().map(|a| a.0).collect()
+    }
 
     #[test]
-    fn norms_are_those_of_ggml() {
-        let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
-        let mut x = [3.0, 4.0];
-        apply(&Step::RmsNorm(0.0), &[], &mut x).unwrap();
-        assert!(close(&x, &[3.0 / 12.5_f32.sqrt(), 4.0 / 12.5_f32.sqrt()]), "{x:?}");
-        let mut x = [1.0, 3.0];
-        apply(&Step::LayerNorm(3.0), &[], &mut x).unwrap();
-        assert!(close(&x, &[-0.5, 0.5]), "{x:?}");
-        apply(&Step::Mul(TensorId(0)), &[2.0, 4.0], &mut x).unwrap();
-        apply(&Step::Add(TensorId(0)), &[1.0, 1.0], &mut x).unwrap();
-        assert!(close(&x, &[0.0, 3.0]), "{x:?}");
-        assert!(apply(&Step::Mul(TensorId(0)), &[1.0], &mut x).is_err());
+    fn rows_are_rounded_to_the_last_bit_as_ggml_does_it_for_the_type_of_the_matrix() {
+        let row: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin() * 10.0_f32.powi(i % 7 - 3)).collect();
+        for name in ["f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q8_0", "iq4_nl"] {
+            let ty = GgmlType::from_name(name).unwrap();
+            let mut theirs = row.clone();
+            rounded(&mut theirs, ty);
+            let ours = by_unit_matrix(&row, rounding(ty));
+            let same = ours.iter().zip(&theirs).all(|(a, b)| a == b);
+            assert!(same, "{name}: {ours:?} is not {theirs:?}");
+        }
+        assert_eq!(rounding(GgmlType::from_name("q6_K").unwrap()), Rounding::Q8_K);
+    }
+
+    #[test]
+    fn a_gpu_finds_in_ggml_s_own_blocks_what_the_cpu_finds() {
+        let (n_in, n_out) = (512, 300);
+        let numbers = |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>();
+        let (state, gain) = (numbers(n_in, 0.7), numbers(n_in, 0.3));
+        for name in ["q4_K", "q6_K", "q5_K", "q8_0", "q5_1", "f16"] {
+            let ty = GgmlType::from_name(name).unwrap();
+            let bytes = ty.quantize(&numbers(n_in * n_out, 0.013), n_in).unwrap();
+            let row = n_in / ty.block_size() as usize * ty.type_size() as usize;
+            let dequantize = |range: Range<usize>, out: &mut [f32]| {
+                ty.dequantize(&bytes[range.start / n_in * row..range.end / n_in * row], out).unwrap();
+            };
+            let encoding = Encoding::from_ggml(ty.id());
+            let matrix = Values::Encoded { count: n_in * n_out, bytes: &bytes, encoding, dequantize: &dequantize };
+            let before = vec![analytics::Step::RmsNorm(1e-5), analytics::Step::Mul(&gain)];
+            let head = Head { before, rounding: rounding(ty), matrix, n_in, n_out, bias: None, after: vec![] };
+            let rows = [Row { state: &state, asked: &[7], theirs: None }];
+            let find = |compute: &Compute| compute.lens(&head, &rows, 5).unwrap();
+            let (cpu, _) = find(&Compute::open(Device::Cpu, &[], None).unwrap());
+            let (gpu, ran) = find(&Compute::emulated(false));
+            assert_eq!(ran.to_string(), "emulated");
+            let near = |a: f32, b: f32| (a - b).abs() <= 1e-4 * cpu[0].top[0].1.abs();
+            assert!(gpu[0].top.iter().zip(&cpu[0].top).all(|(a, b)| a.0 == b.0 && near(a.1, b.1)), "{name}");
+            assert!((gpu[0].entropy - cpu[0].entropy).abs() < 1e-3 && near(gpu[0].asked[0].0, cpu[0].asked[0].0));
+        }
     }
 }

@@ -4,12 +4,15 @@
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::glass::Glass;
-use super::project::Reduced;
+use super::kept::KeptLenses;
 use crate::trace::{Select, Trace};
+use ggscope_analytics::{Compute, Reduced, Row};
 use ggscope_model::gguf::{Gguf, Vocab};
 use serde::Serialize;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use utoipa::ToSchema;
+use xxhash_rust::xxh3::Xxh3;
 
 /// A token that could follow.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -48,7 +51,7 @@ pub struct LensRow {
     pub answer: Likely,
     /// The token that came next in the recording, if it is known.
     pub next: Option<Likely>,
-    /// Logits that are NaN.
+    /// Logits that are NaN or infinite, which have no probability.
     pub nan: u64,
 }
 
@@ -84,36 +87,69 @@ pub struct Lens {
     pub rows: Vec<LensRow>,
     /// Our logits at the end beside llama.cpp's own; null if `result_output` was not captured.
     pub check: Option<Check>,
+    /// Where it was computed.
+    pub computed: String,
+}
+
+/// How lenses are computed.
+pub struct Grinding<'a> {
+    /// Candidates in each layer.
+    pub keep: usize,
+    /// Multiplications that it may take.
+    pub most: u64,
+    /// On which device.
+    pub compute: &'a Compute,
+    /// What was found before is not computed again.
+    pub kept: Option<&'a KeptLenses>,
+}
+
+/// What was found of a token: of its last state, and of each.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    end: Reduced,
+    rows: Vec<Reduced>,
+    /// Whether llama.cpp's logits have the same token on top.
+    same_top: Option<bool>,
+    computed: String,
+}
+
+impl Answer {
+    /// Bytes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let of = |r: &Reduced| {
+            size_of::<Reduced>() + r.top.len() * size_of::<(u32, f32)>() + r.asked.len() * size_of::<(f32, u64)>()
+        };
+        size_of::<Answer>() + self.computed.len() + of(&self.end) + self.rows.iter().map(of).sum::<usize>()
+    }
 }
 
 /// A token whose lens is wanted.
 struct Wanted {
     token: u64,
     id: Option<i32>,
-    pos: Option<i32>,
-    context: u32,
     complete: bool,
-    /// Layers, and the hidden state at the end of each as the output matrix takes it.
-    states: Vec<(Option<u32>, Vec<f32>)>,
-    /// What llama.cpp computed.
+    /// The token that came next, if it is known and has a logit.
+    next: Option<u32>,
+    layers: Vec<Option<u32>>,
+    /// The hidden state at the end of each layer; none where the answer was there already.
+    states: Vec<Vec<f32>>,
+    /// What llama.cpp computed, at the end of the last layer.
     logits: Option<Vec<f32>>,
+    /// Of all that the answer follows from.
+    key: u128,
+    answer: Option<Arc<Answer>>,
 }
 
-/// The lens of each of some tokens, with `keep` candidates in each layer, in up to `most` multiplications. Without tokens,
-/// of the last.
+/// The lens of each of some tokens. Without tokens, of the last.
 ///
 /// # Errors
-/// When it takes more, or nothing of the stream was captured, the model is another one or has no output matrix, or the trace is damaged.
-pub fn lens(
-    trace: &Trace,
-    model: &Gguf,
-    tokens: Option<Range<u64>>,
-    keep: usize,
-    most: u64,
-) -> Result<Vec<Lens>, LayersError> {
+/// When it takes too much, or nothing of the stream was captured, the model is another one or has no output matrix, or the
+/// trace is damaged; when a GPU that was asked for fails.
+pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, how: &Grinding) -> Result<Vec<Lens>, LayersError> {
     let last = (trace.totals().prompt_tokens + trace.totals().generated_tokens).saturating_sub(1);
     let tokens = tokens.unwrap_or(last..last.saturating_add(1));
-    let (mut glass, mut any, mut wanted) = (None, false, vec![]);
+    let (mut glass, mut any, mut wanted, mut work) = (None, false, vec![], 0_u64);
+    let following = Following::of(trace, &tokens);
     Streams::default().for_each(trace, Some(&tokens), |evaluated| {
         any = true;
         if glass.is_none() {
@@ -124,11 +160,12 @@ pub fn lens(
             glass = Some(Glass::new(evaluated, head, model)?);
         }
         if let Some(glass) = &glass {
-            take(evaluated, glass, &tokens, &mut wanted)?;
-            let states = wanted.iter().map(|w| w.states.len() as u64).sum::<u64>();
-            let work = states.saturating_mul(glass.output.n_in as u64).saturating_mul(glass.output.n_out as u64);
-            if work > most {
-                return Err(LayersError::TooMuch { work, most });
+            let before = wanted.len();
+            take(evaluated, glass, &tokens, &following, how, &mut wanted)?;
+            let states: u64 = wanted[before..].iter().map(|w: &Wanted| w.states.len() as u64).sum();
+            work = work.saturating_add(states.saturating_mul(glass.n_in as u64).saturating_mul(glass.n_out as u64));
+            if work > how.most {
+                return Err(LayersError::TooMuch { work, most: how.most });
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -140,126 +177,180 @@ pub fn lens(
     if wanted.is_empty() {
         return Err(LayersError::without_values(trace));
     }
+    grind(&glass, &mut wanted, how)?;
     let vocab = model.vocab();
-    let next = following(trace, &wanted);
-    grind(&glass, vocab.as_ref(), &wanted, &next, keep.max(1))
+    Ok(wanted.iter().filter_map(|w| told(w, vocab.as_ref())).collect())
 }
 
 /// Takes the hidden states of an evaluation's tokens.
-fn take(evaluated: &Evaluated, glass: &Glass, tokens: &Range<u64>, out: &mut Vec<Wanted>) -> Result<(), LayersError> {
+fn take(
+    evaluated: &Evaluated,
+    glass: &Glass,
+    tokens: &Range<u64>,
+    following: &Following,
+    how: &Grinding,
+    out: &mut Vec<Wanted>,
+) -> Result<(), LayersError> {
     let ends = evaluated.stream.layer_ends();
     let rows: Vec<_> = ends.iter().map(|&end| (evaluated.stream.points[end].layer, evaluated.point(end))).collect();
     let head = evaluated.stream.head.as_ref();
     let logits = head.map(|head| evaluated.captured(head.logits, true));
+    let glass_name = glass.name();
     for i in evaluated.wanted(Some(tokens)) {
         let captured = rows.iter().filter_map(|(layer, c)| Some((*layer, c.rows()?.token(i)?)));
-        let states: Vec<_> =
-            captured.map(|(layer, x)| Ok((layer, glass.normed(x)?))).collect::<Result<_, LayersError>>()?;
+        let (layers, states): (Vec<_>, Vec<&[f32]>) = captured.unzip();
         if states.is_empty() {
             continue;
         }
+        states.iter().try_for_each(|x| glass.fits(x))?;
         let evaluation = &evaluated.row.evaluation;
+        let token = evaluated.row.first_token + i as u64;
+        let position = evaluation.positions.get(i).copied();
+        let next = following.after(token, evaluation.context, position).filter(|&id| (id as usize) < glass.n_out);
+        let complete = rows.last().is_some_and(|(_, c)| c.rows().is_some_and(|r| r.token(i).is_some()));
+        let logits = logits.as_ref().filter(|_| complete).and_then(|c| c.rows()?.token(i));
+        let logits = logits.filter(|l| l.len() == glass.n_out);
+        let key = key(&glass_name, how.keep, next, &states, logits);
+        let answer = how.kept.and_then(|kept| kept.get(key));
+        let known = answer.is_some();
         out.push(Wanted {
-            token: evaluated.row.first_token + i as u64,
+            token,
             id: evaluation.tokens.get(i).copied(),
-            pos: evaluation.positions.get(i).copied(),
-            context: evaluation.context,
-            complete: rows.last().is_some_and(|(_, c)| c.rows().is_some_and(|r| r.token(i).is_some())),
-            states,
-            logits: logits.as_ref().and_then(|c| Some(c.rows()?.token(i)?.to_vec())),
+            complete,
+            next,
+            layers,
+            states: if known { vec![] } else { states.into_iter().map(<[f32]>::to_vec).collect() },
+            logits: logits.filter(|_| !known).map(<[f32]>::to_vec),
+            key,
+            answer,
         });
     }
     Ok(())
 }
 
-/// The token that came after each, if it is in the recording: the next one in the context that has the next position.
-fn following(trace: &Trace, wanted: &[Wanted]) -> Vec<Option<u32>> {
-    let first = wanted.iter().map(|w| w.token).min().unwrap_or(0);
-    let end = wanted.iter().map(|w| w.token).max().unwrap_or(0).saturating_add(2);
-    let mut all: Vec<(u64, u32, i32, i32)> = vec![];
-    trace.for_each_evaluation(&Select { tokens: Some(first..end), ..Select::default() }, false, |row| {
-        let e = &row.evaluation;
-        let tokens = e.tokens.iter().zip(&e.positions);
-        all.extend((row.first_token..).zip(tokens).map(|(n, (&id, &pos))| (n, e.context, id, pos)));
-        ControlFlow::Continue(())
-    });
-    let after = |w: &Wanted| {
-        let next = all.iter().find(|(n, context, ..)| *n == w.token + 1 && *context == w.context)?;
-        (w.pos?.checked_add(1) == Some(next.3)).then(|| u32::try_from(next.2).ok())?
-    };
-    wanted.iter().map(after).collect()
+/// A hash of all that an answer follows from.
+fn key(glass: &str, keep: usize, next: Option<u32>, states: &[&[f32]], logits: Option<&[f32]>) -> u128 {
+    let mut hash = Xxh3::new();
+    hash.update(format!("{glass} {keep} {next:?} {} {:?}", states.len(), logits.map(<[f32]>::len)).as_bytes());
+    let mut bytes = vec![];
+    for numbers in states.iter().copied().chain(logits) {
+        bytes.clear();
+        bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+        hash.update(&bytes);
+    }
+    hash.digest128()
 }
 
-fn grind(
-    glass: &Glass,
-    vocab: Option<&Vocab>,
-    wanted: &[Wanted],
-    next: &[Option<u32>],
-    keep: usize,
-) -> Result<Vec<Lens>, LayersError> {
-    let output = &glass.output;
+/// The tokens of a recording, to find the one that came after another.
+struct Following(Vec<(u64, u32, i32, i32)>);
+
+impl Following {
+    /// Of these tokens and the one behind them.
+    fn of(trace: &Trace, tokens: &Range<u64>) -> Following {
+        let mut all = vec![];
+        let select = Select { tokens: Some(tokens.start..tokens.end.saturating_add(1)), ..Select::default() };
+        trace.for_each_evaluation(&select, false, |row| {
+            let e = &row.evaluation;
+            let tokens = e.tokens.iter().zip(&e.positions);
+            all.extend((row.first_token..).zip(tokens).map(|(n, (&id, &pos))| (n, e.context, id, pos)));
+            ControlFlow::Continue(())
+        });
+        all.sort_unstable();
+        Following(all)
+    }
+
+    /// The next one in the context, if it has the next position.
+    fn after(&self, token: u64, context: u32, position: Option<i32>) -> Option<u32> {
+        let at = self.0.binary_search_by_key(&(token + 1, context), |t| (t.0, t.1)).ok()?;
+        let (_, _, id, next) = self.0[at];
+        (position?.checked_add(1) == Some(next)).then(|| u32::try_from(id).ok())?
+    }
+}
+
+/// Computes what is not known yet: the last states first, as the answer shows there, and how likely it was before is asked then.
+fn grind(glass: &Glass, wanted: &mut [Wanted], how: &Grinding) -> Result<(), LayersError> {
+    let mut unknown: Vec<&mut Wanted> = wanted.iter_mut().filter(|w| w.answer.is_none()).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let ends: Vec<Row> = unknown
+        .iter()
+        .map(|w| Row { state: w.states.last().map_or(&[], Vec::as_slice), asked: &[], theirs: w.logits.as_deref() })
+        .collect();
+    let (ends, _) = glass.with_head(|head| how.compute.lens(head, &ends, 1))?;
+    let first = |end: &Reduced| end.top.first().map_or(0, |t| t.0);
+    let asked: Vec<Vec<u32>> =
+        unknown.iter().zip(&ends).map(|(w, end)| [Some(first(end)), w.next].into_iter().flatten().collect()).collect();
+    let rows: Vec<Row> = unknown
+        .iter()
+        .zip(&asked)
+        .flat_map(|(w, asked)| w.states.iter().map(move |state| Row { state, asked, theirs: None }))
+        .collect();
+    let (rows, ran) = glass.with_head(|head| how.compute.lens(head, &rows, how.keep))?;
+    let mut rows = rows.into_iter();
+    for (w, end) in unknown.iter_mut().zip(ends) {
+        let rows = rows.by_ref().take(w.states.len()).collect();
+        let same_top = w.logits.as_deref().and_then(top).map(|top| top == first(&end));
+        let answer = Arc::new(Answer { end, rows, same_top, computed: ran.to_string() });
+        if let Some(kept) = how.kept {
+            kept.put(w.key, answer.clone());
+        }
+        w.answer = Some(answer);
+    }
+    Ok(())
+}
+
+/// The token with the largest logit, the first of equal ones.
+fn top(logits: &[f32]) -> Option<u32> {
+    let finite = (0_u32..).zip(logits).filter(|(_, logit)| logit.is_finite());
+    finite.reduce(|top, next| if next.1 > top.1 { next } else { top }).map(|top| top.0)
+}
+
+/// What was found of a token, in words of the vocabulary.
+fn told(w: &Wanted, vocab: Option<&Vocab>) -> Option<Lens> {
+    let answer = w.answer.as_deref()?;
     let text = |id: u32| {
         let text = vocab.and_then(|v| v.text(i32::try_from(id).ok()?));
         text.map(|t| String::from_utf8_lossy(&t).into_owned())
     };
     let candidate =
         |reduced: &Reduced, id: u32, logit: f32| Candidate { id, text: text(id), logit, p: reduced.p(logit) };
-    // What the answer is shows at the end; how likely it was before is asked then.
-    let ends: Vec<f32> = wanted.iter().filter_map(|w| w.states.last()).flat_map(|s| s.1.iter().copied()).collect();
-    let ends = output.reduce(&ends, 1, &vec![vec![]; wanted.len()])?;
-    let known = |id: &u32| (*id as usize) < output.n_out;
-    let asked: Vec<Vec<u32>> = ends
-        .iter()
-        .zip(next)
-        .map(|(end, next)| vec![end.top.first().map_or(0, |t| t.0), next.filter(known).unwrap_or(0)])
-        .collect();
-    let states: Vec<f32> = wanted.iter().flat_map(|w| w.states.iter().flat_map(|s| s.1.iter().copied())).collect();
-    let asked_of_states: Vec<Vec<u32>> =
-        wanted.iter().zip(&asked).flat_map(|(w, a)| vec![a.clone(); w.states.len()]).collect();
-    let mut reduced = output.reduce(&states, keep, &asked_of_states)?.into_iter();
-    let mut found = vec![];
-    for ((w, asked), next) in wanted.iter().zip(&asked).zip(next) {
-        let next = next.filter(known);
-        let of_token: Vec<Reduced> = reduced.by_ref().take(w.states.len()).collect();
-        let likely =
-            |r: &Reduced, i: usize| Likely { p: r.p(r.wanted[i].0), rank: r.wanted[i].1, logit: r.wanted[i].0 };
-        let row = |((layer, _), r): (&(Option<u32>, Vec<f32>), &Reduced)| LensRow {
-            layer: *layer,
+    let likely = |r: &Reduced, i: usize| {
+        let &(logit, rank) = r.asked.get(i)?;
+        Some(Likely { p: r.p(logit), rank, logit })
+    };
+    let row = |(&layer, r): (&Option<u32>, &Reduced)| {
+        Some(LensRow {
+            layer,
             top: r.top.iter().map(|&(id, logit)| candidate(r, id, logit)).collect(),
             entropy: r.entropy as f32,
-            answer: likely(r, 0),
-            next: next.map(|_| likely(r, 1)),
-            nan: r.nan,
-        };
-        let rows: Vec<LensRow> = w.states.iter().zip(&of_token).map(row).collect();
-        let Some(end) = of_token.last() else { continue };
-        let is_on_top = |r: &LensRow| r.top.first().is_some_and(|t| t.id == asked[0]);
-        let settled = rows.iter().rposition(|r| !is_on_top(r)).map_or(0, |i| i + 1);
-        let check = match w.logits.as_ref().filter(|_| w.complete).zip(w.states.last()) {
-            Some((theirs, (_, x))) => check(&output.all(x)?, theirs),
-            None => None,
-        };
-        found.push(Lens {
-            token: w.token,
-            text: w.id.and_then(|id| text(u32::try_from(id).ok()?)),
-            answer: candidate(end, asked[0], end.wanted[0].0),
-            complete: w.complete,
-            next: next.map(|id| candidate(end, id, end.wanted[1].0)),
-            first_on_top: rows.iter().position(is_on_top).unwrap_or(settled),
-            settled: settled.min(rows.len() - 1),
-            rows,
-            check,
-        });
-    }
-    Ok(found)
-}
-
-fn check(ours: &[f32], theirs: &[f32]) -> Option<Check> {
-    let top = |logits: &[f32]| (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-    if ours.len() != theirs.len() {
-        return None;
-    }
-    let largest_difference = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    let relative_error = super::measure::relative_error(ours, theirs)?;
-    Some(Check { same_top: top(ours) == top(theirs), largest_difference, relative_error })
+            answer: likely(r, 0)?,
+            next: likely(r, 1),
+            nan: r.not_finite,
+        })
+    };
+    let rows: Vec<LensRow> = w.layers.iter().zip(&answer.rows).filter_map(row).collect();
+    let (end, last) = (answer.rows.last()?, rows.last()?);
+    let id = answer.end.top.first().map_or(0, |t| t.0);
+    let is_on_top = |r: &LensRow| r.top.first().is_some_and(|t| t.id == id);
+    let settled = rows.iter().rposition(|r| !is_on_top(r)).map_or(0, |i| i + 1);
+    let check = answer.end.beside.and_then(|beside| {
+        Some(Check {
+            same_top: answer.same_top?,
+            largest_difference: beside.largest_difference,
+            relative_error: beside.relative_error?,
+        })
+    });
+    Some(Lens {
+        token: w.token,
+        text: w.id.and_then(|id| text(u32::try_from(id).ok()?)),
+        answer: candidate(end, id, last.answer.logit),
+        complete: w.complete,
+        next: w.next.zip(last.next).map(|(id, next)| candidate(end, id, next.logit)),
+        first_on_top: rows.iter().position(is_on_top).unwrap_or(settled),
+        settled: settled.min(rows.len() - 1),
+        rows,
+        check,
+        computed: answer.computed.clone(),
+    })
 }

@@ -6,10 +6,10 @@ mod against;
 mod evaluated;
 mod glass;
 mod head;
+mod kept;
 mod lens;
 mod matrix;
 mod measure;
-mod project;
 mod rows;
 mod run;
 mod stream;
@@ -17,7 +17,8 @@ mod summary;
 mod units;
 
 pub use against::{Against, LayerError, TokenError, against};
-pub use lens::{Candidate, Check, Lens, LensRow, Likely, lens};
+pub use kept::KeptLenses;
+pub use lens::{Candidate, Check, Grinding, Lens, LensRow, Likely, lens};
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};
 pub use run::{Addition, Cell, Normed, Run, TokenRow, run};
@@ -63,12 +64,25 @@ pub enum LayersError {
     /// Two traces are not of the same text or of models of the same shape.
     #[error("{0}")]
     Unlike(String),
+    /// A GPU that was asked for is not there, or gave up.
+    #[error(transparent)]
+    Device(#[from] ggscope_analytics::Error),
     /// The trace is damaged.
     #[error(transparent)]
     Trace(#[from] TraceError),
 }
 
 impl LayersError {
+    /// The trace that lacks what was asked for.
+    pub(crate) fn lacking(&self) -> Option<&str> {
+        match self {
+            LayersError::NotCaptured(path) | LayersError::OnlyStatistics(path) | LayersError::NoStream(path) => {
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+
     /// What to say of a trace without the values of hidden states.
     fn without_values(trace: &Trace) -> LayersError {
         let path = trace.path().display().to_string();

@@ -1,8 +1,9 @@
 //! Attention as pictures are drawn from it: rows of tokens and keys for heatmaps ([`matrix`]), and a few numbers a head
-//! for maps of all layers and heads ([`map`]). Not for reading a single number to its last digit: that is
+//! for maps of all layers and heads ([`map`]), and links between tokens in all layers ([`links`]). Not for reading a single number to its last digit: that is
 //! [`super::attention`].
 
 mod follow;
+mod links;
 mod map;
 mod matrix;
 mod names;
@@ -10,6 +11,7 @@ mod names;
 mod testing;
 
 pub use follow::Followers;
+pub use links::{AttentionLinks, LinkToken, Links, links};
 pub use map::{AttentionMap, HeadSummary, HeaviestKey, LayerSummary, map};
 pub use matrix::{AttentionMatrix, HeadMatrix, KeySpan, MAX_WEIGHTS, MatrixKey, MatrixRow, Rounded, matrix};
 

@@ -32,6 +32,8 @@ pub struct ExpertReport {
     pub prompt_tokens: u64,
     /// Tokens of answers that were routed in some layer.
     pub generated_tokens: u64,
+    /// The newest of all these tokens; null if there is none.
+    pub last_token: Option<u64>,
     /// Where weights come from; null if none were captured.
     pub weights: Option<WeightSource>,
     /// How much of the experts was read.

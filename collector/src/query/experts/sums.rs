@@ -51,6 +51,7 @@ pub(super) struct Sums {
     evaluations: u64,
     without_choice: u64,
     tokens: [u64; 2],
+    last_token: Option<u64>,
     weights: Option<WeightSource>,
     /// The evaluation that is going by, its context and position in the file, and what its layer before chose.
     now: Option<Now>,
@@ -103,6 +104,7 @@ impl Sums {
             for choice in routed.choices() {
                 if !std::mem::replace(&mut now.counted[choice.index], true) {
                     self.tokens[choice.phase as usize] += 1;
+                    self.last_token = self.last_token.max(Some(choice.token));
                 }
                 layer.count(&mut self.room, &choice);
                 let before = now.chosen.get(&choice.index).filter(|_| now.layer < router.layer);
@@ -150,6 +152,7 @@ impl Sums {
             without_choice: self.without_choice,
             prompt_tokens: self.tokens[Phase::Prompt as usize],
             generated_tokens: self.tokens[Phase::Generate as usize],
+            last_token: self.last_token,
             weights: self.weights,
             bytes,
             layers,

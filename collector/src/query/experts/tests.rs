@@ -72,6 +72,7 @@ fn the_load_is_what_the_tokens_chose() {
     let all = report(&Filter::default());
     assert_eq!((all.evaluations, all.without_choice), (3, 1), "a warm-up chooses nothing");
     assert_eq!((all.prompt_tokens, all.generated_tokens), (3, 2));
+    assert_eq!(all.last_token, Some(5), "after the warm-up and the prompt");
     let [first, last] = &all.layers[..] else { panic!("{:?}", all.layers) };
     assert_eq!((first.layer, first.experts, first.per_token, first.expert_bytes), (0, 4, 2, EXPERT));
     assert_eq!(first.prompt.load, [3, 2, 1, 0]);

@@ -25,12 +25,12 @@ export function address(path: string, query: Query = {}): string {
   return `/api/v1${path}${text ? `?${text}` : ''}`;
 }
 
-async function ask(path: string, query: Query, signal?: AbortSignal): Promise<Response> {
+async function ask(path: string, query: Query, more: RequestInit): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(address(path, query), { signal });
+    response = await fetch(address(path, query), more);
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (more.signal?.aborted) throw error;
     throw new ApiError(
       0,
       'the collector does not answer',
@@ -49,12 +49,18 @@ async function ask(path: string, query: Query, signal?: AbortSignal): Promise<Re
 
 /** A JSON answer. */
 export async function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
-  return (await ask(path, query, signal)).json();
+  return (await ask(path, query, { signal })).json();
+}
+
+/** Changes what is there, and returns the JSON answer. */
+export async function put<T>(path: string, body: object): Promise<T> {
+  const headers = { 'Content-Type': 'application/json' };
+  return (await ask(path, {}, { method: 'PUT', headers, body: JSON.stringify(body) })).json();
 }
 
 /** A binary answer. */
 export async function getBytes(path: string, query: Query = {}, signal?: AbortSignal): Promise<ArrayBuffer> {
-  return (await ask(path, query, signal)).arrayBuffer();
+  return (await ask(path, query, { signal })).arrayBuffer();
 }
 
 /** All items of a list, page after page, `most` of them at the most. */

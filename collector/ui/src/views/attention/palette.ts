@@ -2,9 +2,11 @@
 // every eye. What is not seen has the panel's own colour, and NaN one that is on no scale.
 import { UNSEEN } from './matrix';
 
+type Theme = 'dark' | 'light';
+
 type Rgb = readonly [number, number, number];
 
-const STOPS: Record<'dark' | 'light', readonly (readonly [number, Rgb])[]> = {
+const STOPS: Record<Theme, readonly (readonly [number, Rgb])[]> = {
   dark: [
     [0, [27, 36, 48]],
     [0.25, [22, 72, 110]],
@@ -21,8 +23,8 @@ const STOPS: Record<'dark' | 'light', readonly (readonly [number, Rgb])[]> = {
     [1, [10, 32, 74]],
   ],
 };
-const NAN: Record<'dark' | 'light', Rgb> = { dark: [255, 90, 60], light: [216, 50, 20] };
-const NOTHING: Record<'dark' | 'light', Rgb> = { dark: [20, 26, 34], light: [255, 255, 255] };
+const NAN: Record<Theme, Rgb> = { dark: [255, 90, 60], light: [216, 50, 20] };
+const NOTHING: Record<Theme, Rgb> = { dark: [20, 26, 34], light: [255, 255, 255] };
 const STEPS = 255;
 
 export type Scale = 'root' | 'linear';
@@ -35,12 +37,11 @@ export function part(weight: number, scale: Scale): number {
 
 /** Colours of one theme. */
 export class Palette {
-  private readonly ramp: Rgb[];
+  protected readonly ramp: Rgb[];
   readonly nan: Rgb;
   readonly nothing: Rgb;
 
-  constructor(theme: 'dark' | 'light') {
-    const stops = STOPS[theme];
+  constructor(theme: Theme, stops = STOPS[theme]) {
     this.ramp = Array.from({ length: STEPS + 1 }, (_, i) => {
       const at = i / STEPS;
       const next = Math.max(
@@ -62,6 +63,11 @@ export class Palette {
     return this.ramp[Math.round(part(weight, scale) * STEPS)];
   }
 
+  /** Which of two weights shows where there is room for one: NaN, then the heavier, then {@link UNSEEN}. */
+  heavier(a: number, b: number): number {
+    return Number.isNaN(a) || Number.isNaN(b) ? NaN : Math.max(a, b);
+  }
+
   css(weight: number, scale: Scale): string {
     return `rgb(${this.of(weight, scale).join(' ')})`;
   }
@@ -78,5 +84,49 @@ export class Palette {
       (at) => `rgb(${this.ramp[Math.round(at * STEPS)].join(' ')}) ${at * 100}%`,
     );
     return `linear-gradient(90deg, ${stops.join(', ')})`;
+  }
+}
+
+/** From less to more, through nothing. */
+const APART: Record<Theme, readonly (readonly [number, Rgb])[]> = {
+  dark: [
+    [0, [255, 170, 60]],
+    [0.25, [176, 96, 40]],
+    [0.5, [27, 36, 48]],
+    [0.75, [36, 112, 168]],
+    [1, [120, 205, 255]],
+  ],
+  light: [
+    [0, [150, 70, 0]],
+    [0.25, [230, 150, 60]],
+    [0.5, [246, 248, 250]],
+    [0.75, [90, 160, 210]],
+    [1, [0, 70, 130]],
+  ],
+};
+
+/** A difference of two weights, -1 to 1, as a number that a picture can hold. */
+export const held = (difference: number) => (difference + 1) / 2;
+export const difference = (held: number) => 2 * held - 1;
+
+/** Colours of differences, as {@link held} has them: the middle is none. */
+export class Differences extends Palette {
+  constructor(theme: Theme) {
+    super(theme, APART[theme]);
+  }
+
+  override of(weight: number, scale: Scale): Rgb {
+    if (Number.isNaN(weight)) return this.nan;
+    if (weight === UNSEEN) return this.nothing;
+    const apart = difference(weight);
+    const place = held(Math.sign(apart) * part(Math.abs(apart), scale));
+    return this.ramp[Math.round(place * STEPS)];
+  }
+
+  /** The one that is farther from none. */
+  override heavier(a: number, b: number): number {
+    if (Number.isNaN(a) || Number.isNaN(b)) return NaN;
+    if (a === UNSEEN || b === UNSEEN) return Math.max(a, b);
+    return Math.abs(difference(a)) >= Math.abs(difference(b)) ? a : b;
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Matrix, UNSEEN } from './matrix';
 import { Palette, part } from './palette';
-import { heavier, raster } from './raster';
+import { raster } from './raster';
 
 const palette = new Palette('dark');
 
@@ -61,8 +61,8 @@ describe('a picture of attention', () => {
     expect(at(0, 1)).toEqual([...palette.of(0.2, 'linear')]);
     expect(at(1, 1)).toEqual([...palette.of(0.75, 'linear')]);
     expect(at(1, 0)).toEqual([...palette.nothing]);
-    expect(heavier(0.5, NaN)).toBeNaN();
-    expect(heavier(UNSEEN, 0)).toBe(0);
+    expect(palette.heavier(0.5, NaN)).toBeNaN();
+    expect(palette.heavier(UNSEEN, 0)).toBe(0);
   });
 });
 

@@ -11,11 +11,6 @@ export interface View {
   cellHeight: number;
 }
 
-/** The heavier of two weights: NaN, then weights, then {@link UNSEEN}. */
-export function heavier(a: number, b: number): number {
-  return Number.isNaN(a) || Number.isNaN(b) ? NaN : Math.max(a, b);
-}
-
 /** Paints `width` × `height` pixels of `rgba`. */
 export function raster(
   picture: Picture,
@@ -44,11 +39,11 @@ export function raster(
     for (let row = rows[0]; row < rows[1]; row++) {
       picture.line(row, head, line);
       if (row === rows[0]) best.set(line);
-      else for (let c = 0; c < n; c++) best[c] = heavier(best[c], line[c]);
+      else for (let c = 0; c < n; c++) best[c] = palette.heavier(best[c], line[c]);
     }
     for (let x = 0; x < width; x++) {
       let weight = UNSEEN;
-      for (let c = columns[x][0]; c < columns[x][1]; c++) weight = heavier(weight, best[c]);
+      for (let c = columns[x][0]; c < columns[x][1]; c++) weight = palette.heavier(weight, best[c]);
       const [r, g, b] = palette.of(weight, scale);
       const pixel = at + x * 4;
       rgba[pixel] = r;

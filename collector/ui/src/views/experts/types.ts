@@ -53,6 +53,8 @@ export interface ExpertReport {
   without_choice: number;
   prompt_tokens: number;
   generated_tokens: number;
+  /** The newest of these tokens. */
+  last_token: number | null;
   weights: { tensor: string; final: boolean } | null;
   bytes: {
     all: number;

@@ -62,4 +62,24 @@ export interface Lens {
     nan: number;
   }[];
   check: { same_top: boolean; largest_difference: number; relative_error: number } | null;
+  /** The device: `cpu (why)`, or a GPU. */
+  computed: string;
+}
+
+export interface LayerError {
+  layer: number | null;
+  tokens: number;
+  error: { min: number; median: number; max: number } | null;
+  cosine: number | null;
+  worst: number | null;
+}
+
+/** Hidden states beside those of a reference. */
+export interface Against {
+  reference: string;
+  tokens: number;
+  diverges: { token: number; text: string | null; reference: string | null } | null;
+  layers: LayerError[];
+  steepest: number | null;
+  by_token: { token: number; id: number; text: string | null; errors: (number | null)[] }[];
 }

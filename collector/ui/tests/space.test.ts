@@ -1,0 +1,141 @@
+// Attention in space, on a real recording: links are the API's, can be pointed at and chosen, with the keyboard too.
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { SessionSummary } from '../src/lib/types';
+import type { AttentionLinks } from '../src/views/attention/space/links';
+import { launch, stop } from './start.mjs';
+import { afterTest, api, folder, open, record, serve, type Server } from './support';
+
+const until = expect.poll;
+const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
+const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
+let file: string;
+let flat: Browser;
+
+beforeAll(async () => {
+  flat = await launch('--disable-3d-apis');
+  const server = await record('space.ggtrace', ['--capture', 'attention', '--ring-size', '64M']);
+  await server.ask('Where are the keys? The keys to the cabinet are on the table.', 8);
+  await stop(server.process);
+  file = join(folder, 'space.ggtrace');
+});
+afterAll(() => flat?.close());
+
+async function served(): Promise<{ server: Server; last: number }> {
+  const server = await serve([file]);
+  return { server, last: (await api<SessionSummary[]>(server, '/sessions'))[0].tokens - 1 };
+}
+
+it('what flows to a token is drawn, turned, pointed at and chosen', async () => {
+  const { server, last } = await served();
+  const page = await open(`${server.url}/?view=attention&attention=space&full=attention&tokens=${last}&layer=5&head=3`);
+  const room = test(page, 'space-room');
+  const number = async (name: string) => Number(await room.getAttribute(`data-${name}`));
+  await until(() => number('links'), { timeout: 40_000 }).toBeGreaterThan(100);
+  const of = await api<AttentionLinks>(
+    server,
+    `/sessions/0/attention/links?tokens=${last}&span=128&without_first=true`,
+  );
+  expect([await number('layers'), await number('tokens'), await number('token')]).toEqual([30, of.tokens.length, last]);
+  // By rollout, all of the state is somewhere before the first layer.
+  expect(of.tokens.reduce((sum, token) => sum + token.shares[0], 0)).toBeCloseTo(1, 2);
+  const most = of.tokens.reduce((a, b) => (b.shares[0] > a.shares[0] ? b : a));
+  expect(await test(page, 'space-sources').textContent()).toContain(String(most.token));
+
+  // The strongest link is where the page says, and is the API's.
+  await until(() => room.getAttribute('data-strongest'), { timeout: 20_000 }).toMatch(/\d/);
+  const picture = async () => (await test(page, 'space-canvas').screenshot()).toString('base64');
+  const before = await picture();
+  const place = async () => {
+    const box = (await room.boundingBox())!;
+    const [x, y] = (await room.getAttribute('data-strongest'))!.split(' ').map(Number);
+    return [box.x + x, box.y + y] as const;
+  };
+  const at = of.links.share.indexOf(Math.max(...of.links.share));
+  await page.mouse.move(...(await place()));
+  const tip = test(page, 'space-tip');
+  await until(() => tip.textContent()).toMatch(/layer \d+, head \d+/);
+  const [, layer, head] = /layer (\d+), head (\d+)/.exec((await tip.textContent())!)!.map(Number);
+  const weight = await test(page, 'space-weight').textContent();
+  const found = of.links.layer.findIndex(
+    (one, i) => one === layer && of.links.head[i] === head && of.links.weight[i].toFixed(4) === weight,
+  );
+  expect(found, `a link of layer ${layer}, head ${head} with weight ${weight}`).toBeGreaterThanOrEqual(0);
+  expect(of.links.share[found]).toBeGreaterThan(of.links.share[at] / 100);
+  await page.mouse.click(...(await place()));
+  await until(() => selected(page)).toMatchObject({ layer: String(layer), head: String(head) });
+  await until(() => selected(page).tokens).toMatch(/^\d+$/);
+  expect(Number(selected(page).key)).toBeLessThanOrEqual(Number(selected(page).tokens));
+
+  // The keyboard turns it, and goes from token to token and from layer to layer.
+  const token = Number(selected(page).tokens);
+  await until(() => number('token')).toBe(token);
+  await room.focus();
+  await page.keyboard.press('Shift+ArrowRight');
+  await until(picture).not.toBe(before);
+  await page.keyboard.press('ArrowLeft');
+  await until(() => selected(page).tokens).toBe(String(token - 1));
+  await until(() => number('token'), { timeout: 20_000 }).toBe(token - 1);
+  await page.keyboard.press('ArrowDown');
+  await until(() => selected(page).layer).toBe(String(layer - 1));
+  await page.keyboard.press('PageUp');
+  await until(() => selected(page).head).toBe(String(Math.min(8, head + 1)));
+  await until(() => test(page, 'attention-token').textContent()).toContain(`${token - 1} “`);
+  await until(() => test(page, 'space-said').textContent()).toContain('through 30 layers');
+
+  // One head alone, and what the token itself looks at.
+  await test(page, 'space-fan').click();
+  await test(page, 'space-alone').check();
+  await until(() => number('links')).toBeLessThan(12 * of.layers.length + 1);
+  await until(() => selected(page).attention).toBe('space fan alone');
+});
+
+it('without WebGL a sentence says what else there is, and where the token’s state comes from', async () => {
+  const { server, last } = await served();
+  const page = await flat.newPage({ viewport: { width: 1280, height: 720 } });
+  afterTest(() => page.close());
+  const errors: string[] = [];
+  page.on('pageerror', (error) => errors.push(error.message));
+  await page.goto(`${server.url}/?view=attention&attention=space&tokens=${last}&layer=5&head=3`);
+  await until(() => test(page, 'attention-space').textContent(), { timeout: 30_000 }).toContain('WebGL');
+  await until(() => test(page, 'attention-space').textContent()).toMatch(/comes from.*%/);
+  await test(page, 'attention-mode-rows').click();
+  await until(() => test(page, 'attention-heatmap').count()).toBe(1);
+  expect(errors).toEqual([]);
+});
+
+it('a token of the timeline has its attention row, and a head of the map its tensors in the graph', async () => {
+  const { server, last } = await served();
+  const page = await open(`${server.url}/?view=attention+graph&tokens=${last}&layer=5&head=3`, {
+    viewport: { width: 1680, height: 1000 },
+  });
+  await until(() => test(page, 'attention-heatmap').count(), { timeout: 30_000 }).toBe(1);
+  // A click on a bar of the timeline, wherever it is: the row of that token is there.
+  const canvas = test(page, 'timeline-canvas');
+  const box = (await canvas.boundingBox())!;
+  let chosen = last;
+  for (const part of [0.97, 0.93, 0.85, 0.7]) {
+    await page.mouse.click(box.x + box.width * part, box.y + 62);
+    await page.waitForTimeout(300);
+    chosen = Number(/^\d+/.exec(selected(page).tokens ?? '')?.[0] ?? last);
+    if (chosen !== last) break;
+  }
+  expect(chosen).not.toBe(last);
+  await until(() => test(page, 'attention-token').textContent()).toMatch(new RegExp(`^\\s*${chosen} “`));
+  await until(() => test(page, 'attention-said').textContent()).toContain(`${chosen} “`);
+
+  // A head of another layer: the graph is of that layer, and the node that computes it is selected there.
+  const map = test(page, 'attention-map-canvas');
+  const number = async (name: string) => Number(await map.getAttribute(`data-${name}`));
+  await map.scrollIntoViewIfNeeded();
+  const at = (await map.boundingBox())!;
+  await page.mouse.click(
+    at.x + (await number('left')) + 4.5 * (await number('cell-width')),
+    at.y + (await number('top')) + 12.5 * (await number('cell-height')),
+  );
+  await until(() => selected(page)).toMatchObject({ layer: '12', head: '4' });
+  await until(() => test(page, 'graph-canvas').getAttribute('data-layer')).toBe('12');
+  await until(() => selected(page).node).toMatch(/^\d+$/);
+  await until(() => test(page, 'graph-live').textContent()).toMatch(/FLASH_ATTN_EXT/);
+});
