@@ -62,7 +62,8 @@ pub(super) struct Args {
     /// The token, counted from 0 through the session [default: the last]
     #[arg(long, value_name = "N")]
     token: Option<u64>,
-    /// These tokens: the weights of each, a line of JSON for a token and a layer; with --png, its rows [default there: all]
+    /// These tokens: the weights of each, a line of JSON for a token and a layer; with --png, its rows
+    /// [default there: the last 1,024]
     #[arg(long, value_name = "A[..B]", conflicts_with = "token")]
     tokens: Option<Numbers>,
     /// The layer [default: 0; all of them with --tokens]
