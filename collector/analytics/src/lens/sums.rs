@@ -61,9 +61,9 @@ impl Sums {
         }
         let mut from = 0;
         while let Some(chunk) = next_above(logits, from, self.least(keep)) {
-            for i in chunk..logits.len().min(chunk + LANES) {
-                if logits[i].is_finite() {
-                    self.push((first + i) as u32, logits[i], keep);
+            for (id, &logit) in (first + chunk..).zip(logits[chunk..].iter().take(LANES)) {
+                if logit.is_finite() {
+                    self.push(id as u32, logit, keep);
                 }
             }
             from = chunk + LANES;

@@ -25,6 +25,8 @@ describe('the heatmap of layers', () => {
   it('begins at 0 and ends at 1 where numbers are parts of one', () => {
     const { values, log } = heat({ ...matrix, rows: [{ token: 4, text: null, values: [0.5, 0.25, 1] }] }, true);
     expect([...values, log]).toEqual([0.5, 0.25, 1, false]);
+    const bits = heat({ ...matrix, rows: [{ token: 4, text: null, values: [1e-25, 5, 10] }] }, false, true);
+    expect([bits.values[1], bits.log]).toEqual([0.5, false]);
     expect(heat({ ...matrix, rows: [] }, false).values).toHaveLength(0);
   });
 

@@ -29,8 +29,8 @@ export interface Heat {
   log: boolean;
 }
 
-/** The colours of the cells: rows are layers, columns tokens. */
-export function heat(matrix: TokenMatrix, unit: boolean): Heat {
+/** The colours of the cells: rows are layers, columns tokens. `linear` numbers may be as good as 0 without meaning more by it. */
+export function heat(matrix: TokenMatrix, unit: boolean, linear = unit): Heat {
   const [columns, rows] = [matrix.rows.length, matrix.layers.length];
   const raw = new Float64Array(columns * rows).fill(NaN);
   let [least, most] = [Infinity, -Infinity];
@@ -43,7 +43,7 @@ export function heat(matrix: TokenMatrix, unit: boolean): Heat {
     }),
   );
   if (least > most) return { values: raw, least: 0, most: 1, log: false };
-  const log = !unit && least > 0 && most / least > 100;
+  const log = !linear && least > 0 && most / least > 100;
   const [from, to] = unit ? [Math.min(0, least), 1] : [least, most];
   const of = (value: number) => (log ? Math.log(value) : value);
   const room = of(to) - of(from);
