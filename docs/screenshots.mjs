@@ -36,6 +36,7 @@ const SHOTS = [
   ['model-quant', `${SESSION}&view=model&full=model&tab=quant&layer=5&tensor=blk.5.ffn_down.weight`, 'dark'],
   ['model-ranks', `${SESSION}&view=model&full=model&tab=ranks`, 'dark'],
   ['attention', `${INSIDE}&view=attention&layer=5&head=3`, 'dark'],
+  ['attention-3d', `${INSIDE}&view=attention&attention=space&full=attention&layer=5&head=3`, 'dark'],
   ['heads', `${INSIDE}&view=heads`, 'dark'],
   ['layers', `${INSIDE}&view=layers`, 'dark'],
   ['light', `${SESSION}&view=graph+table&tokens=70..80&layer=5`, 'light'],

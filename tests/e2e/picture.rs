@@ -110,6 +110,8 @@ fn a_picture_goes_where_it_is_told_and_replaces_nothing_unasked() {
         (&["--png", path, "--force", "--head", "9"], "no head 9"),
         (&["--png", path, "--csv"], "cannot be used with"),
         (&["-o", path], "--png"),
+        (&["--png", trace, "--force"], "it is the file that is read"),
+        (&["--tokens", "900..901"], "there is no token 900: the last one is"),
     ] {
         let refused = attention(options);
         assert!(!refused.status.success() && refused.stderr.contains(says), "{options:?}: {}", refused.stderr);

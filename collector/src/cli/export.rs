@@ -86,5 +86,5 @@ fn output(args: &Args, format: Format) -> anyhow::Result<Output> {
             PathBuf::from(format!("{stem}.{}", format.extension()))
         }
     };
-    Output::at(&path, Replace::forced(args.force))
+    Output::at(&path, Replace::forced(args.force))?.beside(&args.file)
 }

@@ -4,7 +4,7 @@ use crate::live::{Blocked, die_by};
 use anyhow::{Context, bail};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where it goes.
@@ -44,6 +44,20 @@ impl Output {
             Ok(_) if replace == Replace::Never => bail!(exists(path)),
             _ => Ok(Output::File(path.to_owned(), replace)),
         }
+    }
+
+    /// The same, unless it is the file that is read: `--force` is not meant for that one.
+    ///
+    /// # Errors
+    /// When it is.
+    pub(super) fn beside(self, input: &Path) -> anyhow::Result<Output> {
+        if let Output::File(path, _) = &self
+            && let (Ok(to), Ok(from)) = (path.metadata(), input.metadata())
+            && (to.dev(), to.ino()) == (from.dev(), from.ino())
+        {
+            bail!("{}: it is the file that is read: choose another name", cannot_write(path));
+        }
+        Ok(self)
     }
 
     /// Writes all of it.
