@@ -113,7 +113,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     written.and_then(|()| out.flush()).context("cannot write to stdout")?;
     if left == limit && limit > 0 {
-        let last = trace.totals().prompt_tokens + trace.totals().generated_tokens;
+        let last = trace.totals().tokens();
         say::line(format_args!("{}: nothing matches, among {last} tokens", args.file.display()));
     }
     for warning in trace.warnings() {

@@ -103,7 +103,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     out.flush()?;
     if !found {
         let totals = trace.totals();
-        let tokens = totals.prompt_tokens + totals.generated_tokens;
+        let tokens = totals.tokens();
         say::line(format_args!("{}: no choice of experts matches, among {tokens} tokens", args.file.display()));
     }
     for warning in trace.warnings() {

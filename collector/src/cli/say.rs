@@ -37,7 +37,7 @@ pub(super) fn summary(ended: &Ended) {
     let Ended { path, outcome: Outcome { totals, cut, .. }, .. } = ended;
     let what = format!(
         "{}, {}, {}",
-        counted(totals.prompt_tokens + totals.generated_tokens, "token"),
+        counted(totals.tokens(), "token"),
         counted(totals.evaluations, "evaluation"),
         counted(totals.operators, "operator")
     );

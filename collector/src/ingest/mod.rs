@@ -146,7 +146,7 @@ pub fn lower_priority() {
 
 impl Progress {
     fn set(&self, totals: &Totals) {
-        self.tokens.store(totals.prompt_tokens + totals.generated_tokens, Ordering::Relaxed);
+        self.tokens.store(totals.tokens(), Ordering::Relaxed);
         self.evaluations.store(totals.evaluations, Ordering::Relaxed);
         self.file_bytes.store(totals.file_bytes, Ordering::Relaxed);
     }

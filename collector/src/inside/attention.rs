@@ -161,7 +161,7 @@ pub fn attention_with(
     vectors: bool,
 ) -> Result<Attention, InsideError> {
     captured(trace)?;
-    let last = (trace.totals().prompt_tokens + trace.totals().generated_tokens).saturating_sub(1);
+    let last = trace.totals().tokens().saturating_sub(1);
     let token = token.unwrap_or(last);
     let mut walker = Walker::with_values(Some(layer..=layer));
     let mut found = None;
@@ -174,7 +174,7 @@ pub fn attention_with(
         ControlFlow::Break(())
     });
     let (row, plan) = found.ok_or_else(|| {
-        let is_empty = trace.totals().prompt_tokens + trace.totals().generated_tokens == 0;
+        let is_empty = trace.totals().tokens() == 0;
         let why = if is_empty {
             "there are no tokens, and so no attention: nothing that was computed takes token ids".to_owned()
         } else {

@@ -65,7 +65,7 @@ const CRASHES: [i32; 6] = [libc::SIGILL, libc::SIGABRT, libc::SIGBUS, libc::SIGF
 /// What there is of the session.
 fn recorded(trace: &Trace) -> String {
     let totals = trace.totals();
-    let tokens = totals.prompt_tokens.saturating_add(totals.generated_tokens);
+    let tokens = totals.tokens();
     let lost = match totals.dropped_records {
         0 => String::new(),
         1 => " but one record that was lost".to_owned(),

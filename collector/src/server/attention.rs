@@ -55,7 +55,7 @@ impl From<InsideError> for Problem {
 /// Number of the last token.
 fn last(trace: &Trace) -> u64 {
     let totals = trace.totals();
-    totals.prompt_tokens.saturating_add(totals.generated_tokens).saturating_sub(1)
+    totals.tokens().saturating_sub(1)
 }
 
 /// Which token. It cannot be called `token`: that is the server's secret.

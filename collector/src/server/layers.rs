@@ -113,7 +113,7 @@ pub(super) struct Tokens {
 impl Tokens {
     /// The tokens, or the last `most` of all.
     fn range(&self, trace: &Trace, most: u64) -> Result<Range<u64>, Problem> {
-        let all = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+        let all = trace.totals().tokens();
         let Some(given) = numbers("tokens", self.tokens.as_deref())? else {
             return Ok(all.saturating_sub(most)..all);
         };

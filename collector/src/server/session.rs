@@ -322,7 +322,7 @@ impl Session {
         let last = |eval: EvalId| table.header(table.find(eval.0)?)?.last_token();
         let Some(token) = trace.captured_until().and_then(last) else { return Ok(None) };
         let totals = trace.totals();
-        let end = totals.prompt_tokens.saturating_add(totals.generated_tokens);
+        let end = totals.tokens();
         Ok(Some(Behind { token, tokens: end.saturating_sub(token.saturating_add(1)) }))
     }
 
@@ -470,7 +470,7 @@ impl Session {
             model: trace.model().map(|m| m.name.clone()),
             n_layer: trace.model().map(|m| m.n_layer),
             level: recording.level.name(),
-            tokens: totals.prompt_tokens.saturating_add(totals.generated_tokens),
+            tokens: totals.tokens(),
             prompt_tokens: totals.prompt_tokens,
             generated_tokens: totals.generated_tokens,
             evaluations: totals.evaluations,

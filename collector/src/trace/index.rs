@@ -50,6 +50,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Tokens of prompts and answers: one more than the number of the last.
+    pub fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.generated_tokens)
+    }
+
     /// Counts one evaluation in.
     pub fn add(&mut self, row: &Row, plan: &Plan) {
         let e = &row.evaluation;

@@ -109,7 +109,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return picture::run(&trace, &args);
     }
     let tokens = args.tokens.map(|tokens| tokens.range());
-    let n_tokens = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+    let n_tokens = trace.totals().tokens();
     if let Some(first) = tokens.as_ref().map(|tokens| tokens.start).filter(|&first| first >= n_tokens && n_tokens > 0) {
         anyhow::bail!("there is no token {first}: the last one is {}", n_tokens - 1);
     }

@@ -22,7 +22,7 @@ pub(super) fn run(trace: &Trace, args: &Args) -> anyhow::Result<ExitCode> {
     }
     let layer = args.layer.unwrap_or(0);
     let output = output(args, file.as_ref().or(args.output.as_ref()), layer)?.beside(&args.file)?;
-    let n_tokens = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+    let n_tokens = trace.totals().tokens();
     let tokens = args.tokens.map_or(n_tokens.saturating_sub(DEFAULT_TOKENS)..n_tokens, |tokens| tokens.range());
     if args.tokens.is_none() && tokens.start > 0 {
         say::line(format_args!("the last {DEFAULT_TOKENS} tokens are drawn; --tokens chooses others"));

@@ -135,7 +135,7 @@ fn is_wanted(tokens: &Tokens, phase: Option<Phase>, token: u64) -> bool {
 /// # Errors
 /// As [`super::for_each_row_on`]; when no row is left to measure.
 pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<Heads, InsideError> {
-    let all = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+    let all = trace.totals().tokens();
     let range = wanted.tokens.clone().unwrap_or(0..all);
     let range = range.start.min(all)..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);

@@ -98,7 +98,7 @@ impl Step {
 /// # Errors
 /// As [`for_each_row`]; when there is no such token.
 pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
-    let all = trace.totals().prompt_tokens.saturating_add(trace.totals().generated_tokens);
+    let all = trace.totals().tokens();
     let token = token.unwrap_or(all.saturating_sub(1));
     let mut layers = BTreeSet::new();
     let last = Span { tokens: token..token.saturating_add(1), layers: None };

@@ -146,7 +146,7 @@ struct Wanted {
 /// When it takes too much, or nothing of the stream was captured, the model is another one or has no output matrix, or the
 /// trace is damaged; when a GPU that was asked for fails.
 pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, how: &Grinding) -> Result<Vec<Lens>, LayersError> {
-    let last = (trace.totals().prompt_tokens + trace.totals().generated_tokens).saturating_sub(1);
+    let last = trace.totals().tokens().saturating_sub(1);
     let tokens = tokens.unwrap_or(last..last.saturating_add(1));
     let (mut glass, mut any, mut wanted, mut work) = (None, false, vec![], 0_u64);
     let following = Following::of(trace, &tokens);

@@ -276,7 +276,7 @@ impl Gathered {
     fn finish(self, trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
         let Gathered { mut run, cosines, units, elements, missing, lost, any } = self;
         if run.tokens.is_empty() {
-            let last = (trace.totals().prompt_tokens + trace.totals().generated_tokens).saturating_sub(1);
+            let last = trace.totals().tokens().saturating_sub(1);
             let asked = tokens.map_or(String::new(), |t| match t.end - t.start {
                 1 => format!(" {}", t.start),
                 _ => format!("s {} to {}", t.start, t.end - 1),

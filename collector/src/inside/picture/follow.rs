@@ -88,7 +88,7 @@ impl Follower {
 /// Why a token has no attention.
 pub(super) fn not_here(trace: &Trace, token: u64) -> String {
     let totals = trace.totals();
-    let n_tokens = totals.prompt_tokens.saturating_add(totals.generated_tokens);
+    let n_tokens = totals.tokens();
     if token < n_tokens && !trace.complete() {
         return format!(
             "nothing of token {token} has come yet that attention is computed from: if it was captured, it soon will"
