@@ -153,10 +153,10 @@ impl Backend for Cuda {
     ) -> Result<(), Error> {
         let doing = || format!("multiplying {} rows with {} of {} elements", shape.rows, shape.columns, shape.inner);
         let error = |reason: String| Error::Cuda { device: self.name.clone(), doing: doing(), reason };
-        let blas =
-            self.blas.get_or_init(|| Blas::open(self.stream.clone())).as_ref().map_err(|why| error(why.clone()))?;
         // cuBLAS works in the context of the thread that calls it, which may not be the one that opened it.
         self.stream.context().bind_to_thread().map_err(self.error(doing()))?;
+        let blas =
+            self.blas.get_or_init(|| Blas::open(self.stream.clone())).as_ref().map_err(|why| error(why.clone()))?;
         // SAFETY: the caller's promise. It is on the stream on which everything is.
         unsafe { blas.multiply(shape, self.address(weights), self.address(x), self.address(out)) }.map_err(error)
     }

@@ -17,6 +17,7 @@ mod host;
 mod lens;
 #[cfg(test)]
 mod lens_tests;
+mod library;
 mod nvrtc;
 mod pagerank;
 mod statistics;

@@ -1,12 +1,12 @@
 //! NVRTC, CUDA's compiler at run time: a library that comes with CUDA (or from the Python package nvidia-cuda-nvrtc), loaded
-//! when it is first needed, in whatever version there is. It needs no GPU. Its few functions are called directly, as cudarc
-//! knows the file names of some versions only and stops the program where it finds none.
+//! when it is first needed. It needs no GPU. Its few functions are called directly.
 
 use super::backend::Module;
+use super::library::{first, function};
 use crate::error::Error;
 use libloading::{Library, Symbol};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 type Program = *mut c_void;
 
@@ -30,32 +30,15 @@ pub(crate) struct Nvrtc {
     pub capabilities: Vec<u32>,
 }
 
-/// Where NVRTC is looked for, best first: what `GGSCOPE_NVRTC` names, what the loader finds, where CUDA is installed.
-fn candidates() -> Vec<PathBuf> {
-    let own = std::env::var_os("GGSCOPE_NVRTC").map(PathBuf::from);
-    if let Some(own) = own {
-        return vec![own];
-    }
-    let names = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"];
-    let folders = ["", "/usr/local/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/opt/cuda/lib64"];
-    folders.iter().flat_map(|folder| names.iter().map(move |name| Path::new(folder).join(name))).collect()
-}
-
 impl Nvrtc {
     /// Loads the first that is there; why not, in words, if there is none.
     pub fn load() -> Result<Nvrtc, String> {
-        let mut why = String::new();
-        for path in candidates() {
-            match Nvrtc::open(&path) {
-                Ok(nvrtc) => return Ok(nvrtc),
-                // The loader's own words on the first are the clearest.
-                Err(error) if why.is_empty() => why = error,
-                Err(_) => {}
-            }
-        }
-        Err(format!(
-            "libnvrtc.so, CUDA's compiler, is not there ({why}); install CUDA's nvrtc, or name the file in GGSCOPE_NVRTC"
-        ))
+        let names = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"];
+        first("GGSCOPE_NVRTC", &names, Nvrtc::open).map_err(|why| {
+            format!(
+                "libnvrtc.so, CUDA's compiler, is not there ({why}); install CUDA's nvrtc, or name the file in GGSCOPE_NVRTC"
+            )
+        })
     }
 
     /// Loads this file.
@@ -96,8 +79,7 @@ impl Nvrtc {
     /// `F` must be the type of the function.
     unsafe fn function<F>(&self, name: &CStr) -> Result<Symbol<'_, F>, String> {
         // SAFETY: the caller's promise.
-        unsafe { self.library.get(name.to_bytes_with_nul()) }
-            .map_err(|_| format!("it has no {}: CUDA 11.2 or newer is needed", name.to_string_lossy()))
+        unsafe { function(&self.library, name, "CUDA 11.2") }
     }
 
     /// The best that this version can do for devices of a capability.
