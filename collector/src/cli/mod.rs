@@ -127,7 +127,15 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// Whoever reads our output has seen enough (`ggscope dump … | head`).
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    let is_it = |e: &(dyn std::error::Error + 'static)| {
+        let of_csv = e.downcast_ref::<csv::Error>().and_then(|e| match e.kind() {
+            csv::ErrorKind::Io(error) => Some(error),
+            _ => None,
+        });
+        let error = e.downcast_ref::<std::io::Error>().or(of_csv);
+        error.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(is_it)
 }
 
 #[cfg(test)]
@@ -141,6 +149,13 @@ mod tests {
         assert_eq!(with_causes(&told.into()), "cannot open a.ggtrace: no such file");
         let context = anyhow::anyhow!("no such file").context("cannot write b");
         assert_eq!(with_causes(&context), "cannot write b: no such file");
+    }
+
+    #[test]
+    fn who_has_seen_enough_is_no_error_through_csv_either() {
+        let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(&gone().into()) && is_broken_pipe(&csv::Error::from(gone()).into()));
+        assert!(!is_broken_pipe(&csv::Error::from(std::io::Error::other("full")).into()));
     }
 
     #[test]

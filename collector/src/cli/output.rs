@@ -95,6 +95,12 @@ fn exists(path: &Path) -> String {
     format!("{} exists already: choose another name with -o, or replace it with --force", path.display())
 }
 
+/// Without the name of the temporary file, which nobody has asked for.
+fn plain(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|e| e.source()).and_then(|e| e.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
+}
+
 /// Writes a file beside the one that is wanted, and gives it that one's name when all of it is there.
 fn whole_file<T, E: From<io::Error>>(
     path: &Path,
@@ -108,7 +114,7 @@ fn whole_file<T, E: From<io::Error>>(
     builder.prefix(&*name).suffix(".part").permissions(Permissions::from_mode(0o666));
     // Before the file is there, so that none is left behind by whoever ends us.
     let signals = Blocked::block()?;
-    let mut part = builder.tempfile_in(dir)?;
+    let mut part = builder.tempfile_in(dir).map_err(plain)?;
     let unfinished = part.path().to_owned();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let signal = signals.await_end();
@@ -122,4 +128,16 @@ fn whole_file<T, E: From<io::Error>>(
     };
     persisted.map_err(|error| error.error)?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_missing_is_told_of_without_the_temporary_file() {
+        let out = Output::at(Path::new("/nonexistent/x.png"), Replace::Never).unwrap();
+        let error = out.write(|to| to.write_all(b"x")).unwrap_err();
+        assert_eq!(format!("{error:#}"), "cannot write /nonexistent/x.png: No such file or directory (os error 2)");
+    }
 }

@@ -173,15 +173,8 @@ pub fn attention_with(
         found = plan.filter(|_| row.first_token <= token).map(|plan| (row, plan));
         ControlFlow::Break(())
     });
-    let (row, plan) = found.ok_or_else(|| {
-        let is_empty = trace.totals().tokens() == 0;
-        let why = if is_empty {
-            "there are no tokens, and so no attention: nothing that was computed takes token ids".to_owned()
-        } else {
-            format!("there is no token {token}: the last one is {last}")
-        };
-        InsideError::Missing("token", why)
-    })?;
+    let (row, plan) =
+        found.ok_or_else(|| InsideError::Missing("token", super::no_token(token, trace.totals().tokens())))?;
     stages(trace, &walker, (&row, &plan), (token, layer, head, vectors))
 }
 

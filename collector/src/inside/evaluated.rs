@@ -1,10 +1,11 @@
 //! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
 
-use super::layer::{Layer, Seen};
+use super::layer::{Layer, Seen, Showing};
 use super::on_gpu::{Looked, Marker, OnGpu};
 use super::tile::{TOKENS, Tile, compute};
 use super::walk::{KeyRef, TokenRow, Walked};
 use ggscope_format::columns::Row;
+use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -18,6 +19,35 @@ const FLOATS: usize = 4 << 20;
 /// Reasons that are kept.
 const REASONS: usize = 1000;
 
+/// What masks show, so that layers with the same one read it once.
+#[derive(Default)]
+struct Shown {
+    known: HashMap<Showing, Arc<Seen>>,
+    /// Numbers in them: no more than [`FLOATS`].
+    numbers: usize,
+}
+
+impl Shown {
+    /// As [`Layer::seen`].
+    fn seen(&mut self, layer: &Layer<'_>, i: usize, stream: usize) -> Result<Arc<Seen>, String> {
+        let showing = layer.showing(i, stream);
+        let seen = match self.known.get(&showing) {
+            Some(seen) => seen.clone(),
+            None => {
+                let seen = Arc::new(layer.shown(i, stream)?);
+                let numbers = self.numbers + 1 + seen.some.as_ref().map_or(0, Vec::len) + seen.bias.len();
+                if numbers <= FLOATS {
+                    self.known.insert(showing, seen.clone());
+                    self.numbers = numbers;
+                }
+                seen
+            }
+        };
+        layer.has(&seen, stream)?;
+        Ok(seen)
+    }
+}
+
 /// An evaluation whose attention is being computed.
 pub struct Evaluated<'a, 'w> {
     row: &'a Row,
@@ -29,6 +59,9 @@ pub struct Evaluated<'a, 'w> {
     tiles: Vec<Tile<'a>>,
     /// Weights of the tiles.
     floats: usize,
+    shown: Shown,
+    /// The layer and stream whose keys were put together last.
+    keys: Option<(Arc<Layer<'a>>, usize, Arc<Vec<KeyRef>>)>,
     computed: bool,
 }
 
@@ -40,7 +73,17 @@ impl<'a, 'w> Evaluated<'a, 'w> {
         on_gpu: Option<&'w mut OnGpu>,
         marker: Option<&'w Marker<'w>>,
     ) -> Self {
-        Evaluated { row, walked, on_gpu, marker, tiles: vec![], floats: 0, computed: false }
+        Evaluated {
+            row,
+            walked,
+            on_gpu,
+            marker,
+            tiles: vec![],
+            floats: 0,
+            shown: Shown::default(),
+            keys: None,
+            computed: false,
+        }
     }
 
     /// Whether any row was computed.
@@ -67,9 +110,9 @@ impl<'a, 'w> Evaluated<'a, 'w> {
             let begin = tokens.start.saturating_sub(stream * per_stream);
             let end = (tokens.end - stream * per_stream).min(per_stream);
             let mut keys: Option<Arc<Vec<KeyRef>>> = None;
-            let mut waiting: Vec<Seen> = vec![];
+            let mut waiting: Vec<Arc<Seen>> = vec![];
             for i in begin..end {
-                match layer.seen(i, stream) {
+                match self.shown.seen(&layer, i, stream) {
                     Ok(seen) => waiting.push(seen),
                     Err(why) => {
                         self.refuse(number, why, 1);
@@ -87,6 +130,19 @@ impl<'a, 'w> Evaluated<'a, 'w> {
         ControlFlow::Continue(())
     }
 
+    /// The keys of a stream: mostly those of the layer before.
+    fn keys_of(&mut self, layer: &Arc<Layer<'a>>, stream: usize) -> Arc<Vec<KeyRef>> {
+        if let Some((before, of, keys)) = &self.keys
+            && *of == stream
+            && layer.has_keys_of(before, stream)
+        {
+            return keys.clone();
+        }
+        let keys = Arc::new(layer.keys(stream, self.row.first_token));
+        self.keys = Some((layer.clone(), stream, keys.clone()));
+        keys
+    }
+
     /// Makes a tile of the tokens before `end`.
     fn tile(
         &mut self,
@@ -94,12 +150,12 @@ impl<'a, 'w> Evaluated<'a, 'w> {
         stream: usize,
         keys: &mut Option<Arc<Vec<KeyRef>>>,
         end: usize,
-        waiting: &mut Vec<Seen>,
+        waiting: &mut Vec<Arc<Seen>>,
     ) {
         if waiting.is_empty() {
             return;
         }
-        let keys = keys.get_or_insert_with(|| Arc::new(layer.keys(stream, self.row.first_token)));
+        let keys = keys.get_or_insert_with(|| self.keys_of(layer, stream));
         let tile = Tile::new(layer.clone(), stream, keys.clone(), end - waiting.len(), std::mem::take(waiting));
         self.floats += tile.weights.len();
         self.tiles.push(tile);

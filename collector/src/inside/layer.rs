@@ -1,6 +1,7 @@
 //! One layer of one evaluation with all that its attention is computed from: queries, the rows of keys as they are now,
 //! masks and sinks. What a token sees, and how its queries are rounded, is decided here; what is missing is told.
 
+use super::kernel::widen;
 use super::owners::Owners;
 use super::plan::{CacheKey, LayerPlan, Look, Source};
 use super::rows::{Rows, Shape};
@@ -9,7 +10,6 @@ use super::walk::KeyRef;
 use crate::query::values::Stretches;
 use ggscope_format::TensorId;
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -79,6 +79,15 @@ impl Seen {
     }
 }
 
+/// See [`Layer::showing`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Showing {
+    mask: Option<(Look, bool)>,
+    n_kv: usize,
+    n_head: usize,
+    token: (usize, usize),
+}
+
 /// A layer of an evaluation.
 pub struct Layer<'a> {
     /// What is known of it from its graph.
@@ -98,7 +107,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 fn halves(bytes: &[u8]) -> Vec<f32> {
     let halves: Vec<f16> = bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b)).collect();
     let mut floats = vec![0.0; halves.len()];
-    halves.convert_to_f32_slice(&mut floats);
+    widen(&halves, &mut floats);
     floats
 }
 
@@ -197,17 +206,25 @@ impl<'a> Layer<'a> {
         slope(self.plan.max_bias, head, self.plan.n_head())
     }
 
+    fn rows_of(&self, stream: usize) -> Range<u64> {
+        let first = self.plan.first_row(self.plan.k_stream(stream));
+        first..first.saturating_add(self.plan.k.ne[1] as u64)
+    }
+
+    /// Whether the keys of a stream are in the same rows and of the same tokens as another layer's.
+    pub fn has_keys_of(&self, other: &Layer<'_>, stream: usize) -> bool {
+        let (rows, theirs) = (self.rows_of(stream), other.rows_of(stream));
+        let owners = self.owners.zip(other.owners);
+        rows == theirs && owners.is_some_and(|(ours, theirs)| ours.are_alike(theirs, rows))
+    }
+
     /// The keys of a stream of queries, whether they are seen or not. `first_token` is the evaluation's.
     pub fn keys(&self, stream: usize, first_token: u64) -> Vec<KeyRef> {
-        let first = self.plan.first_row(self.plan.k_stream(stream));
-        let rows = first..first.saturating_add(self.plan.k.ne[1] as u64);
-        match self.plan.k_source {
-            Source::Own => rows.map(|cell| KeyRef { cell, token: first_token.checked_add(cell) }).collect(),
-            Source::Cache(_) => {
-                let tokens = self.owners.into_iter().flat_map(|owners| owners.tokens(rows.clone()));
-                let tokens = tokens.chain(std::iter::repeat(None));
-                rows.clone().zip(tokens).map(|(cell, token)| KeyRef { cell, token }).collect()
-            }
+        let rows = self.rows_of(stream);
+        match (self.plan.k_source, self.owners) {
+            (Source::Own, _) => rows.map(|cell| KeyRef { cell, token: first_token.checked_add(cell) }).collect(),
+            (Source::Cache(_), Some(owners)) => owners.keys(rows),
+            (Source::Cache(_), None) => rows.map(|cell| KeyRef { cell, token: None }).collect(),
         }
     }
 
@@ -216,21 +233,42 @@ impl<'a> Layer<'a> {
     /// # Errors
     /// When that is not known, or one of the keys is not.
     pub fn seen(&self, i: usize, stream: usize) -> Result<Seen, String> {
+        let seen = self.shown(i, stream)?;
+        self.has(&seen, stream)?;
+        Ok(seen)
+    }
+
+    /// What tells apart what layers of one evaluation show a token: alike for those that have the same mask.
+    pub fn showing(&self, i: usize, stream: usize) -> Showing {
+        let LayerPlan { mask, k, .. } = self.plan;
+        Showing { mask: *mask, n_kv: k.ne[1], n_head: self.plan.n_head(), token: (i, stream) }
+    }
+
+    /// The keys that the mask shows token `i` of a stream.
+    ///
+    /// # Errors
+    /// When the mask is not all there.
+    pub fn shown(&self, i: usize, stream: usize) -> Result<Seen, String> {
         let n_kv = self.plan.k.ne[1];
-        let first = self.plan.first_row(self.plan.k_stream(stream));
-        let seen = match self.mask.zip(self.plan.mask) {
-            None => Seen { range: 0..n_kv, some: None, bias: vec![] },
-            Some((bytes, (look, is_half))) => {
-                let of_head = |head: usize| {
-                    let at = [i, head, stream % look.ne[3]];
-                    let n = n_kv.checked_mul(if is_half { 2 } else { 4 })?;
-                    look.at(bytes, at, n).map(|bytes| if is_half { halves(bytes) } else { floats(bytes) })
-                };
-                let heads = look.ne[2].min(self.plan.n_head());
-                let masks: Option<Vec<Vec<f32>>> = (0..heads).map(of_head).collect();
-                Seen::of(&masks.ok_or("its mask is smaller than its shape says")?, n_kv)
-            }
+        let Some((bytes, (look, is_half))) = self.mask.zip(self.plan.mask) else {
+            return Ok(Seen { range: 0..n_kv, some: None, bias: vec![] });
         };
+        let of_head = |head: usize| {
+            let at = [i, head, stream % look.ne[3]];
+            let n = n_kv.checked_mul(if is_half { 2 } else { 4 })?;
+            look.at(bytes, at, n).map(|bytes| if is_half { halves(bytes) } else { floats(bytes) })
+        };
+        let heads = look.ne[2].min(self.plan.n_head());
+        let masks: Option<Vec<Vec<f32>>> = (0..heads).map(of_head).collect();
+        Ok(Seen::of(&masks.ok_or("its mask is smaller than its shape says")?, n_kv))
+    }
+
+    /// Whether all keys that are seen are known.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub fn has(&self, seen: &Seen, stream: usize) -> Result<(), String> {
+        let first = self.plan.first_row(self.plan.k_stream(stream));
         let missing = match &seen.some {
             None => {
                 let end = first.saturating_add(seen.range.end as u64);
@@ -242,7 +280,7 @@ impl<'a> Layer<'a> {
             Some(_) => {
                 Err("a row of the K cache that it looks at was written before recording began, or was lost".into())
             }
-            None => Ok(seen),
+            None => Ok(()),
         }
     }
 }

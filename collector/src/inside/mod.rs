@@ -28,3 +28,11 @@ pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention, at
 pub use differ::{AttentionAgainst, HeadDifference, TokenDifference, against};
 pub use output::add_contributions;
 pub use walk::{KeyRef, Span, TokenRow, Walked, Walker, for_each_row, for_each_row_on};
+
+/// What is said of a token that a recording of so many does not have.
+pub fn no_token(token: u64, n_tokens: u64) -> String {
+    match n_tokens.checked_sub(1) {
+        Some(last) => format!("there is no token {token}: the last one is {last}"),
+        None => "there are no tokens: nothing that was computed takes token ids".into(),
+    }
+}

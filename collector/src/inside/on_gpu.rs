@@ -2,7 +2,6 @@
 //! are, and what comes back goes to the tiles. Otherwise the CPU computes them.
 
 use super::heads::Marks;
-use super::layer::Seen;
 use super::rows::PAGE;
 use super::tile::{Tile, compute};
 use super::walk::{KeyRef, Walked};
@@ -123,7 +122,7 @@ fn batch<'t>(tiles: &'t [Tile<'_>], given: &[Given]) -> Batch<'t> {
 fn keys<'t>(tile: &'t Tile<'_>) -> Keys<'t> {
     let (rows, plan) = (&tile.layer.rows, tile.layer.plan);
     let first_row = plan.first_row(plan.k_stream(tile.stream));
-    let ranges = || tile.seen.iter().filter(|seen| seen.len() > 0).map(|seen: &Seen| &seen.range);
+    let ranges = || tile.seen.iter().filter(|seen| seen.len() > 0).map(|seen| &seen.range);
     let begin = first_row + ranges().map(|range| range.start).min().unwrap_or(0) as u64;
     let end = first_row + ranges().map(|range| range.end).max().unwrap_or(0) as u64;
     let (first, origin) = (first_row / PAGE, (first_row % PAGE) as usize);

@@ -2,6 +2,7 @@
 //! later or never.
 
 use super::rows::PAGE;
+use super::walk::KeyRef;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -53,15 +54,26 @@ impl Owners {
         changed
     }
 
-    /// The token in each of some rows, if it is known.
-    pub fn tokens(&self, rows: Range<u64>) -> impl Iterator<Item = Option<u64>> {
-        let of_page = move |page: u64| {
-            let first = page * PAGE;
-            let rows = rows.start.max(first) - first..rows.end.min(first.saturating_add(PAGE)) - first;
-            let page = self.pages.get(&page);
-            rows.map(move |at| page.map(|page| page[at as usize]).filter(|&token| token != NOBODY))
-        };
-        (rows.start / PAGE..rows.end.div_ceil(PAGE)).flat_map(of_page)
+    /// Whether some rows are the same tokens' in both.
+    pub fn are_alike(&self, other: &Owners, rows: Range<u64>) -> bool {
+        let page = |page| self.pages.get(&page) == other.pages.get(&page);
+        (rows.start / PAGE..rows.end.div_ceil(PAGE)).all(page)
+    }
+
+    /// Some rows as keys, with their tokens where they are known.
+    pub fn keys(&self, rows: Range<u64>) -> Vec<KeyRef> {
+        let mut keys = vec![];
+        for page in rows.start / PAGE..rows.end.div_ceil(PAGE) {
+            let cells = rows.start.max(page * PAGE)..rows.end.min((page * PAGE).saturating_add(PAGE));
+            match self.pages.get(&page) {
+                None => keys.extend(cells.map(|cell| KeyRef { cell, token: None })),
+                Some(tokens) => keys.extend(cells.map(|cell| {
+                    let token = tokens[(cell % PAGE) as usize];
+                    KeyRef { cell, token: (token != NOBODY).then_some(token) }
+                })),
+            }
+        }
+        keys
     }
 }
 
@@ -77,7 +89,7 @@ mod tests {
     }
 
     fn token(owners: &Owners, row: u64) -> Option<u64> {
-        owners.tokens(row..row + 1).next().unwrap()
+        owners.keys(row..row + 1)[0].token
     }
 
     #[test]
@@ -86,6 +98,14 @@ mod tests {
         assert!(evaluation(&mut owners, &[5], &[(5, 100)]).is_empty());
         assert_eq!(evaluation(&mut owners, &[5, 6], &[(6, 101)]), [5]);
         assert_eq!([5, 6, 7].map(|row| token(&owners, row)), [Some(100), Some(101), None]);
+    }
+
+    #[test]
+    fn rows_of_two_caches_are_alike_where_they_are_the_same_tokens() {
+        let (mut a, mut b) = (Owners::default(), Owners::default());
+        evaluation(&mut a, &[], &[(5, 100), (70, 101)]);
+        evaluation(&mut b, &[], &[(5, 100), (70, 102)]);
+        assert_eq!([0..64, 64..65, 128..200].map(|rows| a.are_alike(&b, rows)), [true, false, true]);
     }
 
     #[test]

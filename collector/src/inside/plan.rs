@@ -18,7 +18,7 @@ const MOST_HEADS: usize = 1 << 16;
 pub type CacheKey = (BufferId, u64);
 
 /// A tensor as a look at bytes that were captured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Look {
     /// The tensor that has the bytes.
     pub root: TensorId,

@@ -2,7 +2,7 @@
 //! element of [`LANES`] rows side by side, in the precision of the cache where that is a 16-bit float. Memory goes to pages of
 //! rows that were told, whatever numbers they claim to have.
 
-use super::kernel::LANES;
+use super::kernel::{LANES, Panel};
 use ggscope_analytics::attention::{Elements, LANES as THEIR_LANES, PAGE as THEIR_PAGE, Page as PageOfKeys};
 use ggscope_model::ggml::GgmlType;
 use half::f16;
@@ -169,17 +169,15 @@ impl Rows {
         None
     }
 
-    /// The elements of a head in all rows of a page, `[LANES, n_embd, BLOCKS]`, in `buffer` if they have to be
-    /// converted. `None` if none of the rows is there.
-    pub fn panel<'a>(&'a self, page: u64, head: usize, buffer: &'a mut Vec<f32>) -> Option<&'a [f32]> {
+    /// The elements of a head in all rows of a page, `[LANES, n_embd, BLOCKS]`. `None` if none of the rows is there.
+    pub fn panel(&self, page: u64, head: usize) -> Option<Panel<'_>> {
         let n = self.shape.n_embd * PAGE as usize;
         let page = self.pages.get(&page)?;
-        if page.halves.is_empty() {
-            return page.floats.get(head * n..(head + 1) * n);
+        let of_head = head * n..(head + 1) * n;
+        match page.halves.is_empty() {
+            true => page.floats.get(of_head).map(Panel::Floats),
+            false => page.halves.get(of_head).map(Panel::Halves),
         }
-        buffer.resize(n, 0.0);
-        page.halves.get(head * n..(head + 1) * n)?.convert_to_f32_slice(buffer);
-        Some(buffer)
     }
 
     /// The elements of all heads in all rows of a page, as a GPU takes them. `None` if none of the rows is there.
@@ -239,11 +237,16 @@ mod tests {
                 let mut wanted = vec![0.0; 64];
                 let at = row as usize * shape.row_bytes + 4 + head * shape.stride;
                 ty.dequantize(&all[at..at + shape.stride], &mut wanted).unwrap();
-                let mut buffer = vec![];
-                let panel = rows.panel(row / PAGE, head, &mut buffer).unwrap();
+                let panel = rows.panel(row / PAGE, head).unwrap();
                 let place = (row % PAGE) as usize;
-                let found: Vec<f32> =
-                    (0..64).map(|d| panel[(place / LANES * 64 + d) * LANES + place % LANES]).collect();
+                let element = |d: usize| {
+                    let at = (place / LANES * 64 + d) * LANES + place % LANES;
+                    match panel {
+                        Panel::Halves(halves) => halves[at].to_f32(),
+                        Panel::Floats(floats) => floats[at],
+                    }
+                };
+                let found: Vec<f32> = (0..64).map(element).collect();
                 assert_eq!(found, wanted, "{ty:?}");
                 assert_eq!(rows.row(row, head), Some(wanted), "{ty:?}");
             }

@@ -24,7 +24,7 @@ pub struct Tile<'a> {
     /// Number of the first in its stream, and what each sees.
     pub first: usize,
     /// See `first`.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<Arc<Seen>>,
     /// `[n_seen, n_head]` for each token.
     pub weights: Vec<f32>,
     /// `[n_head]` for each token; empty without sinks.
@@ -52,7 +52,13 @@ struct Token<'t> {
 
 impl<'a> Tile<'a> {
     /// A tile that is to be computed.
-    pub fn new(layer: Arc<Layer<'a>>, stream: usize, keys: Arc<Vec<KeyRef>>, first: usize, seen: Vec<Seen>) -> Self {
+    pub fn new(
+        layer: Arc<Layer<'a>>,
+        stream: usize,
+        keys: Arc<Vec<KeyRef>>,
+        first: usize,
+        seen: Vec<Arc<Seen>>,
+    ) -> Self {
         let n_head = layer.plan.n_head();
         let weights = vec![0.0; seen.iter().map(|seen| seen.len() * n_head).sum()];
         let sinks = vec![0.0; if layer.plan.sinks.is_some() { seen.len() * n_head } else { 0 }];
@@ -92,7 +98,7 @@ impl<'a> Tile<'a> {
 struct Scratch {
     queries: Vec<f32>,
     scores: Vec<f32>,
-    panel: Vec<f32>,
+    buffer: Vec<f32>,
 }
 
 /// Computes tiles, on all cores.
@@ -102,7 +108,7 @@ pub fn compute(tiles: &mut [Tile<'_>]) {
 }
 
 impl Job<'_> {
-    fn run(&mut self, Scratch { queries, scores, panel }: &mut Scratch) {
+    fn run(&mut self, Scratch { queries, scores, buffer }: &mut Scratch) {
         let (layer, plan) = (self.layer, self.layer.plan);
         let group = plan.n_head() / plan.n_head_kv();
         let heads = self.kv_head * group..(self.kv_head + 1) * group;
@@ -119,8 +125,8 @@ impl Job<'_> {
         let stride = (pages.end.saturating_sub(pages.start) * PAGE) as usize;
         scores.resize(stride * group * self.tokens.len(), 0.0);
         for (n, page) in pages.clone().enumerate() {
-            if let Some(panel) = layer.rows.panel(page, self.kv_head, panel) {
-                products(queries, plan.q.ne[0], panel, &mut scores[n * PAGE as usize..], stride);
+            if let Some(panel) = layer.rows.panel(page, self.kv_head) {
+                products(queries, plan.q.ne[0], panel, &mut scores[n * PAGE as usize..], stride, buffer);
             }
         }
         // Where in a row of scores the first key of the stream would be.
@@ -153,13 +159,13 @@ pub fn products_of(layer: &Layer<'_>, i: usize, stream: usize, head: usize, seen
     let first_row = plan.first_row(plan.k_stream(stream));
     let row = |j: usize| first_row.saturating_add(j as u64);
     let query = layer.multiplied(i, stream, head).unwrap_or_default();
-    let (mut panel, mut scores, mut at) = (vec![], [0.0; PAGE as usize], None);
+    let (mut buffer, mut scores, mut at) = (vec![], [0.0; PAGE as usize], None);
     let product = |j: usize| {
         let page = row(j) / PAGE;
         if at != Some(page) {
             scores = [0.0; PAGE as usize];
-            if let Some(panel) = layer.rows.panel(page, kv_head, &mut panel) {
-                products(&query, plan.q.ne[0], panel, &mut scores, PAGE as usize);
+            if let Some(panel) = layer.rows.panel(page, kv_head) {
+                products(&query, plan.q.ne[0], panel, &mut scores, PAGE as usize, &mut buffer);
             }
             at = Some(page);
         }

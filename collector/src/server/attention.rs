@@ -133,7 +133,7 @@ impl TokensParams {
         let end = last.saturating_add(1);
         let Some(given) = given else { return Ok(end.saturating_sub(DEFAULT_TOKENS)..end) };
         if given.first > last {
-            let error = format!("there is no token {}: the last one is {last}", given.first);
+            let error = inside::no_token(given.first, last.saturating_add(1));
             return Err(Problem::missing("tokens", error, "ask for tokens that there are"));
         }
         let range = given.first..given.range().end.min(end);

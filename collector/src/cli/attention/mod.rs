@@ -111,7 +111,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let tokens = args.tokens.map(|tokens| tokens.range());
     let n_tokens = trace.totals().tokens();
     if let Some(first) = tokens.as_ref().map(|tokens| tokens.start).filter(|&first| first >= n_tokens && n_tokens > 0) {
-        anyhow::bail!("there is no token {first}: the last one is {}", n_tokens - 1);
+        anyhow::bail!(inside::no_token(first, n_tokens));
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let device = Arc::new(compute::open(args.device, &[])?);

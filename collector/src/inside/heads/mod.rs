@@ -23,6 +23,7 @@ pub(super) use rollout::mixed;
 pub use rollout::{Flow, Source, flow};
 pub(super) use tokens::Marks;
 
+use super::attention::captured;
 use super::on_gpu::Looked;
 use super::walk::for_each_look;
 use super::{InsideError, KeyRef, Span, TokenRow};
@@ -135,9 +136,13 @@ fn is_wanted(tokens: &Tokens, phase: Option<Phase>, token: u64) -> bool {
 /// # Errors
 /// As [`super::for_each_row_on`]; when no row is left to measure.
 pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<Heads, InsideError> {
+    captured(trace)?;
     let all = trace.totals().tokens();
     let range = wanted.tokens.clone().unwrap_or(0..all);
-    let range = range.start.min(all)..range.end.min(all);
+    if range.start >= all {
+        return Err(InsideError::Missing("tokens", super::no_token(range.start, all)));
+    }
+    let range = range.start..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
     let mut analysis = Analysis::new(&tokens, trace.captures(), range.start, wanted.phase);
     let span = Span { tokens: range.clone(), layers: wanted.layers.clone() };
@@ -150,16 +155,23 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
         ControlFlow::Continue(())
     })?;
     if analysis.rows == 0 {
-        let why = walked.refused.first().map_or_else(
-            || {
-                format!(
-                    "tokens {} to {} have no row of attention with at least {MIN_KEYS} keys",
-                    range.start, range.end
-                )
-            },
-            |(layer, why, _)| format!("no row of attention could be computed; in layer {layer}: {why}"),
-        );
-        return Err(InsideError::Missing("tokens", why));
+        return Err(match (walked.refused.first(), walked.elsewhere) {
+            (Some((layer, why, _)), _) => {
+                let why = format!("no row of attention could be computed; in layer {layer}: {why}");
+                InsideError::Missing("tokens", why)
+            }
+            (None, Some((first, last))) => {
+                let why = format!("none of these layers has attention: those that have it are among {first} to {last}");
+                InsideError::Missing("layer", why)
+            }
+            (None, None) => {
+                let last = range.end.saturating_sub(1);
+                let phase = wanted.phase.map_or(String::new(), |phase| format!(" of {}", phase.name()));
+                let tokens = format!("tokens {} to {last}{phase}", range.start);
+                let why = format!("{tokens} have no row of attention with at least {MIN_KEYS} keys");
+                InsideError::Missing("tokens", why)
+            }
+        });
     }
     analysis.report(wanted, range, walked, device)
 }

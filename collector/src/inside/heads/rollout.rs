@@ -109,7 +109,7 @@ pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
     if layers.is_empty() {
         return Err(match walked.refused.first() {
             Some((layer, why, _)) => InsideError::Missing("token", format!("layer {layer} of token {token}: {why}")),
-            None => InsideError::Missing("token", format!("there is no token {token}: {all} were recorded")),
+            None => InsideError::Missing("token", crate::inside::no_token(token, all)),
         });
     }
     let mut step = Step { from: BTreeMap::new(), to: BTreeMap::from([(token, 1.0)]), unknown: 0.0 };

@@ -5,6 +5,7 @@ use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::glass::Glass;
 use super::kept::KeptLenses;
+use crate::inside::no_token;
 use crate::trace::{Select, Trace};
 use ggscope_analytics::{Compute, Reduced, Row};
 use ggscope_model::gguf::{Gguf, Vocab};
@@ -146,8 +147,8 @@ struct Wanted {
 /// When it takes too much, or nothing of the stream was captured, the model is another one or has no output matrix, or the
 /// trace is damaged; when a GPU that was asked for fails.
 pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, how: &Grinding) -> Result<Vec<Lens>, LayersError> {
-    let last = trace.totals().tokens().saturating_sub(1);
-    let tokens = tokens.unwrap_or(last..last.saturating_add(1));
+    let all = trace.totals().tokens();
+    let tokens = tokens.unwrap_or(all.saturating_sub(1)..all);
     let (mut glass, mut any, mut wanted, mut work) = (None, false, vec![], 0_u64);
     let following = Following::of(trace, &tokens);
     Streams::default().for_each(trace, Some(&tokens), |evaluated| {
@@ -171,8 +172,7 @@ pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, how: &Grind
         Ok(ControlFlow::Continue(()))
     })?;
     let Some(glass) = glass.filter(|_| any) else {
-        let what = format!("there is no token {}: the last one is {last}", tokens.start);
-        return Err(LayersError::Missing("token", what));
+        return Err(LayersError::Missing("token", no_token(tokens.start, all)));
     };
     if wanted.is_empty() {
         return Err(LayersError::without_values(trace));

@@ -6,6 +6,7 @@ use super::measure::{Hidden, cosine, dot, norm};
 use super::rows::{Captured, Rows};
 use super::stream::{From, Norm, Part, Point, Stream};
 use super::units::{Seen, UnitCounts};
+use crate::inside::no_token;
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use ggscope_format::TensorId;
@@ -276,12 +277,7 @@ impl Gathered {
     fn finish(self, trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
         let Gathered { mut run, cosines, units, elements, missing, lost, any } = self;
         if run.tokens.is_empty() {
-            let last = trace.totals().tokens().saturating_sub(1);
-            let asked = tokens.map_or(String::new(), |t| match t.end - t.start {
-                1 => format!(" {}", t.start),
-                _ => format!("s {} to {}", t.start, t.end - 1),
-            });
-            let error = format!("there is no token{asked}: the last one is {last}");
+            let error = no_token(tokens.map_or(0, |tokens| tokens.start), trace.totals().tokens());
             return Err(LayersError::Missing("tokens", error));
         }
         if !any && lost.is_empty() {
