@@ -4,6 +4,7 @@
 use ggscope_format::value::{Histogram, RowStatistics};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use std::ops::RangeInclusive;
 
 /// Types that have statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,33 +68,66 @@ const EXPONENTS: usize = 256;
 
 /// Counts elements by their exponents; several lists, because an element often has the exponent of the one before, and
 /// then one list would have to be waited for.
-pub struct Exponents([[u32; EXPONENTS]; 4]);
+pub struct Exponents {
+    counts: [[u32; EXPONENTS]; 4],
+    /// Where counts may be that are not 0, but for the first.
+    range: RangeInclusive<usize>,
+}
 
 impl Default for Exponents {
     fn default() -> Exponents {
-        Exponents([[0; EXPONENTS]; 4])
+        Exponents { counts: [[0; EXPONENTS]; 4], range: NOWHERE }
     }
 }
 
+/// The range of no exponents.
+const NOWHERE: RangeInclusive<usize> = EXPONENTS..=0;
+
+/// The biased exponent of a number that has these bits.
+fn exponent(bits: u32) -> usize {
+    (bits >> 23) as usize & (EXPONENTS - 1)
+}
+
 impl Exponents {
-    fn add(&mut self, row: &[f32]) {
-        let exponent = |x: f32| (x.to_bits() >> 23) as usize & (EXPONENTS - 1);
+    /// Counts a row, whose exponents are in the range, or 0.
+    fn add(&mut self, row: &[f32], range: RangeInclusive<usize>) {
+        self.range = *self.range.start().min(range.start())..=*self.range.end().max(range.end());
         let (fours, rest) = row.as_chunks::<4>();
         for four in fours {
-            for (list, &x) in self.0.iter_mut().zip(four) {
-                list[exponent(x)] += 1;
+            for (list, &x) in self.counts.iter_mut().zip(four) {
+                list[exponent(x.to_bits())] += 1;
             }
         }
-        rest.iter().for_each(|&x| self.0[0][exponent(x)] += 1);
+        rest.iter().for_each(|&x| self.counts[0][exponent(x.to_bits())] += 1);
     }
 
-    /// The histogram of what was counted, `zeros` of which were zero.
-    pub fn histogram(&self, zeros: u64) -> Histogram {
-        let count = |exponent: usize| self.0.iter().map(|list| u64::from(list[exponent])).sum::<u64>();
-        let mut counts: [u64; EXPONENTS - 1] = std::array::from_fn(count);
-        counts[0] = counts[0].saturating_sub(zeros);
-        Histogram::of_exponents(&counts)
+    /// The histogram of what was counted, `zeros` of which were zero. Nothing is counted any more.
+    pub fn take(&mut self, zeros: u64) -> Histogram {
+        let mut of = |i: usize| self.counts.iter_mut().map(|list| u64::from(std::mem::take(&mut list[i]))).sum::<u64>();
+        let mut counts = [0; EXPONENTS];
+        counts[0] = of(0).saturating_sub(zeros);
+        for i in std::mem::replace(&mut self.range, NOWHERE).filter(|&i| i > 0) {
+            counts[i] = of(i);
+        }
+        // What is infinite or not a number is counted for its row.
+        Histogram::of_exponents(&counts[..EXPONENTS - 1])
     }
+}
+
+/// Asks for the beginning of what is looked at next: it was computed a while ago, and has to come from farther than the
+/// nearest caches.
+pub fn prefetch(bytes: &[u8]) {
+    /// Rows that are longer are read ahead by the processor itself.
+    const AHEAD: usize = 4096;
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes[..bytes.len().min(AHEAD)].chunks(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and the address is one that could be read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, AHEAD, LINE);
 }
 
 /// Calls `f` for every element with the number of its lane: what `f` does to each lane is done to all of them at once, as
@@ -115,33 +149,44 @@ fn for_each(row: &[f32], filler: f32, mut f: impl FnMut(usize, f32)) {
 
 /// Statistics of a row, and its elements counted by their exponents.
 pub fn of_row(row: &[f32], exponents: &mut Exponents) -> RowStatistics {
-    exponents.add(row);
+    let (statistics, range) = of_row_and_range(row).unwrap_or_else(|| (of_any(row), 0..=EXPONENTS - 1));
+    exponents.add(row, range);
+    statistics
+}
+
+fn of_row_and_range(row: &[f32]) -> Option<(RowStatistics, RangeInclusive<usize>)> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         #[target_feature(enable = "avx2")]
-        fn eight_at_once(row: &[f32]) -> Option<RowStatistics> {
+        fn eight_at_once(row: &[f32]) -> Option<(RowStatistics, RangeInclusive<usize>)> {
             of_finite(row)
         }
         // SAFETY: the processor has the instructions.
-        return unsafe { eight_at_once(row) }.unwrap_or_else(|| of_any(row));
+        return unsafe { eight_at_once(row) };
     }
-    of_finite(row).unwrap_or_else(|| of_any(row))
+    of_finite(row)
 }
 
-/// Statistics of a row of numbers that are finite, and so are their sums. Three passes, as each then needs few registers.
+/// Statistics of a row of numbers that are finite, and so are their sums, and the exponents between which those lie that
+/// are not zero. Three passes, as each then needs few registers.
 #[inline(always)]
-fn of_finite(row: &[f32]) -> Option<RowStatistics> {
+fn of_finite(row: &[f32]) -> Option<(RowStatistics, RangeInclusive<usize>)> {
     const INFINITE: u32 = 0x7f80_0000;
     let &first = row.first()?;
-    let (mut zeros, mut largest) = ([0_u32; LANES], [0_u32; LANES]);
+    let (mut zeros, mut least, mut largest) = ([0_u32; LANES], [u32::MAX; LANES], [0_u32; LANES]);
     for_each(row, 1.0, |lane, x| {
         let size = x.to_bits() & 0x7fff_ffff;
         zeros[lane] += u32::from(size == 0);
+        // Less 1, a zero is larger than all others.
+        least[lane] = least[lane].min(size.wrapping_sub(1));
         largest[lane] = largest[lane].max(size);
     });
-    if largest.into_iter().any(|size| size >= INFINITE) {
+    let largest = largest.into_iter().fold(0, u32::max);
+    if largest >= INFINITE {
         return None;
     }
+    let least = least.into_iter().fold(u32::MAX, u32::min);
+    let range = exponent(least.wrapping_add(1))..=exponent(largest);
     let (mut sum, mut squares) = (0_f64, 0_f64);
     for block in row.chunks(BLOCK) {
         let (mut sums, mut sums_of_squares) = ([0_f32; LANES], [0_f32; LANES]);
@@ -159,7 +204,7 @@ fn of_finite(row: &[f32]) -> Option<RowStatistics> {
         max[lane] = if x > max[lane] { x } else { max[lane] };
     });
     let n = row.len() as f64;
-    (sum.is_finite() && squares.is_finite()).then(|| RowStatistics {
+    let statistics = RowStatistics {
         min: min.into_iter().fold(first, f32::min),
         max: max.into_iter().fold(first, f32::max),
         mean: (sum / n) as f32,
@@ -167,7 +212,8 @@ fn of_finite(row: &[f32]) -> Option<RowStatistics> {
         zeros: zeros.iter().sum(),
         nans: 0,
         infs: 0,
-    })
+    };
+    (sum.is_finite() && squares.is_finite()).then_some((statistics, range))
 }
 
 /// Statistics of any row: of its finite numbers, in 64 bits, which have room for their squares.
@@ -270,10 +316,32 @@ mod tests {
         let mut exponents = Exponents::default();
         let row = [0.0, 1.0, -1.5, 2.0, 0.75, 1e-42, f32::NAN, f32::INFINITY, f32::MAX];
         let zeros = of_row(&row, &mut exponents).zeros;
-        let histogram = exponents.histogram(zeros.into());
+        let histogram = exponents.take(zeros.into());
         let bin = |exponent: i32| histogram.counts[(exponent - histogram.first) as usize];
         assert_eq!((histogram.first, bin(-127), bin(-1), bin(0), bin(1), bin(127)), (-127, 1, 1, 2, 1, 1));
         assert_eq!(histogram.counts.iter().sum::<u64>(), 6);
+        assert_eq!(exponents.take(0), Histogram::default());
+    }
+
+    #[test]
+    fn rows_of_any_size_are_counted_one_after_the_other_and_once() {
+        let mut exponents = Exponents::default();
+        for (row, expected) in [
+            (&[1e-30, 1.0, 0.0][..], 2),
+            (&[0.0; 40], 0),
+            (&[f32::MAX, -1e-45], 2),
+            (&[3e30; 100], 100),
+            (&[0.5, f32::NAN, 1e-40], 2),
+        ] {
+            let zeros = of_row(row, &mut exponents).zeros;
+            assert_eq!(exponents.take(zeros.into()).counts.iter().sum::<u64>(), expected, "{row:?}");
+        }
+        let rows = [vec![1.0; 20], vec![1e-20; 3]];
+        for row in &rows {
+            of_row(row, &mut exponents);
+        }
+        let both = exponents.take(0);
+        assert_eq!((both.counts[0], both.counts.last()), (3, Some(&20)));
     }
 
     #[test]

@@ -93,6 +93,7 @@ pub struct ValueMemory {
     piece: Vec<u8>,
     numbers: Vec<f32>,
     halves: Vec<f16>,
+    exponents: Exponents,
 }
 
 /// A piece of a tensor, in bytes.
@@ -170,7 +171,12 @@ impl Writer<'_> {
     /// Writes statistics of the tensors that are wanted by name.
     unsafe fn statistics(&mut self) {
         let Session { host, layout, .. } = *self.session;
-        for captured in &self.info.captured {
+        for (i, captured) in self.info.captured.iter().enumerate() {
+            if let Some(next) = self.info.captured.get(i + 1) {
+                let next = next.tensor as *mut Tensor;
+                // SAFETY: promised by the caller: a tensor of the live graph, all of it.
+                unsafe { capture::in_place(host, layout, next, 0, (host.ggml_nbytes)(next)) }.map(statistics::prefetch);
+            }
             let Some(element) = captured.element else { continue };
             let memory = &mut *self.memory;
             // SAFETY: promised by the caller.
@@ -190,13 +196,13 @@ impl Writer<'_> {
                 (tensor, bytes)
             };
             let ([n0, n1, n2, n3], nb) = (tensor.ne().map(|n| n.max(0) as usize), tensor.nb().map(|b| b as usize));
-            let (mut rows, mut exponents) = (vec![], Exponents::default());
+            let mut rows = vec![];
             let places = (0..n3).flat_map(|c| (0..n2).flat_map(move |b| (0..n1).map(move |a| [a, b, c])));
             for [a, b, c] in places.filter(|_| nb[0] == element.bytes()) {
                 let begin = a * nb[1] + b * nb[2] + c * nb[3];
                 let row = bytes.get(begin..begin + n0 * nb[0]);
                 if let Some(row) = row.and_then(|row| element.numbers(row, &mut memory.numbers)) {
-                    rows.push(statistics::of_row(row, &mut exponents));
+                    rows.push(statistics::of_row(row, &mut memory.exponents));
                 }
             }
             if rows.is_empty() {
@@ -204,7 +210,7 @@ impl Writer<'_> {
             }
             let zeros = rows.iter().map(|row| u64::from(row.zeros)).sum();
             let (eval, graph, tensor) = (self.eval, self.info.id, captured.id);
-            let record = Statistics { eval, graph, tensor, rows, histogram: exponents.histogram(zeros) };
+            let record = Statistics { eval, graph, tensor, rows, histogram: memory.exponents.take(zeros) };
             memory.encoded.clear();
             Record::Statistics(record).encode(&mut memory.encoded);
             self.lease.producer.push(&memory.encoded);
@@ -292,7 +298,7 @@ impl Writer<'_> {
         total: usize,
     ) -> bool {
         let Session { host, layout, .. } = *self.session;
-        let ValueMemory { encoded, piece: read, halves, numbers } = &mut *self.memory;
+        let ValueMemory { encoded, piece: read, halves, numbers, .. } = &mut *self.memory;
         let tensor = tensor as *mut Tensor;
         // SAFETY: the piece ends before the tensor does, whose computation has ended.
         let bytes = match unsafe { capture::in_place(host, layout, tensor, piece.start, piece.len()) } {

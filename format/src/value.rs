@@ -115,8 +115,8 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Of the number of elements for each biased exponent of `f32`: 0 for those below 2^-126, up to 254.
-    pub fn of_exponents(counts: &[u64; 255]) -> Histogram {
+    /// Of the number of elements for each biased exponent of `f32`, from 0 for those below 2^-126 up to 254.
+    pub fn of_exponents(counts: &[u64]) -> Histogram {
         let Some(first) = counts.iter().position(|&n| n > 0) else { return Histogram::default() };
         let last = counts.iter().rposition(|&n| n > 0).unwrap_or(first);
         Histogram { first: first as i32 - 127, counts: counts[first..=last].to_vec() }

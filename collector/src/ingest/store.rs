@@ -169,7 +169,7 @@ impl<'a> Store<'a> {
             Record::Note(note) => self.sink.writer.note(note),
             Record::Statistics(statistics) => {
                 self.of_last.1 += statistics.travels();
-                self.sink.writer.statistics(statistics)
+                self.sink.writer.statistics(&statistics)
             }
             Record::LeftOut(left_out) => self.sink.writer.left_out(left_out),
             Record::Capture(change) => self.sink.writer.capture(change),

@@ -101,7 +101,7 @@ fn everything() -> &'static [u8] {
         };
         writer.buffer(BufferEvent { time: Nanos(9), allocated: true, buffer }).unwrap();
         writer.run_end(RunEnd { eval: EvalId(5), run: 0, end: Nanos(99) }).unwrap();
-        writer.statistics(statistics(6)).unwrap();
+        writer.statistics(&statistics(6)).unwrap();
         writer.left_out(LeftOut { evaluations: 2, bytes: Bytes(99) }).unwrap();
         writer.capture(change()).unwrap();
         writer.note("a remark".into()).unwrap();

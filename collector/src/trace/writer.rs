@@ -3,7 +3,7 @@
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
 mod chunks;
-mod values;
+mod waiting;
 
 use super::create::create_file;
 use super::growing::{Display, Growing, Now};
@@ -12,8 +12,7 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
-    graph_columns,
+    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, graph_columns,
 };
 use crate::analysis::phase::Phases;
 use crate::analysis::timing::Plans;
@@ -28,13 +27,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use waiting::Waiting;
 
 type Result<T> = std::result::Result<T, TraceError>;
 
-/// zstd level of all chunks but graphs and values.
+/// zstd level of all chunks but graphs, values and statistics.
 const LEVEL: i32 = 3;
-/// Values hardly get smaller whatever is tried (measured on queries and keys: 7 % between this level and 3), and what
-/// is tried costs the host: this level takes a seventh of the time.
+/// Values, and statistics of them, hardly get smaller whatever is tried (measured on queries and keys: 7 % between this
+/// level and 3), and what is tried costs the host: this level takes a seventh of the time.
 const VALUE_LEVEL: i32 = -1;
 /// Evaluations in a chunk, at most.
 const CHUNK_EVALUATIONS: usize = 256;
@@ -44,8 +44,8 @@ const MAX_EVALUATION_BYTES: usize = MAX_CHUNK_BYTES / 2;
 /// Bytes of values that wait; and the largest piece of one.
 const PENDING_VALUE_BYTES: usize = 1 << 20;
 const VALUE_PIECE_BYTES: usize = 8 << 20;
-/// Rows of statistics that wait, about.
-const PENDING_STATISTICS_ROWS: usize = 1 << 15;
+/// Bytes of statistics that wait, about.
+const PENDING_STATISTICS_BYTES: usize = 512 << 10;
 /// Events, remarks or texts that wait.
 const PENDING_ITEMS: usize = 4096;
 /// Remarks on records that contradict themselves; further ones are only counted.
@@ -70,10 +70,9 @@ pub struct TraceWriter {
     next_token: u64,
     rows: Vec<Arc<Row>>,
     row_bytes: usize,
-    values: values::Waiting,
+    values: Waiting,
     packer: Packer,
-    statistics: AllStatistics,
-    statistics_rows: usize,
+    statistics: Waiting,
     texts: Texts,
     known_texts: HashSet<i32>,
     buffers: Buffers,
@@ -118,10 +117,9 @@ impl TraceWriter {
             next_token: 0,
             rows: vec![],
             row_bytes: 0,
-            values: values::Waiting::default(),
+            values: Waiting::new(ChunkKind::Values),
             packer: Packer::new().map_err(no_memory)?,
-            statistics: vec![],
-            statistics_rows: 0,
+            statistics: Waiting::new(ChunkKind::Statistics),
             texts: vec![],
             known_texts: HashSet::new(),
             buffers: vec![],
@@ -249,7 +247,7 @@ impl TraceWriter {
     }
 
     fn value_piece(&mut self, value: &Value) -> Result<()> {
-        self.values.add(value);
+        self.values.add(value, value.eval);
         self.pending();
         if self.values.bytes() < PENDING_VALUE_BYTES {
             return Ok(());
@@ -263,12 +261,11 @@ impl TraceWriter {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn statistics(&mut self, statistics: Statistics) -> Result<()> {
+    pub fn statistics(&mut self, statistics: &Statistics) -> Result<()> {
         self.refuse_after_failure()?;
-        self.statistics_rows += statistics.rows.len() + 2;
-        self.statistics.push(statistics);
+        self.statistics.add(statistics, statistics.eval);
         self.pending();
-        if self.statistics_rows < PENDING_STATISTICS_ROWS {
+        if self.statistics.bytes() < PENDING_STATISTICS_BYTES {
             return Ok(());
         }
         self.flush_evaluations()?;

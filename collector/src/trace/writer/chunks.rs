@@ -1,5 +1,6 @@
 //! Puts down what a writer has collected: chunks, one after the other, until the disk does not take one.
 
+use super::waiting::Waiting;
 use super::{Display, LEVEL, Result, TraceWriter, VALUE_LEVEL};
 use crate::trace::index::IndexEntry;
 use crate::trace::{MAX_CHUNK_BYTES, TraceError, lock};
@@ -26,27 +27,22 @@ impl TraceWriter {
     }
 
     pub(super) fn flush_values(&mut self) -> Result<()> {
-        if self.values.is_empty() {
-            return Ok(());
-        }
-        let mut values = std::mem::take(&mut self.values);
-        let wrote = self.chunk(values.entry(self.offset), values.content());
-        values.clear();
-        self.values = values;
-        wrote
+        self.flush_waiting(|writer| &mut writer.values)
     }
 
     pub(super) fn flush_statistics(&mut self) -> Result<()> {
-        if self.statistics.is_empty() {
+        self.flush_waiting(|writer| &mut writer.statistics)
+    }
+
+    fn flush_waiting(&mut self, which: fn(&mut TraceWriter) -> &mut Waiting) -> Result<()> {
+        let mut waiting = which(self).take();
+        if waiting.is_empty() {
             return Ok(());
         }
-        let statistics = std::mem::take(&mut self.statistics);
-        self.statistics_rows = 0;
-        let mut entry = IndexEntry::new(self.offset, ChunkKind::Statistics, statistics.len());
-        entry.cover(statistics.iter().map(|s| s.eval.0));
-        let mut content = vec![];
-        encode(&statistics, &mut content);
-        self.chunk(entry, &content)
+        let wrote = self.chunk(waiting.entry(self.offset), waiting.content());
+        waiting.clear();
+        *which(self) = waiting;
+        wrote
     }
 
     pub(super) fn flush_texts(&mut self) -> Result<()> {
@@ -84,7 +80,7 @@ impl TraceWriter {
     }
 
     pub(super) fn pack_and_put(&mut self, kind: ChunkKind, content: &[u8]) -> Result<()> {
-        let level = if kind == ChunkKind::Values { VALUE_LEVEL } else { LEVEL };
+        let level = if matches!(kind, ChunkKind::Values | ChunkKind::Statistics) { VALUE_LEVEL } else { LEVEL };
         self.refuse_after_failure()?;
         let write_error = |source| TraceError::Write { path: self.path.clone(), offset: self.offset, source };
         let packed = self.packer.pack(kind, content, level).map_err(write_error)?;
