@@ -106,11 +106,12 @@ impl Exponents {
         let mut of = |i: usize| self.counts.iter_mut().map(|list| u64::from(std::mem::take(&mut list[i]))).sum::<u64>();
         let mut counts = [0; EXPONENTS];
         counts[0] = of(0).saturating_sub(zeros);
-        for i in std::mem::replace(&mut self.range, NOWHERE).filter(|&i| i > 0) {
-            counts[i] = of(i);
-        }
-        // What is infinite or not a number is counted for its row.
-        Histogram::of_exponents(&counts[..EXPONENTS - 1])
+        let range = std::mem::replace(&mut self.range, NOWHERE);
+        let from = if counts[0] > 0 { 0 } else { *range.start().min(&(EXPONENTS - 2)) };
+        let end = *range.end();
+        range.filter(|&i| i > 0).for_each(|i| counts[i] = of(i));
+        // What is infinite or not a number, the last, is counted for its row.
+        Histogram::of_exponents(from, &counts[from..=end.clamp(from, EXPONENTS - 2)])
     }
 }
 

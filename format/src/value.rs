@@ -115,11 +115,12 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Of the number of elements for each biased exponent of `f32`, from 0 for those below 2^-126 up to 254.
-    pub fn of_exponents(counts: &[u64]) -> Histogram {
+    /// Of the number of elements for each biased exponent of `f32` from one on: 0 is for those below 2^-126, and 254 the
+    /// last.
+    pub fn of_exponents(from: usize, counts: &[u64]) -> Histogram {
         let Some(first) = counts.iter().position(|&n| n > 0) else { return Histogram::default() };
         let last = counts.iter().rposition(|&n| n > 0).unwrap_or(first);
-        Histogram { first: first as i32 - 127, counts: counts[first..=last].to_vec() }
+        Histogram { first: (from + first) as i32 - 127, counts: counts[first..=last].to_vec() }
     }
 }
 
@@ -159,11 +160,12 @@ mod tests {
     #[test]
     fn a_histogram_has_no_empty_ends() {
         let mut counts = [0; 255];
-        assert_eq!(Histogram::of_exponents(&counts), Histogram::default());
+        assert_eq!(Histogram::of_exponents(0, &counts), Histogram::default());
         (counts[0], counts[127], counts[128]) = (2, 3, 4);
-        let histogram = Histogram::of_exponents(&counts);
+        let histogram = Histogram::of_exponents(0, &counts);
         assert_eq!((histogram.first, histogram.counts.len()), (-127, 129));
         counts[0] = 0;
-        assert_eq!(Histogram::of_exponents(&counts), Histogram { first: 0, counts: vec![3, 4] });
+        assert_eq!(Histogram::of_exponents(0, &counts), Histogram { first: 0, counts: vec![3, 4] });
+        assert_eq!(Histogram::of_exponents(100, &counts[100..130]), Histogram { first: 0, counts: vec![3, 4] });
     }
 }

@@ -127,15 +127,14 @@ fn poll_until_over(
     }
 }
 
-/// `fill`: what part of the fullest ring was taken by the last pass.
+/// `fill`: what part of the fullest ring was taken by the last pass. The next one is to find an eighth: the host waits
+/// for each, and still has room for eight times as much.
 fn next_pause(pause: Duration, fill: f64) -> Duration {
+    const WANTED: f64 = 0.125;
     if fill > 0.5 {
-        Duration::ZERO
-    } else if fill > 0.125 {
-        SHORTEST_PAUSE
-    } else {
-        (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        return Duration::ZERO;
     }
+    pause.max(SHORTEST_PAUSE).mul_f64((WANTED / fill).min(2.0)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 /// Makes the calling thread give way to the traced program. Best effort: whoever may not, runs at normal priority.
@@ -164,7 +163,9 @@ mod tests {
             pause = next_pause(pause, 0.0);
         }
         assert_eq!(pause, LONGEST_PAUSE);
+        assert_eq!(next_pause(pause, 0.25), LONGEST_PAUSE / 2);
+        assert_eq!(next_pause(LONGEST_PAUSE / 2, 0.125), LONGEST_PAUSE / 2);
         assert_eq!(next_pause(pause, 0.9), Duration::ZERO);
-        assert_eq!(next_pause(Duration::ZERO, 0.0), SHORTEST_PAUSE);
+        assert_eq!(next_pause(Duration::ZERO, 0.1), SHORTEST_PAUSE.mul_f64(1.25));
     }
 }
