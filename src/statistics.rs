@@ -70,8 +70,8 @@ const EXPONENTS: usize = 256;
 /// then one list would have to be waited for.
 pub struct Exponents {
     counts: [[u32; EXPONENTS]; 4],
-    /// Where counts may be that are not 0, but for the first.
-    range: RangeInclusive<usize>,
+    /// The first and the last place where counts may be that are not 0, but for the very first.
+    range: (usize, usize),
 }
 
 impl Default for Exponents {
@@ -81,7 +81,7 @@ impl Default for Exponents {
 }
 
 /// The range of no exponents.
-const NOWHERE: RangeInclusive<usize> = EXPONENTS..=0;
+const NOWHERE: (usize, usize) = (EXPONENTS, 0);
 
 /// The biased exponent of a number that has these bits.
 fn exponent(bits: u32) -> usize {
@@ -91,7 +91,7 @@ fn exponent(bits: u32) -> usize {
 impl Exponents {
     /// Counts a row, whose exponents are in the range, or 0.
     fn add(&mut self, row: &[f32], range: RangeInclusive<usize>) {
-        self.range = *self.range.start().min(range.start())..=*self.range.end().max(range.end());
+        self.range = (self.range.0.min(*range.start()), self.range.1.max(*range.end()));
         let (fours, rest) = row.as_chunks::<4>();
         for four in fours {
             for (list, &x) in self.counts.iter_mut().zip(four) {
@@ -106,12 +106,11 @@ impl Exponents {
         let mut of = |i: usize| self.counts.iter_mut().map(|list| u64::from(std::mem::take(&mut list[i]))).sum::<u64>();
         let mut counts = [0; EXPONENTS];
         counts[0] = of(0).saturating_sub(zeros);
-        let range = std::mem::replace(&mut self.range, NOWHERE);
-        let from = if counts[0] > 0 { 0 } else { *range.start().min(&(EXPONENTS - 2)) };
-        let end = *range.end();
-        range.filter(|&i| i > 0).for_each(|i| counts[i] = of(i));
+        let (first, last) = std::mem::replace(&mut self.range, NOWHERE);
+        (first.max(1)..=last).for_each(|i| counts[i] = of(i));
         // What is infinite or not a number, the last, is counted for its row.
-        Histogram::of_exponents(from, &counts[from..=end.clamp(from, EXPONENTS - 2)])
+        let from = if counts[0] > 0 { 0 } else { first.min(EXPONENTS - 2) };
+        Histogram::of_exponents(from, &counts[from..=last.clamp(from, EXPONENTS - 2)])
     }
 }
 

@@ -58,7 +58,11 @@ mod tests {
         assert!(!opens_gpu(proc.path(), 8));
         assert!(!opens_gpu(proc.path(), 9));
         assert!(!opens_gpu(proc.path(), 10), "gone");
-        assert!(!opens_gpu(Path::new("/proc"), std::process::id()));
+        // Tests beside this one may have opened a GPU, in this process.
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let opens = opens_gpu(Path::new("/proc"), other.id());
+        other.kill().and_then(|()| other.wait()).unwrap();
+        assert!(!opens);
     }
 
     #[test]
