@@ -23,8 +23,8 @@ fn a_program_whose_tensors_have_no_names_is_traced_and_what_is_not_there_is_said
     let rows = dump(&trace, &[]);
     assert!(rows.iter().any(|row| row["op"] == "MUL_MAT"), "what it computed is there");
     for (view, says) in [
-        ("attention", "attention"),
-        ("heads", "attention"),
+        ("attention", "there are no tokens"),
+        ("heads", "there are no tokens"),
         ("layers", "no residual stream"),
         ("experts", "no experts"),
     ] {

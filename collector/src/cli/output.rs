@@ -95,10 +95,14 @@ fn exists(path: &Path) -> String {
     format!("{} exists already: choose another name with -o, or replace it with --force", path.display())
 }
 
-/// Without the name of the temporary file, which nobody has asked for.
+/// Without the name of the temporary file, which nobody has asked for; the number of the error is lost in it.
 fn plain(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|e| e.source()).and_then(|e| e.downcast_ref::<io::Error>());
-    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
+            error.kind().into()
+        }
+        _ => error,
+    }
 }
 
 /// Writes a file beside the one that is wanted, and gives it that one's name when all of it is there.
@@ -108,6 +112,7 @@ fn whole_file<T, E: From<io::Error>>(
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, E>,
 ) -> Result<T, E> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    dir.metadata()?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut builder = tempfile::Builder::new();
     // As any new file: what others may do with it is for the umask to say.

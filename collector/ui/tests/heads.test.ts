@@ -23,7 +23,7 @@ async function recorded(name: string, question: string, tokens: number) {
 
 /** Where the cell of a head is. */
 async function cell(page: Page, row: number, head: number) {
-  const canvas = test(page, 'heads-map');
+  const canvas = test(page, 'heads-map-canvas');
   await until(() => canvas.getAttribute('data-layers'), { timeout: 30_000 }).toBe('30');
   const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
   const box = (await canvas.boundingBox())!;
@@ -42,8 +42,8 @@ it('a cell of the map, a row of the table and the head beside it are the API’s
 
   const at = await cell(page, 17, 4);
   await page.mouse.move(at.x, at.y);
-  await until(() => test(page, 'heads-tip').textContent()).toContain('layer 17, head 4');
-  expect(await test(page, 'heads-tip').textContent()).toContain(of(17, 4).induction!.toFixed(3));
+  await until(() => test(page, 'heads-map-tip').textContent()).toContain('layer 17, head 4');
+  expect(await test(page, 'heads-map-tip').textContent()).toContain(of(17, 4).induction!.toFixed(3));
   await page.mouse.click(at.x, at.y);
   await until(() => [selected(page).layer, selected(page).head]).toEqual(['17', '4']);
   const row = page.locator('[data-place="17.4"]');
@@ -91,7 +91,7 @@ it('1,024 heads are one picture, and what the pointer is over is said at once', 
   const page = await open('about:blank');
   await page.route('**/sessions/0/heads*', (route) => route.fulfill({ json: many }));
   await page.goto(`${server.url}/?view=heads&full=heads`);
-  const canvas = test(page, 'heads-map');
+  const canvas = test(page, 'heads-map-canvas');
   await until(() => canvas.getAttribute('data-heads'), { timeout: 30_000 }).toBe('32');
   // Only the rows on the screen are elements.
   expect(await test(page, 'heads-row').count()).toBeLessThan(80);
