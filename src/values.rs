@@ -213,7 +213,7 @@ impl Writer<'_> {
             let record = Statistics { eval, graph, tensor, rows, histogram: memory.exponents.take(zeros) };
             memory.encoded.clear();
             Record::Statistics(record).encode(&mut memory.encoded);
-            self.lease.producer.push(&memory.encoded);
+            self.lease.producer.push_aside(&memory.encoded, &[]);
         }
     }
 
@@ -265,7 +265,7 @@ impl Writer<'_> {
     /// Writes all pieces, or none and counts them.
     unsafe fn whole(&mut self, tensor: usize, list: &[Piece]) -> bool {
         let Some(&id) = self.info.attention_ids.get(&tensor) else { return false };
-        if !self.lease.producer.fits_all(list.iter().map(|piece| piece.len() + AROUND)) {
+        if !self.lease.producer.fits_all_aside(list.iter().map(|piece| piece.len() + AROUND)) {
             let bytes = list.iter().map(|piece| piece.len() as u64).sum();
             self.session.count_all_lost(self.ring, list.len() as u64, bytes);
             return false;
@@ -330,7 +330,7 @@ impl Writer<'_> {
         encoded.clear();
         head.encode_head(bytes.len(), encoded);
         // The bytes go from where they lie to the ring: nothing is copied twice.
-        self.lease.producer.push_parts(encoded, bytes);
+        self.lease.producer.push_aside(encoded, bytes);
         true
     }
 }

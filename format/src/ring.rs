@@ -69,11 +69,21 @@ impl<M: RingMemory> Producer<M> {
 
     /// Appends one record, or drops it and counts it. Returns whether it was appended.
     pub fn push(&mut self, payload: &[u8]) -> bool {
-        self.push_parts(payload, &[])
+        self.append(payload, &[], 0)
     }
 
-    /// Appends one record that lies in two places; see [`Producer::push`].
-    pub fn push_parts(&mut self, head: &[u8], body: &[u8]) -> bool {
+    /// Appends one record that lies in two places, and that others can be understood without: it leaves room for those.
+    /// Else as [`Producer::push`].
+    pub fn push_aside(&mut self, head: &[u8], body: &[u8]) -> bool {
+        self.append(head, body, self.spare())
+    }
+
+    /// What is left free for records that others need.
+    fn spare(&self) -> u64 {
+        self.memory.capacity() / 8
+    }
+
+    fn append(&mut self, head: &[u8], body: &[u8], spare: u64) -> bool {
         let len = head.len() + body.len();
         let capacity = self.memory.capacity();
         let need = record_bytes(len);
@@ -82,7 +92,7 @@ impl<M: RingMemory> Producer<M> {
         // SYNC POINT: with the release store in `pop`: the consumer has finished with everything before `tail`.
         let tail = self.memory.tail().load(Ordering::Acquire);
         let used = self.head.wrapping_sub(tail);
-        if need > capacity / 2 || used > capacity || used + filler + need > capacity {
+        if need > capacity / 2 || used > capacity || used + filler + need + spare > capacity {
             self.memory.count_dropped(len as u64);
             return false;
         }
@@ -125,6 +135,15 @@ impl<M: RingMemory> Producer<M> {
 
     /// Whether records of these lengths would all fit now, whatever the consumer does meanwhile.
     pub fn fits_all(&self, lens: impl Iterator<Item = usize>) -> bool {
+        self.fit(lens, 0)
+    }
+
+    /// The same for [`Producer::push_aside`].
+    pub fn fits_all_aside(&self, lens: impl Iterator<Item = usize>) -> bool {
+        self.fit(lens, self.spare())
+    }
+
+    fn fit(&self, lens: impl Iterator<Item = usize>, spare: u64) -> bool {
         let tail = self.memory.tail().load(Ordering::Acquire);
         let capacity = self.memory.capacity();
         let (mut need, mut largest) = (0_u64, 0);
@@ -133,7 +152,7 @@ impl<M: RingMemory> Producer<M> {
         }
         // Where the end of the data is met, less than a record's length is left empty.
         let used = self.head.wrapping_sub(tail);
-        largest <= capacity / 2 && used <= capacity && need.saturating_add(largest) <= capacity - used
+        largest <= capacity / 2 && used <= capacity && need.saturating_add(largest + spare) <= capacity - used
     }
 }
 
@@ -359,7 +378,7 @@ mod tests {
         for (head, body) in (0..20).flat_map(|head| (0..20).map(move |body| (head, body))) {
             let whole: Vec<u8> = (1..=head + body).collect();
             let (first, second) = whole.split_at(usize::from(head));
-            assert!(lease.producer.push_parts(first, second));
+            assert!(lease.producer.push_aside(first, second));
             assert!(consumer.pop(&mut out).unwrap());
             assert_eq!(out, whole, "{head} and {body} bytes");
         }
@@ -398,6 +417,17 @@ mod tests {
         }
         assert_eq!(consumer.pop(&mut out), Ok(false));
         assert!(lease.producer.push(b"room again"));
+    }
+
+    #[test]
+    fn what_others_can_be_understood_without_leaves_room_for_what_they_need() {
+        let mut memory = Memory(vec![]);
+        let ring = ring(&mut memory, 256);
+        let mut lease = ring.lease().unwrap();
+        let fitted = (0..100).filter(|_| lease.producer.push_aside(&[0; 12], &[1; 8])).count();
+        assert_eq!(fitted, 7, "the last 32 of 256 bytes stay free");
+        assert!(!lease.producer.fits_all_aside([20].into_iter()) && !lease.producer.fits_all([40].into_iter()));
+        assert!(lease.producer.push(&[2; 20]) && !lease.producer.push(&[2; 20]));
     }
 
     #[test]
