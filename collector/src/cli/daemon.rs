@@ -44,7 +44,7 @@ pub(super) struct Args {
 
 /// Collects until a signal ends it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let wanted = args.capture.wanted()?;
+    let wanted = args.capture.wanted_for_a_page()?;
     let dir = std::path::absolute(&args.dir).with_context(|| format!("cannot write to {}", args.dir.display()))?;
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     // SAFETY: takes nothing and always succeeds.

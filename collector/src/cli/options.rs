@@ -81,6 +81,13 @@ impl Options {
         })
     }
 
+    /// The same where a page may have more captured while the program runs, for which there is to be room.
+    pub(super) fn wanted_for_a_page(&self) -> anyhow::Result<Wanted> {
+        let wanted = self.wanted()?;
+        let room = if self.ring_size.is_some() { 0 } else { VALUE_RING_BYTES };
+        Ok(Wanted { ring_bytes: wanted.ring_bytes.max(room), ..wanted })
+    }
+
     fn described(&self) -> anyhow::Result<Capture> {
         let capture = Capture {
             names: self.capture.iter().flat_map(|list| between_commas(list)).collect(),
@@ -229,6 +236,10 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(capture(None, &[]).wanted().unwrap().level, Level::Ops);
+        let small = Options { ring_size: Some(1 << 20), ..Options::default() };
+        assert_eq!(small.wanted_for_a_page().unwrap().ring_bytes, 1 << 20);
+        let room = capture(None, &[]).wanted_for_a_page().unwrap().ring_bytes;
+        assert_eq!((room, capture(None, &[]).wanted().unwrap().ring_bytes), (VALUE_RING_BYTES, DEFAULT_RING_BYTES));
         assert_eq!(capture(None, &["l_out-*"]).wanted().unwrap().level, Level::Tensors);
         assert_eq!(capture(Some("graph"), &[]).wanted().unwrap().level, Level::Graph);
         assert!(capture(Some("ops"), &["l_out-*"]).wanted().is_err());

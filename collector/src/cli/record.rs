@@ -77,7 +77,7 @@ pub(super) struct Args {
 
 /// Runs the program and records it. The exit code is the program's; if a signal ended it, this does not return.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let wanted = args.capture.wanted()?;
+    let wanted = if args.serve { args.capture.wanted_for_a_page() } else { args.capture.wanted() }?;
     let captures = !wanted.capture.is_empty();
     let (name, arguments) = args.command.split_first().context("no program was given")?;
     let program = match find_program(name) {

@@ -123,6 +123,9 @@ pub struct Attention {
     /// Why there are no weighted values, if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_values: Option<String>,
+    /// Why it is not said how much heads add, if somebody who asked for vectors is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_contribution: Option<String>,
     /// Name of the matrix that takes the heads' results, if nothing is done to them before but to turn them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
@@ -133,6 +136,24 @@ pub struct Attention {
     /// The vectors, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vectors: Option<Vectors>,
+}
+
+impl Attention {
+    /// Keeps of the vectors of keys and values only those of a token, if it is among the keys. `false` if it is not.
+    pub fn keep_vectors_of(&mut self, token: u64) -> bool {
+        let Some(at) = self.keys.iter().position(|key| key.token == Some(token)) else { return false };
+        let Some(vectors) = &mut self.vectors else { return true };
+        for of_head in vectors.keys.iter_mut().chain(vectors.values.iter_mut().flatten()) {
+            *of_head = of_head.drain(at..=at).collect();
+        }
+        true
+    }
+
+    /// Numbers in the vectors of keys and values.
+    pub fn n_in_vectors(&self) -> usize {
+        let of = |heads: &[Vec<Vec<f32>>]| heads.iter().flatten().map(Vec::len).sum::<usize>();
+        self.vectors.as_ref().map_or(0, |v| of(&v.keys) + v.values.as_deref().map_or(0, of))
+    }
 }
 
 /// Whether a trace has what attention is computed from.
@@ -261,6 +282,7 @@ fn of_token(
         keys: named(trace, &keys),
         heads: heads.par_iter().map(of_head).collect(),
         no_values: values.as_ref().err().cloned(),
+        no_contribution: None,
         output: plan.output.as_ref().map(|output| output.name.clone()),
         turned: plan.output.as_ref().and_then(|output| output.turned),
         vectors,

@@ -2,6 +2,7 @@
 
 use super::api::{App, answer};
 use super::document;
+use super::models::{self, Loaded};
 use super::params::{Params, Path, numbers, parse, word};
 use super::problem::Problem;
 use crate::inside::picture::{AttentionLinks, AttentionMap, AttentionMatrix, links, map, matrix};
@@ -96,23 +97,78 @@ impl HeadParams {
     }
 }
 
-/// The attention of one token in one layer, in all stages: q·k, scaled, masked, softmax; the same as
-/// `ggscope attention --json`
+/// Numbers of vectors that are sent, at most.
+const MAX_IN_VECTORS: usize = 1 << 20;
+
+/// Which vectors.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct VectorParams {
+    /// `true`: the query of the head that is named, the keys and values that it looks at, and how much it adds to the residual
+    /// stream, if the model's file is known here
+    #[param(schema_with = document::flag)]
+    vectors: Option<String>,
+    /// Of keys and values only those of this token
+    #[param(schema_with = document::ordinal)]
+    key: Option<String>,
+}
+
+impl VectorParams {
+    /// Whether vectors are wanted, and of which key alone.
+    fn wanted(&self, head: Option<usize>) -> Result<(bool, Option<u64>), Problem> {
+        let wanted = word("vectors", self.vectors.as_deref(), &[("true", true), ("false", false)])?.unwrap_or(false);
+        let key = parse("key", self.key.as_deref(), "give the number of one token")?;
+        if key.is_some() && !wanted {
+            return Err(Problem::bad("key", "key without vectors", "give vectors=true, or leave out the key"));
+        }
+        if wanted && head.is_none() {
+            return Err(Problem::bad("head", "vectors of all heads", "vectors are of one head: give its number"));
+        }
+        Ok((wanted, key))
+    }
+}
+
+/// Leaves of the vectors those that were asked for, and adds what the head adds to the residual stream.
+fn with_vectors(found: &mut Attention, key: Option<u64>, model: Result<Arc<Loaded>, Problem>) -> Result<(), Problem> {
+    if let Some(key) = key.filter(|&key| !found.keep_vectors_of(key)) {
+        let error = format!("token {} does not look at token {key}: it is not among its keys", found.token);
+        return Err(Problem::missing("key", error, "without vectors, keys says which there are"));
+    }
+    if found.n_in_vectors() > MAX_IN_VECTORS {
+        let error = format!("the vectors are {} numbers; {MAX_IN_VECTORS} are sent at most", found.n_in_vectors());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, "ask for those of one key"));
+    }
+    found.no_contribution = match model {
+        _ if found.no_values.is_some() => None,
+        Ok(model) => inside::add_contributions(found, &model.gguf).err().map(|error| error.to_string()),
+        Err(problem) => Some(format!("{}: {}", problem.error, problem.help)),
+    };
+    Ok(())
+}
+
+/// The attention of one token in one layer, in all stages: q·k, scaled, masked, softmax, and Σ weights · V where values were
+/// captured; the same as `ggscope attention --json`
 #[utoipa::path(get, path = "/sessions/{id}/attention",
-    params(("id" = String, Path, description = "The session"), TokenParams, HeadParams),
+    params(("id" = String, Path, description = "The session"), TokenParams, HeadParams, VectorParams),
     responses(
         (status = 200, body = Attention), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem)))]
+        (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn of_token(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Params(which, p, _): Params<TokenParams, HeadParams>,
+    Params(which, p, v): Params<TokenParams, HeadParams, VectorParams>,
 ) -> Result<Response, Problem> {
     let (token, layer, head) = (which.token()?, p.layer()?, p.head()?);
+    let (vectors, key) = v.wanted(head)?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        Ok(session.followers(false).attention(&trace, token.unwrap_or_else(|| last(&trace)), layer, head)?)
+        let wanted = (token.unwrap_or_else(|| last(&trace)), layer, head, vectors);
+        let mut found = session.followers(false).attention(&trace, wanted)?;
+        if vectors {
+            with_vectors(&mut found, key, models::that_ran(sessions, &session))?;
+        }
+        Ok(found)
     })
     .await
 }
@@ -282,6 +338,18 @@ mod tests {
         assert_eq!((gone.status, gone.field.as_deref()), (404, Some("tokens")));
         let many = range(Some("0..4096"), 9999).unwrap_err();
         assert!(many.status == 400 && many.error.contains("4097 tokens"), "{many:?}");
+    }
+
+    #[test]
+    fn vectors_are_of_one_head() {
+        let wanted = |vectors: Option<&str>, key: Option<&str>, head| {
+            VectorParams { vectors: vectors.map(str::to_owned), key: key.map(str::to_owned) }.wanted(head)
+        };
+        assert_eq!(wanted(None, None, None).unwrap(), (false, None));
+        assert_eq!(wanted(Some("true"), Some("7"), Some(1)).unwrap(), (true, Some(7)));
+        assert_eq!(wanted(Some("true"), None, None).unwrap_err().field.as_deref(), Some("head"));
+        assert_eq!(wanted(None, Some("7"), Some(1)).unwrap_err().field.as_deref(), Some("key"));
+        assert_eq!(wanted(Some("yes"), None, Some(1)).unwrap_err().field.as_deref(), Some("vectors"));
     }
 
     #[test]

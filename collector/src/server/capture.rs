@@ -98,7 +98,7 @@ pub(super) struct CaptureState {
     pub left_out_bytes: u64,
     /// Records that were lost because the rings were full.
     pub dropped_records: u64,
-    /// How far values are behind the newest token; null if none have come.
+    /// How far values are behind the newest token; null if none have come, or nothing is captured.
     pub behind: Option<Behind>,
 }
 

@@ -119,6 +119,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::trace::testing::{Shape, write};
+    use ggscope_format::capture::{Capture, CaptureChange};
     use ggscope_format::value::Value;
     use ggscope_format::{Bytes, EvalId, GraphId};
 
@@ -128,6 +129,8 @@ mod tests {
         let path = dir.path().join("a\"\\\n.ggtrace");
         let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
         writer.dropped(2, 99);
+        let capture = Capture::named(["l_out-*"]);
+        writer.capture(CaptureChange { from: EvalId(0), capture }).unwrap();
         // Values of the third token of the answer, of nine.
         let value =
             Value { eval: EvalId(3), graph: GraphId(1), total: Bytes(4), bytes: vec![0; 4], ..Value::default() };

@@ -313,12 +313,15 @@ impl Session {
         Ok((trace, table))
     }
 
-    /// How far captured values are behind the newest token; `None` if none have come.
+    /// How far captured values are behind the newest token; `None` if none have come, or nothing is captured any more.
     ///
     /// # Errors
     /// As [`Session::trace`].
     pub(super) fn behind(&self) -> Result<Option<Behind>, Problem> {
         let (trace, table) = self.now()?;
+        if trace.captures().last().is_none_or(|change| change.capture.is_empty()) {
+            return Ok(None);
+        }
         let last = |eval: EvalId| table.header(table.find(eval.0)?)?.last_token();
         let Some(token) = trace.captured_until().and_then(last) else { return Ok(None) };
         let totals = trace.totals();

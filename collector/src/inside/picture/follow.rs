@@ -4,8 +4,9 @@
 use super::Refused;
 use crate::inside::attention::{self, captured};
 use crate::inside::{Attention, InsideError, TokenRow, Walker};
-use crate::trace::Trace;
+use crate::trace::{Select, Trace};
 use ggscope_format::EvalId;
+use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
 use std::ops::{ControlFlow, Range};
 
@@ -62,10 +63,9 @@ impl Follower {
     fn stages(
         &mut self,
         trace: &Trace,
-        token: u64,
-        layer: u32,
-        head: Option<usize>,
+        wanted: (u64, u32, Option<usize>, bool),
     ) -> Result<Option<Attention>, InsideError> {
+        let token = wanted.0;
         let is_in = |row: &Row| row.first_token.saturating_add(row.generated.len() as u64) > token;
         if !self.last.as_ref().is_some_and(is_in) {
             let come = come(trace);
@@ -81,14 +81,30 @@ impl Follower {
         }
         let Some(row) = self.last.as_ref().filter(|row| is_in(row)) else { return Ok(None) };
         let Some(plan) = self.walker.plan(trace, row.evaluation.graph) else { return Ok(None) };
-        attention::stages(trace, &self.walker, (row, &plan), (token, layer, head, false)).map(Some)
+        attention::stages(trace, &self.walker, (row, &plan), wanted).map(Some)
     }
+}
+
+/// Whether attention was to be captured when a token was computed.
+fn wants_attention(trace: &Trace, token: u64) -> bool {
+    let select = Select { tokens: Some(token..token.saturating_add(1)), ..Select::default() };
+    let mut of = None;
+    trace.for_each_evaluation(&select, false, |row| {
+        of = Some(row.evaluation.eval);
+        ControlFlow::Break(())
+    });
+    let Some(eval) = of else { return true };
+    let then = trace.captures().into_iter().rfind(|change| change.from <= eval);
+    then.is_none_or(|change| change.capture.has(Set::Attention))
 }
 
 /// Why a token has no attention.
 pub(super) fn not_here(trace: &Trace, token: u64) -> String {
     let totals = trace.totals();
     let n_tokens = totals.tokens();
+    if !wants_attention(trace, token) {
+        return format!("token {token} was computed while no attention was captured");
+    }
     if token < n_tokens && !trace.complete() {
         return format!(
             "nothing of token {token} has come yet that attention is computed from: if it was captured, it soon will"
@@ -135,20 +151,20 @@ impl Followers {
         self.shrink();
     }
 
-    /// As [`crate::inside::attention`], of a certain token.
+    /// As [`crate::inside::attention_with`], of a certain token: token, layer, head (all if none is said), and whether
+    /// vectors are wanted.
     ///
     /// # Errors
     /// As there.
     pub fn attention(
         &mut self,
         trace: &Trace,
-        token: u64,
-        layer: u32,
-        head: Option<usize>,
+        wanted: (u64, u32, Option<usize>, bool),
     ) -> Result<Attention, InsideError> {
+        let (token, layer) = (wanted.0, wanted.1);
         captured(trace)?;
         let mut follower = self.take(Some(layer), token);
-        let found = follower.stages(trace, token, layer, head);
+        let found = follower.stages(trace, wanted);
         if found.is_ok() || trace.complete() {
             self.keep(follower);
         }

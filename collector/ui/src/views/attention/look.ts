@@ -4,7 +4,7 @@
 export const MODES = ['rows', 'space', 'against'] as const;
 /** Which links the picture in space has. */
 export const SPACES = ['flow', 'fan', 'all'] as const;
-export const PANES = ['text', 'stages', 'lines'] as const;
+export const PANES = ['text', 'stages', 'vectors', 'lines'] as const;
 export const PAINTS = ['entropy', 'first', 'previous', 'self', 'heaviest'] as const;
 export const SCALES = ['root', 'linear'] as const;
 /** Tokens in the heatmap. */

@@ -15,6 +15,18 @@ export interface HeadRow {
   masked: (number | null)[];
   weights: (number | null)[];
   sink: number | null;
+  /** Σ weights · V, where values were captured. */
+  weighted?: (number | null)[];
+  /** How long what the head adds to the residual stream is. */
+  contribution?: number | null;
+  /** Its query, if vectors were asked for. */
+  query?: (number | null)[];
+}
+
+/** What a head of the keys holds, for each key. */
+interface Vectors {
+  keys: (number | null)[][][];
+  values?: (number | null)[][][];
 }
 
 /** One token in one layer, in all stages. */
@@ -31,6 +43,13 @@ export interface Attention {
   k_type: string;
   keys: AttentionKey[];
   heads: HeadRow[];
+  /** Why there are no weighted values. */
+  no_values?: string;
+  /** Why it is not said how much the head adds. */
+  no_contribution?: string;
+  /** So many elements of values and of what is weighed of them are turned together, as the cache has them. */
+  turned?: number;
+  vectors?: Vectors;
 }
 
 export interface MatrixKey {
