@@ -8,7 +8,7 @@ import { api, open, record, serve, synthetic, type Server } from './support';
 const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
-const CAPTURE = ['--capture', 'attention', '--ring-size', '64M'];
+const CAPTURE = ['--capture', 'attention,values', '--ring-size', '64M'];
 /** Its pieces are tokens of their own. */
 const HARM = `Where are the keys? <img src=x onerror="document.title='harmed'"> The keys to the cabinet are on the table.`;
 
@@ -108,6 +108,16 @@ it('the stages of a key are the API’s, and texts of tokens stay text', async (
   expect(await test(page, 'attention-stages').getAttribute('data-keys')).toBe(String(exact.keys.length));
   // The formula is set, with fonts from here.
   await until(() => steps.locator('.katex').count()).toBeGreaterThan(2);
+  // The vectors are those of the key, and their products add up to what the stages begin with.
+  const path = `/sessions/0/attention?tokens=${last}&layer=7&head=2&vectors=true&key=${key}`;
+  const { heads, vectors } = await api<Attention>(server, path);
+  const sum = heads[0].query!.reduce<number>((sum, q, i) => sum + q! * vectors!.keys[0][0][i]!, 0);
+  expect(Math.abs(sum - exact.heads[0].products[at]!)).toBeLessThan(0.02 * Math.abs(sum) + 0.02);
+  await test(page, 'attention-pane-vectors').click();
+  const adds = `length ${heads[0].contribution!.toFixed(3)} to the residual stream`;
+  await until(() => test(page, 'attention-contribution').textContent()).toContain(adds);
+  for (const name of ['query', 'key', 'product', 'value', 'weighted'])
+    expect(await test(page, `strip-${name}`).getAttribute('data-elements')).toBe('64');
   await test(page, 'attention-pane-text').click();
   await until(() => test(page, 'attention-text').textContent()).toContain('<img');
   await test(page, 'attention-pane-lines').click();
