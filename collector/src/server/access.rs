@@ -83,7 +83,10 @@ impl Access {
         let changes = method == Method::PUT && is_changed(uri.path());
         if method != Method::GET && method != Method::HEAD && !changes {
             let error = format!("{method} is not answered");
-            let help = "ask with GET: nothing can be changed here";
+            let help = match is_changed(uri.path()) {
+                true => "ask with GET, or change it with PUT",
+                false => "ask with GET: nothing can be changed here",
+            };
             return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, error, help));
         }
         Ok(())

@@ -232,7 +232,12 @@ pub(super) async fn against(
         let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(unknown)?;
         let tokens = which.range(last(&trace))?;
         let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
-        Ok(inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer), &device)?)
+        let found = inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer), &device)?;
+        if let Some(layer) = layer.filter(|_| found.heads.is_empty()) {
+            let error = format!("there is no attention in layer {layer} at these tokens");
+            return Err(Problem::missing("layer", error, "attention/map says which layers there are"));
+        }
+        Ok(found)
     })
     .await
 }

@@ -88,7 +88,15 @@ pub(super) async fn report(
     Params(which, p, caches): Params<Which, ExpertParams, CacheParams>,
 ) -> Result<Response, Problem> {
     let (filter, sizes) = (p.filter(&which)?, caches.sizes()?);
-    answer(app, move |sessions| Ok(experts::experts(&*sessions.get(&id)?.trace()?, &filter, sizes.as_deref())?)).await
+    answer(app, move |sessions| {
+        let report = experts::experts(&*sessions.get(&id)?.trace()?, &filter, sizes.as_deref())?;
+        if report.layers.is_empty() && filter.layers.is_some() {
+            let help = "without layer, layers says which have routers";
+            return Err(Problem::missing("layer", "these tokens chose no experts in these layers", help));
+        }
+        Ok(report)
+    })
+    .await
 }
 
 /// What single tokens chose in each layer, 20,000 choices at most: the same as `ggscope experts --choices --json`

@@ -138,8 +138,20 @@ where
     T: FromStr,
     T::Err: std::fmt::Display,
 {
-    let read = |text: &str| text.parse().map_err(|e| Problem::bad(field, format!("{field}={text}: {e}"), help));
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|e: T::Err| Problem::bad(field, format!("{field}={text}: {}", in_words(&e.to_string())), help))
+    };
     text.map(read).transpose()
+}
+
+/// What is wrong with a number, in words of people who do not write Rust.
+fn in_words(error: &str) -> &str {
+    match error {
+        "invalid digit found in string" | "cannot parse integer from empty string" => "it is no such number",
+        "number too large to fit in target type" => "it is too large",
+        other => other,
+    }
 }
 
 /// A range of numbers.
