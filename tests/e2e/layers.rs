@@ -142,6 +142,7 @@ fn the_lens_ends_with_the_logits_and_the_answers_of_llama_cpp() {
         assert_eq!(lens["complete"], complete, "token {token}");
         assert_eq!(list(&lens["rows"]).len(), if complete { LAYERS + 1 } else { LAYERS });
         if !complete {
+            assert_eq!(lens["incomplete"], "not_computed");
             assert!(lens["check"].is_null());
             continue;
         }

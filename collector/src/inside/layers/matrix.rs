@@ -124,7 +124,7 @@ pub fn of_lenses(lenses: &[Lens], measure: Measure) -> TokenMatrix {
     let row = |lens: &Lens| {
         let of = |layer: &Option<u32>| {
             let row = lens.rows.iter().find(|r| r.layer == *layer)?;
-            Some(if measure == Measure::Entropy { row.entropy } else { row.answer.p })
+            if measure == Measure::Entropy { row.entropy } else { row.answer.map(|a| a.p) }
         };
         MatrixRow { token: lens.token, text: lens.text.clone(), phase: None, values: layers.iter().map(of).collect() }
     };

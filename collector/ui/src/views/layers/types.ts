@@ -49,16 +49,19 @@ export interface Candidate {
 export interface Lens {
   token: number;
   text: string | null;
-  answer: Candidate;
+  /** Null if no logit is finite at the end. */
+  answer: Candidate | null;
   complete: boolean;
   next: Candidate | null;
-  first_on_top: number;
-  settled: number;
+  /** Places among the rows; null without an answer. */
+  first_on_top: number | null;
+  settled: number | null;
   rows: {
+  incomplete: 'not_computed' | 'not_captured' | 'lost' | null;
     layer: number | null;
     top: Candidate[];
-    entropy: number;
-    answer: { p: number; rank: number };
+    entropy: number | null;
+    answer: { p: number; rank: number } | null;
     nan: number;
   }[];
   check: { same_top: boolean; largest_difference: number; relative_error: number } | null;
