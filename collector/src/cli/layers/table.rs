@@ -56,8 +56,9 @@ pub(super) fn fitted(text: &str, width: usize) -> String {
     }
 }
 
-fn share(layer: &Layer, is: fn(Part) -> bool) -> Option<f32> {
-    layer.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max)
+/// A share with a bar.
+fn with_bar(share: Option<f32>) -> String {
+    fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
 }
 
 /// The table by layer.
@@ -71,10 +72,6 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
     let most = all.layers.iter().filter_map(|l| l.norm).fold(0.0, |most: f32, n| most.max(n.median));
     for layer in &all.layers {
         let norm = layer.norm.map(|n| n.median);
-        let with_bar = |is: fn(Part) -> bool| {
-            let share = share(layer, is);
-            fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
-        };
         let largest = layer.largest.as_ref().map_or("-".into(), |l| element(l.largest, l.at));
         let per_token = layer.outliers.map(|n| format!("{:.1}", n as f32 / layer.tokens.max(1) as f32));
         let row = format!(
@@ -85,10 +82,14 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
             fitted(&norm.map_or(String::new(), |n| bar(f64::from(n / most), NORM_BAR)), NORM_BAR),
             largest,
             layer.cosine.map_or("-".into(), |c| format!("{c:.3}")),
-            with_bar(|p| p != Part::FeedForward),
-            with_bar(|p| p == Part::FeedForward),
+            with_bar(layer.share(|p| p != Part::FeedForward)),
+            with_bar(layer.share(|p| p == Part::FeedForward)),
             per_token.unwrap_or("-".into()),
-            if layer.massive_count == 0 { String::new() } else { thousands(layer.massive_count) },
+            match layer.massive_count {
+                None => "-".into(),
+                Some(0) => String::new(),
+                Some(n) => thousands(n),
+            },
         );
         writeln!(out, "{}", row.trim_end())?;
     }
@@ -142,11 +143,11 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
         )?;
     }
     for added in &layer.added {
-        let (share, cosine) = (number(added.share), or_dash(added.cosine));
+        let (share, cosine) = (or_dash(added.share), or_dash(added.cosine));
         writeln!(out, "{:>13}  adds {share} of the stream, cosine {cosine} with it", added.part.name())?;
     }
     for norm in &layer.normed {
-        let (from, to, cosine) = (number(norm.rms_in), number(norm.rms_out), or_dash(norm.cosine));
+        let (from, to, cosine) = (or_dash(norm.rms_in), or_dash(norm.rms_out), or_dash(norm.cosine));
         writeln!(out, "{:>13}  rms {from} → {to}, cosine {cosine}", printable(&norm.tensor))?;
     }
     if let Some(counts) = &layer.elements {
@@ -166,19 +167,15 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
     writeln!(out, "\n  token                     norm  largest        cosine  attention    feed-forward  outliers")?;
     for token in &run.tokens {
         let Some(cell) = token.cells.get(place).and_then(Option::as_ref) else { continue };
-        let with_bar = |is: fn(Part) -> bool| {
-            let share = cell.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max);
-            fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
-        };
         let h = &cell.hidden;
         let row = format!(
             "  {}  {:>8}  {:<13}  {:>6}  {}  {}  {:>8}",
             fitted(&token_name(token.token, token.text.as_deref()), 18),
-            number(h.norm),
-            element(h.largest.value, h.largest.at),
+            or_dash(h.norm),
+            h.largest.map_or("-".into(), |l| element(l.value, l.at)),
             cell.cosine.map_or("-".into(), |c| format!("{c:.3}")),
-            with_bar(|p| p != Part::FeedForward),
-            with_bar(|p| p == Part::FeedForward),
+            with_bar(cell.share(|p| p != Part::FeedForward)),
+            with_bar(cell.share(|p| p == Part::FeedForward)),
             h.outliers.map_or("-".into(), |n| n.to_string()),
         );
         writeln!(out, "{}", row.trim_end())?;
@@ -212,13 +209,12 @@ pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>) -> anyhow::Res
     for token in &run.tokens {
         for (place, cell) in run.places.iter().zip(&token.cells) {
             let Some(cell) = cell.as_ref().filter(|_| layer.is_none() || *place == layer) else { continue };
-            let share =
-                |is: fn(Part) -> bool| cell.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max);
             let h = &cell.hidden;
             csv.serialize((
                 (token.token, token.id, &token.text, token.phase.name(), place, h.norm, h.mean, h.rms),
-                (h.largest.value, h.largest.at, h.median, h.outliers, h.massive.len(), h.nan, h.inf, cell.cosine),
-                (share(|p| p != Part::FeedForward), share(|p| p == Part::FeedForward)),
+                (largest.map(|l| l.value), largest.and_then(|l| l.at)),
+                (h.median, h.outliers, massive, h.nan, h.inf, cell.cosine),
+                (cell.share(|p| p != Part::FeedForward), cell.share(|p| p == Part::FeedForward)),
             ))?;
         }
     }
@@ -226,6 +222,7 @@ pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>) -> anyhow::Res
 }
 
 /// A heatmap in characters: a line a token, a character a layer.
+            let (largest, massive) = (h.largest, h.massive.as_ref().map(Vec::len));
 pub(super) fn matrix(out: &mut impl Write, found: &TokenMatrix) -> std::io::Result<()> {
     let all = || found.rows.iter().flat_map(|r| r.values.iter().flatten().copied()).filter(|v| v.is_finite());
     let (least, most) = all().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));

@@ -64,18 +64,17 @@ impl Measure {
     }
 
     fn of(self, cell: &Cell) -> Option<f32> {
-        let share = |is: fn(Part) -> bool| cell.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max);
         let h = &cell.hidden;
         match self {
-            Measure::Norm => Some(h.norm),
-            Measure::Mean => Some(h.mean),
-            Measure::Rms => Some(h.rms),
-            Measure::Largest => Some(h.largest.value.abs()),
+            Measure::Norm => h.norm,
+            Measure::Mean => h.mean,
+            Measure::Rms => h.rms,
+            Measure::Largest => h.largest.map(|l| l.value.abs()),
             Measure::Outliers => h.outliers.map(|n| n as f32),
-            Measure::Massive => h.median.map(|_| h.massive.len() as f32),
+            Measure::Massive => h.massive.as_ref().map(|m| m.len() as f32),
             Measure::Cosine => cell.cosine,
-            Measure::Attention => share(|p| p != Part::FeedForward),
-            Measure::FeedForward => share(|p| p == Part::FeedForward),
+            Measure::Attention => cell.share(|p| p != Part::FeedForward),
+            Measure::FeedForward => cell.share(|p| p == Part::FeedForward),
             Measure::NonFinite => Some((h.nan + h.inf) as f32),
             Measure::Entropy | Measure::Answer => None,
         }

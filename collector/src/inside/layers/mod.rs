@@ -14,6 +14,8 @@ mod rows;
 mod run;
 mod stream;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod units;
 
 pub use against::{Against, LayerError, TokenError, against};

@@ -21,10 +21,10 @@ use utoipa::ToSchema;
 pub struct Addition {
     /// Which part.
     pub part: Part,
-    /// Norm of what it added.
-    pub norm: f32,
-    /// That norm by the norm of the stream before.
-    pub share: f32,
+    /// Norm of what it added; null where nothing of it is finite.
+    pub norm: Option<f32>,
+    /// That norm by the norm of the stream before; null where one of both is not known, or the stream is zero.
+    pub share: Option<f32>,
     /// Cosine between what it added and the stream before; absent if only statistics were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f32>,
@@ -35,10 +35,10 @@ pub struct Addition {
 pub struct Normed {
     /// The norm's output, without the layer: `attn_norm`.
     pub tensor: String,
-    /// Root mean square of what goes in.
-    pub rms_in: f32,
-    /// Root mean square of what comes out.
-    pub rms_out: f32,
+    /// Root mean square of what goes in; null where nothing of it is finite.
+    pub rms_in: Option<f32>,
+    /// Root mean square of what comes out; null where nothing of it is finite.
+    pub rms_out: Option<f32>,
     /// Cosine between both: 1 if it only scales. Absent if only statistics were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f32>,
@@ -60,6 +60,13 @@ pub struct Cell {
 
 /// One token in all layers.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+impl Cell {
+    /// The largest share of the parts of a kind.
+    pub fn share(&self, is: fn(Part) -> bool) -> Option<f32> {
+        self.added.iter().filter(|a| is(a.part)).filter_map(|a| a.share).reduce(f32::max)
+    }
+}
+
 pub struct TokenRow {
     /// The token, counted from 0 through the session.
     pub token: u64,
@@ -220,14 +227,15 @@ impl Gathered {
         let of_token = |&i: &usize| -> Vec<((usize, usize), f64)> {
             let states: Vec<Option<&[f32]>> =
                 ends.iter().map(|&end| rows.points[end].as_ref().and_then(|r| r.token(i))).collect();
-            let norms: Vec<f64> = states.iter().map(|s| s.map_or(0.0, norm)).collect();
+            let norms: Vec<f64> = states.iter().map(|s| s.and_then(norm).unwrap_or(0.0)).collect();
             let mut found = vec![];
             for a in 0..states.len() {
-                for b in a + 1..states.len() {
+                for b in a..states.len() {
                     if let (Some(x), Some(y)) = (states[a], states[b])
                         && norms[a] * norms[b] > 0.0
                     {
-                        found.push(((places[a], places[b]), dot(x, y) / (norms[a] * norms[b])));
+                        let cosine = if a == b { 1.0 } else { dot(x, y) / (norms[a] * norms[b]) };
+                        found.push(((places[a], places[b]), cosine));
                     }
                 }
             }
@@ -285,9 +293,6 @@ impl Gathered {
         }
         let n = run.places.len();
         run.similarity = vec![vec![None; n]; n];
-        for i in 0..n {
-            run.similarity[i][i] = Some(1.0);
-        }
         for ((a, b), (sum, count)) in cosines {
             let mean = Some((sum / count as f64) as f32);
             (run.similarity[a][b], run.similarity[b][a]) = (mean, mean);
@@ -323,10 +328,7 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
     let mut added = vec![];
     for at in first.max(1)..=end {
         let From::Added(parts) = &stream.points[at].from else { continue };
-        let Some(length_before) = point(at - 1).and_then(|r| r.hidden(token)).map(|h| h.norm).filter(|&n| n > 0.0)
-        else {
-            continue;
-        };
+        let Some(stream_before) = point(at - 1).and_then(|r| r.hidden(token)) else { continue };
         for (i, part) in parts.iter().enumerate() {
             let own = rows.parts[at][i].as_ref();
             let difference = || {
@@ -334,13 +336,15 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
                 (parts.len() == 1).then(|| to.iter().zip(from).map(|(a, b)| a - b).collect::<Vec<f32>>())
             };
             let values = own.and_then(|r| r.token(token).map(<[f32]>::to_vec)).or_else(difference);
-            let length = match &values {
-                Some(values) => Some(norm(values) as f32),
-                None => own.and_then(|r| r.hidden(token)).map(|h| h.norm),
+            let length = match (&values, own.and_then(|r| r.hidden(token))) {
+                (Some(values), _) => norm(values).map(|length| length as f32),
+                (None, Some(own)) => own.norm,
+                (None, None) => continue,
             };
-            let Some(length) = length else { continue };
             let cosine = values.as_ref().and_then(|values| cosine(values, state(at - 1)?));
-            added.push(Addition { part: part.kind, norm: length, share: length / length_before, cosine });
+            let before = stream_before.norm.filter(|&before| before > 0.0);
+            let share = length.zip(before).map(|(length, before)| length / before);
+            added.push(Addition { part: part.kind, norm: length, share, cosine });
         }
     }
     let layer = stream.points[end].layer;

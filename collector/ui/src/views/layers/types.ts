@@ -22,12 +22,12 @@ export interface LayerOfRun {
   largest: Massive | null;
   outliers: number | null;
   massive: Massive[];
-  massive_count: number;
+  massive_count: number | null;
   nan: number;
   inf: number;
   cosine: number | null;
-  added: { part: 'attention' | 'feed_forward' | 'state'; share: number; cosine: number | null }[];
-  normed: { tensor: string; rms_in: number; rms_out: number; cosine: number | null }[];
+  added: { part: 'attention' | 'feed_forward' | 'state'; share: number | null; cosine: number | null }[];
+  normed: { tensor: string; rms_in: number | null; rms_out: number | null; cosine: number | null }[];
   units: { units: number; dead: number; always_open: number | null; always_closed: number | null } | null;
 }
 
