@@ -78,6 +78,8 @@ export interface LayerError {
 }
 
 /** Hidden states beside those of a reference. */
+  /** Elements that are NaN or infinite in one of both. */
+  not_finite: number;
 export interface Against {
   reference: string;
   tokens: number;
