@@ -287,6 +287,7 @@ fn statistics_say_norms_and_shares_but_no_angles() {
     }
     assert_eq!(list(&few["layers"]).len(), LAYERS + 1);
     assert!(refused(&statistics, &["--lens", "--model", model.to_str().unwrap()]).contains("--capture-stats"));
+    assert!(refused(&statistics, &["--measure", "cosine"]).contains("--capture-stats"));
 }
 
 #[test]

@@ -237,14 +237,16 @@ pub(super) fn matrix(out: &mut impl Write, found: &TokenMatrix) -> std::io::Resu
         Some(_) => SHADES[0],
         None => '·',
     };
-    let of = if log { ", logarithmic" } else { "" };
+    let range = match (least <= most, log) {
+        (true, true) => format!("{} to {}, logarithmic", number(least), number(most)),
+        (true, false) => format!("{} to {}", number(least), number(most)),
+        (false, _) => "of which there is none".into(),
+    };
     let (first, last) = (found.layers.first().copied().flatten(), found.layers.last().copied().flatten());
     writeln!(
         out,
-        "{} of each token, {} to {}{of}; a character a layer, {} to {}",
+        "{} of each token, {range}; a character a layer, {} to {}",
         found.measure,
-        number(least),
-        number(most),
         layer_name(first),
         layer_name(last)
     )?;

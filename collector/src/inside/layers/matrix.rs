@@ -1,9 +1,11 @@
 //! One number for every token and layer: what a heatmap shows.
 
+use super::LayersError;
 use super::lens::Lens;
 use super::run::{Cell, Run};
 use super::stream::Part;
 use crate::query::dump::Phase;
+use crate::trace::Trace;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -63,6 +65,11 @@ impl Measure {
         matches!(self, Measure::Entropy | Measure::Answer)
     }
 
+    /// Whether statistics do not say it.
+    fn needs_values(self) -> bool {
+        matches!(self, Measure::Outliers | Measure::Massive | Measure::Cosine)
+    }
+
     fn of(self, cell: &Cell) -> Option<f32> {
         let h = &cell.hidden;
         match self {
@@ -105,15 +112,21 @@ pub struct TokenMatrix {
     pub rows: Vec<MatrixRow>,
 }
 
-/// A measure of the cells of a run.
-pub fn of_run(run: &Run, measure: Measure) -> TokenMatrix {
+/// A measure of the cells of a trace's run.
+///
+/// # Errors
+/// When it needs values, and the run has statistics in their place.
+pub fn of_run(trace: &Trace, run: &Run, measure: Measure) -> Result<TokenMatrix, LayersError> {
+    if measure.needs_values() && !run.has_values {
+        return Err(LayersError::without_values(trace));
+    }
     let rows = run.tokens.iter().map(|t| MatrixRow {
         token: t.token,
         text: t.text.clone(),
         phase: Some(t.phase),
         values: t.cells.iter().map(|cell| cell.as_ref().and_then(|c| measure.of(c))).collect(),
     });
-    TokenMatrix { measure: measure.name(), layers: run.places.clone(), rows: rows.collect() }
+    Ok(TokenMatrix { measure: measure.name(), layers: run.places.clone(), rows: rows.collect() })
 }
 
 /// A measure of lenses.
@@ -128,4 +141,36 @@ pub fn of_lenses(lenses: &[Lens], measure: Measure) -> TokenMatrix {
         MatrixRow { token: lens.token, text: lens.text.clone(), phase: None, values: layers.iter().map(of).collect() }
     };
     TokenMatrix { measure: measure.name(), rows: lenses.iter().map(row).collect(), layers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::run;
+    use super::super::testing::{statistics, values};
+    use super::*;
+    use ggscope_format::capture::Capture;
+
+    fn first(trace: &Trace, measure: Measure) -> Result<Vec<Option<f32>>, LayersError> {
+        of_run(trace, &run(trace, None).unwrap(), measure).map(|found| found.rows[0].values.clone())
+    }
+
+    #[test]
+    fn a_cell_without_a_finite_element_has_no_number() {
+        let recorded = values(Capture::named(["layers"]), &[("embd", 2.0), ("l_out-0", f32::NAN)]);
+        for measure in [Measure::Norm, Measure::Mean, Measure::Rms, Measure::Largest, Measure::Outliers] {
+            let found = first(&recorded.trace, measure).unwrap();
+            assert!(found[0].is_some() && found[1..].iter().all(Option::is_none), "{measure:?}: {found:?}");
+        }
+        assert_eq!(first(&recorded.trace, Measure::NonFinite).unwrap()[..2], [Some(0.0), Some(576.0)]);
+    }
+
+    #[test]
+    fn what_statistics_do_not_say_is_refused() {
+        let recorded = statistics(&[("embd", 2.0), ("l_out-0", 3.0)]);
+        assert_eq!(first(&recorded.trace, Measure::Mean).unwrap(), [Some(2.0), Some(3.0), None, None]);
+        for measure in [Measure::Outliers, Measure::Massive, Measure::Cosine] {
+            let error = first(&recorded.trace, measure).unwrap_err();
+            assert!(matches!(error, LayersError::OnlyStatistics(_)), "{measure:?}: {error}");
+        }
+    }
 }

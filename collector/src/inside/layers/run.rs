@@ -95,6 +95,8 @@ pub struct Run {
     pub tokens: Vec<TokenRow>,
     /// Mean cosine between any two places, over tokens.
     pub similarity: Vec<Vec<Option<f32>>>,
+    /// Whether there are values, and not only statistics.
+    pub has_values: bool,
     /// Hidden units of feed-forward networks, by place.
     pub units: Vec<Option<UnitCounts>>,
     /// Elements of the hidden state, by place.
@@ -187,6 +189,7 @@ impl Gathered {
         if let Some(rows) = rows.points.iter().flatten().next() {
             self.run.n_embd = rows.n;
         }
+        self.run.has_values |= has_values;
         let cells: Vec<Vec<Option<Cell>>> = wanted
             .par_iter()
             .map(|&i| ends.iter().map(|&end| cell(evaluated, &rows, &ends, end, i)).collect())
