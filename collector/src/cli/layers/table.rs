@@ -64,7 +64,12 @@ fn with_bar(share: Option<f32>) -> String {
 /// The table by layer.
 pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
     let tokens = if all.tokens == 1 { "1 token".to_owned() } else { format!("{} tokens", thousands(all.tokens)) };
-    writeln!(out, "{tokens}, hidden states of {} elements; medians over tokens", all.n_embd)?;
+    let some = match all.with_states {
+        n if n == all.tokens => String::new(),
+        n => format!("{} of them with ", thousands(n)),
+    };
+    writeln!(out, "{tokens}, {some}hidden states of {} elements", all.n_embd)?;
+    writeln!(out, "medians over tokens; of largest the greatest, of outliers the mean, of massive the sum")?;
     writeln!(
         out,
         "  layer  tokens      norm           largest        cosine  attention    feed-forward  outliers  massive"
@@ -106,6 +111,9 @@ fn nonfinite(layer: &Layer) -> String {
 fn notes(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
     for lost in &all.lost {
         writeln!(out, "  lost {}: {}", thousands(lost.times), printable(&lost.what))?;
+    }
+    if let Some(layers) = &all.captured_layers {
+        writeln!(out, "  of layers {layers} only: --capture-layers left out the others")?;
     }
     if !all.missing.is_empty() {
         let names: Vec<&str> = all.missing.iter().map(String::as_str).collect();
@@ -164,6 +172,9 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
     if layer.nan + layer.inf > 0 {
         writeln!(out, "    not finite  {}", nonfinite(layer))?;
     }
+    if let Some(layers) = run.captured_layers.as_ref().filter(|l| !l.has(number_of.into())) {
+        return writeln!(out, "  it was not captured: the recording has layers {layers}, as --capture-layers said");
+    }
     writeln!(out, "\n  token                     norm  largest        cosine  attention    feed-forward  outliers")?;
     for token in &run.tokens {
         let Some(cell) = token.cells.get(place).and_then(Option::as_ref) else { continue };
@@ -210,6 +221,7 @@ pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>) -> anyhow::Res
         for (place, cell) in run.places.iter().zip(&token.cells) {
             let Some(cell) = cell.as_ref().filter(|_| layer.is_none() || *place == layer) else { continue };
             let h = &cell.hidden;
+            let (largest, massive) = (h.largest, h.massive.as_ref().map(Vec::len));
             csv.serialize((
                 (token.token, token.id, &token.text, token.phase.name(), place, h.norm, h.mean, h.rms),
                 (largest.map(|l| l.value), largest.and_then(|l| l.at)),
@@ -222,7 +234,6 @@ pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>) -> anyhow::Res
 }
 
 /// A heatmap in characters: a line a token, a character a layer.
-            let (largest, massive) = (h.largest, h.massive.as_ref().map(Vec::len));
 pub(super) fn matrix(out: &mut impl Write, found: &TokenMatrix) -> std::io::Result<()> {
     let all = || found.rows.iter().flat_map(|r| r.values.iter().flatten().copied()).filter(|v| v.is_finite());
     let (least, most) = all().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));

@@ -7,9 +7,11 @@ use super::rows::{Captured, Rows};
 use super::stream::{From, Norm, Part, Point, Stream};
 use super::units::{Seen, UnitCounts};
 use crate::inside::no_token;
+use crate::query::captures::{Asked, LeftOut};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use ggscope_format::TensorId;
+use ggscope_format::capture::Ranges;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,8 +60,6 @@ pub struct Cell {
     pub normed: Vec<Normed>,
 }
 
-/// One token in all layers.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 impl Cell {
     /// The largest share of the parts of a kind.
     pub fn share(&self, is: fn(Part) -> bool) -> Option<f32> {
@@ -67,6 +67,8 @@ impl Cell {
     }
 }
 
+/// One token in all layers.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct TokenRow {
     /// The token, counted from 0 through the session.
     pub token: u64,
@@ -93,16 +95,18 @@ pub struct Run {
     pub n_embd: usize,
     /// The tokens.
     pub tokens: Vec<TokenRow>,
-    /// Mean cosine between any two places, over tokens.
-    pub similarity: Vec<Vec<Option<f32>>>,
     /// Whether there are values, and not only statistics.
     pub has_values: bool,
+    /// Mean cosine between any two places, over tokens.
+    pub similarity: Vec<Vec<Option<f32>>>,
     /// Hidden units of feed-forward networks, by place.
     pub units: Vec<Option<UnitCounts>>,
     /// Elements of the hidden state, by place.
     pub elements: Vec<Option<UnitCounts>>,
-    /// Names of tensors that would say more and were not captured, with `*` for the layer.
+    /// Names of tensors that would say more and that nobody asked for, with `*` for the layer.
     pub missing: Vec<String>,
+    /// The layers that were captured, if others were left out.
+    pub captured_layers: Option<Ranges>,
     /// What was lost, with how often.
     pub lost: Vec<(String, u64)>,
 }
@@ -112,7 +116,7 @@ pub struct Run {
 /// # Errors
 /// When nothing of the stream was captured, there is no such token, or the trace is damaged.
 pub fn run(trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
-    let mut all = Gathered::default();
+    let mut all = Gathered { asked: Asked::of(trace), ..Gathered::default() };
     Streams::default().for_each(trace, tokens.as_ref(), |evaluated| {
         all.take(trace, evaluated, tokens.as_ref());
         Ok(ControlFlow::Continue(()))
@@ -128,7 +132,9 @@ struct Gathered {
     cosines: BTreeMap<(usize, usize), (f64, u64)>,
     units: BTreeMap<usize, Seen>,
     elements: BTreeMap<usize, Seen>,
+    asked: Asked,
     missing: BTreeSet<String>,
+    lacks_layers: bool,
     lost: BTreeMap<String, u64>,
     any: bool,
 }
@@ -151,7 +157,12 @@ impl Gathered {
                 Some(rows)
             }
             Captured::Nothing => {
-                self.missing.insert(without_layer(evaluated.name(id), "*"));
+                let name = evaluated.name(id);
+                match self.asked.left_out(evaluated.row.evaluation.eval, name) {
+                    LeftOut::Name => drop(self.missing.insert(without_layer(name, "*"))),
+                    LeftOut::Layer => self.lacks_layers = true,
+                    LeftOut::Otherwise => {}
+                }
                 None
             }
             Captured::Lost(why) => {
@@ -178,6 +189,7 @@ impl Gathered {
         });
         let points: Vec<_> = points.collect();
         let has_values = points.iter().flatten().any(|rows| !rows.data.is_empty());
+        self.run.has_values |= has_values;
         let parts = stream.points.iter().map(|p| self.parts(evaluated, p, has_values)).collect();
         let norms = stream.norms.iter().map(|n| self.rows(evaluated, n.output, stream.points[n.point].selected));
         let norms: Vec<_> = norms.collect();
@@ -189,7 +201,6 @@ impl Gathered {
         if let Some(rows) = rows.points.iter().flatten().next() {
             self.run.n_embd = rows.n;
         }
-        self.run.has_values |= has_values;
         let cells: Vec<Vec<Option<Cell>>> = wanted
             .par_iter()
             .map(|&i| ends.iter().map(|&end| cell(evaluated, &rows, &ends, end, i)).collect())
@@ -286,7 +297,7 @@ impl Gathered {
     }
 
     fn finish(self, trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
-        let Gathered { mut run, cosines, units, elements, missing, lost, any } = self;
+        let Gathered { mut run, cosines, units, elements, asked, missing, lacks_layers, lost, any } = self;
         if run.tokens.is_empty() {
             let error = no_token(tokens.map_or(0, |tokens| tokens.start), trace.totals().tokens());
             return Err(LayersError::Missing("tokens", error));
@@ -303,6 +314,7 @@ impl Gathered {
         let counts = |seen: BTreeMap<usize, Seen>| (0..n).map(|i| seen.get(&i).and_then(Seen::counts)).collect();
         (run.units, run.elements) = (counts(units), counts(elements));
         run.missing = missing.into_iter().collect();
+        run.captured_layers = asked.layers().filter(|_| lacks_layers);
         run.lost = lost.into_iter().collect();
         Ok(run)
     }

@@ -147,16 +147,20 @@ pub struct Rules {
 pub struct Layers {
     /// Elements of a hidden state.
     pub n_embd: usize,
-    /// Tokens.
+    /// Tokens that were looked at.
     pub tokens: u64,
+    /// Those of them of which a hidden state was captured.
+    pub with_states: u64,
     /// What goes into the first layer, then each layer.
     pub layers: Vec<Layer>,
     /// Mean cosine between any two of `layers`, over tokens.
     pub similarity: Vec<Vec<Option<f32>>>,
     /// What counts as what.
     pub rules: Rules,
-    /// Names of tensors that would say more and were not captured, with `*` for the layer.
+    /// Names of tensors that would say more and that nobody asked for, with `*` for the layer.
     pub missing: Vec<String>,
+    /// The layers that were captured, as `0-3,7`; null if none were left out.
+    pub captured_layers: Option<String>,
     /// What was lost.
     pub lost: Vec<Lost>,
 }
@@ -175,6 +179,7 @@ pub fn layers(run: &Run) -> Layers {
     Layers {
         n_embd: run.n_embd,
         tokens: run.tokens.len() as u64,
+        with_states: run.tokens.iter().filter(|t| t.cells.iter().any(Option::is_some)).count() as u64,
         layers: run.places.iter().zip(&run.names).enumerate().map(layer).collect(),
         similarity: run.similarity.clone(),
         rules: Rules {
@@ -183,6 +188,7 @@ pub fn layers(run: &Run) -> Layers {
             massive_times: MASSIVE_TIMES,
         },
         missing: run.missing.clone(),
+        captured_layers: run.captured_layers.as_ref().map(ToString::to_string),
         lost: run.lost.iter().map(|(what, times)| Lost { what: what.clone(), times: *times }).collect(),
     }
 }
@@ -281,7 +287,7 @@ mod tests {
     use super::super::testing::{statistics, values};
     use super::*;
     use crate::trace::Trace;
-    use ggscope_format::capture::Capture;
+    use ggscope_format::capture::{Capture, Ranges};
 
     const NAN_FROM_LAYER_1: [(&str, f32); 6] = [
         ("embd", 1.0),
@@ -322,4 +328,17 @@ mod tests {
         assert!(normed.iter().all(|n| *n == (None, None)), "{normed:?}");
     }
 
+    #[test]
+    fn a_layer_that_was_left_out_is_no_name_that_was_not_asked_for() {
+        let layers = Ranges::parse("1").unwrap();
+        let recorded = values(Capture { layers, ..Capture::named(["layers"]) }, &[("l_out-1", 1.0)]);
+        let all = of(&recorded.trace);
+        assert_eq!((all.tokens, all.with_states), (3, 3));
+        assert_eq!(all.captured_layers.as_deref(), Some("1"));
+        assert_eq!(all.missing, ["ffn_gate-*", "ffn_swiglu-*"]);
+        let recorded = values(Capture::named(["l_out-*"]), &[("l_out-2", 1.0)]);
+        let all = of(&recorded.trace);
+        assert_eq!((all.tokens, all.with_states), (3, 1), "only the last one goes through the last layer");
+        assert_eq!((all.captured_layers, all.missing.contains(&"ffn_inp-*".to_owned())), (None, true));
+    }
 }

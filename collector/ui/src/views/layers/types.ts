@@ -34,8 +34,12 @@ export interface LayerOfRun {
 export interface LayersOfRun {
   n_embd: number;
   tokens: number;
+  /** Tokens of which a hidden state was captured. */
+  with_states: number;
   layers: LayerOfRun[];
   missing: string[];
+  /** Layers that were captured, if others were left out. */
+  captured_layers: string | null;
   lost: { what: string; times: number }[];
 }
 
@@ -52,12 +56,12 @@ export interface Lens {
   /** Null if no logit is finite at the end. */
   answer: Candidate | null;
   complete: boolean;
+  incomplete: 'not_computed' | 'not_captured' | 'lost' | null;
   next: Candidate | null;
   /** Places among the rows; null without an answer. */
   first_on_top: number | null;
   settled: number | null;
   rows: {
-  incomplete: 'not_computed' | 'not_captured' | 'lost' | null;
     layer: number | null;
     top: Candidate[];
     entropy: number | null;
@@ -74,12 +78,12 @@ export interface LayerError {
   tokens: number;
   error: { min: number; median: number; max: number } | null;
   cosine: number | null;
+  /** Elements that are NaN or infinite in one of both. */
+  not_finite: number;
   worst: number | null;
 }
 
 /** Hidden states beside those of a reference. */
-  /** Elements that are NaN or infinite in one of both. */
-  not_finite: number;
 export interface Against {
   reference: string;
   tokens: number;
