@@ -142,6 +142,7 @@ fn the_lens_ends_with_the_logits_and_the_answers_of_llama_cpp() {
         assert_eq!(lens["complete"], complete, "token {token}");
         assert_eq!(list(&lens["rows"]).len(), if complete { LAYERS + 1 } else { LAYERS });
         if !complete {
+            assert_eq!(lens["incomplete"], "not_computed");
             assert!(lens["check"].is_null());
             continue;
         }
@@ -286,6 +287,7 @@ fn statistics_say_norms_and_shares_but_no_angles() {
     }
     assert_eq!(list(&few["layers"]).len(), LAYERS + 1);
     assert!(refused(&statistics, &["--lens", "--model", model.to_str().unwrap()]).contains("--capture-stats"));
+    assert!(refused(&statistics, &["--measure", "cosine"]).contains("--capture-stats"));
 }
 
 #[test]

@@ -177,7 +177,7 @@ pub(super) async fn by_token(
         let trace = session.trace()?;
         let tokens = which.range(&trace, MAX_TOKENS)?;
         if !measure.is_of_lens() {
-            return Ok(layers::of_run(&*measured.run(&session, &trace, &tokens)?, measure));
+            return Ok(layers::of_run(&trace, &*measured.run(&session, &trace, &tokens)?, measure)?);
         }
         Ok(layers::of_lenses(&measured.lens(sessions, &session, &trace, tokens, 1)?, measure))
     })

@@ -34,7 +34,7 @@ it('shows every token in every layer, the layers, and where the answer appears',
   expect(lens.check?.same_top).toBe(true);
   // The row that is marked is the first with the answer on top.
   const first = test(page, 'lens').locator('tbody tr.first');
-  expect(await first.getAttribute('data-layer')).toBe(String(lens.rows[lens.first_on_top].layer ?? 'embd'));
+  expect(await first.getAttribute('data-layer')).toBe(String(lens.rows[lens.first_on_top!].layer ?? 'embd'));
   expect(await first.locator('.is-answer').count()).toBe(1);
   // A layer that is chosen there is chosen everywhere.
   await test(page, 'lens').locator('tbody tr[data-layer="5"] button').click();

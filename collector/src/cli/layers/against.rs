@@ -23,7 +23,7 @@ pub(super) fn text(out: &mut impl Write, found: &Against) -> std::io::Result<()>
     let most = found.layers.iter().filter_map(|l| l.error).fold(0.0, |most: f32, e| most.max(e.median));
     for layer in &found.layers {
         let Some(error) = layer.error else {
-            writeln!(out, "  {:>5}       0", layer_name(layer.layer))?;
+            writeln!(out, "  {:>5}       0  {:>8}", layer_name(layer.layer), "-")?;
             continue;
         };
         let worst = layer.worst.and_then(|w| found.by_token.iter().find(|t| t.token == w));
@@ -38,6 +38,10 @@ pub(super) fn text(out: &mut impl Write, found: &Against) -> std::io::Result<()>
             worst.map_or(String::new(), |t| token_name(t.token, t.text.as_deref()))
         );
         writeln!(out, "{}", row.trim_end())?;
+    }
+    for layer in found.layers.iter().filter(|l| l.not_finite > 0) {
+        let (name, n) = (layer_name(layer.layer), thousands(layer.not_finite));
+        writeln!(out, "  layer {name}: {n} elements are NaN or infinite in one of both; they are left out")?;
     }
     if let Some(layer) = found.steepest {
         writeln!(out, "it grows most in layer {layer}")?;

@@ -100,7 +100,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else if let Some(measure) = args.measure {
         let found = match measure.is_of_lens() {
             true => layers::of_lenses(&lenses(&args, &trace, Some(tokens.unwrap_or(0..u64::MAX)), 1)?, measure),
-            false => layers::of_run(&layers::run(&trace, tokens)?, measure),
+            false => layers::of_run(&trace, &layers::run(&trace, tokens)?, measure)?,
         };
         print(&args, &mut out, &found, table::matrix, table::matrix_csv)?;
     } else {

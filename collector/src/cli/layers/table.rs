@@ -56,14 +56,20 @@ pub(super) fn fitted(text: &str, width: usize) -> String {
     }
 }
 
-fn share(layer: &Layer, is: fn(Part) -> bool) -> Option<f32> {
-    layer.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max)
+/// A share with a bar.
+fn with_bar(share: Option<f32>) -> String {
+    fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
 }
 
 /// The table by layer.
 pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
     let tokens = if all.tokens == 1 { "1 token".to_owned() } else { format!("{} tokens", thousands(all.tokens)) };
-    writeln!(out, "{tokens}, hidden states of {} elements; medians over tokens", all.n_embd)?;
+    let some = match all.with_states {
+        n if n == all.tokens => String::new(),
+        n => format!("{} of them with ", thousands(n)),
+    };
+    writeln!(out, "{tokens}, {some}hidden states of {} elements", all.n_embd)?;
+    writeln!(out, "medians over tokens; of largest the greatest, of outliers the mean, of massive the sum")?;
     writeln!(
         out,
         "  layer  tokens      norm           largest        cosine  attention    feed-forward  outliers  massive"
@@ -71,10 +77,6 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
     let most = all.layers.iter().filter_map(|l| l.norm).fold(0.0, |most: f32, n| most.max(n.median));
     for layer in &all.layers {
         let norm = layer.norm.map(|n| n.median);
-        let with_bar = |is: fn(Part) -> bool| {
-            let share = share(layer, is);
-            fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
-        };
         let largest = layer.largest.as_ref().map_or("-".into(), |l| element(l.largest, l.at));
         let per_token = layer.outliers.map(|n| format!("{:.1}", n as f32 / layer.tokens.max(1) as f32));
         let row = format!(
@@ -85,10 +87,14 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
             fitted(&norm.map_or(String::new(), |n| bar(f64::from(n / most), NORM_BAR)), NORM_BAR),
             largest,
             layer.cosine.map_or("-".into(), |c| format!("{c:.3}")),
-            with_bar(|p| p != Part::FeedForward),
-            with_bar(|p| p == Part::FeedForward),
+            with_bar(layer.share(|p| p != Part::FeedForward)),
+            with_bar(layer.share(|p| p == Part::FeedForward)),
             per_token.unwrap_or("-".into()),
-            if layer.massive_count == 0 { String::new() } else { thousands(layer.massive_count) },
+            match layer.massive_count {
+                None => "-".into(),
+                Some(0) => String::new(),
+                Some(n) => thousands(n),
+            },
         );
         writeln!(out, "{}", row.trim_end())?;
     }
@@ -105,6 +111,9 @@ fn nonfinite(layer: &Layer) -> String {
 fn notes(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
     for lost in &all.lost {
         writeln!(out, "  lost {}: {}", thousands(lost.times), printable(&lost.what))?;
+    }
+    if let Some(layers) = &all.captured_layers {
+        writeln!(out, "  of layers {layers} only: --capture-layers left out the others")?;
     }
     if !all.missing.is_empty() {
         let names: Vec<&str> = all.missing.iter().map(String::as_str).collect();
@@ -142,11 +151,11 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
         )?;
     }
     for added in &layer.added {
-        let (share, cosine) = (number(added.share), or_dash(added.cosine));
+        let (share, cosine) = (or_dash(added.share), or_dash(added.cosine));
         writeln!(out, "{:>13}  adds {share} of the stream, cosine {cosine} with it", added.part.name())?;
     }
     for norm in &layer.normed {
-        let (from, to, cosine) = (number(norm.rms_in), number(norm.rms_out), or_dash(norm.cosine));
+        let (from, to, cosine) = (or_dash(norm.rms_in), or_dash(norm.rms_out), or_dash(norm.cosine));
         writeln!(out, "{:>13}  rms {from} → {to}, cosine {cosine}", printable(&norm.tensor))?;
     }
     if let Some(counts) = &layer.elements {
@@ -163,22 +172,21 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
     if layer.nan + layer.inf > 0 {
         writeln!(out, "    not finite  {}", nonfinite(layer))?;
     }
+    if let Some(layers) = run.captured_layers.as_ref().filter(|l| !l.has(number_of.into())) {
+        return writeln!(out, "  it was not captured: the recording has layers {layers}, as --capture-layers said");
+    }
     writeln!(out, "\n  token                     norm  largest        cosine  attention    feed-forward  outliers")?;
     for token in &run.tokens {
         let Some(cell) = token.cells.get(place).and_then(Option::as_ref) else { continue };
-        let with_bar = |is: fn(Part) -> bool| {
-            let share = cell.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max);
-            fitted(&format!("{:>5} {}", or_dash(share), share.map_or(String::new(), |s| bar(s.into(), SHARE_BAR))), 11)
-        };
         let h = &cell.hidden;
         let row = format!(
             "  {}  {:>8}  {:<13}  {:>6}  {}  {}  {:>8}",
             fitted(&token_name(token.token, token.text.as_deref()), 18),
-            number(h.norm),
-            element(h.largest.value, h.largest.at),
+            or_dash(h.norm),
+            h.largest.map_or("-".into(), |l| element(l.value, l.at)),
             cell.cosine.map_or("-".into(), |c| format!("{c:.3}")),
-            with_bar(|p| p != Part::FeedForward),
-            with_bar(|p| p == Part::FeedForward),
+            with_bar(cell.share(|p| p != Part::FeedForward)),
+            with_bar(cell.share(|p| p == Part::FeedForward)),
             h.outliers.map_or("-".into(), |n| n.to_string()),
         );
         writeln!(out, "{}", row.trim_end())?;
@@ -212,13 +220,13 @@ pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>) -> anyhow::Res
     for token in &run.tokens {
         for (place, cell) in run.places.iter().zip(&token.cells) {
             let Some(cell) = cell.as_ref().filter(|_| layer.is_none() || *place == layer) else { continue };
-            let share =
-                |is: fn(Part) -> bool| cell.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max);
             let h = &cell.hidden;
+            let (largest, massive) = (h.largest, h.massive.as_ref().map(Vec::len));
             csv.serialize((
                 (token.token, token.id, &token.text, token.phase.name(), place, h.norm, h.mean, h.rms),
-                (h.largest.value, h.largest.at, h.median, h.outliers, h.massive.len(), h.nan, h.inf, cell.cosine),
-                (share(|p| p != Part::FeedForward), share(|p| p == Part::FeedForward)),
+                (largest.map(|l| l.value), largest.and_then(|l| l.at)),
+                (h.median, h.outliers, massive, h.nan, h.inf, cell.cosine),
+                (cell.share(|p| p != Part::FeedForward), cell.share(|p| p == Part::FeedForward)),
             ))?;
         }
     }
@@ -240,14 +248,16 @@ pub(super) fn matrix(out: &mut impl Write, found: &TokenMatrix) -> std::io::Resu
         Some(_) => SHADES[0],
         None => '·',
     };
-    let of = if log { ", logarithmic" } else { "" };
+    let range = match (least <= most, log) {
+        (true, true) => format!("{} to {}, logarithmic", number(least), number(most)),
+        (true, false) => format!("{} to {}", number(least), number(most)),
+        (false, _) => "of which there is none".into(),
+    };
     let (first, last) = (found.layers.first().copied().flatten(), found.layers.last().copied().flatten());
     writeln!(
         out,
-        "{} of each token, {} to {}{of}; a character a layer, {} to {}",
+        "{} of each token, {range}; a character a layer, {} to {}",
         found.measure,
-        number(least),
-        number(most),
         layer_name(first),
         layer_name(last)
     )?;

@@ -4,7 +4,7 @@
 use super::super::aligned::{Parted, common, tokens_of};
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
-use super::measure::{cosine, median, relative_error};
+use super::measure::{cosine, median, not_finite, relative_error};
 use super::rows::Captured;
 use super::summary::Spread;
 use crate::trace::Trace;
@@ -22,7 +22,7 @@ pub struct TokenError {
     pub id: i32,
     /// Its text, if it is known.
     pub text: Option<String>,
-    /// ‖h - reference‖ / ‖reference‖ at each place; null where one of both has no row.
+    /// ‖h - reference‖ / ‖reference‖ at each place; null where one of both has no row, or no element is finite in both.
     pub errors: Vec<Option<f32>>,
 }
 
@@ -37,6 +37,8 @@ pub struct LayerError {
     pub error: Option<Spread>,
     /// Median cosine with the reference.
     pub cosine: Option<f32>,
+    /// Elements, of all tokens, that are NaN or infinite in one of both: they are left out of everything else.
+    pub not_finite: u64,
     /// The token that is farthest off.
     pub worst: Option<u64>,
 }
@@ -52,7 +54,8 @@ pub struct Against {
     pub diverges: Option<Parted>,
     /// What goes into the first layer, then each layer.
     pub layers: Vec<LayerError>,
-    /// The layer in which the error grows most: the median over tokens that have a state before and behind it.
+    /// The layer in which the error grows most: the median over tokens that have an error before and behind it. Null if it
+    /// grows in none.
     pub steepest: Option<u32>,
     /// Each token.
     pub by_token: Vec<TokenError>,
@@ -63,8 +66,16 @@ type States = (Vec<Option<u32>>, Vec<(u64, TokenStates)>);
 
 /// The rows of a token at the ends of layers.
 type TokenStates = Vec<Option<Vec<f32>>>;
-/// A token, and at the end of each layer its relative error and cosine.
-type Off = (u64, Vec<Option<(f32, Option<f32>)>>);
+/// A token, and its state at the end of each layer beside that of the reference.
+type Off = (u64, Vec<Option<Pair>>);
+
+/// Two states of one token.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    error: Option<f32>,
+    cosine: Option<f32>,
+    not_finite: usize,
+}
 
 fn states(evaluated: &Evaluated, tokens: &Range<u64>) -> States {
     let ends = evaluated.stream.layer_ends();
@@ -135,7 +146,7 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
         let measured = |&(token, h, r): &(u64, &TokenStates, &TokenStates)| {
             let of = |(h, r): (&Option<Vec<f32>>, &Option<Vec<f32>>)| {
                 let (h, r) = (h.as_ref()?, r.as_ref()?);
-                Some((relative_error(h, r)?, cosine(h, r)))
+                Some(Pair { error: relative_error(h, r), cosine: cosine(h, r), not_finite: not_finite(h, r) })
             };
             (token, h.iter().zip(r).map(of).collect())
         };
@@ -154,12 +165,12 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
             token: *token,
             id: known.id,
             text: texts.get(&known.id).map(|t| String::from_utf8_lossy(t).into_owned()),
-            errors: of.iter().map(|e| e.map(|e| e.0)).collect(),
+            errors: of.iter().map(|pair| pair.and_then(|p| p.error)).collect(),
         })
     });
     let by_token: Vec<TokenError> = by_token.collect();
     let layers: Vec<LayerError> = (places.iter().enumerate()).map(|(i, layer)| of_layer(i, *layer, &found)).collect();
-    let grown = (1..layers.len()).filter_map(|i| Some((layers[i].layer, growth(i, &found)?)));
+    let grown = (1..layers.len()).filter_map(|i| Some((layers[i].layer, growth(i, &found).filter(|&by| by > 0.0)?)));
     let steepest = grown.max_by(|x, y| x.1.total_cmp(&y.1)).and_then(|m| m.0);
     Ok(Against {
         reference: reference.path().display().to_string(),
@@ -173,19 +184,20 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
 
 /// By how much the error of a token grows at a place, in the median.
 fn growth(place: usize, found: &[Off]) -> Option<f32> {
-    let error = |of: &[Option<(f32, Option<f32>)>], place: usize| Some(of.get(place).copied()??.0);
+    let error = |of: &[Option<Pair>], place: usize| of.get(place).copied()??.error;
     median(found.iter().filter_map(|(_, of)| Some(error(of, place)? - error(of, place - 1)?)))
 }
 
 fn of_layer(place: usize, layer: Option<u32>, found: &[Off]) -> LayerError {
-    let here: Vec<(u64, f32, Option<f32>)> =
-        found.iter().filter_map(|(token, of)| (*of.get(place)?).map(|(e, c)| (*token, e, c))).collect();
+    let here: Vec<(u64, Pair)> = found.iter().filter_map(|(token, of)| Some((*token, (*of.get(place)?)?))).collect();
+    let errors: Vec<(u64, f32)> = here.iter().filter_map(|(token, pair)| Some((*token, pair.error?))).collect();
     LayerError {
         layer,
-        tokens: here.len() as u64,
-        error: Spread::of(here.iter().map(|h| h.1)),
-        cosine: median(here.iter().filter_map(|h| h.2)),
-        worst: here.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|h| h.0),
+        tokens: errors.len() as u64,
+        error: Spread::of(errors.iter().map(|e| e.1)),
+        cosine: median(here.iter().filter_map(|(_, pair)| pair.cosine)),
+        not_finite: here.iter().map(|(_, pair)| pair.not_finite as u64).sum(),
+        worst: errors.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|e| e.0),
     }
 }
 
@@ -195,4 +207,37 @@ fn shapes(trace: &Trace, reference: &Trace, a: usize, b: usize, what: &str) -> L
         trace.path().display(),
         reference.path().display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::values;
+    use super::*;
+    use ggscope_format::capture::Capture;
+
+    fn beside(ours: [f32; 4], theirs: [f32; 4]) -> Against {
+        let recorded = |of: [f32; 4]| {
+            let of: Vec<_> = ["embd", "l_out-0", "l_out-1", "l_out-2"].into_iter().zip(of).collect();
+            values(Capture::named(["layers"]), &of)
+        };
+        against(&recorded(ours).trace, &recorded(theirs).trace, None).unwrap()
+    }
+
+    #[test]
+    fn states_without_a_finite_element_are_counted_and_have_no_error() {
+        let found = beside([1.0, 1.5, f32::NAN, f32::INFINITY], [1.0; 4]);
+        let errors: Vec<_> = found.layers.iter().map(|l| l.error.map(|e| e.median)).collect();
+        assert_eq!(errors, [Some(0.0), Some(0.5), None, None]);
+        assert_eq!(found.layers.iter().map(|l| l.tokens).collect::<Vec<_>>(), [3, 3, 0, 0]);
+        assert_eq!(found.layers.iter().map(|l| l.not_finite).collect::<Vec<_>>(), [0, 0, 3 * 576, 576]);
+        assert_eq!((found.layers[2].cosine, found.layers[2].worst), (None, None));
+        assert_eq!(found.by_token[2].errors, [Some(0.0), Some(0.5), None, None]);
+        assert_eq!(found.steepest, Some(0));
+    }
+
+    #[test]
+    fn an_error_that_grows_nowhere_grows_most_nowhere() {
+        assert_eq!(beside([1.0, 1.0, f32::NAN, f32::NAN], [1.0, 1.0, f32::NAN, f32::NAN]).steepest, None);
+        assert_eq!(beside([1.5, 1.25, 1.0, 1.0], [1.0; 4]).steepest, None);
+    }
 }

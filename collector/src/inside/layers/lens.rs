@@ -5,9 +5,11 @@ use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::glass::Glass;
 use super::kept::KeptLenses;
+use super::rows::Captured;
 use crate::inside::no_token;
 use crate::trace::{Select, Trace};
 use ggscope_analytics::{Compute, Reduced, Row};
+use ggscope_format::record::Evaluation;
 use ggscope_model::gguf::{Gguf, Vocab};
 use serde::Serialize;
 use std::ops::{ControlFlow, Range};
@@ -33,7 +35,7 @@ pub struct Candidate {
 pub struct Likely {
     /// Its probability.
     pub p: f32,
-    /// How many tokens are more likely.
+    /// How many tokens are more likely: 0 is the first.
     pub rank: u64,
     /// Its logit.
     pub logit: f32,
@@ -44,13 +46,13 @@ pub struct Likely {
 pub struct LensRow {
     /// The layer; null for what goes into the first.
     pub layer: Option<u32>,
-    /// The most likely tokens.
+    /// The most likely tokens; none if no logit is finite.
     pub top: Vec<Candidate>,
-    /// Entropy of all probabilities, in bits.
-    pub entropy: f32,
-    /// The token that is most likely at the end.
-    pub answer: Likely,
-    /// The token that came next in the recording, if it is known.
+    /// Entropy of all probabilities, in bits; null if no logit is finite.
+    pub entropy: Option<f32>,
+    /// The token that is most likely at the end; null if there is none, or its logit is not finite here.
+    pub answer: Option<Likely>,
+    /// The token that came next in the recording; null if it is not known, or its logit is not finite here.
     pub next: Option<Likely>,
     /// Logits that are NaN or infinite, which have no probability.
     pub nan: u64,
@@ -67,6 +69,18 @@ pub struct Check {
     pub relative_error: f32,
 }
 
+/// Why the last row is not that of the last layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Incomplete {
+    /// llama.cpp computes the last layer only for tokens that have an output row.
+    NotComputed,
+    /// The last layer was not captured.
+    NotCaptured,
+    /// What was captured of it is lost.
+    Lost,
+}
+
 /// The lens of one token.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Lens {
@@ -74,19 +88,21 @@ pub struct Lens {
     pub token: u64,
     /// Its text, if it is known.
     pub text: Option<String>,
-    /// The token that is most likely at the end.
-    pub answer: Candidate,
-    /// Whether the end is that of the last layer. llama.cpp computes it only for tokens that have an output row.
+    /// The token that is most likely at the end; null if no logit is finite there.
+    pub answer: Option<Candidate>,
+    /// Whether the end is that of the last layer.
     pub complete: bool,
-    /// The token that came next in the recording, if it is known.
+    /// Why it is not; null if it is.
+    pub incomplete: Option<Incomplete>,
+    /// The token that came next in the recording; null if it is not known, or its logit is not finite at the end.
     pub next: Option<Candidate>,
-    /// Place among `rows` of the first that has the answer on top.
-    pub first_on_top: usize,
-    /// Place among `rows` of the first from which on the answer stays on top.
-    pub settled: usize,
+    /// Place among `rows`, from 0, of the first that has the answer on top: no number of a layer. Null without an answer.
+    pub first_on_top: Option<usize>,
+    /// Place among `rows`, from 0, of the first from which on the answer stays on top. Null without an answer.
+    pub settled: Option<usize>,
     /// What goes into the first layer, then each layer, as far as captured.
     pub rows: Vec<LensRow>,
-    /// Our logits at the end beside llama.cpp's own; null if `result_output` was not captured.
+    /// Our logits at the end beside llama.cpp's own; null if `result_output` was not captured, or without an answer.
     pub check: Option<Check>,
     /// Where it was computed.
     pub computed: String,
@@ -109,7 +125,7 @@ pub struct Grinding<'a> {
 pub(super) struct Answer {
     end: Reduced,
     rows: Vec<Reduced>,
-    /// Whether llama.cpp's logits have the same token on top.
+    /// Whether llama.cpp's logits have the same token on top, if both have one.
     same_top: Option<bool>,
     computed: String,
 }
@@ -128,7 +144,7 @@ impl Answer {
 struct Wanted {
     token: u64,
     id: Option<i32>,
-    complete: bool,
+    incomplete: Option<Incomplete>,
     /// The token that came next, if it is known and has a logit.
     next: Option<u32>,
     layers: Vec<Option<u32>>,
@@ -207,8 +223,10 @@ fn take(
         let token = evaluated.row.first_token + i as u64;
         let position = evaluation.positions.get(i).copied();
         let next = following.after(token, evaluation.context, position).filter(|&id| (id as usize) < glass.n_out);
-        let complete = rows.last().is_some_and(|(_, c)| c.rows().is_some_and(|r| r.token(i).is_some()));
-        let logits = logits.as_ref().filter(|_| complete).and_then(|c| c.rows()?.token(i));
+        let incomplete = ends.last().zip(rows.last()).and_then(|(&end, (_, captured))| {
+            incomplete(evaluation, evaluated.stream.points[end].selected, captured, i)
+        });
+        let logits = logits.as_ref().filter(|_| incomplete.is_none()).and_then(|c| c.rows()?.token(i));
         let logits = logits.filter(|l| l.len() == glass.n_out);
         let key = key(&glass_name, how.keep, next, &states, logits);
         let answer = how.kept.and_then(|kept| kept.get(key));
@@ -216,7 +234,7 @@ fn take(
         out.push(Wanted {
             token,
             id: evaluation.tokens.get(i).copied(),
-            complete,
+            incomplete,
             next,
             layers,
             states: if known { vec![] } else { states.into_iter().map(<[f32]>::to_vec).collect() },
@@ -226,6 +244,19 @@ fn take(
         });
     }
     Ok(())
+}
+
+/// Why a token has no state behind the last layer; `None` if it has one.
+fn incomplete(evaluation: &Evaluation, selected: bool, last: &Captured, token: usize) -> Option<Incomplete> {
+    let has_output = |outputs: &Vec<i32>| outputs.iter().any(|&o| usize::try_from(o) == Ok(token));
+    if selected && !evaluation.outputs.as_ref().is_none_or(has_output) {
+        return Some(Incomplete::NotComputed);
+    }
+    match last {
+        Captured::Rows(rows) if rows.token(token).is_some() => None,
+        Captured::Rows(_) | Captured::Nothing => Some(Incomplete::NotCaptured),
+        Captured::Lost(_) => Some(Incomplete::Lost),
+    }
 }
 
 /// A hash of all that an answer follows from.
@@ -278,9 +309,8 @@ fn grind(glass: &Glass, wanted: &mut [Wanted], how: &Grinding) -> Result<(), Lay
         .map(|w| Row { state: w.states.last().map_or(&[], Vec::as_slice), asked: &[], theirs: w.logits.as_deref() })
         .collect();
     let (ends, _) = glass.with_head(|head| how.compute.lens(head, &ends, 1))?;
-    let first = |end: &Reduced| end.top.first().map_or(0, |t| t.0);
     let asked: Vec<Vec<u32>> =
-        unknown.iter().zip(&ends).map(|(w, end)| [Some(first(end)), w.next].into_iter().flatten().collect()).collect();
+        unknown.iter().zip(&ends).map(|(w, end)| [first(end), w.next].into_iter().flatten().collect()).collect();
     let rows: Vec<Row> = unknown
         .iter()
         .zip(&asked)
@@ -290,7 +320,7 @@ fn grind(glass: &Glass, wanted: &mut [Wanted], how: &Grinding) -> Result<(), Lay
     let mut rows = rows.into_iter();
     for (w, end) in unknown.iter_mut().zip(ends) {
         let rows = rows.by_ref().take(w.states.len()).collect();
-        let same_top = w.logits.as_deref().and_then(top).map(|top| top == first(&end));
+        let same_top = w.logits.as_deref().and_then(top).zip(first(&end)).map(|(theirs, ours)| theirs == ours);
         let answer = Arc::new(Answer { end, rows, same_top, computed: ran.to_string() });
         if let Some(kept) = how.kept {
             kept.put(w.key, answer.clone());
@@ -298,6 +328,11 @@ fn grind(glass: &Glass, wanted: &mut [Wanted], how: &Grinding) -> Result<(), Lay
         w.answer = Some(answer);
     }
     Ok(())
+}
+
+/// The most likely token, if a logit is finite.
+fn first(reduced: &Reduced) -> Option<u32> {
+    reduced.top.first().map(|top| top.0)
 }
 
 /// The token with the largest logit, the first of equal ones.
@@ -315,25 +350,24 @@ fn told(w: &Wanted, vocab: Option<&Vocab>) -> Option<Lens> {
     };
     let candidate =
         |reduced: &Reduced, id: u32, logit: f32| Candidate { id, text: text(id), logit, p: reduced.p(logit) };
+    let id = first(&answer.end);
+    let place_of_next = usize::from(id.is_some());
     let likely = |r: &Reduced, i: usize| {
         let &(logit, rank) = r.asked.get(i)?;
-        Some(Likely { p: r.p(logit), rank, logit })
+        logit.is_finite().then(|| Likely { p: r.p(logit), rank, logit })
     };
-    let row = |(&layer, r): (&Option<u32>, &Reduced)| {
-        Some(LensRow {
-            layer,
-            top: r.top.iter().map(|&(id, logit)| candidate(r, id, logit)).collect(),
-            entropy: r.entropy as f32,
-            answer: likely(r, 0)?,
-            next: likely(r, 1),
-            nan: r.not_finite,
-        })
+    let row = |(&layer, r): (&Option<u32>, &Reduced)| LensRow {
+        layer,
+        top: r.top.iter().map(|&(id, logit)| candidate(r, id, logit)).collect(),
+        entropy: (!r.top.is_empty()).then_some(r.entropy as f32),
+        answer: id.and_then(|_| likely(r, 0)),
+        next: likely(r, place_of_next),
+        nan: r.not_finite,
     };
-    let rows: Vec<LensRow> = w.layers.iter().zip(&answer.rows).filter_map(row).collect();
+    let rows: Vec<LensRow> = w.layers.iter().zip(&answer.rows).map(row).collect();
     let (end, last) = (answer.rows.last()?, rows.last()?);
-    let id = answer.end.top.first().map_or(0, |t| t.0);
-    let is_on_top = |r: &LensRow| r.top.first().is_some_and(|t| t.id == id);
-    let settled = rows.iter().rposition(|r| !is_on_top(r)).map_or(0, |i| i + 1);
+    let is_on_top = |r: &LensRow| id.is_some() && r.top.first().map(|t| t.id) == id;
+    let settled = rows.iter().rposition(|r| !is_on_top(r)).map_or(0, |i| i + 1).min(rows.len() - 1);
     let check = answer.end.beside.and_then(|beside| {
         Some(Check {
             same_top: answer.same_top?,
@@ -344,13 +378,90 @@ fn told(w: &Wanted, vocab: Option<&Vocab>) -> Option<Lens> {
     Some(Lens {
         token: w.token,
         text: w.id.and_then(|id| text(u32::try_from(id).ok()?)),
-        answer: candidate(end, id, last.answer.logit),
-        complete: w.complete,
+        answer: id.zip(last.answer).map(|(id, likely)| candidate(end, id, likely.logit)),
+        complete: w.incomplete.is_none(),
+        incomplete: w.incomplete,
         next: w.next.zip(last.next).map(|(id, next)| candidate(end, id, next.logit)),
-        first_on_top: rows.iter().position(is_on_top).unwrap_or(settled),
-        settled: settled.min(rows.len() - 1),
+        first_on_top: id.map(|_| rows.iter().position(is_on_top).unwrap_or(settled)),
+        settled: id.map(|_| settled),
         rows,
         check,
         computed: answer.computed.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inside::layers::rows::Rows;
+
+    fn reduced(logits: &[f32], asked: &[u32]) -> Reduced {
+        let finite: Vec<f32> = logits.iter().copied().filter(|l| l.is_finite()).collect();
+        let rank = |logit: f32| finite.iter().filter(|&&l| l > logit).count() as u64;
+        Reduced {
+            top: top(logits).map(|id| (id, logits[id as usize])).into_iter().collect(),
+            log_sum: finite.iter().map(|&l| f64::from(l).exp()).sum::<f64>().ln(),
+            asked: asked.iter().map(|&id| (logits[id as usize], rank(logits[id as usize]))).collect(),
+            not_finite: (logits.len() - finite.len()) as u64,
+            ..Reduced::default()
+        }
+    }
+
+    /// What is told of the logits behind each layer, with token 1 as what came next.
+    fn lens_of(layers: &[[f32; 3]]) -> Lens {
+        let end = reduced(layers.last().unwrap(), &[]);
+        let asked: Vec<u32> = [first(&end), Some(1)].into_iter().flatten().collect();
+        let rows = layers.iter().map(|logits| reduced(logits, &asked)).collect();
+        let w = Wanted {
+            token: 7,
+            id: None,
+            incomplete: None,
+            next: Some(1),
+            layers: (0..layers.len() as u32).map(Some).collect(),
+            states: vec![],
+            logits: None,
+            key: 0,
+            answer: Some(Arc::new(Answer { end, rows, same_top: None, computed: "cpu".into() })),
+        };
+        told(&w, None).unwrap()
+    }
+
+    const NAN: [f32; 3] = [f32::NAN; 3];
+
+    #[test]
+    fn the_answer_is_what_is_on_top_at_the_end() {
+        let lens = lens_of(&[[0.0, 9.0, 9.5], [9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 9.0, 0.0]]);
+        assert_eq!(lens.answer.map(|a| a.id), Some(1));
+        assert_eq!((lens.first_on_top, lens.settled), (Some(2), Some(2)));
+        assert_eq!(lens.rows[0].answer.map(|a| a.rank), Some(1));
+        assert_eq!(lens.rows[0].answer, lens.rows[0].next, "it came");
+    }
+
+    #[test]
+    fn where_no_logit_is_finite_at_the_end_there_is_no_answer() {
+        let lens = lens_of(&[[0.0, 9.0, 0.0], NAN, NAN]);
+        assert_eq!((lens.answer, lens.next), (None, None));
+        assert_eq!((lens.first_on_top, lens.settled), (None, None));
+        assert_eq!((lens.rows[0].answer, lens.rows[0].next.map(|n| n.rank)), (None, Some(0)));
+    }
+
+    #[test]
+    fn a_layer_without_a_finite_logit_has_no_entropy_and_no_ranks() {
+        let lens = lens_of(&[NAN, [0.0, 9.0, f32::INFINITY]]);
+        assert_eq!((lens.rows[0].entropy, lens.rows[0].answer, lens.rows[0].next), (None, None, None));
+        assert_eq!((lens.rows[0].nan, lens.rows[1].nan), (3, 1));
+        assert_eq!((lens.answer.map(|a| a.id), lens.settled), (Some(1), Some(1)));
+    }
+
+    #[test]
+    fn why_the_end_is_not_the_last_layers_is_told_apart() {
+        let evaluation = Evaluation { n_tokens: 2, outputs: Some(vec![1]), ..Evaluation::default() };
+        let rows = Rows { n: 1, data: vec![0.5], statistics: vec![], of_token: vec![None, Some(0)] };
+        let of = |last: &Captured, token| incomplete(&evaluation, true, last, token);
+        assert_eq!(of(&Captured::Rows(rows.clone()), 1), None);
+        assert_eq!(of(&Captured::Rows(rows), 0), Some(Incomplete::NotComputed));
+        assert_eq!(of(&Captured::Nothing, 0), Some(Incomplete::NotComputed));
+        assert_eq!(of(&Captured::Nothing, 1), Some(Incomplete::NotCaptured));
+        assert_eq!(of(&Captured::Lost(String::new()), 1), Some(Incomplete::Lost));
+    }
 }

@@ -1,9 +1,11 @@
 //! One number for every token and layer: what a heatmap shows.
 
+use super::LayersError;
 use super::lens::Lens;
 use super::run::{Cell, Run};
 use super::stream::Part;
 use crate::query::dump::Phase;
+use crate::trace::Trace;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -63,19 +65,23 @@ impl Measure {
         matches!(self, Measure::Entropy | Measure::Answer)
     }
 
+    /// Whether statistics do not say it.
+    fn needs_values(self) -> bool {
+        matches!(self, Measure::Outliers | Measure::Massive | Measure::Cosine)
+    }
+
     fn of(self, cell: &Cell) -> Option<f32> {
-        let share = |is: fn(Part) -> bool| cell.added.iter().filter(|a| is(a.part)).map(|a| a.share).reduce(f32::max);
         let h = &cell.hidden;
         match self {
-            Measure::Norm => Some(h.norm),
-            Measure::Mean => Some(h.mean),
-            Measure::Rms => Some(h.rms),
-            Measure::Largest => Some(h.largest.value.abs()),
+            Measure::Norm => h.norm,
+            Measure::Mean => h.mean,
+            Measure::Rms => h.rms,
+            Measure::Largest => h.largest.map(|l| l.value.abs()),
             Measure::Outliers => h.outliers.map(|n| n as f32),
-            Measure::Massive => h.median.map(|_| h.massive.len() as f32),
+            Measure::Massive => h.massive.as_ref().map(|m| m.len() as f32),
             Measure::Cosine => cell.cosine,
-            Measure::Attention => share(|p| p != Part::FeedForward),
-            Measure::FeedForward => share(|p| p == Part::FeedForward),
+            Measure::Attention => cell.share(|p| p != Part::FeedForward),
+            Measure::FeedForward => cell.share(|p| p == Part::FeedForward),
             Measure::NonFinite => Some((h.nan + h.inf) as f32),
             Measure::Entropy | Measure::Answer => None,
         }
@@ -106,15 +112,21 @@ pub struct TokenMatrix {
     pub rows: Vec<MatrixRow>,
 }
 
-/// A measure of the cells of a run.
-pub fn of_run(run: &Run, measure: Measure) -> TokenMatrix {
+/// A measure of the cells of a trace's run.
+///
+/// # Errors
+/// When it needs values, and the run has statistics in their place.
+pub fn of_run(trace: &Trace, run: &Run, measure: Measure) -> Result<TokenMatrix, LayersError> {
+    if measure.needs_values() && !run.has_values {
+        return Err(LayersError::without_values(trace));
+    }
     let rows = run.tokens.iter().map(|t| MatrixRow {
         token: t.token,
         text: t.text.clone(),
         phase: Some(t.phase),
         values: t.cells.iter().map(|cell| cell.as_ref().and_then(|c| measure.of(c))).collect(),
     });
-    TokenMatrix { measure: measure.name(), layers: run.places.clone(), rows: rows.collect() }
+    Ok(TokenMatrix { measure: measure.name(), layers: run.places.clone(), rows: rows.collect() })
 }
 
 /// A measure of lenses.
@@ -124,9 +136,41 @@ pub fn of_lenses(lenses: &[Lens], measure: Measure) -> TokenMatrix {
     let row = |lens: &Lens| {
         let of = |layer: &Option<u32>| {
             let row = lens.rows.iter().find(|r| r.layer == *layer)?;
-            Some(if measure == Measure::Entropy { row.entropy } else { row.answer.p })
+            if measure == Measure::Entropy { row.entropy } else { row.answer.map(|a| a.p) }
         };
         MatrixRow { token: lens.token, text: lens.text.clone(), phase: None, values: layers.iter().map(of).collect() }
     };
     TokenMatrix { measure: measure.name(), rows: lenses.iter().map(row).collect(), layers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::run;
+    use super::super::testing::{statistics, values};
+    use super::*;
+    use ggscope_format::capture::Capture;
+
+    fn first(trace: &Trace, measure: Measure) -> Result<Vec<Option<f32>>, LayersError> {
+        of_run(trace, &run(trace, None).unwrap(), measure).map(|found| found.rows[0].values.clone())
+    }
+
+    #[test]
+    fn a_cell_without_a_finite_element_has_no_number() {
+        let recorded = values(Capture::named(["layers"]), &[("embd", 2.0), ("l_out-0", f32::NAN)]);
+        for measure in [Measure::Norm, Measure::Mean, Measure::Rms, Measure::Largest, Measure::Outliers] {
+            let found = first(&recorded.trace, measure).unwrap();
+            assert!(found[0].is_some() && found[1..].iter().all(Option::is_none), "{measure:?}: {found:?}");
+        }
+        assert_eq!(first(&recorded.trace, Measure::NonFinite).unwrap()[..2], [Some(0.0), Some(576.0)]);
+    }
+
+    #[test]
+    fn what_statistics_do_not_say_is_refused() {
+        let recorded = statistics(&[("embd", 2.0), ("l_out-0", 3.0)]);
+        assert_eq!(first(&recorded.trace, Measure::Mean).unwrap(), [Some(2.0), Some(3.0), None, None]);
+        for measure in [Measure::Outliers, Measure::Massive, Measure::Cosine] {
+            let error = first(&recorded.trace, measure).unwrap_err();
+            assert!(matches!(error, LayersError::OnlyStatistics(_)), "{measure:?}: {error}");
+        }
+    }
 }

@@ -22,26 +22,27 @@ pub struct Element {
     pub value: f32,
 }
 
-/// One hidden state in numbers.
+/// One hidden state in numbers: those of its finite elements, none where it has no such element.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Hidden {
     /// Euclidean norm, √Σx².
-    pub norm: f32,
+    pub norm: Option<f32>,
     /// Mean of its elements.
-    pub mean: f32,
+    pub mean: Option<f32>,
     /// Root of the mean square, norm / √n.
-    pub rms: f32,
+    pub rms: Option<f32>,
     /// The element of the largest magnitude.
-    pub largest: Element,
+    pub largest: Option<Element>,
     /// Median magnitude; absent if only statistics were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median: Option<f32>,
     /// Elements more than 6 standard deviations from the mean; absent if only statistics were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outliers: Option<u32>,
-    /// Massive activations: magnitudes of 100 or more that are 1,000 times the median or more.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub massive: Vec<Element>,
+    /// Massive activations: magnitudes of 100 or more that are 1,000 times the median or more; absent if only statistics
+    /// were recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub massive: Option<Vec<Element>>,
     /// Elements that are NaN.
     pub nan: u32,
     /// Elements that are infinite.
@@ -68,9 +69,19 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).filter_map(finite).sum()
 }
 
-/// √Σx².
-pub fn norm(x: &[f32]) -> f64 {
-    dot(x, x).sqrt()
+/// √Σx² over finite elements; `None` if there is none.
+pub fn norm(x: &[f32]) -> Option<f64> {
+    x.iter().any(|x| x.is_finite()).then(|| dot(x, x).sqrt())
+}
+
+/// Two vectors without the elements that are not finite in one of them.
+fn finite_in_both(a: &[f32], b: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite()).unzip()
+}
+
+/// Elements that are not finite in one of two vectors.
+pub fn not_finite(a: &[f32], b: &[f32]) -> usize {
+    a.iter().zip(b).filter(|(a, b)| !a.is_finite() || !b.is_finite()).count()
 }
 
 /// Cosine of the angle between two vectors, over elements that are finite in both; `None` if one of them is zero.
@@ -78,20 +89,26 @@ pub fn cosine(a: &[f32], b: &[f32]) -> Option<f32> {
     if a.len() != b.len() {
         return None;
     }
-    if a.iter().chain(b).any(|x| !x.is_finite()) {
-        let both = a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite());
-        let (a, b): (Vec<f32>, Vec<f32>) = both.unzip();
-        return (!a.is_empty()).then(|| cosine(&a, &b))?;
+    if not_finite(a, b) > 0 {
+        let (a, b) = finite_in_both(a, b);
+        return cosine(&a, &b);
     }
-    let length = norm(a) * norm(b);
+    let length = norm(a)? * norm(b)?;
     (length > 0.0).then(|| (dot(a, b) / length).clamp(-1.0, 1.0) as f32)
 }
 
-/// ‖a - b‖ / ‖b‖; `None` if the reference is zero.
+/// ‖a - b‖ / ‖b‖, over elements that are finite in both; `None` if the reference is zero or there is no such element.
 pub fn relative_error(a: &[f32], b: &[f32]) -> Option<f32> {
+    if a.len() != b.len() {
+        return None;
+    }
+    if not_finite(a, b) > 0 {
+        let (a, b) = finite_in_both(a, b);
+        return relative_error(&a, &b);
+    }
     let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-    let length = norm(b);
-    (a.len() == b.len() && length > 0.0).then(|| (norm(&difference) / length) as f32)
+    let (difference, length) = (norm(&difference)?, norm(b)?);
+    (length > 0.0).then(|| (difference / length) as f32)
 }
 
 /// Measures a hidden state.
@@ -103,8 +120,8 @@ pub fn hidden(x: &[f32]) -> Hidden {
         if value.is_finite() {
             sum += f64::from(value);
             magnitudes.push(value.abs());
-            if value.abs() > found.largest.value.abs() {
-                found.largest = Element { at: Some(i as u32), value };
+            if found.largest.is_none_or(|largest| value.abs() > largest.value.abs()) {
+                found.largest = Some(Element { at: Some(i as u32), value });
             }
         } else if value.is_nan() {
             found.nan += 1;
@@ -115,9 +132,9 @@ pub fn hidden(x: &[f32]) -> Hidden {
     let Some(n) = Some(magnitudes.len()).filter(|&n| n > 0) else { return found };
     let square = dot(x, x);
     let mean = sum / n as f64;
-    found.norm = square.sqrt() as f32;
-    found.mean = mean as f32;
-    found.rms = (square / n as f64).sqrt() as f32;
+    found.norm = Some(square.sqrt() as f32);
+    found.mean = Some(mean as f32);
+    found.rms = Some((square / n as f64).sqrt() as f32);
     let deviation = (square / n as f64 - mean * mean).max(0.0).sqrt();
     let is_outlier = |v: &&f32| v.is_finite() && (f64::from(**v) - mean).abs() > OUTLIER_DEVIATIONS * deviation;
     found.outliers = Some(if deviation > 0.0 { x.iter().filter(is_outlier).count() as u32 } else { 0 });
@@ -125,10 +142,9 @@ pub fn hidden(x: &[f32]) -> Hidden {
     let median = *magnitudes.select_nth_unstable_by(middle, f32::total_cmp).1;
     found.median = Some(median);
     let is_massive = |v: f32| v.is_finite() && v.abs() >= MASSIVE_LEAST && v.abs() >= MASSIVE_TIMES * median;
-    if is_massive(found.largest.value) {
-        let elements = (0..).zip(x).map(|(at, &value)| Element { at: Some(at), value });
-        found.massive = elements.filter(|e| is_massive(e.value)).collect();
-    }
+    let any = found.largest.is_some_and(|largest| is_massive(largest.value));
+    let elements = (0..).zip(x).map(|(at, &value)| Element { at: Some(at), value });
+    found.massive = Some(if any { elements.filter(|e| is_massive(e.value)).collect() } else { vec![] });
     found
 }
 
@@ -136,12 +152,12 @@ pub fn hidden(x: &[f32]) -> Hidden {
 pub fn of_statistics(s: &RowStatistics, n: usize) -> Hidden {
     let finite = n.saturating_sub((s.nans + s.infs) as usize);
     let value = if s.max.abs() >= s.min.abs() { s.max } else { s.min };
-    let or_zero = |x: f32| if x.is_nan() { 0.0 } else { x };
+    let known = |x: f32| (!x.is_nan()).then_some(x);
     Hidden {
-        norm: or_zero(s.rms) * (finite as f32).sqrt(),
-        mean: or_zero(s.mean),
-        rms: or_zero(s.rms),
-        largest: Element { at: None, value: or_zero(value) },
+        norm: known(s.rms * (finite as f32).sqrt()),
+        mean: known(s.mean),
+        rms: known(s.rms),
+        largest: known(value).map(|value| Element { at: None, value }),
         nan: s.nans,
         inf: s.infs,
         ..Hidden::default()
@@ -162,17 +178,29 @@ mod tests {
     #[test]
     fn norm_mean_and_rms_are_those_of_the_textbook() {
         let h = hidden(&[3.0, -4.0, 0.0, 0.0]);
-        assert_eq!((h.norm, h.mean, h.rms), (5.0, -0.25, 2.5));
-        assert_eq!((h.largest, h.median), (Element { at: Some(1), value: -4.0 }, Some(0.0)));
+        assert_eq!((h.norm, h.mean, h.rms), (Some(5.0), Some(-0.25), Some(2.5)));
+        assert_eq!((h.largest, h.median), (Some(Element { at: Some(1), value: -4.0 }), Some(0.0)));
+        assert_eq!(hidden(&[0.0; 2]).largest, Some(Element { at: Some(0), value: 0.0 }));
         assert_eq!(hidden(&[]), Hidden::default());
     }
 
     #[test]
     fn nan_and_infinity_are_counted_and_spoil_nothing() {
         let h = hidden(&[3.0, f32::NAN, -4.0, f32::INFINITY, f32::NEG_INFINITY]);
-        assert_eq!((h.norm, h.nan, h.inf, h.largest.value), (5.0, 1, 2, -4.0));
+        assert_eq!((h.norm, h.nan, h.inf), (Some(5.0), 1, 2));
+        assert_eq!(h.largest, Some(Element { at: Some(2), value: -4.0 }));
         assert_eq!(cosine(&[1.0, f32::NAN], &[1.0, 1.0]), Some(1.0));
+        assert_eq!(relative_error(&[3.0, 4.5, f32::NAN], &[3.0, 4.0, 9e9]), Some(0.1));
+        assert_eq!(not_finite(&[1.0, f32::NAN, 2.0], &[f32::INFINITY, f32::NAN, 2.0]), 2);
+    }
+
+    #[test]
+    fn where_nothing_is_finite_there_are_no_numbers_but_their_count() {
         assert_eq!(hidden(&[f32::NAN; 3]), Hidden { nan: 3, ..Hidden::default() });
+        assert_eq!(hidden(&[f32::NEG_INFINITY; 2]), Hidden { inf: 2, ..Hidden::default() });
+        assert_eq!((norm(&[f32::NAN; 3]), norm(&[])), (None, None));
+        assert_eq!(cosine(&[f32::NAN, 1.0], &[1.0, f32::NAN]), None);
+        assert_eq!(relative_error(&[f32::NAN; 3], &[1.0; 3]), None);
     }
 
     #[test]
@@ -180,7 +208,7 @@ mod tests {
         let with = |value: f32, rest: f32| {
             let mut x = vec![rest; 99];
             x.push(value);
-            hidden(&x).massive
+            hidden(&x).massive.unwrap()
         };
         assert_eq!(with(-150.0, 0.1), [Element { at: Some(99), value: -150.0 }]);
         assert_eq!(with(99.0, 0.01), [], "100 is the least");
@@ -200,7 +228,9 @@ mod tests {
     fn statistics_of_a_row_say_what_they_can() {
         let s = RowStatistics { min: -4.0, max: 3.0, mean: -0.5, rms: 2.5, zeros: 2, nans: 1, infs: 0 };
         let h = of_statistics(&s, 5);
-        assert_eq!((h.norm, h.largest, h.median, h.nan), (5.0, Element { at: None, value: -4.0 }, None, 1));
+        assert_eq!((h.norm, h.mean, h.nan), (Some(5.0), Some(-0.5), 1));
+        assert_eq!(h.largest, Some(Element { at: None, value: -4.0 }));
+        assert_eq!((h.median, h.outliers, h.massive), (None, None, None), "these need values");
         let none = RowStatistics { min: f32::NAN, max: f32::NAN, mean: f32::NAN, rms: f32::NAN, nans: 5, ..s };
         assert_eq!(of_statistics(&none, 5), Hidden { nan: 5, ..Hidden::default() });
     }

@@ -14,11 +14,13 @@ mod rows;
 mod run;
 mod stream;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod units;
 
 pub use against::{Against, LayerError, TokenError, against};
 pub use kept::KeptLenses;
-pub use lens::{Candidate, Check, Grinding, Lens, LensRow, Likely, lens};
+pub use lens::{Candidate, Check, Grinding, Incomplete, Lens, LensRow, Likely, lens};
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};
 pub use run::{Addition, Cell, Normed, Run, TokenRow, run};

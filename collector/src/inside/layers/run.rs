@@ -7,9 +7,11 @@ use super::rows::{Captured, Rows};
 use super::stream::{From, Norm, Part, Point, Stream};
 use super::units::{Seen, UnitCounts};
 use crate::inside::no_token;
+use crate::query::captures::{Asked, LeftOut};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use ggscope_format::TensorId;
+use ggscope_format::capture::Ranges;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +23,10 @@ use utoipa::ToSchema;
 pub struct Addition {
     /// Which part.
     pub part: Part,
-    /// Norm of what it added.
-    pub norm: f32,
-    /// That norm by the norm of the stream before.
-    pub share: f32,
+    /// Norm of what it added; null where nothing of it is finite.
+    pub norm: Option<f32>,
+    /// That norm by the norm of the stream before; null where one of both is not known, or the stream is zero.
+    pub share: Option<f32>,
     /// Cosine between what it added and the stream before; absent if only statistics were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f32>,
@@ -35,10 +37,10 @@ pub struct Addition {
 pub struct Normed {
     /// The norm's output, without the layer: `attn_norm`.
     pub tensor: String,
-    /// Root mean square of what goes in.
-    pub rms_in: f32,
-    /// Root mean square of what comes out.
-    pub rms_out: f32,
+    /// Root mean square of what goes in; null where nothing of it is finite.
+    pub rms_in: Option<f32>,
+    /// Root mean square of what comes out; null where nothing of it is finite.
+    pub rms_out: Option<f32>,
     /// Cosine between both: 1 if it only scales. Absent if only statistics were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f32>,
@@ -56,6 +58,13 @@ pub struct Cell {
     pub added: Vec<Addition>,
     /// Norms of the layer, in order.
     pub normed: Vec<Normed>,
+}
+
+impl Cell {
+    /// The largest share of the parts of a kind.
+    pub fn share(&self, is: fn(Part) -> bool) -> Option<f32> {
+        self.added.iter().filter(|a| is(a.part)).filter_map(|a| a.share).reduce(f32::max)
+    }
 }
 
 /// One token in all layers.
@@ -86,14 +95,18 @@ pub struct Run {
     pub n_embd: usize,
     /// The tokens.
     pub tokens: Vec<TokenRow>,
+    /// Whether there are values, and not only statistics.
+    pub has_values: bool,
     /// Mean cosine between any two places, over tokens.
     pub similarity: Vec<Vec<Option<f32>>>,
     /// Hidden units of feed-forward networks, by place.
     pub units: Vec<Option<UnitCounts>>,
     /// Elements of the hidden state, by place.
     pub elements: Vec<Option<UnitCounts>>,
-    /// Names of tensors that would say more and were not captured, with `*` for the layer.
+    /// Names of tensors that would say more and that nobody asked for, with `*` for the layer.
     pub missing: Vec<String>,
+    /// The layers that were captured, if others were left out.
+    pub captured_layers: Option<Ranges>,
     /// What was lost, with how often.
     pub lost: Vec<(String, u64)>,
 }
@@ -103,7 +116,7 @@ pub struct Run {
 /// # Errors
 /// When nothing of the stream was captured, there is no such token, or the trace is damaged.
 pub fn run(trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
-    let mut all = Gathered::default();
+    let mut all = Gathered { asked: Asked::of(trace), ..Gathered::default() };
     Streams::default().for_each(trace, tokens.as_ref(), |evaluated| {
         all.take(trace, evaluated, tokens.as_ref());
         Ok(ControlFlow::Continue(()))
@@ -119,7 +132,9 @@ struct Gathered {
     cosines: BTreeMap<(usize, usize), (f64, u64)>,
     units: BTreeMap<usize, Seen>,
     elements: BTreeMap<usize, Seen>,
+    asked: Asked,
     missing: BTreeSet<String>,
+    lacks_layers: bool,
     lost: BTreeMap<String, u64>,
     any: bool,
 }
@@ -142,7 +157,12 @@ impl Gathered {
                 Some(rows)
             }
             Captured::Nothing => {
-                self.missing.insert(without_layer(evaluated.name(id), "*"));
+                let name = evaluated.name(id);
+                match self.asked.left_out(evaluated.row.evaluation.eval, name) {
+                    LeftOut::Name => drop(self.missing.insert(without_layer(name, "*"))),
+                    LeftOut::Layer => self.lacks_layers = true,
+                    LeftOut::Otherwise => {}
+                }
                 None
             }
             Captured::Lost(why) => {
@@ -169,6 +189,7 @@ impl Gathered {
         });
         let points: Vec<_> = points.collect();
         let has_values = points.iter().flatten().any(|rows| !rows.data.is_empty());
+        self.run.has_values |= has_values;
         let parts = stream.points.iter().map(|p| self.parts(evaluated, p, has_values)).collect();
         let norms = stream.norms.iter().map(|n| self.rows(evaluated, n.output, stream.points[n.point].selected));
         let norms: Vec<_> = norms.collect();
@@ -220,14 +241,15 @@ impl Gathered {
         let of_token = |&i: &usize| -> Vec<((usize, usize), f64)> {
             let states: Vec<Option<&[f32]>> =
                 ends.iter().map(|&end| rows.points[end].as_ref().and_then(|r| r.token(i))).collect();
-            let norms: Vec<f64> = states.iter().map(|s| s.map_or(0.0, norm)).collect();
+            let norms: Vec<f64> = states.iter().map(|s| s.and_then(norm).unwrap_or(0.0)).collect();
             let mut found = vec![];
             for a in 0..states.len() {
-                for b in a + 1..states.len() {
+                for b in a..states.len() {
                     if let (Some(x), Some(y)) = (states[a], states[b])
                         && norms[a] * norms[b] > 0.0
                     {
-                        found.push(((places[a], places[b]), dot(x, y) / (norms[a] * norms[b])));
+                        let cosine = if a == b { 1.0 } else { dot(x, y) / (norms[a] * norms[b]) };
+                        found.push(((places[a], places[b]), cosine));
                     }
                 }
             }
@@ -275,7 +297,7 @@ impl Gathered {
     }
 
     fn finish(self, trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
-        let Gathered { mut run, cosines, units, elements, missing, lost, any } = self;
+        let Gathered { mut run, cosines, units, elements, asked, missing, lacks_layers, lost, any } = self;
         if run.tokens.is_empty() {
             let error = no_token(tokens.map_or(0, |tokens| tokens.start), trace.totals().tokens());
             return Err(LayersError::Missing("tokens", error));
@@ -285,9 +307,6 @@ impl Gathered {
         }
         let n = run.places.len();
         run.similarity = vec![vec![None; n]; n];
-        for i in 0..n {
-            run.similarity[i][i] = Some(1.0);
-        }
         for ((a, b), (sum, count)) in cosines {
             let mean = Some((sum / count as f64) as f32);
             (run.similarity[a][b], run.similarity[b][a]) = (mean, mean);
@@ -295,6 +314,7 @@ impl Gathered {
         let counts = |seen: BTreeMap<usize, Seen>| (0..n).map(|i| seen.get(&i).and_then(Seen::counts)).collect();
         (run.units, run.elements) = (counts(units), counts(elements));
         run.missing = missing.into_iter().collect();
+        run.captured_layers = asked.layers().filter(|_| lacks_layers);
         run.lost = lost.into_iter().collect();
         Ok(run)
     }
@@ -323,10 +343,7 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
     let mut added = vec![];
     for at in first.max(1)..=end {
         let From::Added(parts) = &stream.points[at].from else { continue };
-        let Some(length_before) = point(at - 1).and_then(|r| r.hidden(token)).map(|h| h.norm).filter(|&n| n > 0.0)
-        else {
-            continue;
-        };
+        let Some(stream_before) = point(at - 1).and_then(|r| r.hidden(token)) else { continue };
         for (i, part) in parts.iter().enumerate() {
             let own = rows.parts[at][i].as_ref();
             let difference = || {
@@ -334,13 +351,15 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
                 (parts.len() == 1).then(|| to.iter().zip(from).map(|(a, b)| a - b).collect::<Vec<f32>>())
             };
             let values = own.and_then(|r| r.token(token).map(<[f32]>::to_vec)).or_else(difference);
-            let length = match &values {
-                Some(values) => Some(norm(values) as f32),
-                None => own.and_then(|r| r.hidden(token)).map(|h| h.norm),
+            let length = match (&values, own.and_then(|r| r.hidden(token))) {
+                (Some(values), _) => norm(values).map(|length| length as f32),
+                (None, Some(own)) => own.norm,
+                (None, None) => continue,
             };
-            let Some(length) = length else { continue };
             let cosine = values.as_ref().and_then(|values| cosine(values, state(at - 1)?));
-            added.push(Addition { part: part.kind, norm: length, share: length / length_before, cosine });
+            let before = stream_before.norm.filter(|&before| before > 0.0);
+            let share = length.zip(before).map(|(length, before)| length / before);
+            added.push(Addition { part: part.kind, norm: length, share, cosine });
         }
     }
     let layer = stream.points[end].layer;

@@ -23,6 +23,13 @@ pub struct Spread {
     pub max: f32,
 }
 
+impl Layer {
+    /// The largest share of the parts of a kind.
+    pub fn share(&self, is: fn(Part) -> bool) -> Option<f32> {
+        self.added.iter().filter(|a| is(a.part)).filter_map(|a| a.share).reduce(f32::max)
+    }
+}
+
 impl Spread {
     /// Of numbers; `None` without any.
     pub(super) fn of(numbers: impl Iterator<Item = f32> + Clone) -> Option<Spread> {
@@ -53,10 +60,10 @@ pub struct PartSummary {
     pub part: Part,
     /// Tokens.
     pub tokens: u64,
-    /// Norm of what it adds.
-    pub norm: f32,
-    /// That norm by the norm of the stream before.
-    pub share: f32,
+    /// Norm of what it adds; null if that is finite for no token.
+    pub norm: Option<f32>,
+    /// That norm by the norm of the stream before; null if both are known of no token.
+    pub share: Option<f32>,
     /// Cosine with the stream before.
     pub cosine: Option<f32>,
 }
@@ -66,10 +73,10 @@ pub struct PartSummary {
 pub struct NormSummary {
     /// Its output.
     pub tensor: String,
-    /// Root mean square of what goes in.
-    pub rms_in: f32,
-    /// Root mean square of what comes out.
-    pub rms_out: f32,
+    /// Root mean square of what goes in; null if that is finite for no token.
+    pub rms_in: Option<f32>,
+    /// Root mean square of what comes out; null if that is finite for no token.
+    pub rms_out: Option<f32>,
     /// Cosine between both.
     pub cosine: Option<f32>,
 }
@@ -83,7 +90,7 @@ pub struct Layer {
     pub tensor: String,
     /// Tokens whose hidden state is known here. In the last layer only those with an output row go on.
     pub tokens: u64,
-    /// Norms.
+    /// Norms; null, as are mean, root mean square and largest, if no state has a finite element.
     pub norm: Option<Spread>,
     /// Median of the means.
     pub mean: Option<f32>,
@@ -95,10 +102,10 @@ pub struct Layer {
     pub outliers: Option<u64>,
     /// Massive activations by element, those of most tokens first, up to 16.
     pub massive: Vec<Massive>,
-    /// Massive activations of all tokens.
-    pub massive_count: u64,
-    /// Tokens that have one.
-    pub massive_tokens: u64,
+    /// Massive activations of all tokens; null if only statistics were recorded.
+    pub massive_count: Option<u64>,
+    /// Tokens that have one; null if only statistics were recorded.
+    pub massive_tokens: Option<u64>,
     /// Elements that are NaN, of all tokens.
     pub nan: u64,
     /// Elements that are infinite, of all tokens.
@@ -140,16 +147,20 @@ pub struct Rules {
 pub struct Layers {
     /// Elements of a hidden state.
     pub n_embd: usize,
-    /// Tokens.
+    /// Tokens that were looked at.
     pub tokens: u64,
+    /// Those of them of which a hidden state was captured.
+    pub with_states: u64,
     /// What goes into the first layer, then each layer.
     pub layers: Vec<Layer>,
     /// Mean cosine between any two of `layers`, over tokens.
     pub similarity: Vec<Vec<Option<f32>>>,
     /// What counts as what.
     pub rules: Rules,
-    /// Names of tensors that would say more and were not captured, with `*` for the layer.
+    /// Names of tensors that would say more and that nobody asked for, with `*` for the layer.
     pub missing: Vec<String>,
+    /// The layers that were captured, as `0-3,7`; null if none were left out.
+    pub captured_layers: Option<String>,
     /// What was lost.
     pub lost: Vec<Lost>,
 }
@@ -168,6 +179,7 @@ pub fn layers(run: &Run) -> Layers {
     Layers {
         n_embd: run.n_embd,
         tokens: run.tokens.len() as u64,
+        with_states: run.tokens.iter().filter(|t| t.cells.iter().any(Option::is_some)).count() as u64,
         layers: run.places.iter().zip(&run.names).enumerate().map(layer).collect(),
         similarity: run.similarity.clone(),
         rules: Rules {
@@ -176,15 +188,20 @@ pub fn layers(run: &Run) -> Layers {
             massive_times: MASSIVE_TIMES,
         },
         missing: run.missing.clone(),
+        captured_layers: run.captured_layers.as_ref().map(ToString::to_string),
         lost: run.lost.iter().map(|(what, times)| Lost { what: what.clone(), times: *times }).collect(),
     }
 }
 
 fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Layer {
-    let of = |f: fn(&Cell) -> f32| cells.iter().map(move |(_, c)| f(c));
+    let of = |f: fn(&Cell) -> Option<f32>| cells.iter().filter_map(move |(_, c)| f(c));
     let sum = |f: fn(&Cell) -> u32| cells.iter().map(|(_, c)| u64::from(f(c))).sum();
-    let largest = cells.iter().max_by(|a, b| a.1.hidden.largest.value.abs().total_cmp(&b.1.hidden.largest.value.abs()));
+    let largest = (cells.iter().filter_map(|(t, c)| Some((t.token, c.hidden.largest?))))
+        .max_by(|a, b| a.1.value.abs().total_cmp(&b.1.value.abs()));
+    let have_it_at = |at| cells.iter().filter(|(_, c)| c.hidden.largest.is_some_and(|l| l.at == at)).count() as u64;
     let massive = massive(cells);
+    let looked_at = || cells.iter().filter_map(|(_, c)| c.hidden.massive.as_ref());
+    let of_massive = |f: fn(&Vec<Element>) -> usize| looked_at().map(|m| f(m) as u64).reduce(|a, b| a + b);
     Layer {
         layer,
         tensor: if layer.is_some() { without_layer(name, "") } else { name.to_owned() },
@@ -192,15 +209,15 @@ fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Lay
         norm: Spread::of(of(|c| c.hidden.norm)),
         mean: median(of(|c| c.hidden.mean)),
         rms: median(of(|c| c.hidden.rms)),
-        largest: largest.map(|(t, c)| Massive {
-            at: c.hidden.largest.at,
-            tokens: cells.iter().filter(|(_, other)| other.hidden.largest.at == c.hidden.largest.at).count() as u64,
-            largest: c.hidden.largest.value,
-            token: t.token,
+        largest: largest.map(|(token, Element { at, value })| Massive {
+            at,
+            tokens: have_it_at(at),
+            largest: value,
+            token,
         }),
         outliers: cells.iter().filter_map(|(_, c)| c.hidden.outliers).map(u64::from).reduce(|a, b| a + b),
-        massive_count: massive.iter().map(|m| m.tokens).sum(),
-        massive_tokens: cells.iter().filter(|(_, c)| !c.hidden.massive.is_empty()).count() as u64,
+        massive_count: of_massive(Vec::len),
+        massive_tokens: of_massive(|m| usize::from(!m.is_empty())),
         massive: massive.into_iter().take(MOST_MASSIVE).collect(),
         nan: sum(|c| c.hidden.nan),
         inf: sum(|c| c.hidden.inf),
@@ -216,7 +233,7 @@ fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Lay
 fn massive(cells: &[(&TokenRow, &Cell)]) -> Vec<Massive> {
     let mut of: BTreeMap<Option<u32>, Massive> = BTreeMap::new();
     for (token, cell) in cells {
-        for &Element { at, value } in &cell.hidden.massive {
+        for &Element { at, value } in cell.hidden.massive.iter().flatten() {
             let found = of.entry(at).or_insert(Massive { at, tokens: 0, largest: 0.0, token: token.token });
             found.tokens += 1;
             if value.abs() > found.largest.abs() {
@@ -237,8 +254,8 @@ fn added(cells: &[(&TokenRow, &Cell)]) -> Vec<PartSummary> {
         PartSummary {
             part,
             tokens: found().count() as u64,
-            norm: median(found().map(|a| a.norm)).unwrap_or(f32::NAN),
-            share: median(found().map(|a| a.share)).unwrap_or(f32::NAN),
+            norm: median(found().filter_map(|a| a.norm)),
+            share: median(found().filter_map(|a| a.share)),
             cosine: median(found().filter_map(|a| a.cosine)),
         }
     };
@@ -256,10 +273,72 @@ fn normed(cells: &[(&TokenRow, &Cell)]) -> Vec<NormSummary> {
         let found = || cells.iter().filter_map(move |(_, c)| c.normed.iter().find(|n| n.tensor == name));
         NormSummary {
             tensor: name.to_owned(),
-            rms_in: median(found().map(|n| n.rms_in)).unwrap_or(f32::NAN),
-            rms_out: median(found().map(|n| n.rms_out)).unwrap_or(f32::NAN),
+            rms_in: median(found().filter_map(|n| n.rms_in)),
+            rms_out: median(found().filter_map(|n| n.rms_out)),
             cosine: median(found().filter_map(|n| n.cosine)),
         }
     };
     names.into_iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::run;
+    use super::super::testing::{statistics, values};
+    use super::*;
+    use crate::trace::Trace;
+    use ggscope_format::capture::{Capture, Ranges};
+
+    const NAN_FROM_LAYER_1: [(&str, f32); 6] = [
+        ("embd", 1.0),
+        ("ffn_inp-0", 2.0),
+        ("l_out-0", 3.0),
+        ("ffn_inp-1", f32::NAN),
+        ("l_out-1", f32::NAN),
+        ("attn_norm-2", f32::NAN),
+    ];
+
+    fn of(trace: &Trace) -> Layers {
+        layers(&run(trace, None).unwrap())
+    }
+
+    #[test]
+    fn a_layer_in_which_nothing_is_finite_has_no_numbers_but_the_count_of_it() {
+        let recorded = values(Capture::named(["layers"]), &NAN_FROM_LAYER_1);
+        let all = of(&recorded.trace);
+        let (first, nan) = (&all.layers[1], &all.layers[2]);
+        assert_eq!((first.norm.map(|n| n.median), first.nan), (Some(72.0), 0));
+        assert_eq!(first.added.iter().map(|a| a.share).collect::<Vec<_>>(), [Some(1.0), Some(0.5)]);
+        assert_eq!((first.outliers, first.massive_count, first.massive_tokens), (Some(0), Some(0), Some(0)));
+        assert_eq!((nan.layer, nan.tokens, nan.nan), (Some(1), 3, 3 * 576));
+        assert_eq!((nan.norm, nan.mean, nan.rms, &nan.largest), (None, None, None, &None));
+        assert_eq!((nan.cosine, nan.outliers, nan.massive_count), (None, None, None));
+        assert!(nan.added.iter().all(|a| (a.norm, a.share, a.cosine) == (None, None, None)), "{:?}", nan.added);
+        assert_eq!((all.similarity[1][1], all.similarity[2][2]), (Some(1.0), None));
+    }
+
+    #[test]
+    fn statistics_without_a_finite_element_are_no_numbers_either() {
+        let all = of(&statistics(&NAN_FROM_LAYER_1).trace);
+        let (first, nan) = (&all.layers[1], &all.layers[2]);
+        assert_eq!((first.norm.map(|n| n.median), first.mean), (Some(72.0), Some(3.0)));
+        assert_eq!((first.massive_count, first.massive_tokens, first.outliers), (None, None, None), "they need values");
+        assert_eq!((nan.norm, nan.mean, nan.rms, &nan.largest, nan.nan), (None, None, None, &None, 3 * 576));
+        let normed: Vec<_> = all.layers[3].normed.iter().map(|n| (n.rms_in, n.rms_out)).collect();
+        assert!(normed.iter().all(|n| *n == (None, None)), "{normed:?}");
+    }
+
+    #[test]
+    fn a_layer_that_was_left_out_is_no_name_that_was_not_asked_for() {
+        let layers = Ranges::parse("1").unwrap();
+        let recorded = values(Capture { layers, ..Capture::named(["layers"]) }, &[("l_out-1", 1.0)]);
+        let all = of(&recorded.trace);
+        assert_eq!((all.tokens, all.with_states), (3, 3));
+        assert_eq!(all.captured_layers.as_deref(), Some("1"));
+        assert_eq!(all.missing, ["ffn_gate-*", "ffn_swiglu-*"]);
+        let recorded = values(Capture::named(["l_out-*"]), &[("l_out-2", 1.0)]);
+        let all = of(&recorded.trace);
+        assert_eq!((all.tokens, all.with_states), (3, 1), "only the last one goes through the last layer");
+        assert_eq!((all.captured_layers, all.missing.contains(&"ffn_inp-*".to_owned())), (None, true));
+    }
 }

@@ -9,9 +9,9 @@ const found: Against = {
   tokens: 2,
   diverges: { token: 7, text: ' Rome', reference: null },
   layers: [
-    { layer: null, tokens: 2, error: spread(0.01), cosine: 1, worst: 0 },
-    { layer: 0, tokens: 2, error: spread(0.04), cosine: 0.99, worst: 1 },
-    { layer: 1, tokens: 0, error: null, cosine: null, worst: null },
+    { layer: null, tokens: 2, error: spread(0.01), cosine: 1, not_finite: 0, worst: 0 },
+    { layer: 0, tokens: 2, error: spread(0.04), cosine: 0.99, not_finite: 0, worst: 1 },
+    { layer: 1, tokens: 0, error: null, cosine: null, not_finite: 0, worst: null },
   ],
   steepest: 0,
   by_token: [
@@ -37,6 +37,15 @@ describe('two runs beside each other', () => {
     expect(data(same)[2]).toEqual([0, 0, null]);
     expect(againstOption(same.layers, null, {} as Look).yAxis).toMatchObject({ type: 'value' });
     expect(inWords({ ...same, diverges: null })).toEqual(['Every hidden state is the same in both.']);
+  });
+
+  it('of which nothing is finite in a layer are no match', () => {
+    const nan = { layer: 1, tokens: 0, error: null, cosine: null, not_finite: 576, worst: null };
+    const same = { ...found, layers: [{ ...found.layers[0], error: spread(0) }, nan] };
+    expect(inWords({ ...same, steepest: null, diverges: null })).toEqual([
+      'Every hidden state that can be compared is the same in both.',
+      'There are NaN or infinities in layer 1.',
+    ]);
   });
 
   it('are a heatmap of the tokens that both have', () => {

@@ -44,15 +44,17 @@ export function againstOption(layers: LayerError[], selected: number | null, col
 /** What the comparison comes to, in a sentence or two. */
 export function inWords(found: Against): string[] {
   const ends = found.layers.filter((l) => l.error).at(-1);
+  const odd = found.layers.filter((l) => l.not_finite > 0).map((l) => layerName(l.layer));
   const said = [];
   if (ends?.error) {
     said.push(
       ends.error.max === 0
-        ? 'Every hidden state is the same in both.'
+        ? `Every hidden state ${odd.length ? 'that can be compared ' : ''}is the same in both.`
         : `Behind layer ${layerName(ends.layer)} hidden states are off by ${short(ends.error.median)} of their length.`,
     );
   }
   if (found.steepest !== null && ends?.error?.max) said.push(`The error grows most in layer ${found.steepest}.`);
+  if (odd.length) said.push(`There are NaN or infinities in layer ${odd.join(', ')}.`);
   if (found.diverges) {
     const { token, text, reference } = found.diverges;
     const quoted = (text: string | null) => (text === null ? 'the end' : `“${text}”`);

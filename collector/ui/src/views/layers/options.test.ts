@@ -57,6 +57,8 @@ it('numbers and layers are short', () => {
 it('a part that is not feed-forward counts as attention', () => {
   const layer = { added: [{ part: 'state', share: 0.5, cosine: null }] } as unknown as LayerOfRun;
   expect([shareOf(layer, false), shareOf(layer, true)]).toEqual([0.5, null]);
+  const nan = { added: [{ part: 'state', share: null, cosine: null }] } as unknown as LayerOfRun;
+  expect(shareOf(nan, false)).toBeNull();
 });
 
 it('a measure that there is not is the first', () => {

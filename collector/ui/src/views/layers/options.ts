@@ -95,7 +95,10 @@ export function matrixOption(
 
 /** Share of what parts of a kind add. */
 export function shareOf(layer: LayerOfRun, feedForward: boolean): number | null {
-  const of = layer.added.filter((a) => (a.part === 'feed_forward') === feedForward).map((a) => a.share);
+  const of = layer.added
+    .filter((a) => (a.part === 'feed_forward') === feedForward)
+    .map((a) => a.share)
+    .filter((share) => share !== null);
   return of.length ? Math.max(...of) : null;
 }
 

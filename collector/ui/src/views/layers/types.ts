@@ -22,20 +22,24 @@ export interface LayerOfRun {
   largest: Massive | null;
   outliers: number | null;
   massive: Massive[];
-  massive_count: number;
+  massive_count: number | null;
   nan: number;
   inf: number;
   cosine: number | null;
-  added: { part: 'attention' | 'feed_forward' | 'state'; share: number; cosine: number | null }[];
-  normed: { tensor: string; rms_in: number; rms_out: number; cosine: number | null }[];
+  added: { part: 'attention' | 'feed_forward' | 'state'; share: number | null; cosine: number | null }[];
+  normed: { tensor: string; rms_in: number | null; rms_out: number | null; cosine: number | null }[];
   units: { units: number; dead: number; always_open: number | null; always_closed: number | null } | null;
 }
 
 export interface LayersOfRun {
   n_embd: number;
   tokens: number;
+  /** Tokens of which a hidden state was captured. */
+  with_states: number;
   layers: LayerOfRun[];
   missing: string[];
+  /** Layers that were captured, if others were left out. */
+  captured_layers: string | null;
   lost: { what: string; times: number }[];
 }
 
@@ -49,16 +53,19 @@ export interface Candidate {
 export interface Lens {
   token: number;
   text: string | null;
-  answer: Candidate;
+  /** Null if no logit is finite at the end. */
+  answer: Candidate | null;
   complete: boolean;
+  incomplete: 'not_computed' | 'not_captured' | 'lost' | null;
   next: Candidate | null;
-  first_on_top: number;
-  settled: number;
+  /** Places among the rows; null without an answer. */
+  first_on_top: number | null;
+  settled: number | null;
   rows: {
     layer: number | null;
     top: Candidate[];
-    entropy: number;
-    answer: { p: number; rank: number };
+    entropy: number | null;
+    answer: { p: number; rank: number } | null;
     nan: number;
   }[];
   check: { same_top: boolean; largest_difference: number; relative_error: number } | null;
@@ -71,6 +78,8 @@ export interface LayerError {
   tokens: number;
   error: { min: number; median: number; max: number } | null;
   cosine: number | null;
+  /** Elements that are NaN or infinite in one of both. */
+  not_finite: number;
   worst: number | null;
 }
 
