@@ -6,6 +6,7 @@ use super::rows::Rows;
 use super::softmax::Stages;
 use super::tile::products_of;
 use super::walk::{KeyRef, Walker};
+use super::used::Used;
 use crate::trace::{Select, Trace, TraceError};
 use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
@@ -127,6 +128,9 @@ pub struct Attention {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// Where a Walsh-Hadamard matrix turns the heads' results before that one: so many elements together. Values and what is
+    /// That matrix, as the graph used it.
+    #[serde(skip)]
+    pub(super) matrix: Option<Used>,
     /// weighed of them are as the cache has them, turned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turned: Option<usize>,
@@ -261,7 +265,8 @@ fn of_token(
         keys: named(trace, &keys),
         heads: heads.par_iter().map(of_head).collect(),
         no_values: values.as_ref().err().cloned(),
-        output: plan.output.as_ref().map(|output| output.name.clone()),
+        output: plan.output.as_ref().map(|output| output.matrix.name.clone()),
+        matrix: plan.output.as_ref().map(|output| output.matrix.clone()),
         turned: plan.output.as_ref().and_then(|output| output.turned),
         vectors,
     })

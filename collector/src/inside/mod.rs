@@ -22,6 +22,7 @@ mod softmax;
 mod tile;
 mod transposed;
 mod walk;
+mod used;
 
 pub use aligned::Parted;
 pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention, attention_with};
