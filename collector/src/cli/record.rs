@@ -222,12 +222,11 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) -> 
     }
 }
 
-/// Says what was recorded.
+/// Says what was recorded, and what was not although it was wanted: that is said in any case.
 fn conclude(sessions: &[Ended], quiet: bool) {
-    for ended in sessions.iter().filter(|ended| !quiet || ended.outcome.cut.is_some()) {
-        say::summary(ended);
-        if !quiet {
-            say::unmatched(&ended.path);
+    for ended in sessions {
+        if !quiet || ended.outcome.cut.is_some() {
+            say::summary(ended);
         }
     }
 }

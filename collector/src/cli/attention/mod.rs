@@ -95,7 +95,7 @@ pub(super) struct Args {
     #[arg(long, requires = "png")]
     force: bool,
     /// In JSON also the vectors that the numbers come from: queries, keys, and values where they were captured
-    #[arg(long, requires = "json")]
+    #[arg(long, requires = "json", conflicts_with_all = ["csv", "png", "tokens"])]
     vectors: bool,
     /// The model's GGUF file: says how much each head adds to the residual stream, if --capture had `values`
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
