@@ -4,7 +4,7 @@
 use super::options;
 use super::say;
 use super::serving::Options;
-use crate::estimate::of_command;
+use crate::estimate::{of_command, of_globs};
 use crate::ingest::Progress;
 use crate::live::{
     Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, carries_ggml, default_name, die_by,
@@ -122,7 +122,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if captures && !args.quiet {
         let cwd = std::env::current_dir().unwrap_or_default();
         let arguments: Vec<_> = arguments.iter().map(PathBuf::from).collect();
-        if let Some(estimate) = of_command(&estimated, &arguments, &cwd) {
+        let estimate = of_command(&estimated, &arguments, &cwd).map(|estimate| estimate.to_string());
+        if let Some(estimate) = estimate.or_else(|| of_globs(&estimated).map(str::to_owned)) {
             say::line(format_args!("{estimate}"));
         }
     }
