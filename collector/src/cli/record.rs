@@ -229,6 +229,7 @@ fn conclude(sessions: &[Ended], quiet: bool) {
         if !quiet || ended.outcome.cut.is_some() {
             say::summary(ended);
         }
+        say::unmatched(&ended.path);
     }
 }
 
@@ -316,7 +317,7 @@ impl Reporter {
         }
     }
 
-    /// What a token really takes, as soon as one is known.
+    /// What a token really takes, as soon as it is known.
     fn say_captured(&mut self) {
         let bytes = |session: &Arc<Progress>| session.captured_of_token.load(Ordering::Relaxed);
         if let Some(bytes) = self.sessions.iter().map(bytes).find(|&bytes| self.captures && bytes > 0) {
