@@ -255,7 +255,7 @@ pub(super) async fn estimate(
         let session = sessions.get(&id)?;
         let model = models::that_ran(sessions, &session).ok();
         let known = model.and_then(|model| Estimate::of(&capture, &model.architecture));
-        let unmatched = captures::unmatched_of(&*session.trace()?, capture.names.clone());
+        let unmatched = captures::unmatched_of(&*session.trace()?, &capture);
         Ok(CaptureEstimate {
             bytes: known.as_ref().map(Estimate::bytes),
             sets: known
