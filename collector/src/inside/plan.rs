@@ -188,6 +188,12 @@ impl Plan {
         plan
     }
 
+    /// Heads of a layer; 0 if it was not asked for, or cannot be computed.
+    pub fn n_head(&self, layer: u32) -> usize {
+        let found = self.layers.iter().find(|of| of.0 == layer).and_then(|of| of.1.as_ref().ok());
+        found.map_or(0, LayerPlan::n_head)
+    }
+
     /// The caches that the graph writes, in each shape that it sees in them.
     pub fn shapes(&self) -> impl Iterator<Item = (CacheKey, Shape)> {
         let layers = self.layers.iter().filter_map(|(_, layer)| layer.as_ref().ok());
@@ -317,13 +323,13 @@ fn values_of(view: &GraphView, node: TensorId, k: &Look) -> Result<ValuesPlan, S
 fn output_of(view: &GraphView, node: TensorId) -> Option<Output> {
     /// `GGML_HINT_SRC0_IS_HADAMARD`, the second parameter of a product.
     const HADAMARD: Option<&i32> = Some(&1);
+    let graph = &view.stored.graph;
     let is_look = |op: &str| matches!(op, "VIEW" | "RESHAPE" | "PERMUTE" | "TRANSPOSE" | "CONT");
     let weighs = |t: &Tensor| graph.op(t) == "MUL_MAT" && t.src.get(1) == Some(&Some(node));
     let is_flash = graph.tensor(node).map(|t| graph.op(t)) == Some(FLASH_ATTN_EXT);
     let weighed = if is_flash { node } else { graph.nodes().find(|(_, t)| weighs(t))?.0 };
     let (mut at, mut turned) = (weighed, None);
     for (id, tensor) in graph.nodes().skip_while(|(id, _)| *id <= weighed) {
-    let graph = &view.stored.graph;
         if is_look(graph.op(tensor)) && tensor.src.first() == Some(&Some(at)) {
             at = id;
         } else if graph.op(tensor) == "MUL_MAT" && tensor.src.get(1) == Some(&Some(at)) {

@@ -24,6 +24,7 @@ pub use rollout::{Flow, Source, flow};
 pub(super) use tokens::Marks;
 
 use super::attention::captured;
+use super::limits::said;
 use super::on_gpu::Looked;
 use super::walk::for_each_look;
 use super::{InsideError, KeyRef, Span, TokenRow};
@@ -168,7 +169,11 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
                 let last = range.end.saturating_sub(1);
                 let phase = wanted.phase.map_or(String::new(), |phase| format!(" of {}", phase.name()));
                 let tokens = format!("tokens {} to {last}{phase}", range.start);
-                let why = format!("{tokens} have no row of attention with at least {MIN_KEYS} keys");
+                let uncaptured = match walked.uncaptured {
+                    0 => String::new(),
+                    n => format!(": {n} rows were not captured, as the capture was {}", said(trace)),
+                };
+                let why = format!("{tokens} have no row of attention with at least {MIN_KEYS} keys{uncaptured}");
                 InsideError::Missing("tokens", why)
             }
         });
