@@ -263,3 +263,33 @@ pub(super) fn flow(out: &mut impl Write, found: &Flow) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrowed_capture_says_of_how_many_heads_and_layers_a_flow_is() {
+        let said = |uncaptured_layers: u64, captured_heads: usize| {
+            let found = Flow {
+                token: 67,
+                text: None,
+                layers: vec![5, 7],
+                uncaptured_layers,
+                heads: 18,
+                captured_heads,
+                sources: vec![],
+                unknown: 0.0,
+                missing_rows: 0,
+                flow_refused: None,
+            };
+            let mut out = vec![];
+            flow(&mut out, &found).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let narrowed = said(28, 4);
+        assert!(narrowed.contains("not through 28 more layers"), "{narrowed}");
+        assert!(narrowed.contains("means are of the 4 of 18 heads that were captured"), "{narrowed}");
+        assert!(!said(0, 18).contains("captured"));
+    }
+}

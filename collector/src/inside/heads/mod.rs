@@ -226,7 +226,9 @@ mod tests {
                 );
             }
         }
-        analysis.report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, ..Walked::default() }, &cpu()).unwrap()
+        analysis
+            .report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, uncaptured: 7, ..Walked::default() }, &cpu())
+            .unwrap()
     }
 
     #[test]
@@ -236,6 +238,7 @@ mod tests {
         let layer = [Some(Name::PreviousToken), Some(Name::Sink), None];
         assert_eq!(names, [layer, layer].concat());
         assert_eq!((found.rows, found.short_rows, found.heads[0].rows), (2 * (N - 3), 6, N - 3));
+        assert_eq!(found.uncaptured_rows, 7, "of other layers");
         assert!(found.heads.iter().all(|h| h.not_finite == 0), "not captured is not broken");
         assert_eq!(found.heads[2].measures, Measures::default());
         let pairs = found.divergence.pairs.unwrap();
