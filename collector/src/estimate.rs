@@ -37,6 +37,18 @@ pub fn of_command(capture: &Capture, arguments: &[PathBuf], cwd: &Path) -> Optio
     Estimate::of(capture, &architecture)
 }
 
+/// What is said of a capture of globs alone; `None` of any other.
+pub fn of_globs(capture: &Capture) -> Option<&'static str> {
+    capture.globs().next().filter(|_| capture.sets().next().is_none())?;
+    let takes_all = capture.globs().any(|glob| glob.bytes().all(|b| b == b'*'));
+    Some(if takes_all {
+        "all that is computed will be captured: how much that is of a token cannot be estimated, and is said after the first \
+         tokens"
+    } else {
+        "what the globs take of a token is said after the first tokens"
+    })
+}
+
 impl Estimate {
     /// The estimate for a model. `None` if no set is captured.
     pub fn of(capture: &Capture, model: &Architecture) -> Option<Estimate> {
@@ -109,7 +121,7 @@ impl std::fmt::Display for Estimate {
             write!(f, ", and {} for each token of the context", amount(self.per_key))?;
         }
         if self.globs {
-            f.write_str("; what the globs take is said after the first token")?;
+            f.write_str("; what the globs take is said after the first tokens")?;
         }
         Ok(())
     }
@@ -151,7 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn without_sets_or_a_model_nothing_is_said() {
+    fn of_globs_alone_it_is_said_that_nothing_is_known_yet_and_that_a_star_is_everything() {
+        let of = |names: &[&str]| of_globs(&Capture::named(names.iter().copied()));
+        assert!(of(&["*"]).unwrap().starts_with("all that is computed"));
+        assert!(of(&["l_out-*"]).unwrap().starts_with("what the globs take"));
+        assert_eq!((of(&["layers", "*"]), of(&["layers"]), of(&[])), (None, None, None));
+    }
+
+    #[test]
+    fn without_sets_or_a_model_nothing_is_estimated() {
         assert_eq!(of(&Capture::named(["l_out-*"])), None);
         assert_eq!(of_command(&Capture::named(["layers"]), &["-m".into(), "none.gguf".into()], Path::new("/")), None);
     }

@@ -53,7 +53,8 @@ pub(super) struct Args {
     #[arg(long, value_parser = ["prompt", "generate"])]
     phase: Option<String>,
     /// Try caches of so many experts a layer [default: what a token needs, and parts of all]
-    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with = "choices")]
+    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with = "choices",
+          value_parser = clap::value_parser!(u32).range(1..))]
     cache: Vec<u32>,
     /// Print what single tokens chose
     #[arg(long)]

@@ -163,4 +163,15 @@ mod tests {
         use clap::CommandFactory;
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn options_that_would_have_no_effect_are_refused() {
+        use clap::Parser;
+        let is_taken = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(is_taken("ggscope attention a.ggtrace --vectors --json"));
+        for other in ["--csv", "--png", "--json --tokens 0..9", "--json --against b.ggtrace"] {
+            assert!(!is_taken(&format!("ggscope attention a.ggtrace --vectors {other}")), "{other}");
+        }
+        assert!(is_taken("ggscope experts a.ggtrace --cache 8,16") && !is_taken("ggscope experts a.ggtrace --cache 0"));
+    }
 }

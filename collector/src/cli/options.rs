@@ -89,8 +89,13 @@ impl Options {
     }
 
     fn described(&self) -> anyhow::Result<Capture> {
+        let names: Vec<String> = self.capture.iter().flat_map(|list| between_commas(list)).collect();
+        if names.is_empty() && !self.capture.is_empty() {
+            let sets = Set::ALL.map(Set::name).join(", ");
+            bail!("--capture names nothing: give sets ({sets}) or globs of tensors' names, for example 'l_out-*'");
+        }
         let capture = Capture {
-            names: self.capture.iter().flat_map(|list| between_commas(list)).collect(),
+            names,
             layers: self.capture_layers.clone().unwrap_or_default(),
             heads: self.capture_heads.clone().unwrap_or_default(),
             tokens: self.capture_tokens.clone().unwrap_or_default(),
@@ -123,7 +128,7 @@ fn between_commas(list: &str) -> Vec<String> {
             _ => parts.push(String::new()),
         }
     }
-    parts.retain(|part| !part.is_empty());
+    parts.retain(|part| !part.trim().is_empty());
     parts
 }
 
@@ -220,6 +225,8 @@ mod tests {
             ("--capture values --capture-stats", "`values`"),
             ("--capture-stats", "--capture"),
             ("--capture layers --capture-as q4_0", "f16"),
+            ("--capture ", "--capture names nothing"),
+            ("--capture ,,", "--capture names nothing"),
         ] {
             let error = format!("{:#}", wanted(line).unwrap_err());
             assert!(error.contains(says), "{line}: {error}");

@@ -4,7 +4,7 @@
 use super::options;
 use super::say;
 use super::serving::Options;
-use crate::estimate::of_command;
+use crate::estimate::{of_command, of_globs};
 use crate::ingest::Progress;
 use crate::live::{
     Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, carries_ggml, default_name, die_by,
@@ -122,7 +122,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if captures && !args.quiet {
         let cwd = std::env::current_dir().unwrap_or_default();
         let arguments: Vec<_> = arguments.iter().map(PathBuf::from).collect();
-        if let Some(estimate) = of_command(&estimated, &arguments, &cwd) {
+        let estimate = of_command(&estimated, &arguments, &cwd).map(|estimate| estimate.to_string());
+        if let Some(estimate) = estimate.or_else(|| of_globs(&estimated).map(str::to_owned)) {
             say::line(format_args!("{estimate}"));
         }
     }
@@ -222,13 +223,13 @@ fn await_sessions(collector: &mut Collector, signals: &Blocked, quiet: bool) -> 
     }
 }
 
-/// Says what was recorded.
+/// Says what was recorded, and what was not although it was wanted: that is said in any case.
 fn conclude(sessions: &[Ended], quiet: bool) {
-    for ended in sessions.iter().filter(|ended| !quiet || ended.outcome.cut.is_some()) {
-        say::summary(ended);
-        if !quiet {
-            say::unmatched(&ended.path);
+    for ended in sessions {
+        if !quiet || ended.outcome.cut.is_some() {
+            say::summary(ended);
         }
+        say::unmatched(&ended.path);
     }
 }
 
@@ -316,7 +317,7 @@ impl Reporter {
         }
     }
 
-    /// What a token really takes, as soon as one is known.
+    /// What a token really takes, as soon as it is known.
     fn say_captured(&mut self) {
         let bytes = |session: &Arc<Progress>| session.captured_of_token.load(Ordering::Relaxed);
         if let Some(bytes) = self.sessions.iter().map(bytes).find(|&bytes| self.captures && bytes > 0) {

@@ -3,6 +3,7 @@
 //! The host spins on every core while it computes, so polling sleeps as long as the rings allow and runs at low
 //! priority. Whatever goes wrong here (nonsense on a ring, a full disk), the rings are emptied until the host ends.
 
+mod of_token;
 mod poll;
 mod store;
 
@@ -35,7 +36,8 @@ pub struct Progress {
     pub evaluations: AtomicU64,
     /// Bytes of the file.
     pub file_bytes: AtomicU64,
-    /// Bytes that were captured of the first token that came alone; 0 before.
+    /// Bytes that were captured of a token that came alone, the median of several; 0 as long as too few came, and if
+    /// there was none to the end.
     pub captured_of_token: AtomicU64,
 }
 

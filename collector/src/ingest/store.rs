@@ -1,6 +1,7 @@
 //! The second stage: decodes records, completes them with what the model's file knows, and drives the trace writer.
 //! A record that makes no sense is counted and forgotten; a write that fails ends the file but not the session.
 
+use super::of_token::OfToken;
 use super::poll::Batch;
 use super::{Outcome, Sink, Trouble};
 use crate::model::Models;
@@ -34,8 +35,7 @@ pub(super) struct Store<'a> {
     written: (u64, u64),
     remarks: u32,
     cut: Option<String>,
-    /// Tokens of the last evaluation, and bytes that were captured of it.
-    of_last: (u32, u64),
+    of_token: OfToken,
     /// Whether somebody followed the file, and when that was looked at.
     followed: (bool, Instant),
 }
@@ -52,7 +52,7 @@ impl<'a> Store<'a> {
             written: (0, 0),
             remarks: 0,
             cut: None,
-            of_last: (0, 0),
+            of_token: OfToken::default(),
             followed: (false, Instant::now()),
         }
     }
@@ -118,6 +118,8 @@ impl<'a> Store<'a> {
             let wrote = self.sink.writer.ended(ending);
             self.check(wrote);
         }
+        self.of_token.end();
+        self.tell_of_token();
         let mut totals = self.sink.writer.totals().clone();
         if self.cut.is_none() {
             match self.sink.writer.finish() {
@@ -161,14 +163,14 @@ impl<'a> Store<'a> {
             Record::Graph(graph) => self.graph(graph),
             Record::Evaluation(evaluation) => self.evaluation(evaluation),
             Record::Value(value) => {
-                self.of_last.1 += value.bytes.len() as u64;
+                self.of_token.value(&value);
                 self.sink.writer.value(value)
             }
             Record::Buffer(event) => self.sink.writer.buffer(event),
             Record::RunEnd(end) => self.sink.writer.run_end(end),
             Record::Note(note) => self.sink.writer.note(note),
             Record::Statistics(statistics) => {
-                self.of_last.1 += statistics.travels();
+                self.of_token.statistics(statistics.travels());
                 self.sink.writer.statistics(&statistics)
             }
             Record::LeftOut(left_out) => self.sink.writer.left_out(left_out),
@@ -182,6 +184,7 @@ impl<'a> Store<'a> {
         if !self.graphs.insert(graph.graph) {
             return Ok(());
         }
+        self.of_token.graph(&graph);
         let completed = self.models.complete(graph);
         for note in completed.notes {
             self.remark(note);
@@ -193,11 +196,9 @@ impl<'a> Store<'a> {
     }
 
     fn evaluation(&mut self, mut evaluation: Evaluation) -> Result<(), TraceError> {
-        let told = &self.sink.progress.captured_of_token;
-        match std::mem::replace(&mut self.of_last, (evaluation.n_tokens, 0)) {
-            // All that was captured of the one before has come.
-            (1, bytes) if bytes > 0 && told.load(Ordering::Relaxed) == 0 => told.store(bytes, Ordering::Relaxed),
-            _ => {}
+        self.of_token.evaluation(evaluation.n_tokens);
+        if self.of_token.is_enough() {
+            self.tell_of_token();
         }
         if self.sink.tokens {
             let texts = self.models.texts(&evaluation.tokens);
@@ -209,6 +210,10 @@ impl<'a> Store<'a> {
             evaluation.tokens.clear();
         }
         self.sink.writer.evaluation(evaluation)
+    }
+
+    fn tell_of_token(&self) {
+        self.sink.progress.captured_of_token.store(self.of_token.median(), Ordering::Relaxed);
     }
 
     /// Tells the user, and whoever reads the file later.

@@ -1,10 +1,12 @@
 //! The attention of one token in one layer: found in the graph, computed from its queries, the K cache and the mask.
 
 use super::layer::Layer;
+use super::limits::{capture_of, left_out};
 use super::plan::Plan;
 use super::rows::Rows;
 use super::softmax::Stages;
 use super::tile::products_of;
+use super::used::Used;
 use super::walk::{KeyRef, Walker};
 use crate::trace::{Select, Trace, TraceError};
 use ggscope_format::capture::Set;
@@ -129,6 +131,9 @@ pub struct Attention {
     /// Name of the matrix that takes the heads' results, if nothing is done to them before but to turn them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// That matrix, as the graph used it.
+    #[serde(skip)]
+    pub(super) matrix: Option<Used>,
     /// Where a Walsh-Hadamard matrix turns the heads' results before that one: so many elements together. Values and what is
     /// weighed of them are as the cache has them, turned.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,7 +220,8 @@ pub(super) fn stages(
         };
         InsideError::Missing("layer", format!("the graph has no attention in layer {layer}: {there}"))
     })?;
-    let of_layer = of_layer.map_err(unknown)?;
+    let limit = || left_out(&capture_of(trace, row.evaluation.eval)?, row, layer, plan.n_head(layer));
+    let of_layer = of_layer.map_err(|why| unknown(limit().unwrap_or(why)))?;
     let n_head = of_layer.plan.n_head();
     if let Some(head) = head.filter(|&head| head >= n_head) {
         return Err(InsideError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
@@ -283,7 +289,8 @@ fn of_token(
         heads: heads.par_iter().map(of_head).collect(),
         no_values: values.as_ref().err().cloned(),
         no_contribution: None,
-        output: plan.output.as_ref().map(|output| output.name.clone()),
+        output: plan.output.as_ref().map(|output| output.matrix.name.clone()),
+        matrix: plan.output.as_ref().map(|output| output.matrix.clone()),
         turned: plan.output.as_ref().and_then(|output| output.turned),
         vectors,
     })

@@ -91,6 +91,11 @@ impl<'a, 'w> Evaluated<'a, 'w> {
         self.computed
     }
 
+    /// Counts tokens of a layer that was not captured.
+    pub fn leave_out(&mut self, n: u64) {
+        self.walked.uncaptured += n;
+    }
+
     /// Counts tokens of a layer that cannot be computed.
     pub fn refuse(&mut self, layer: u32, why: String, n: u64) {
         let refused = &mut self.walked.refused;

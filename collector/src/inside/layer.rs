@@ -113,8 +113,8 @@ fn halves(bytes: &[u8]) -> Vec<f32> {
 
 fn lost(what: &str) -> String {
     format!(
-        "its {what}: not captured (as --capture-tokens, --capture-every and --capture-budget had it), or lost because the \
-         ring was full; give it more room with --ring-size"
+        "its {what}: not captured (as --capture-every and --capture-budget had it), or lost because the ring was full; give it \
+         more room with --ring-size"
     )
 }
 

@@ -10,6 +10,7 @@ pub mod heads;
 mod kernel;
 mod layer;
 pub mod layers;
+mod limits;
 #[cfg(test)]
 mod made;
 mod on_gpu;
@@ -21,11 +22,13 @@ mod rows;
 mod softmax;
 mod tile;
 mod transposed;
+mod used;
 mod walk;
 
 pub use aligned::Parted;
 pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention, attention_with};
 pub use differ::{AttentionAgainst, HeadDifference, TokenDifference, against};
+pub use limits::{first_layer, said as captures_said};
 pub use output::add_contributions;
 pub use walk::{KeyRef, Span, TokenRow, Walked, Walker, for_each_row, for_each_row_on};
 

@@ -1,32 +1,28 @@
 //! What each head adds to the residual stream: its weighted values through its part of the output projection.
 
-use super::attention::{Attention, InsideError};
+use super::attention::Attention;
 use ggscope_model::gguf::Gguf;
+use ggscope_model::quant::Tensor;
 use rayon::prelude::*;
 
 /// Adds to an attention with weighted values how long each head's contribution is: the Euclidean norm of
 /// W_o\[:, head\] · Σ weights · V, with the matrix W_o of the model's file, dequantised. Biases belong to no head.
 ///
 /// # Errors
-/// When the values are not there, or the file has no such matrix.
-pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), InsideError> {
-    let unknown = |why: String| InsideError::Unknown(attention.eval, attention.layer, why);
-    let name = attention.output.clone().ok_or_else(|| {
-        unknown("the results of its heads are changed before a matrix takes them: a head's share cannot be told".into())
-    })?;
-    let path = model.first().path().display();
-    let (file, tensor) = model
-        .tensors()
-        .find(|(_, tensor)| tensor.name == name)
-        .ok_or_else(|| unknown(format!("{path} has no tensor {name}: is it the model that was recorded?")))?;
-    let bytes = file.weights(tensor).map_err(|e| unknown(format!("{name} in {path}: {e}")))?;
-    let ty = tensor.ggml_type().filter(|ty| ty.can_dequantize());
-    let ty = ty.ok_or_else(|| unknown(format!("{name} in {path} has a type that cannot be dequantised")))?;
-    let n_in = usize::try_from(tensor.ne[0]).unwrap_or(0);
+/// When the values are not there, or the file's matrix is not the one that the run used; in words for the user.
+pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), String> {
+    let used = attention
+        .matrix
+        .as_ref()
+        .ok_or("the results of its heads are changed before a matrix takes them: a head's share cannot be told")?;
+    let find = || Tensor::find(model, &used.name)?.dequantizable();
+    let tensor = find().map_err(|error| error.to_string())?;
+    used.check(&tensor)?;
+    let (ty, n_in) = (tensor.ty, usize::try_from(tensor.info.ne[0]).unwrap_or(0));
     let row_bytes = ty.row_size(n_in as u64).and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
     let n_embd = attention.heads.iter().find_map(|head| head.weighted.as_ref()).map_or(0, Vec::len);
     let (Some(row_bytes), true) = (row_bytes, n_embd > 0 && n_embd.checked_mul(attention.n_head) == Some(n_in)) else {
-        return Err(unknown(format!("{name} in {path} does not take what the heads give")));
+        return Err(format!("{} in {} does not take what the heads give", used.name, tensor.path().display()));
     };
     let heads: Vec<(usize, Vec<f32>)> = attention
         .heads
@@ -39,7 +35,8 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
             Some((head.head, values))
         })
         .collect();
-    let squares = bytes
+    let squares = tensor
+        .bytes()
         .par_chunks_exact(row_bytes)
         .map_init(
             || vec![0.0; n_in],

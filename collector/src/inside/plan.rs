@@ -3,6 +3,7 @@
 
 use super::rows::Shape;
 use super::softmax::Step;
+use super::used::Used;
 use crate::query::GraphView;
 use ggscope_format::attention::{Attention as Found, FLASH_ATTN_EXT, SET_ROWS, root, values};
 use ggscope_format::record::{Graph, Tensor, TensorFlags};
@@ -108,8 +109,8 @@ pub struct LayerPlan {
 /// The matrix that takes the results of all heads, side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// Its name.
-    pub name: String,
+    /// The matrix.
+    pub matrix: Used,
     /// Elements that a Walsh-Hadamard matrix turns together before, as llama.cpp does where a cache of values is quantised:
     /// values were turned before they were rounded.
     pub turned: Option<usize>,
@@ -185,6 +186,12 @@ impl Plan {
             plan.layers.push((layer, planned));
         }
         plan
+    }
+
+    /// Heads of a layer; 0 if it was not asked for, or cannot be computed.
+    pub fn n_head(&self, layer: u32) -> usize {
+        let found = self.layers.iter().find(|of| of.0 == layer).and_then(|of| of.1.as_ref().ok());
+        found.map_or(0, LayerPlan::n_head)
     }
 
     /// The caches that the graph writes, in each shape that it sees in them.
@@ -270,7 +277,7 @@ fn of_layer(view: &GraphView, layer: u32, found: &Found<TensorId>, with_values: 
     let op = graph.tensor(found.node).map_or("?", |t| graph.op(t)).to_owned();
     let sinks = found.sinks.map(|sinks| root(graph, sinks));
     let values = with_values.then(|| values_of(view, found.node, &k));
-    let output = output_of(graph, found.node);
+    let output = output_of(view, found.node);
     let node = found.node;
     Ok(LayerPlan { layer, node, op, q, k, k_shape, k_source, mask, sinks, steps, max_bias, values, output })
 }
@@ -313,9 +320,10 @@ fn values_of(view: &GraphView, node: TensorId, k: &Look) -> Result<ValuesPlan, S
 
 /// The matrix that the results of all heads, side by side, are multiplied with, if nothing else is done to them before than
 /// to turn them.
-fn output_of(graph: &Graph, node: TensorId) -> Option<Output> {
+fn output_of(view: &GraphView, node: TensorId) -> Option<Output> {
     /// `GGML_HINT_SRC0_IS_HADAMARD`, the second parameter of a product.
     const HADAMARD: Option<&i32> = Some(&1);
+    let graph = &view.stored.graph;
     let is_look = |op: &str| matches!(op, "VIEW" | "RESHAPE" | "PERMUTE" | "TRANSPOSE" | "CONT");
     let weighs = |t: &Tensor| graph.op(t) == "MUL_MAT" && t.src.get(1) == Some(&Some(node));
     let is_flash = graph.tensor(node).map(|t| graph.op(t)) == Some(FLASH_ATTN_EXT);
@@ -325,7 +333,8 @@ fn output_of(graph: &Graph, node: TensorId) -> Option<Output> {
         if is_look(graph.op(tensor)) && tensor.src.first() == Some(&Some(at)) {
             at = id;
         } else if graph.op(tensor) == "MUL_MAT" && tensor.src.get(1) == Some(&Some(at)) {
-            let matrix = graph.tensor(tensor.src.first().copied().flatten()?)?;
+            let weight = tensor.src.first().copied().flatten()?;
+            let matrix = graph.tensor(weight)?;
             if graph.op(matrix) != "NONE" {
                 return None;
             }
@@ -334,7 +343,7 @@ fn output_of(graph: &Graph, node: TensorId) -> Option<Output> {
                 at = id;
                 continue;
             }
-            return Some(Output { name: matrix.name.clone(), turned });
+            return Some(Output { matrix: Used::of(view, weight)?, turned });
         } else if tensor.src.contains(&Some(at)) {
             return None;
         }

@@ -6,6 +6,7 @@ use super::arrivals::Arrivals;
 use super::attention::{InsideError, captured};
 use super::evaluated::{Each, Evaluated};
 use super::layer::{Caches, Layer, Whole};
+use super::limits::left_out;
 use super::on_gpu::{Looked, Marker, OnGpu};
 use super::owners::Owners;
 use super::plan::{CacheKey, Plan, Source};
@@ -77,6 +78,8 @@ pub struct Walked {
     pub rows: u64,
     /// Layer, why it could not be computed, for how many tokens.
     pub refused: Vec<(u32, String, u64)>,
+    /// Rows that were not captured, as the limits of the capture had it.
+    pub uncaptured: u64,
     /// The first and the last layer that has attention, if none of those that were asked for has.
     pub elsewhere: Option<(u32, u32)>,
     /// Where it was computed, and how long that took, if it was to be computed on a device.
@@ -270,10 +273,14 @@ impl Walker {
         }
         let at = |token: u64| (token.max(row.first_token) - row.first_token).min(n_tokens as u64) as usize;
         let wanted = at(tokens.start)..at(tokens.end);
-        if wanted.is_empty() || plan.layers.is_empty() || (self.whole.is_empty() && !self.is_captured(trace, row)) {
+        if wanted.is_empty() || plan.layers.is_empty() {
             return ControlFlow::Continue(());
         }
-        let limits = self.capture_of(trace, row).map(|capture| capture.layers.clone()).unwrap_or_default();
+        if self.whole.is_empty() && !self.is_captured(trace, row) {
+            self.walked.uncaptured += (wanted.len() * plan.layers.len()) as u64;
+            return ControlFlow::Continue(());
+        }
+        let capture = self.capture_of(trace, row).cloned();
         let mut evaluated = Evaluated::new(row, &mut self.walked, self.on_gpu.as_mut(), marker);
         let mut flow = ControlFlow::Continue(());
         for (layer, planned) in &plan.layers {
@@ -281,9 +288,14 @@ impl Walker {
                 planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches));
             flow = match found {
                 Ok(found) => evaluated.layer(found, &wanted, f),
-                Err(_) if !limits.has(u64::from(*layer)) => ControlFlow::Continue(()),
                 Err(why) => {
-                    evaluated.refuse(*layer, why, wanted.len() as u64);
+                    let n = wanted.len() as u64;
+                    if capture.as_ref().is_some_and(|capture| !capture.layers.has(u64::from(*layer))) {
+                        evaluated.leave_out(n);
+                    } else {
+                        let limit = capture.as_ref().and_then(|c| left_out(c, row, *layer, plan.n_head(*layer)));
+                        evaluated.refuse(*layer, limit.unwrap_or(why), n);
+                    }
                     ControlFlow::Continue(())
                 }
             };

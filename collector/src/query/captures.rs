@@ -1,11 +1,10 @@
-//! What a recording is to capture: whether it makes sense, and afterwards what was found nothing of: globs and sets that no
-//! tensor of its graphs has the name of, with the names that come nearest; and whether a tensor that is not there was asked for.
+//! What a recording is to capture: whether it makes sense, and afterwards what nothing was captured of: globs and sets that no
+//! tensor of its graphs has the name of, with the names that come nearest, and those that limits leave nothing of.
 
 use crate::trace::Trace;
-use ggscope_format::EvalId;
-use ggscope_format::attention::Attention;
+use ggscope_format::attention::{Attention, root};
 use ggscope_format::capture::{Capture, Ranges, Set, layer, stem};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobBuilder;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,120 +37,141 @@ pub fn check(capture: &Capture) -> Result<(), String> {
     capture.contradiction().map_or(Ok(()), Err)
 }
 
-/// Why a tensor was not captured, as far as what was asked for says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
-    /// Nobody asked for its name.
-    Name,
-    /// Its name was asked for, in other layers.
-    Layer,
-    /// It was asked for: its evaluation was left out, or it has not come.
-    Otherwise,
-}
-
-/// What was asked for of a recording, by sets and names.
-#[derive(Default)]
-pub struct Asked(Vec<(EvalId, Capture, GlobSet)>);
-
-impl Asked {
-    /// Of a trace. A glob that is none takes nothing.
-    pub fn of(trace: &Trace) -> Asked {
-        let compiled = |capture: &Capture| {
-            let globs = capture.globs().filter_map(|glob| GlobBuilder::new(glob).literal_separator(false).build().ok());
-            globs.fold(&mut GlobSetBuilder::new(), |all, glob| all.add(glob)).build().unwrap_or_default()
-        };
-        let changes = trace.captures().into_iter();
-        Asked(changes.map(|change| (change.from, change.capture.clone(), compiled(&change.capture))).collect())
-    }
-
-    /// Why the tensor of this name is not there in an evaluation.
-    pub fn left_out(&self, eval: EvalId, name: &str) -> LeftOut {
-        let asked = self.0.iter().rfind(|asked| asked.0 <= eval);
-        let by_name = |(_, capture, globs): &&(EvalId, Capture, GlobSet)| {
-            capture.sets().any(|set| set.takes(name)) || globs.is_match(name)
-        };
-        match asked.filter(by_name) {
-            None => LeftOut::Name,
-            Some((_, capture, _)) if layer(name).is_some_and(|l| !capture.layers.has(l.into())) => LeftOut::Layer,
-            Some(_) => LeftOut::Otherwise,
-        }
-    }
-
-    /// All layers that were asked for, if some were not.
-    pub fn layers(&self) -> Option<Ranges> {
-        let of: Vec<&Capture> = self.0.iter().map(|asked| &asked.1).filter(|capture| !capture.is_empty()).collect();
-        let is_some = !of.is_empty() && of.iter().all(|capture| !capture.layers.is_all());
-        let ranges = of.iter().flat_map(|capture| capture.layers.iter()).map(|r| (*r.start(), *r.end()));
-        is_some.then(|| Ranges::of(ranges.collect()))
-    }
-}
-
-/// A set or a glob that nothing was found of.
+/// A set or a glob that nothing was captured of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmatched {
     /// As it was given.
     pub name: String,
-    /// Whether it is a set.
-    pub is_set: bool,
-    /// Names of tensors that come nearest to a glob, with `*` for their layers; the nearest first.
-    pub nearest: Vec<String>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why nothing was captured of a set or a glob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The model has no tensors of the set.
+    NotInModel,
+    /// No tensor that was computed has a name that fits. Sets and names of tensors that come nearest, with `*` for their
+    /// layers; the nearest first.
+    NotCalledSo(Vec<String>),
+    /// A limit of the capture leaves all of it out, in words.
+    LeftOut(String),
 }
 
 impl std::fmt::Display for Unmatched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.is_set {
-            return write!(f, "nothing of the set `{}` was captured: the model has no such tensors", self.name);
-        }
-        write!(f, "nothing was captured of `{}`: no tensor that was computed is called so", self.name)?;
-        match &self.nearest[..] {
-            [] => f.write_str(" (inputs and weights are not computed)"),
-            names => write!(f, "; the nearest names are {}", names.join(", ")),
+        let name = &self.name;
+        match &self.why {
+            Why::NotInModel => write!(f, "nothing of the set `{name}` was captured: the model has no such tensors"),
+            Why::LeftOut(why) => write!(f, "nothing was captured of `{name}`: {why}"),
+            Why::NotCalledSo(nearest) => {
+                write!(f, "nothing was captured of `{name}`: no tensor that was computed is called so")?;
+                match &nearest[..] {
+                    [] => f.write_str(" (inputs and weights are not computed)"),
+                    names => write!(f, "; the nearest names are {}", names.join(", ")),
+                }
+            }
         }
     }
 }
 
-/// The sets and globs of a recording that nothing was found of. Empty if nothing was computed.
+/// The sets and globs of a recording that nothing was captured of: there is no such thing, or limits left it out whenever it
+/// was wanted. Empty if nothing was computed.
 pub fn unmatched(trace: &Trace) -> Vec<Unmatched> {
-    unmatched_of(trace, trace.captures().into_iter().flat_map(|change| change.capture.names).collect())
+    let (computed, captures) = (Computed::of(trace), trace.captures());
+    let last_token = trace.totals().tokens().checked_sub(1);
+    let why = |name: &str, capture: &Capture| {
+        computed.why_nothing(name, capture).or_else(|| {
+            let last = last_token.filter(|&last| !capture.tokens.has_any(0..=last))?;
+            let tokens = &capture.tokens;
+            Some(Why::LeftOut(format!("it is limited to tokens {tokens}, and the session has tokens 0-{last}")))
+        })
+    };
+    let names: BTreeSet<&String> = captures.iter().flat_map(|change| &change.capture.names).collect();
+    let of_name = |name: &String| {
+        let wanted = captures.iter().filter(|change| change.capture.names.contains(name));
+        let whys: Option<Vec<Why>> = wanted.map(|change| why(name, &change.capture)).collect();
+        Some(Unmatched { name: name.clone(), why: whys?.pop()? })
+    };
+    names.into_iter().filter_map(of_name).collect()
 }
 
-/// Those of these sets and globs that nothing can be found of, by the graphs so far. Empty if nothing was computed.
-pub fn unmatched_of(trace: &Trace, mut wanted: Vec<String>) -> Vec<Unmatched> {
-    let (mut names, mut has_attention) = (BTreeSet::new(), false);
-    for graph in trace.graphs().take(MAX_GRAPHS).filter_map(|id| trace.graph(id).ok()) {
-        let graph = &graph.graph;
-        names.extend(graph.nodes().map(|(_, t)| t.name.clone()));
-        has_attention |= graph.nodes().any(|(id, _)| Attention::ending(graph, id).is_some());
-    }
-    if names.is_empty() {
-        return vec![];
-    }
-    wanted.sort_unstable();
-    wanted.dedup();
-    wanted.into_iter().filter_map(|name| of_name(name, &names, has_attention)).collect()
+/// The sets and globs of a capture that nothing can be found of, by the graphs so far. Empty if nothing was computed.
+pub fn unmatched_of(trace: &Trace, capture: &Capture) -> Vec<Unmatched> {
+    let computed = Computed::of(trace);
+    let names: BTreeSet<&String> = capture.names.iter().collect();
+    let of_name = |name: &String| Some(Unmatched { name: name.clone(), why: computed.why_nothing(name, capture)? });
+    names.into_iter().filter_map(of_name).collect()
 }
 
-fn of_name(name: String, names: &BTreeSet<String>, has_attention: bool) -> Option<Unmatched> {
-    match Set::named(&name) {
-        Some(Set::Attention | Set::Values) if has_attention => None,
-        Some(set) if names.iter().any(|name| set.takes(name)) => None,
-        Some(_) => Some(Unmatched { name, is_set: true, nearest: vec![] }),
-        None => {
-            let glob = GlobBuilder::new(&name).literal_separator(false).build().ok()?.compile_matcher();
-            let matches = names.iter().any(|name| glob.is_match(name));
-            (!matches).then(|| Unmatched { nearest: nearest(&name, names), name, is_set: false })
+/// What graphs compute, as far as captures choose by it.
+#[derive(Default)]
+struct Computed {
+    names: BTreeSet<String>,
+    /// Layers and heads of attention; no layer if its tensors' names say none.
+    attention: BTreeSet<(Option<u32>, u64)>,
+}
+
+impl Computed {
+    fn of(trace: &Trace) -> Computed {
+        let mut computed = Computed::default();
+        for stored in trace.graphs().take(MAX_GRAPHS).filter_map(|id| trace.graph(id).ok()) {
+            let graph = &stored.graph;
+            let layer_of = |id| layer(&graph.tensor(root(graph, id))?.name);
+            for (id, tensor) in graph.nodes() {
+                computed.names.insert(tensor.name.clone());
+                if let Some(found) = Attention::ending(graph, id) {
+                    let heads = graph.tensor(found.q).map_or(0, |q| q.ne[2].unsigned_abs());
+                    computed.attention.insert((layer_of(found.k).or_else(|| layer_of(found.q)), heads));
+                }
+            }
         }
+        computed
+    }
+
+    /// Why nothing of the set or glob is captured, whatever the token; `None` if something is, or nothing was computed.
+    fn why_nothing(&self, name: &str, capture: &Capture) -> Option<Why> {
+        if self.names.is_empty() {
+            return None;
+        }
+        let set = Set::named(name);
+        let glob = GlobBuilder::new(name).literal_separator(false).build().ok()?.compile_matcher();
+        let takes = |name: &&String| set.map_or_else(|| glob.is_match(name), |set| set.takes(name));
+        let layers: BTreeSet<Option<u32>> = match set {
+            Some(Set::Attention | Set::Values) => self.attention.iter().map(|of| of.0).collect(),
+            _ => self.names.iter().filter(takes).map(|name| layer(name)).collect(),
+        };
+        let is_wanted = |layer: Option<u32>| layer.is_none_or(|layer| capture.layers.has(layer.into()));
+        if layers.is_empty() {
+            return Some(set.map_or_else(|| Why::NotCalledSo(nearest(name, &self.names)), |_| Why::NotInModel));
+        }
+        if !layers.iter().any(|&layer| is_wanted(layer)) {
+            let there = Ranges::of(layers.into_iter().flatten().map(|n| (n.into(), n.into())).collect());
+            let wanted = &capture.layers;
+            return Some(Why::LeftOut(format!(
+                "it is limited to layers {wanted}, and the model has it in layers {there}"
+            )));
+        }
+        let most = self.attention.iter().filter(|of| is_wanted(of.0)).map(|of| of.1).max();
+        let last = most.filter(|_| set == Some(Set::Attention))?.checked_sub(1)?;
+        (!capture.heads.has_any(0..=last)).then(|| {
+            let wanted = &capture.heads;
+            Why::LeftOut(format!("it is limited to heads {wanted}, and layers have heads 0-{last}"))
+        })
     }
 }
 
-/// The names that come nearest to a glob, as globs: `*` stands for the layers.
+/// The names that come nearest to a glob, as globs: `*` stands for the layers. A glob that is plain text may be meant for a
+/// set.
 fn nearest(glob: &str, names: &BTreeSet<String>) -> Vec<String> {
     let plain: String = glob.chars().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')).collect();
     let plain = stem(&plain).trim_end_matches('-').to_lowercase();
     let names = names.iter().filter(|name| !name.contains(' '));
     let stems: BTreeMap<&str, bool> = names.map(|name| (stem(name), layer(name).is_some())).collect();
     let alike = |name: &str| (strsim::jaro_winkler(&plain, &name.to_lowercase()) * 1e6) as u64;
-    let mut stems: Vec<(u64, &str, bool)> = stems.into_iter().map(|(name, of)| (alike(name), name, of)).collect();
+    let sets = Set::ALL.into_iter().filter(|_| !glob.contains(['*', '?', '[', '{'])).map(|set| (set.name(), false));
+    let mut stems: Vec<(u64, &str, bool)> =
+        stems.into_iter().chain(sets).map(|(name, of)| (alike(name), name, of)).collect();
     stems.retain(|&(alike, name, _)| alike as f64 > ALIKE * 1e6 && !name.is_empty());
     stems.sort_by_key(|&(alike, name, _)| (Reverse(alike), name));
     let glob = |(_, name, has_layer): (u64, &str, bool)| if has_layer { format!("{name}-*") } else { name.to_owned() };
@@ -161,54 +181,63 @@ fn nearest(glob: &str, names: &BTreeSet<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::testing::{Shape, llama, recording};
+    use crate::trace::testing::{Random, Shape, evaluation, llama, recording};
     use crate::trace::{Recording, TraceWriter};
 
-    fn with_trace<T>(capture: Capture, f: impl FnOnce(&Trace) -> T) -> T {
+    /// What is said of a recording of two layers of 9 heads and a prompt of 4 tokens.
+    fn of(capture: Capture) -> Vec<Unmatched> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ggtrace");
-        let recording = Recording { capture, ..recording() };
-        let mut writer = TraceWriter::create(&path, false, &recording).unwrap();
-        writer.graph(llama(0, Shape { n_layer: 2, ..Shape::default() })).unwrap();
+        let mut writer = TraceWriter::create(&path, false, &Recording { capture, ..recording() }).unwrap();
+        let graph = llama(0, Shape { n_layer: 2, n_tokens: 4, ..Shape::default() });
+        writer.graph(graph.clone()).unwrap();
+        writer.evaluation(evaluation(&graph, 0, 0, &mut Random(1))).unwrap();
         writer.finish().unwrap();
-        f(&Trace::open(&path).unwrap())
-    }
-
-    fn of(names: &[&str]) -> Vec<Unmatched> {
-        with_trace(Capture::named(names.iter().copied()), unmatched)
+        unmatched(&Trace::open(&path).unwrap())
     }
 
     #[test]
     fn what_nothing_was_found_of_is_told_with_the_nearest_names() {
-        let found = of(&["l_out-*", "lout-*", "attn_normm-1", "zzz", "layers", "experts"]);
+        let found = of(Capture::named(["l_out-*", "lout-*", "attn_normm-1", "zzz", "layers", "experts", "Layers"]));
         let names: Vec<&str> = found.iter().map(|u| u.name.as_str()).collect();
-        assert_eq!(names, ["attn_normm-1", "experts", "lout-*", "zzz"]);
-        assert_eq!(found[0].nearest[0], "attn_norm-*");
-        assert!(found[1].is_set && found[1].to_string().contains("`experts`"));
-        assert_eq!(found[2].nearest[0], "l_out-*");
-        assert!(found[3].nearest.is_empty());
+        assert_eq!(names, ["Layers", "attn_normm-1", "experts", "lout-*", "zzz"]);
+        let nearest = |i: usize| match &found[i].why {
+            Why::NotCalledSo(nearest) => nearest.first().map(String::as_str),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([0, 1, 3, 4].map(nearest), [Some("layers"), Some("attn_norm-*"), Some("l_out-*"), None]);
+        assert!(found[2].why == Why::NotInModel && found[2].to_string().contains("`experts`"));
+    }
+
+    #[test]
+    fn what_limits_leave_nothing_of_is_told_with_the_limit() {
+        let ranges = |text: &str| Ranges::parse(text).unwrap();
+        let said = |capture: Capture| of(capture).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let attention = || Capture::named(["attention"]);
+        assert_eq!(
+            said(Capture { layers: ranges("99"), ..Capture::named(["attention", "l_out-*", "layers"]) }),
+            [
+                "nothing was captured of `attention`: it is limited to layers 99, and the model has it in layers 0-1",
+                "nothing was captured of `l_out-*`: it is limited to layers 99, and the model has it in layers 0-1",
+            ],
+            "`layers` has tensors of no layer"
+        );
+        let heads = said(Capture { heads: ranges("99"), ..attention() });
+        assert_eq!(
+            heads,
+            ["nothing was captured of `attention`: it is limited to heads 99, and layers have heads 0-8"]
+        );
+        let tokens = said(Capture { tokens: ranges("50-60"), ..attention() });
+        assert_eq!(
+            tokens,
+            ["nothing was captured of `attention`: it is limited to tokens 50-60, and the session has tokens 0-3"]
+        );
+        let some = Capture { layers: ranges("1-7"), heads: ranges("8-9"), tokens: ranges("3-9"), ..attention() };
+        assert!(said(some).is_empty());
     }
 
     #[test]
     fn what_was_found_is_not_told() {
-        assert_eq!(of(&["attention", "values", "logits", "l_out-1"]), []);
-    }
-
-    #[test]
-    fn a_name_that_nobody_asked_for_is_told_from_a_layer_that_was_left_out() {
-        let layers = Ranges::parse("5,7").unwrap();
-        let capture = Capture { layers, ..Capture::named(["layers", "ffn_gat?-*"]) };
-        with_trace(capture, |trace| {
-            let asked = Asked::of(trace);
-            let why = |name| asked.left_out(EvalId(3), name);
-            assert_eq!((why("ffn_up-5"), why("ffn_up-6")), (LeftOut::Name, LeftOut::Name));
-            assert_eq!((why("l_out-6"), why("ffn_gate-6")), (LeftOut::Layer, LeftOut::Layer));
-            assert_eq!((why("l_out-7"), why("result_norm")), (LeftOut::Otherwise, LeftOut::Otherwise));
-            assert_eq!(asked.layers().map(|l| l.to_string()).as_deref(), Some("5,7"));
-        });
-        with_trace(Capture::named(["layers"]), |trace| assert_eq!(Asked::of(trace).layers(), None));
-        with_trace(Capture::default(), |trace| {
-            assert_eq!(Asked::of(trace).left_out(EvalId(0), "l_out-6"), LeftOut::Name);
-        });
+        assert_eq!(of(Capture::named(["attention", "values", "logits", "l_out-1"])), []);
     }
 }

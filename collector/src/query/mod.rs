@@ -5,6 +5,7 @@ pub mod access;
 pub mod analytics;
 pub mod analytics_times;
 pub mod architecture;
+pub mod asked;
 pub mod buffers;
 pub mod captures;
 pub mod compare;

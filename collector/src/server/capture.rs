@@ -21,7 +21,7 @@ use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
 /// What is captured. Ranges are texts such as `0-3,7`, empty for all
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct CaptureOf {
     /// Sets (`attention`, `values`, `layers`, `logits`, `experts`) and globs of tensors' names; none: nothing is captured.
@@ -32,14 +32,20 @@ pub(super) struct CaptureOf {
     pub heads: String,
     /// In evaluations that have one of these tokens of the session.
     pub tokens: String,
-    /// Every n-th token of an answer.
+    /// Every n-th token of an answer, 1 or more.
     pub every: u64,
     /// Statistics instead of values.
     pub statistics: bool,
     /// `f32` values travel as `f16`.
     pub as_f16: bool,
-    /// Bytes a second, at most; null for no limit.
+    /// Bytes a second, at most and 1 or more; null for no limit.
     pub budget: Option<u64>,
+}
+
+impl Default for CaptureOf {
+    fn default() -> CaptureOf {
+        CaptureOf::from(&Capture::default())
+    }
 }
 
 impl From<&Capture> for CaptureOf {
@@ -60,6 +66,13 @@ impl From<&Capture> for CaptureOf {
 impl CaptureOf {
     fn capture(self) -> Result<Capture, Problem> {
         let help = "/api/v1/openapi.json describes what can be captured; docs/capture.md explains it";
+        let never = |field| Problem::bad(field, format!("{field}=0: nothing would ever be captured"), help);
+        if self.every == 0 {
+            return Err(never("every"));
+        }
+        if self.budget == Some(0) {
+            return Err(never("budget"));
+        }
         let ranges = |field, text: &str| match text {
             "" => Ok(Ranges::default()),
             text => Ranges::parse(text).map_err(|why| Problem::bad(field, why, help)),
@@ -242,7 +255,7 @@ pub(super) async fn estimate(
         let session = sessions.get(&id)?;
         let model = models::that_ran(sessions, &session).ok();
         let known = model.and_then(|model| Estimate::of(&capture, &model.architecture));
-        let unmatched = captures::unmatched_of(&*session.trace()?, capture.names.clone());
+        let unmatched = captures::unmatched_of(&*session.trace()?, &capture);
         Ok(CaptureEstimate {
             bytes: known.as_ref().map(Estimate::bytes),
             sets: known
@@ -286,5 +299,19 @@ mod tests {
         assert_eq!(params("layers", Some("x")).wanted().unwrap_err().field.unwrap(), "statistics");
         let ranges = EstimateParams { layers: Some("3-1".into()), ..params("layers", None) };
         assert_eq!(ranges.wanted().unwrap().capture().unwrap_err().field.unwrap(), "layers");
+        let never = EstimateParams { every: Some("0".into()), ..params("layers", None) };
+        assert_eq!(never.wanted().unwrap().capture().unwrap_err().field.unwrap(), "every");
+    }
+
+    #[test]
+    fn what_is_not_said_has_no_limit_and_a_limit_that_lets_nothing_through_is_refused() {
+        let of = |text: &str| serde_json::from_str::<CaptureOf>(text).unwrap().capture();
+        let capture = of(r#"{"names": ["layers"]}"#).unwrap();
+        assert_eq!(capture, Capture { every: 1, ..Capture::named(["layers"]) });
+        for (field, text) in [("every", r#"{"names": ["layers"], "every": 0}"#), ("budget", r#"{"budget": 0}"#)] {
+            let problem = of(text).unwrap_err();
+            assert_eq!((problem.status, problem.field.as_deref()), (400, Some(field)));
+            assert!(problem.error.contains("nothing would ever be captured"), "{problem:?}");
+        }
     }
 }

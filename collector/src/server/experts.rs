@@ -67,6 +67,9 @@ impl CacheParams {
         let help = "give experts a layer, with commas between: cache=8,16,32";
         let read = |part: &str| part.parse().map_err(|e| Problem::bad("cache", format!("cache={list}: {e}"), help));
         let sizes: Vec<u32> = list.split(',').map(read).collect::<Result<_, _>>()?;
+        if sizes.contains(&0) {
+            return Err(Problem::bad("cache", format!("cache={list}: a cache of 0 experts has nothing"), help));
+        }
         if sizes.len() > MAX_SIZES {
             return Err(Problem::bad(
                 "cache",
@@ -157,7 +160,7 @@ mod tests {
         assert_eq!(sizes("8,16"), Ok(Some(vec![8, 16])));
         let none = CacheParams { cache: Some("8".into()), caches: Some("false".into()) };
         assert_eq!(none.sizes().ok(), Some(None));
-        for wrong in ["", "8,", "x", "-1", &["1"; MAX_SIZES + 1].join(",")] {
+        for wrong in ["", "8,", "x", "-1", "0", "8,0", &["1"; MAX_SIZES + 1].join(",")] {
             assert_eq!(sizes(wrong), Err((400, Some("cache".into()))), "{wrong}");
         }
     }

@@ -17,9 +17,10 @@ fn token(found: &AttentionAgainst, token: Option<u64>) -> String {
     text.map_or(token.to_string(), |text| format!("{token} \u{201c}{}\u{201d}", printable(text)))
 }
 
-fn mean(heads: &[HeadDifference]) -> f64 {
+/// The mean of a layer's heads, of those that have one.
+fn mean(heads: &[HeadDifference]) -> Option<f64> {
     let means: Vec<f64> = heads.iter().filter_map(|h| h.mean).collect();
-    means.iter().sum::<f64>() / means.len().max(1) as f64
+    (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
 }
 
 /// A line for each layer, then the heads that are farthest off.
@@ -46,11 +47,16 @@ pub(super) fn text(out: &mut impl Write, found: &AttentionAgainst) -> std::io::R
     }
     writeln!(out, "computed: {}", printable(&computed(&found.took)))?;
     let layers: Vec<&[HeadDifference]> = found.heads.chunk_by(|a, b| a.layer == b.layer).collect();
-    let most = layers.iter().map(|heads| mean(heads)).fold(f64::MIN_POSITIVE, f64::max);
+    let most = layers.iter().filter_map(|heads| mean(heads)).fold(f64::MIN_POSITIVE, f64::max);
     writeln!(out, "\n  layer    mean")?;
     for heads in layers {
-        let (layer, mean) = (heads.first().map_or(0, |h| h.layer), mean(heads));
-        writeln!(out, "{}", format!("  {layer:>5}  {mean:.4}  {}", bar(mean / most, BAR)).trim_end())?;
+        let layer = heads.first().map_or(0, |h| h.layer);
+        match mean(heads) {
+            Some(mean) => {
+                writeln!(out, "{}", format!("  {layer:>5}  {mean:.4}  {}", bar(mean / most, BAR)).trim_end())?;
+            }
+            None => writeln!(out, "  {layer:>5}  {:>6}", "–")?,
+        }
     }
     let mut farthest: Vec<&HeadDifference> = found.heads.iter().filter(|h| h.mean.is_some()).collect();
     farthest.sort_by(|a, b| b.mean.unwrap_or(0.0).total_cmp(&a.mean.unwrap_or(0.0)));
@@ -74,4 +80,35 @@ pub(super) fn csv(out: impl Write, found: &AttentionAgainst) -> anyhow::Result<(
         csv.serialize(head)?;
     }
     Ok(csv.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_whose_rows_all_have_nan_has_no_mean_which_is_not_the_same_as_no_difference() {
+        let head = |layer, mean: Option<f64>| HeadDifference {
+            layer,
+            head: 0,
+            tokens: mean.map_or(0, |_| 5),
+            mean,
+            max: mean.map(|mean| mean as f32),
+            worst: mean.map(|_| 3),
+            nans: mean.map_or(5, |_| 0),
+        };
+        let heads = vec![head(0, Some(0.0)), head(1, Some(0.5)), head(2, None)];
+        let (by_token, took) = (vec![], vec![]);
+        let found =
+            AttentionAgainst { reference: "b".into(), tokens: 5, parted: None, unpaired: 0, heads, by_token, took };
+        let mut out = vec![];
+        text(&mut out, &found).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let layers: Vec<&str> = out.lines().skip_while(|line| !line.contains("layer")).skip(1).take(3).collect();
+        assert_eq!(layers[0], "      0  0.0000");
+        assert!(layers[1].starts_with("      1  0.5000  █"), "{out}");
+        assert_eq!(layers[2], "      2       –");
+        assert!(out.contains("5 rows with NaN are in no mean"), "{out}");
+        assert!(serde_json::to_value(&found).unwrap()["heads"][2]["mean"].is_null());
+    }
 }

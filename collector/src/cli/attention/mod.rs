@@ -66,7 +66,7 @@ pub(super) struct Args {
     /// [default there: the last 1,024]
     #[arg(long, value_name = "A[..B]", conflicts_with = "token")]
     tokens: Option<Numbers>,
-    /// The layer [default: 0; all of them with --tokens]
+    /// The layer [default: the first that was captured; all of them with --tokens]
     #[arg(long, value_name = "N")]
     layer: Option<u32>,
     /// The head [default: all of the layer]
@@ -95,7 +95,7 @@ pub(super) struct Args {
     #[arg(long, requires = "png")]
     force: bool,
     /// In JSON also the vectors that the numbers come from: queries, keys, and values where they were captured
-    #[arg(long, requires = "json")]
+    #[arg(long, requires = "json", conflicts_with_all = ["csv", "png", "tokens"])]
     vectors: bool,
     /// The model's GGUF file: says how much each head adds to the residual stream, if --capture had `values`
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
@@ -134,12 +134,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) }, &device)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut found = attention_with(&trace, args.token, args.layer.unwrap_or(0), args.head, args.vectors)?;
+    let layer = args.layer.unwrap_or_else(|| inside::first_layer(&trace));
+    let mut found = attention_with(&trace, args.token, layer, args.head, args.vectors)?;
     if let Some(path) = &args.model {
         if let Some(why) = &found.no_values {
             anyhow::bail!("what the heads add is not known: {why}; record with --capture attention,values");
         }
-        add_contributions(&mut found, &Gguf::open(path)?)?;
+        add_contributions(&mut found, &Gguf::open(path)?)
+            .map_err(|why| anyhow::anyhow!("what the heads add is not known: {why}"))?;
     }
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&found)?)?;
@@ -194,6 +196,10 @@ fn rows(out: &mut impl Write, trace: &Trace, span: &Span, device: &Arc<Compute>)
     out.flush()?;
     for (ran, took) in walked.ran.iter().filter(|(ran, _)| matches!(ran, Ran::Cuda(_))) {
         say::line(format_args!("attention was computed on {ran}, {:.1} ms", took.as_secs_f64() * 1e3));
+    }
+    if walked.uncaptured > 0 {
+        let (rows, capture) = (say::thousands(walked.uncaptured), inside::captures_said(trace));
+        say::line(format_args!("{rows} rows (a token in a layer) were not captured, as the capture was {capture}"));
     }
     for (layer, why, n) in walked.refused {
         say::line(format_args!("layer {layer}: the attention of {n} tokens cannot be computed: {why}"));

@@ -4,6 +4,7 @@ use super::Args;
 use crate::cli::output::{Output, Replace};
 use crate::cli::say;
 use crate::export::heatmap::{Heading, png};
+use crate::inside::first_layer;
 use crate::inside::picture::{AttentionMatrix, Followers, matrix};
 use crate::trace::Trace;
 use anyhow::bail;
@@ -20,7 +21,7 @@ pub(super) fn run(trace: &Trace, args: &Args) -> anyhow::Result<ExitCode> {
     if file.is_some() && args.output.is_some() {
         bail!("--png and -o both name a file: say one");
     }
-    let layer = args.layer.unwrap_or(0);
+    let layer = args.layer.unwrap_or_else(|| first_layer(trace));
     let output = output(args, file.as_ref().or(args.output.as_ref()), layer)?.beside(&args.file)?;
     let n_tokens = trace.totals().tokens();
     let tokens = args.tokens.map_or(n_tokens.saturating_sub(DEFAULT_TOKENS)..n_tokens, |tokens| tokens.range());

@@ -2,7 +2,7 @@
 
 use super::super::inspect::amounts::bar;
 use super::super::say::{bytes, thousands};
-use crate::query::experts::{CacheSize, CacheStudy, ExpertReport, LayerExperts, Load, Pair};
+use crate::query::experts::{CacheSize, CacheStudy, ExpertReport, LayerExperts, Load, Pair, WeightSource};
 use std::io::{Result, Write};
 
 /// Characters of the picture of a layer.
@@ -43,10 +43,16 @@ fn head(out: &mut impl Write, r: &ExpertReport) -> Result<()> {
     if r.without_choice > 0 {
         writeln!(out, "{} more used every expert (a warm-up) and are not counted", thousands(r.without_choice))?;
     }
-    match &r.weights {
-        Some(of) if of.is_final => writeln!(out, "weights: {}, which outputs are multiplied with", of.tensor),
-        Some(of) => writeln!(out, "weights: {}, before the last step", of.tensor),
-        None => writeln!(out, "weights: not recorded; record with --capture experts"),
+    writeln!(out, "weights: {}", weights(r.weights.as_ref(), r.only_statistics))
+}
+
+/// Where weights come from, or what to do to have them.
+fn weights(of: Option<&WeightSource>, only_statistics: bool) -> String {
+    match of {
+        Some(of) if of.is_final => format!("{}, which outputs are multiplied with", of.tensor),
+        Some(of) => format!("{}, before the last step", of.tensor),
+        None if only_statistics => "recorded as statistics only; leave out --capture-stats".into(),
+        None => "not recorded; record with --capture experts".into(),
     }
 }
 
@@ -241,5 +247,13 @@ mod tests {
             (named(&[]), named(&[1, 2]), named(&[1, 2, 3, 4, 5])),
             ("–".into(), "1 2".into(), "1 2 3 4 …".into())
         );
+    }
+
+    #[test]
+    fn weights_that_are_missing_come_with_what_to_change() {
+        assert_eq!(weights(None, false), "not recorded; record with --capture experts");
+        assert_eq!(weights(None, true), "recorded as statistics only; leave out --capture-stats");
+        let of = WeightSource { tensor: "ffn_moe_weights".into(), is_final: false };
+        assert_eq!(weights(Some(&of), false), "ffn_moe_weights, before the last step");
     }
 }

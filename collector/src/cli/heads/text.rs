@@ -28,11 +28,14 @@ fn line(out: &mut impl Write, label: &str, text: &str) -> Result<()> {
 pub(super) fn heads(out: &mut impl Write, found: &Heads) -> Result<()> {
     let count = |n: usize| thousands(n as u64);
     let layers = found.uniform.len();
-    line(
-        out,
-        "heads",
-        &format!("{} in {layers} layer{}", count(found.heads.len()), if layers == 1 { "" } else { "s" }),
-    )?;
+    let s = if layers == 1 { "" } else { "s" };
+    let captured = found.heads.iter().filter(|h| h.rows + h.not_finite > 0).count();
+    let of_them = if captured < found.heads.len() {
+        format!(", {} of them captured (--capture-heads)", count(captured))
+    } else {
+        String::new()
+    };
+    line(out, "heads", &format!("{} in {layers} layer{s}{of_them}", count(found.heads.len())))?;
     let rows = format!(
         "{} to {} of the session, {} rows with at least {} keys",
         thousands(found.first_token),
@@ -41,6 +44,9 @@ pub(super) fn heads(out: &mut impl Write, found: &Heads) -> Result<()> {
         found.min_keys
     );
     line(out, "tokens", &rows)?;
+    if found.uncaptured_rows > 0 {
+        line(out, "not captured", &format!("{} rows of these tokens", thousands(found.uncaptured_rows)))?;
+    }
     let not_finite: u64 = found.heads.iter().map(|h| h.not_finite).sum();
     if not_finite > 0 {
         line(out, "not finite", &format!("{} rows with NaN or infinite weights, left out", thousands(not_finite)))?;
@@ -202,6 +208,14 @@ pub(super) fn flow(out: &mut impl Write, found: &Flow) -> Result<()> {
         found.token,
         quoted(&found.text)
     )?;
+    if found.uncaptured_layers > 0 {
+        let left_out = thousands(found.uncaptured_layers);
+        writeln!(out, "  not through {left_out} more layers: of them its attention was not captured")?;
+    }
+    if found.captured_heads < found.heads {
+        let (captured, all) = (thousands(found.captured_heads as u64), thousands(found.heads as u64));
+        writeln!(out, "  means are of the {captured} of {all} heads that were captured")?;
+    }
     if let Some(why) = &found.flow_refused {
         writeln!(out, "  {why}")?;
     }
@@ -248,4 +262,34 @@ pub(super) fn flow(out: &mut impl Write, found: &Flow) -> Result<()> {
         writeln!(out, "  {:>7.4}  keys whose token is not known", found.unknown)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrowed_capture_says_of_how_many_heads_and_layers_a_flow_is() {
+        let said = |uncaptured_layers: u64, captured_heads: usize| {
+            let found = Flow {
+                token: 67,
+                text: None,
+                layers: vec![5, 7],
+                uncaptured_layers,
+                heads: 18,
+                captured_heads,
+                sources: vec![],
+                unknown: 0.0,
+                missing_rows: 0,
+                flow_refused: None,
+            };
+            let mut out = vec![];
+            flow(&mut out, &found).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let narrowed = said(28, 4);
+        assert!(narrowed.contains("not through 28 more layers"), "{narrowed}");
+        assert!(narrowed.contains("means are of the 4 of 18 heads that were captured"), "{narrowed}");
+        assert!(!said(0, 18).contains("captured"));
+    }
 }

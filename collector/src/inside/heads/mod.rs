@@ -24,6 +24,7 @@ pub use rollout::{Flow, Source, flow};
 pub(super) use tokens::Marks;
 
 use super::attention::captured;
+use super::limits::said;
 use super::on_gpu::Looked;
 use super::walk::for_each_look;
 use super::{InsideError, KeyRef, Span, TokenRow};
@@ -168,7 +169,11 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
                 let last = range.end.saturating_sub(1);
                 let phase = wanted.phase.map_or(String::new(), |phase| format!(" of {}", phase.name()));
                 let tokens = format!("tokens {} to {last}{phase}", range.start);
-                let why = format!("{tokens} have no row of attention with at least {MIN_KEYS} keys");
+                let uncaptured = match walked.uncaptured {
+                    0 => String::new(),
+                    n => format!(": {n} rows were not captured, as the capture was {}", said(trace)),
+                };
+                let why = format!("{tokens} have no row of attention with at least {MIN_KEYS} keys{uncaptured}");
                 InsideError::Missing("tokens", why)
             }
         });
@@ -221,7 +226,9 @@ mod tests {
                 );
             }
         }
-        analysis.report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, ..Walked::default() }, &cpu()).unwrap()
+        analysis
+            .report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, uncaptured: 7, ..Walked::default() }, &cpu())
+            .unwrap()
     }
 
     #[test]
@@ -231,6 +238,7 @@ mod tests {
         let layer = [Some(Name::PreviousToken), Some(Name::Sink), None];
         assert_eq!(names, [layer, layer].concat());
         assert_eq!((found.rows, found.short_rows, found.heads[0].rows), (2 * (N - 3), 6, N - 3));
+        assert_eq!(found.uncaptured_rows, 7, "of other layers");
         assert!(found.heads.iter().all(|h| h.not_finite == 0), "not captured is not broken");
         assert_eq!(found.heads[2].measures, Measures::default());
         let pairs = found.divergence.pairs.unwrap();

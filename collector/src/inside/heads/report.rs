@@ -167,6 +167,8 @@ pub struct Heads {
     pub rows: u64,
     /// Rows with too few keys to say anything.
     pub short_rows: u64,
+    /// Rows of these tokens that were not captured, as the limits of the capture had it: those of other layers among them.
+    pub uncaptured_rows: u64,
     /// Fewest keys of a row that is measured.
     pub min_keys: usize,
     /// Whether token ids are known: without them there is no induction score.
@@ -263,6 +265,7 @@ impl Analysis<'_> {
             tokens: walked.tokens,
             rows: self.rows,
             short_rows: self.short,
+            uncaptured_rows: walked.uncaptured,
             min_keys: super::MIN_KEYS,
             ids: self.tokens.have_ids(),
             texts: self.tokens.have_texts(),

@@ -3,6 +3,7 @@
 
 use super::flow::{Layered, MAX_EDGES};
 use super::tokens::Tokens;
+use crate::inside::limits::{capture_of, said};
 use crate::inside::{InsideError, Span, TokenRow, for_each_row};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
@@ -37,6 +38,12 @@ pub struct Flow {
     pub text: Option<String>,
     /// Layers that it went through.
     pub layers: Vec<u32>,
+    /// Layers with attention of which nothing was captured of the token: it is not followed through them.
+    pub uncaptured_layers: u64,
+    /// Heads of the layers that it went through.
+    pub heads: usize,
+    /// How many of them were captured: the mean of a layer is that of these.
+    pub captured_heads: usize,
     /// Where it comes from, in the order of tokens.
     pub sources: Vec<Source>,
     /// Share by rollout that went to keys whose token is not known.
@@ -101,14 +108,22 @@ pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
     let all = trace.totals().tokens();
     let token = token.unwrap_or(all.saturating_sub(1));
     let mut layers = BTreeSet::new();
+    let (mut heads, mut captured_heads) = (0, 0);
     let last = Span { tokens: token..token.saturating_add(1), layers: None };
     let walked = for_each_row(trace, &last, |row| {
         layers.insert(row.layer);
+        let wanted = capture_of(trace, row.eval).map(|capture| capture.heads).unwrap_or_default();
+        heads += row.n_head;
+        captured_heads += (0..row.n_head as u64).filter(|&head| wanted.has(head)).count();
         ControlFlow::Continue(())
     })?;
     if layers.is_empty() {
         return Err(match walked.refused.first() {
             Some((layer, why, _)) => InsideError::Missing("token", format!("layer {layer} of token {token}: {why}")),
+            None if walked.uncaptured > 0 => {
+                let why = format!("the attention of token {token} was not captured: the capture was {}", said(trace));
+                InsideError::Missing("token", why)
+            }
             None => InsideError::Missing("token", crate::inside::no_token(token, all)),
         });
     }
@@ -154,6 +169,9 @@ pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
         token,
         text: tokens.text(token),
         layers: layers.into_iter().collect(),
+        uncaptured_layers: walked.uncaptured,
+        heads,
+        captured_heads,
         sources: step.to.iter().map(source).collect(),
         unknown: step.unknown,
         missing_rows,

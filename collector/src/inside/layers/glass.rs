@@ -4,6 +4,7 @@
 use super::LayersError;
 use super::evaluated::Evaluated;
 use super::head::{Head, Step};
+use crate::inside::used::Used;
 use ggscope_analytics::{self as analytics, Encoding, Rounding, Values};
 use ggscope_format::TensorId;
 use ggscope_model::ggml::GgmlType;
@@ -152,28 +153,12 @@ fn rounding(ty: GgmlType) -> Rounding {
     }
 }
 
-/// A tensor of the model's file that the graph used, if it is the same there: name, shape, type, and the place in the file
-/// where the graph knows it.
+/// A tensor of the model's file that the graph used, if it is the same there.
 fn same<'m>(evaluated: &Evaluated, model: &'m Gguf, id: TensorId) -> Result<Tensor<'m>, LayersError> {
-    let used = evaluated.view.stored.graph.tensor(id);
+    let used = Used::of(&evaluated.view, id);
     let used = used.ok_or_else(|| LayersError::Model("a tensor is not in its graph".into()))?;
     let tensor = Tensor::find(model, &used.name)?.dequantizable()?;
-    let dtype = evaluated.view.dtype(used);
-    let offset = evaluated.view.stored.origin(id).map(|o| o.1);
-    let info = tensor.info;
-    if info.ne != used.ne || tensor.ty.name() != dtype || offset.is_some_and(|o| o != info.offset) {
-        let place = |offset: Option<u64>| offset.map_or(String::new(), |o| format!(" at byte {o}"));
-        return Err(LayersError::Model(format!(
-            "{} is not the model that ran: its {} is {} {:?}{}, and the run used {dtype} {:?}{}",
-            model.first().path().display(),
-            used.name,
-            tensor.ty,
-            info.ne,
-            place(Some(info.offset)),
-            used.ne,
-            place(offset)
-        )));
-    }
+    used.check(&tensor).map_err(LayersError::Model)?;
     Ok(tensor)
 }
 

@@ -7,7 +7,7 @@ use super::rows::{Captured, Rows};
 use super::stream::{From, Norm, Part, Point, Stream};
 use super::units::{Seen, UnitCounts};
 use crate::inside::no_token;
-use crate::query::captures::{Asked, LeftOut};
+use crate::query::asked::{Asked, LeftOut};
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use ggscope_format::TensorId;

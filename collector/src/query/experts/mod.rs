@@ -36,6 +36,8 @@ pub struct ExpertReport {
     pub last_token: Option<u64>,
     /// Where weights come from; null if none were captured.
     pub weights: Option<WeightSource>,
+    /// Whether only statistics of what routers found were captured, which tell no weight.
+    pub only_statistics: bool,
     /// How much of the experts was read.
     pub bytes: ExpertBytes,
     /// The layers that have experts, ascending.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::query::dump::Phase;
 use crate::trace::Trace;
+use ggscope_format::capture::{CaptureChange, Set};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -147,12 +148,14 @@ impl Sums {
         };
         let layers = self.layers.into_iter().map(|(number, layer)| layer.report(number, &mut bytes)).collect();
         bytes.needed = bytes.file.and_then(|file| file.checked_sub(bytes.all - bytes.used));
+        let are_statistics = |change: &CaptureChange| change.capture.statistics && change.capture.has(Set::Experts);
         ExpertReport {
             evaluations: self.evaluations,
             without_choice: self.without_choice,
             prompt_tokens: self.tokens[Phase::Prompt as usize],
             generated_tokens: self.tokens[Phase::Generate as usize],
             last_token: self.last_token,
+            only_statistics: self.weights.is_none() && trace.captures().iter().any(are_statistics),
             weights: self.weights,
             bytes,
             layers,

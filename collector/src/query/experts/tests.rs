@@ -4,7 +4,8 @@
 use super::*;
 use crate::query::range::Numbers;
 use crate::trace::testing::{Builder, Random, evaluation, llama, model, recording};
-use crate::trace::{StoredGraph, TraceWriter};
+use crate::trace::{Recording, StoredGraph, TraceWriter};
+use ggscope_format::capture::Capture;
 use ggscope_format::record::{Evaluation, Experts, Value};
 use ggscope_format::{Bytes, EvalId, TensorId};
 use std::path::{Path, PathBuf};
@@ -84,6 +85,25 @@ fn the_load_is_what_the_tokens_chose() {
     assert_eq!((last.all.unused.clone(), last.all.used), (vec![0], 3));
     // Shares ½, 3/10, 1/10, 1/10.
     assert!((first.all.entropy - (0.5 + 0.3 * (10_f64 / 3.0).log2() + 0.2 * 10_f64.log2())).abs() < 1e-12);
+}
+
+#[test]
+fn statistics_of_weights_are_no_weights_and_are_told_apart_from_none() {
+    let only_statistics = |statistics: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moe.ggtrace");
+        let capture = Capture { statistics, ..Capture::named(["experts"]) };
+        let mut writer = TraceWriter::create(&path, false, &Recording { capture, ..recording() }).unwrap();
+        let token = graph(0, 1);
+        writer.graph(token.clone()).unwrap();
+        writer.evaluation(chosen(&token, 0, 0, [&[0, 3], &[3, 1]], 2)).unwrap();
+        writer.finish().unwrap();
+        let found = experts(&Trace::open(&path).unwrap(), &Filter::default(), None).unwrap();
+        assert_eq!(found.weights, None);
+        found.only_statistics
+    };
+    assert!(only_statistics(true) && !only_statistics(false));
+    assert!(!report(&Filter::default()).only_statistics);
 }
 
 #[test]

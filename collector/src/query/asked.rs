@@ -1,0 +1,89 @@
+//! What was asked for of a recording, and so why a tensor is not there.
+
+use crate::trace::Trace;
+use ggscope_format::EvalId;
+use ggscope_format::capture::{Capture, Ranges, layer};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+/// Why a tensor was not captured, as far as what was asked for says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Nobody asked for its name.
+    Name,
+    /// Its name was asked for, in other layers.
+    Layer,
+    /// It was asked for: its evaluation was left out, or it has not come.
+    Otherwise,
+}
+
+/// What was asked for of a recording, by sets and names.
+#[derive(Default)]
+pub struct Asked(Vec<(EvalId, Capture, GlobSet)>);
+
+impl Asked {
+    /// Of a trace. A glob that is none takes nothing.
+    pub fn of(trace: &Trace) -> Asked {
+        let compiled = |capture: &Capture| {
+            let globs = capture.globs().filter_map(|glob| GlobBuilder::new(glob).literal_separator(false).build().ok());
+            globs.fold(&mut GlobSetBuilder::new(), |all, glob| all.add(glob)).build().unwrap_or_default()
+        };
+        let changes = trace.captures().into_iter();
+        Asked(changes.map(|change| (change.from, change.capture.clone(), compiled(&change.capture))).collect())
+    }
+
+    /// Why the tensor of this name is not there in an evaluation.
+    pub fn left_out(&self, eval: EvalId, name: &str) -> LeftOut {
+        let asked = self.0.iter().rfind(|asked| asked.0 <= eval);
+        let by_name = |(_, capture, globs): &&(EvalId, Capture, GlobSet)| {
+            capture.sets().any(|set| set.takes(name)) || globs.is_match(name)
+        };
+        match asked.filter(by_name) {
+            None => LeftOut::Name,
+            Some((_, capture, _)) if layer(name).is_some_and(|l| !capture.layers.has(l.into())) => LeftOut::Layer,
+            Some(_) => LeftOut::Otherwise,
+        }
+    }
+
+    /// All layers that were asked for, if some were not.
+    pub fn layers(&self) -> Option<Ranges> {
+        let of: Vec<&Capture> = self.0.iter().map(|asked| &asked.1).filter(|capture| !capture.is_empty()).collect();
+        let is_some = !of.is_empty() && of.iter().all(|capture| !capture.layers.is_all());
+        let ranges = of.iter().flat_map(|capture| capture.layers.iter()).map(|r| (*r.start(), *r.end()));
+        is_some.then(|| Ranges::of(ranges.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testing::{Shape, llama, recording};
+    use crate::trace::{Recording, TraceWriter};
+
+    fn with_trace<T>(capture: Capture, f: impl FnOnce(&Trace) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.ggtrace");
+        let recording = Recording { capture, ..recording() };
+        let mut writer = TraceWriter::create(&path, false, &recording).unwrap();
+        writer.graph(llama(0, Shape { n_layer: 2, ..Shape::default() })).unwrap();
+        writer.finish().unwrap();
+        f(&Trace::open(&path).unwrap())
+    }
+
+    #[test]
+    fn a_name_that_nobody_asked_for_is_told_from_a_layer_that_was_left_out() {
+        let layers = Ranges::parse("5,7").unwrap();
+        let capture = Capture { layers, ..Capture::named(["layers", "ffn_gat?-*"]) };
+        with_trace(capture, |trace| {
+            let asked = Asked::of(trace);
+            let why = |name| asked.left_out(EvalId(3), name);
+            assert_eq!((why("ffn_up-5"), why("ffn_up-6")), (LeftOut::Name, LeftOut::Name));
+            assert_eq!((why("l_out-6"), why("ffn_gate-6")), (LeftOut::Layer, LeftOut::Layer));
+            assert_eq!((why("l_out-7"), why("result_norm")), (LeftOut::Otherwise, LeftOut::Otherwise));
+            assert_eq!(asked.layers().map(|l| l.to_string()).as_deref(), Some("5,7"));
+        });
+        with_trace(Capture::named(["layers"]), |trace| assert_eq!(Asked::of(trace).layers(), None));
+        with_trace(Capture::default(), |trace| {
+            assert_eq!(Asked::of(trace).left_out(EvalId(0), "l_out-6"), LeftOut::Name);
+        });
+    }
+}
