@@ -39,12 +39,13 @@ async function heatmap(page: Page) {
   const canvas = test(page, 'attention-heatmap');
   await until(() => canvas.getAttribute('data-rows'), { timeout: 20_000 }).not.toBe(null);
   const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
-  const [rows, columns, cell] = [await number('rows'), await number('columns'), await number('cell')];
+  const [rows, columns] = [await number('rows'), await number('columns')];
+  const [cell, high] = [await number('cell'), await number('high')];
   const box = (await canvas.boundingBox())!;
   const [left, top] = [await number('left'), await number('top')];
   const at = (row: number, column: number) => ({
     x: box.x + left + (column + 0.5) * cell,
-    y: box.y + top + (row + 0.5) * cell,
+    y: box.y + top + (row + 0.5) * high,
   });
   return { rows, columns, at };
 }

@@ -16,6 +16,12 @@ it('a view without captures switches them on while the program runs, and its pic
   const page = await open(`${server.url}/?view=attention&layer=5&head=3`);
   await until(() => test(page, 'capture-here').textContent(), { timeout: 30_000 }).toContain('still runs');
   expect(await test(page, 'capture').textContent()).toContain('off');
+  // Of new tokens nothing is asked that nobody captures.
+  let asked = 0;
+  page.on('request', (request) => (asked += Number(request.url().includes('/attention'))));
+  await server.ask('Count to ten.', 30);
+  await page.waitForTimeout(2000);
+  expect(asked).toBe(0);
   await test(page, 'capture-start').click();
   await until(() => test(page, 'capture-here').textContent()).toMatch(/will be captured|Captured from now on/);
   let enough = false;
@@ -52,8 +58,13 @@ it('the form says what a capture takes, what is wrong with it, and switches limi
   await until(() => test(page, 'capture-here').count(), { timeout: 30_000 }).toBe(1);
   await test(page, 'capture').click();
   await until(() => test(page, 'capture-now').textContent()).toContain('Now: attention, since token 0');
+  // What is said of a choice moves nothing below somebody's hand.
+  const place = async () => (await test(page, 'capture-set-values').boundingBox())!.y;
+  const before = await place();
   await test(page, 'capture-set-layers').check();
   await test(page, 'capture-layers').fill('0-3');
+  await until(() => test(page, 'capture-estimate').textContent()).toContain('About');
+  expect(await place()).toBe(before);
   await until(() => test(page, 'capture-estimate').textContent()).toMatch(/About [\d.]+ KiB of a token/);
   // What the server refuses is said in its words before anything is changed, and cannot be sent.
   await test(page, 'capture-stats').check();

@@ -1,5 +1,7 @@
 // Questions to the server. A wrong answer becomes an ApiError that says what to do.
 
+import { helpHere } from './help';
+
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -42,7 +44,7 @@ async function ask(path: string, query: Query, more: RequestInit): Promise<Respo
   throw new ApiError(
     response.status,
     problem.error ?? `${response.status} ${response.statusText}`,
-    problem.help ?? '',
+    helpHere(problem.help ?? ''),
     problem.field,
   );
 }

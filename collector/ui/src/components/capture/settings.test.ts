@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { captureOf, captureText, formOf, isSame, withSets, type CaptureOf } from './settings';
+import { bringsNone, captureOf, captureText, formOf, isSame, withSets, type CaptureOf } from './settings';
 
 const ALL: CaptureOf = {
   names: ['attention', 'Qcur-*', 'layers'],
@@ -31,4 +31,13 @@ it('a capture is said in a few words, and sets are added once', () => {
     'attention, Qcur-*, layers · layers 0-3,7 · heads 1 · one of 8 tokens of an answer · as f16 · at most 64 MiB/s',
   );
   expect(withSets(ALL, ['layers', 'values']).names).toEqual(['attention', 'Qcur-*', 'layers', 'values']);
+});
+
+it('what is captured brings none of what it has neither a set nor a tensor of', () => {
+  const of = (...names: string[]) => ({ ...ALL, names });
+  expect(bringsNone({ now: of(), next: null }, ['attention'])).toBe(true);
+  expect(bringsNone({ now: of('layers'), next: null }, ['attention'])).toBe(true);
+  expect(bringsNone({ now: of('layers'), next: null }, ['layers', 'logits'])).toBe(false);
+  expect(bringsNone({ now: of(), next: of('attention') }, ['attention'])).toBe(false);
+  expect(bringsNone({ now: of('Kcur-*'), next: null }, ['attention'])).toBe(false);
 });

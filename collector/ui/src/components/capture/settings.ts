@@ -115,6 +115,12 @@ export function withSets(capture: CaptureOf, sets: readonly SetName[]): CaptureO
   return { ...capture, names: [...new Set([...capture.names, ...sets])] };
 }
 
+/** Whether neither what is captured nor what will be has any of these sets, or a tensor that might belong to them. */
+export function bringsNone({ now, next }: Pick<CaptureState, 'now' | 'next'>, sets: readonly SetName[]): boolean {
+  const names = [...now.names, ...(next?.names ?? [])];
+  return !names.some((name) => !isSet(name) || sets.includes(name));
+}
+
 export function isSame(a: CaptureOf, b: CaptureOf): boolean {
   return JSON.stringify({ ...a, names: [...a.names].sort() }) === JSON.stringify({ ...b, names: [...b.names].sort() });
 }

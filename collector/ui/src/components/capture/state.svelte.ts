@@ -3,11 +3,16 @@
 import { untrack } from 'svelte';
 import { ApiError, get, put } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
-import { captureOf, formOf, withSets, type CaptureOf, type CaptureState, type SetName } from './settings';
+import { bringsNone, captureOf, formOf, withSets, type CaptureOf, type CaptureState, type SetName } from './settings';
 
 /** Between two questions, milliseconds: while something is about to change, and otherwise. */
 const SOON = 400;
 const SELDOM = 3000;
+
+/** Whether an error says that a session has nothing captured of what was asked for, of any token. */
+export function nothingCaptured(error: ApiError | null): boolean {
+  return error?.status === 404 && error.field === 'id';
+}
 
 class Captures {
   state = $state.raw<CaptureState | null>(null);
@@ -31,8 +36,10 @@ class Captures {
 
   /** Keeps the answer up to date as long as the component lives that calls it. */
   watch() {
+    // The summary is another one with every token.
+    const live = $derived(current.summary?.state === 'live' ? current.summary.id : null);
     $effect(() => {
-      const id = current.summary?.state === 'live' ? current.summary.id : null;
+      const id = live;
       untrack(() => {
         this.lookers++;
         if (id !== this.id) {
@@ -87,6 +94,11 @@ class Captures {
   /** What will be captured as soon as the process has taken it. */
   get wanted(): CaptureOf | null {
     return this.state && (this.state.next ?? this.state.now);
+  }
+
+  /** Whether nothing of these sets comes until the capture is changed: to ask for it would be for nothing. */
+  never(sets: readonly SetName[]): boolean {
+    return this.state !== null && bringsNone(this.state, sets);
   }
 
   /** Captures these sets too; whatever limits there are stay. */

@@ -1,6 +1,7 @@
 // What the view asks the server: answers about a token never change once they are there, so none is asked for twice, and
 // the old picture stays until the new one is here.
 import { untrack } from 'svelte';
+import { captures, nothingCaptured } from '../../components/capture/state.svelte';
 import { ApiError, ended, get, type Query } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
 import { PACE } from '../../lib/paced.svelte';
@@ -20,9 +21,18 @@ const TRIES = 12;
 /** It is on disk 150 ms after the token: so many times it is asked for as soon as that. */
 const AT_ONCE = 5;
 const soon = (tries: number) => Math.min(PACE / 2, 90 * 2 ** Math.max(0, tries - AT_ONCE));
+/** So many tokens in a row may have no answer before less is asked about each. */
+const FORGIVEN = 2;
+/** How many of the tries about a token are used up before the first, after so many without an answer. */
+const used = (misses: number) => (misses <= FORGIVEN ? 0 : Math.min(TRIES, AT_ONCE + misses - FORGIVEN));
 
 function isLive(): boolean {
   return untrack(() => current.summary?.state === 'live');
+}
+
+/** Whether the session on the screen has nothing captured and none will come: not to be asked for until that changes. */
+function isVain(error: ApiError | null, of: string | null): boolean {
+  return nothingCaptured(error) && of === current.summary?.id && captures.never(['attention']);
 }
 
 export class Asked<T> {
@@ -40,6 +50,10 @@ export function asked<T extends object>(question: () => { key: string; path: str
   let timer: ReturnType<typeof setTimeout> | undefined;
   const now = $derived(question());
   const key = $derived(now?.key ?? null);
+  let misses = 0;
+  /** The session that the error is of. */
+  let of = $state.raw<string | null>(null);
+  const vain = $derived(isVain(state.error, of));
   function later() {
     if (!isLive() || tries >= TRIES) return;
     timer = setTimeout(() => attempt++, soon(tries++));
@@ -47,7 +61,15 @@ export function asked<T extends object>(question: () => { key: string; path: str
   let before: string | null = null;
   $effect(() => {
     void attempt;
-    if (key !== before) tries = 0;
+    if (vain) {
+      // Begins anew when something else is captured.
+      [before, misses] = [null, 0];
+      return;
+    }
+    if (key !== before) {
+      misses = before !== null && untrack(() => state.error) ? misses + 1 : 0;
+      tries = used(misses);
+    }
     before = key;
     const wanted = untrack(() => now);
     if (!wanted) {
@@ -64,6 +86,7 @@ export function asked<T extends object>(question: () => { key: string; path: str
       },
       (error) => {
         if (abort !== mine) return;
+        of = untrack(() => current.summary?.id ?? null);
         Object.assign(state, { error: problem(error), busy: false });
         later();
       },
@@ -105,9 +128,11 @@ export function rows(wanted: () => Wanted | null): Rows {
   /** What was wanted last. */
   let waiting = '';
   let tries = 0;
+  let misses = 0;
   let attempt = $state(0);
   let timer: ReturnType<typeof setTimeout> | undefined;
   let abort: AbortController | null = null;
+  const vain = $derived(isVain(state.error, wanted()?.session ?? null));
 
   async function load(now: Wanted) {
     const name = `${now.session}/${now.layer}`;
@@ -120,7 +145,8 @@ export function rows(wanted: () => Wanted | null): Rows {
     if (range !== waiting) {
       // What waits to be asked again is asked for with what is new.
       clearTimeout(timer);
-      [timer, tries, waiting] = [undefined, 0, range];
+      misses = waiting && state.error ? misses + 1 : 0;
+      [timer, tries, waiting] = [undefined, used(misses), range];
     }
     // An answer that is on its way is let come: what follows is asked for afterwards.
     if (abort || timer !== undefined) return;
@@ -181,7 +207,8 @@ export function rows(wanted: () => Wanted | null): Rows {
     const now = wanted();
     // An answer that has come may leave some to be asked for.
     void [attempt, state.matrix, state.alone];
-    if (now) untrack(() => void load(now));
+    if (vain) [waiting, misses] = ['', 0];
+    else if (now) untrack(() => void load(now));
   });
   $effect(() => stop);
   return state;

@@ -63,14 +63,14 @@ export function drawHeatmap(context: Context, scene: Scene) {
 }
 
 function drawCells(context: Context, { picture, head, geometry: g, scroll, palette, scale, ratio, ...scene }: Scene) {
-  const { left, top, cell } = g;
+  const { left, top, cell, high } = g;
   const right = Math.min(scene.width, left + picture.keys.length * cell - scroll.x);
-  const bottom = Math.min(scene.height, top + picture.rows.length * cell - scroll.y);
+  const bottom = Math.min(scene.height, top + picture.rows.length * high - scroll.y);
   const [w, h] = [Math.round((right - left) * ratio), Math.round((bottom - top) * ratio)];
   if (w <= 0 || h <= 0) return;
   const image = new ImageData(w, h);
-  const pixels = cell * ratio;
-  const view = { row: scroll.y / cell, column: scroll.x / cell, cellWidth: pixels, cellHeight: pixels };
+  const [cellWidth, cellHeight] = [cell * ratio, high * ratio];
+  const view = { row: scroll.y / high, column: scroll.x / cell, cellWidth, cellHeight };
   raster(picture, head, view, image.data, w, h, palette, scale);
   // A canvas's own pixels: not moved by its transform.
   context.putImageData(image, Math.round(left * ratio), Math.round(top * ratio));
@@ -84,8 +84,8 @@ function drawCells(context: Context, { picture, head, geometry: g, scroll, palet
     context.moveTo(at, top);
     context.lineTo(at, bottom);
   }
-  for (let y = Math.ceil(scroll.y / cell); y <= picture.rows.length; y++) {
-    const at = top + y * cell - scroll.y;
+  for (let y = Math.ceil(scroll.y / high); y <= picture.rows.length; y++) {
+    const at = top + y * high - scroll.y;
     if (at > bottom) break;
     context.moveTo(left, at);
     context.lineTo(right, at);
@@ -95,9 +95,9 @@ function drawCells(context: Context, { picture, head, geometry: g, scroll, palet
 
 function drawFrames(context: Context, { picture, geometry: g, scroll, ink, row, column, hover }: Scene) {
   const x = (i: number) => g.left + i * g.cell - scroll.x;
-  const y = (i: number) => g.top + i * g.cell - scroll.y;
-  const thick = Math.max(g.cell, 2);
-  const [w, h] = [picture.keys.length * g.cell, picture.rows.length * g.cell];
+  const y = (i: number) => g.top + i * g.high - scroll.y;
+  const [wide, thick] = [Math.max(g.cell, 2), Math.max(g.high, 2)];
+  const [w, h] = [picture.keys.length * g.cell, picture.rows.length * g.high];
   const frame = (color: string, ...[at, top, width, height]: [number, number, number, number]) => {
     context.strokeStyle = color;
     context.lineWidth = 1.5;
@@ -106,11 +106,11 @@ function drawFrames(context: Context, { picture, geometry: g, scroll, ink, row, 
   if (hover) {
     context.globalAlpha = 0.5;
     frame(ink.muted, x(0), y(hover.row), w, thick);
-    frame(ink.muted, x(hover.column), y(0), thick, h);
+    frame(ink.muted, x(hover.column), y(0), wide, h);
     context.globalAlpha = 1;
   }
   if (row !== undefined) frame(ink.select, x(0), y(row), w, thick);
-  if (column !== undefined) frame(ink.accent, x(column), y(0), thick, h);
+  if (column !== undefined) frame(ink.accent, x(column), y(0), wide, h);
 }
 
 /** Names of so many pixels, and those that are marked in any case. */
@@ -139,8 +139,8 @@ function drawRowNames(context: Context, { picture, geometry: g, scroll, height, 
   context.font = FONT;
   context.textAlign = 'right';
   context.textBaseline = 'middle';
-  for (const { index, marked } of named(picture.rows.length, g.cell, [row, hover?.row])) {
-    const y = g.top + (index + 0.5) * g.cell - scroll.y;
+  for (const { index, marked } of named(picture.rows.length, g.high, [row, hover?.row])) {
+    const y = g.top + (index + 0.5) * g.high - scroll.y;
     if (y < g.top || y > height) continue;
     const found = picture.rows[index];
     if (!found) continue;

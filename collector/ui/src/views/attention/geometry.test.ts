@@ -14,6 +14,17 @@ describe('the heatmap', () => {
     expect(geometry(1000, 1000, box, 1e9).cell).toBe(40);
   });
 
+  it('has rows that can be read where they are few and keys many', () => {
+    const flat = geometry(9, 499, { width: 700, height: 400 }, 1);
+    expect(flat.cell).toBeLessThan(2);
+    expect(flat.high).toBe(14);
+    expect(cellAt(flat, { x: 0, y: 0 }, { x: flat.left, y: flat.top + 8.5 * 14 }, 9, 499)).toEqual({
+      row: 8,
+      column: 0,
+    });
+    expect(geometry(9, 499, { width: 700, height: 400 }, 20)).toMatchObject({ cell: 22, high: 22 });
+  });
+
   it('finds the cell below the pointer, also where it is scrolled', () => {
     const g = geometry(100, 100, box, 4);
     expect(cellAt(g, { x: 0, y: 0 }, { x: g.left + 1, y: g.top + 1 }, 100, 100)).toEqual({ row: 0, column: 0 });

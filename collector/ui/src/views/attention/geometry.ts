@@ -4,8 +4,9 @@ export interface Geometry {
   /** Room for names. */
   left: number;
   top: number;
-  /** Pixels of a cell. */
+  /** Pixels of a cell: its width, and its height, which is more where few rows have many keys. */
   cell: number;
+  high: number;
   /** All of it. */
   width: number;
   height: number;
@@ -18,6 +19,11 @@ const LARGEST = 40;
 /** Names have so much room, and less where there is little. */
 const LEFT = 92;
 const TOP = 78;
+/** So many times as many columns as rows, and cells are as high as a line of text needs, however narrow. */
+const FLAT = 3;
+const LINE = 14;
+/** The last name on top leans so far over its column, by how high names are. */
+const LEAN = 0.55;
 /** Cells below this have no names of their own. */
 export const NAMED = 9;
 
@@ -30,15 +36,19 @@ export function geometry(
 ): Geometry {
   const left = Math.min(LEFT, Math.round(box.width * 0.24));
   const top = Math.min(TOP, Math.round(box.height * 0.24));
+  const right = Math.round(top * LEAN);
   const fit = Math.min(
     COMFORTABLE,
-    (box.width - left - 1) / Math.max(1, columns),
+    (box.width - left - right - 1) / Math.max(1, columns),
     (box.height - top - 1) / Math.max(1, rows),
   );
   // Whole pixels where they are many, so that all cells are alike.
   const wanted = Math.max(LEAST, Math.min(LARGEST, Math.max(LEAST, fit) * zoom));
   const cell = wanted >= 7 ? Math.floor(wanted) : wanted;
-  return { left, top, cell, width: left + Math.ceil(columns * cell) + 1, height: top + Math.ceil(rows * cell) + 1 };
+  const line = columns > FLAT * rows ? Math.floor(Math.min(LINE, (box.height - top - 1) / Math.max(1, rows))) : 0;
+  const high = Math.max(cell, line);
+  const width = left + Math.ceil(columns * cell) + right + 1;
+  return { left, top, cell, high, width, height: top + Math.ceil(rows * high) + 1 };
 }
 
 /** The cell at a place of the box; null where there is none. */
@@ -49,7 +59,7 @@ export function cellAt(
   rows: number,
   columns: number,
 ): { row: number; column: number } | null {
-  const row = Math.floor((at.y - g.top + scroll.y) / g.cell);
+  const row = Math.floor((at.y - g.top + scroll.y) / g.high);
   const column = Math.floor((at.x - g.left + scroll.x) / g.cell);
   if (at.x < g.left && at.y < g.top) return null;
   const inside = row >= 0 && row < rows && column >= 0 && column < columns;

@@ -6,14 +6,14 @@ export interface Paint {
   /** Its name in a narrow column. */
   short: string;
   value: (head: Head) => number | null;
-  /** Its place on the scale of colours, 0 to 1. */
-  part: (value: number, all: Heads) => number;
+  /** The value that the scale of colours ends with. */
+  most: (all: Heads) => number;
   text: (value: number) => string;
   tex: string;
   words: string;
 }
 
-const share = (value: number) => value;
+const one = () => 1;
 const three = (value: number) => value.toFixed(3);
 
 export const MEASURES = {
@@ -21,7 +21,7 @@ export const MEASURES = {
     title: 'entropy',
     short: 'entropy',
     value: (head) => head.entropy_normalized,
-    part: share,
+    most: one,
     text: three,
     tex: '\\frac{-\\sum_k w_k \\ln w_k}{\\ln n}',
     words: 'How spread its attention is: 1 looks at all tokens alike, 0 at a single one.',
@@ -30,7 +30,7 @@ export const MEASURES = {
     title: 'mean distance',
     short: 'far',
     value: (head) => head.distance,
-    part: (value, all) => value / Math.max(1e-9, ...all.uniform.map((u) => 2 * (u.distance ?? 0))),
+    most: (all) => Math.max(1e-9, ...all.uniform.map((u) => 2 * (u.distance ?? 0))),
     text: (value) => `${value.toFixed(1)} tokens`,
     tex: '\\sum_k w_k \\, |t - k|',
     words:
@@ -40,7 +40,7 @@ export const MEASURES = {
     title: 'on the first token',
     short: 'first',
     value: (head) => head.first,
-    part: share,
+    most: one,
     text: three,
     tex: 'w_0',
     words: 'Weight on the first token. A head with nothing to look for parks its attention there: an attention sink.',
@@ -49,7 +49,7 @@ export const MEASURES = {
     title: 'on the token before',
     short: 'before',
     value: (head) => head.previous,
-    part: share,
+    most: one,
     text: three,
     tex: 'w_{t-1}',
     words: 'Weight on the token just before. Induction heads need such a head in a layer below.',
@@ -58,7 +58,7 @@ export const MEASURES = {
     title: 'on itself',
     short: 'self',
     value: (head) => head.self,
-    part: share,
+    most: one,
     text: three,
     tex: 'w_t',
     words: 'Weight on the token itself.',
@@ -67,7 +67,7 @@ export const MEASURES = {
     title: 'induction score',
     short: 'induct.',
     value: (head) => head.induction,
-    part: share,
+    most: one,
     text: three,
     tex: '\\sum_{k<t,\\; x_{k-1} = x_t} w_k',
     words:
@@ -77,7 +77,7 @@ export const MEASURES = {
     title: 'on the same token',
     short: 'same',
     value: (head) => head.duplicate,
-    part: share,
+    most: one,
     text: three,
     tex: '\\sum_{k<t,\\; x_k = x_t} w_k',
     words: 'Weight on earlier occurrences of the same token, over rows that have some.',
@@ -86,7 +86,7 @@ export const MEASURES = {
     title: 'on punctuation',
     short: 'punct.',
     value: (head) => head.punctuation,
-    part: share,
+    most: one,
     text: three,
     tex: '\\sum_{x_k \\in \\text{punctuation}} w_k',
     words: 'Weight on tokens without letters and digits, over rows that see some.',
@@ -95,7 +95,7 @@ export const MEASURES = {
     title: 'read from',
     short: 'read',
     value: (head) => head.pagerank_in_layer,
-    part: (value) => value / 2,
+    most: () => 2,
     text: (value) => `${value.toFixed(2)} ×`,
     tex: '\\frac{\\operatorname{PageRank}}{\\text{mean of its layer}}',
     words:

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FIRST, measureOf, MEASURES } from './measures';
-import { heat, layerName, marked, shareOf, short } from './options';
+import type { Look } from '../analytics/look';
+import { heat, layerName, layersOption, marked, shareOf, short } from './options';
 import type { LayerOfRun } from './types';
 
 const matrix = {
@@ -59,6 +60,15 @@ it('a part that is not feed-forward counts as attention', () => {
   expect([shareOf(layer, false), shareOf(layer, true)]).toEqual([0.5, null]);
   const nan = { added: [{ part: 'state', share: null, cosine: null }] } as unknown as LayerOfRun;
   expect(shareOf(nan, false)).toBeNull();
+});
+
+it('a bar that is cut off says how long it is', () => {
+  const layer = (n: number, share: number) =>
+    ({ layer: n, added: [{ part: 'feed_forward', share, cosine: null }] }) as unknown as LayerOfRun;
+  const option = layersOption([layer(0, 11.94), layer(1, 0.5)], null, {} as Look);
+  const bars = (option.series as { name?: string; data: unknown[] }[]).find((of) => of.name === 'feed-forward')!;
+  expect(bars.data[0]).toMatchObject({ value: 1.5, label: { show: true, formatter: '↑ 11.9' } });
+  expect(bars.data[1]).toBe(0.5);
 });
 
 it('a measure that there is not is the first', () => {

@@ -76,7 +76,7 @@ export function matrixOption(
   const at = marked(matrix, layer, tokens);
   const columns = matrix.rows.length;
   return {
-    grid: { left: 52, right: 12, top: 6, bottom: 38, outerBoundsMode: 'none' },
+    grid: { left: 58, right: 12, top: 6, bottom: 38, outerBoundsMode: 'none' },
     tooltip: { show: false },
     xAxis: names(
       colors,
@@ -115,6 +115,16 @@ export function layersOption(layers: LayerOfRun[], selected: number | null, colo
     padding: 2,
     textStyle: { color: colors.muted, fontSize: 11, fontWeight: 'normal' },
   });
+  const cutLabel = (share: number, below: boolean, color: string) => ({
+    show: true,
+    position: ['100%', below ? 13 : 0],
+    align: 'left',
+    formatter: `↑ ${short(share)}`,
+    color,
+    fontSize: 11,
+    textBorderColor: colors.panel,
+    textBorderWidth: 3,
+  });
   const bar = (feedForward: boolean, color: string) => ({
     type: 'bar',
     name: feedForward ? 'feed-forward' : 'attention',
@@ -125,7 +135,9 @@ export function layersOption(layers: LayerOfRun[], selected: number | null, colo
     itemStyle: { color },
     data: layers.map((l) => {
       const share = shareOf(l, feedForward);
-      return share === null ? null : Math.min(share, top.max);
+      if (share === null || share <= top.max) return share;
+      // What is cut off says how much it is.
+      return { value: top.max, label: cutLabel(share, feedForward, color) };
     }),
   });
   const line = (values: (number | null | undefined)[], color: string, more: object = {}) => ({
