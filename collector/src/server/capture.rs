@@ -22,30 +22,35 @@ use utoipa::{IntoParams, ToSchema};
 
 /// What is captured. Ranges are texts such as `0-3,7`, empty for all
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CaptureOf {
     /// Sets (`attention`, `values`, `layers`, `logits`, `experts`) and globs of tensors' names; none: nothing is captured.
     pub names: Vec<String>,
     /// Of these layers.
+    #[serde(default)]
     pub layers: String,
     /// Queries of these heads.
+    #[serde(default)]
     pub heads: String,
     /// In evaluations that have one of these tokens of the session.
+    #[serde(default)]
     pub tokens: String,
     /// Every n-th token of an answer, 1 or more.
+    #[serde(default = "one")]
     pub every: u64,
     /// Statistics instead of values.
+    #[serde(default)]
     pub statistics: bool,
     /// `f32` values travel as `f16`.
+    #[serde(default)]
     pub as_f16: bool,
     /// Bytes a second, at most and 1 or more; null for no limit.
+    #[serde(default)]
     pub budget: Option<u64>,
 }
 
-impl Default for CaptureOf {
-    fn default() -> CaptureOf {
-        CaptureOf::from(&Capture::default())
-    }
+const fn one() -> u64 {
+    1
 }
 
 impl From<&Capture> for CaptureOf {

@@ -56,6 +56,8 @@ export interface ExpertReport {
   /** The newest of these tokens. */
   last_token: number | null;
   weights: { tensor: string; final: boolean } | null;
+  /** Without weights: whether statistics were recorded in their place. */
+  only_statistics: boolean;
   bytes: {
     all: number;
     used: number;

@@ -41,6 +41,8 @@ export interface Heads {
   tokens: number;
   rows: number;
   short_rows: number;
+  /** Rows that the limits of the capture left out. */
+  uncaptured_rows: number;
   min_keys: number;
   ids: boolean;
   texts: boolean;
