@@ -502,7 +502,11 @@ fn what_is_captured_is_changed_by_who_asks_well_and_told_to_the_shim() {
         assert_eq!((status, &problem["field"]), (400, &json!(field)), "{body}: {problem}");
     }
     for nothing in ["{}", "[]", r#"{"every": 2}"#] {
-        assert_eq!(put(live.address, path, nothing).0, 400, "{nothing} does not say what, and captures are not ended by it");
+        assert_eq!(
+            put(live.address, path, nothing).0,
+            400,
+            "{nothing} does not say what, and captures are not ended by it"
+        );
     }
     // What would be refused is refused in the same words by the question what it takes, which changes nothing.
     let takes = |query: &str| get(live.address, &format!("{path}/estimate?{query}"));

@@ -31,10 +31,17 @@ pub(crate) fn attention(trace: &Path, token: u64, layer: u64) -> Value {
 
 /// The weights of every token in every layer, from one pass over the trace.
 pub(crate) fn walked(trace: &Path) -> HashMap<(u64, u64), Value> {
+    let (rows, said) = walked_saying(trace);
+    assert_eq!(said, "", "nothing is refused");
+    rows
+}
+
+/// The same, and what is said beside it.
+fn walked_saying(trace: &Path) -> (HashMap<(u64, u64), Value>, String) {
     let finished = run(ggscope(&["attention", trace.to_str().unwrap(), "--tokens", "0..1000000"])).ok();
-    assert_eq!(finished.stderr, "", "nothing is refused");
     let row = |line: &str| serde_json::from_str::<Value>(line).unwrap();
-    finished.stdout.lines().map(row).map(|row| ((number(&row, "token"), number(&row, "layer")), row)).collect()
+    let rows = finished.stdout.lines().map(row).map(|row| ((number(&row, "token"), number(&row, "layer")), row));
+    (rows.collect(), finished.stderr)
 }
 
 /// Compares every layer, head and token with `kq_soft_max-*`. Returns how many rows of attention were compared.
@@ -162,7 +169,9 @@ fn heads_and_evaluations_that_were_captured_are_what_they_are_where_all_were() {
     let limits =
         ["--capture-heads", "1,4-5", "--capture-layers", "3,17", "--capture-every", "2", "--capture-as", "f16"];
     run(record(&some, &[&["--capture", "attention"], &limits[..]].concat(), &host())).ok();
-    let (all, some) = (walked(&all), walked(&some));
+    let (all, (some, said)) = (walked(&all), walked_saying(&some));
+    let left_out = format!("{} rows (a token in a layer) were not captured", all.len() - some.len());
+    assert!(said.contains(&left_out) && said.contains("layers 3,17, heads 1,4-5, every 2, as f16"), "{said}");
     let n_prompt = 5;
     let mut tokens: Vec<u64> = some.keys().map(|&(token, _)| token).collect();
     tokens.sort_unstable();

@@ -313,7 +313,8 @@ mod tests {
         let of = |text: &str| serde_json::from_str::<CaptureOf>(text).unwrap().capture();
         let capture = of(r#"{"names": ["layers"]}"#).unwrap();
         assert_eq!(capture, Capture { every: 1, ..Capture::named(["layers"]) });
-        for (field, text) in [("every", r#"{"names": ["layers"], "every": 0}"#), ("budget", r#"{"budget": 0}"#)] {
+        for field in ["every", "budget"] {
+            let text = &format!(r#"{{"names": ["layers"], "{field}": 0}}"#);
             let problem = of(text).unwrap_err();
             assert_eq!((problem.status, problem.field.as_deref()), (400, Some(field)));
             assert!(problem.error.contains("nothing would ever be captured"), "{problem:?}");
