@@ -1,7 +1,7 @@
 //! The rows of a captured tensor, by token: a row for each token of the evaluation, or, behind the choice of output rows in
 //! the last layer, for each token that has one. Which it is follows from the graph, and the number of rows must agree.
 
-use super::measure::{Hidden, hidden, of_statistics};
+use super::measure::{Hidden, Size, hidden, of_statistics, size};
 use crate::query::GraphView;
 use crate::query::values::joined;
 use ggscope_format::TensorId;
@@ -38,6 +38,13 @@ impl Rows {
     pub fn hidden(&self, i: usize) -> Option<Hidden> {
         let of_statistics = || Some(of_statistics(self.statistics(i)?, self.n));
         self.token(i).map(hidden).or_else(of_statistics)
+    }
+
+    /// How large a token's row is.
+    pub fn size(&self, i: usize) -> Option<Size> {
+        let of_statistics =
+            || Some(of_statistics(self.statistics(i)?, self.n)).map(|h| Size { norm: h.norm, rms: h.rms });
+        self.token(i).map(size).or_else(of_statistics)
     }
 }
 

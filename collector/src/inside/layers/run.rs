@@ -343,7 +343,7 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
     let mut added = vec![];
     for at in first.max(1)..=end {
         let From::Added(parts) = &stream.points[at].from else { continue };
-        let Some(stream_before) = point(at - 1).and_then(|r| r.hidden(token)) else { continue };
+        let Some(stream_before) = point(at - 1).and_then(|r| r.size(token)) else { continue };
         for (i, part) in parts.iter().enumerate() {
             let own = rows.parts[at][i].as_ref();
             let difference = || {
@@ -351,7 +351,7 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
                 (parts.len() == 1).then(|| to.iter().zip(from).map(|(a, b)| a - b).collect::<Vec<f32>>())
             };
             let values = own.and_then(|r| r.token(token).map(<[f32]>::to_vec)).or_else(difference);
-            let length = match (&values, own.and_then(|r| r.hidden(token))) {
+            let length = match (&values, own.and_then(|r| r.size(token))) {
                 (Some(values), _) => norm(values).map(|length| length as f32),
                 (None, Some(own)) => own.norm,
                 (None, None) => continue,
@@ -368,7 +368,7 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
         let of = evaluated.view.layers.layer(norm.output);
         let (from, to) = (point(norm.point)?, output.as_ref()?);
         let cosine = from.token(token).zip(to.token(token)).and_then(|(a, b)| cosine(a, b));
-        let (rms_in, rms_out) = (from.hidden(token)?.rms, to.hidden(token)?.rms);
+        let (rms_in, rms_out) = (from.size(token)?.rms, to.size(token)?.rms);
         let tensor = without_layer(evaluated.name(norm.output), "");
         (of == layer || (of.is_none() && is_last)).then_some(Normed { tensor, rms_in, rms_out, cosine })
     };
