@@ -39,12 +39,17 @@ pub(super) struct App {
     /// The hidden states that were measured last.
     pub layers: Arc<layers::Measured>,
     /// Room for queries that run at the same time; others wait.
-    queries: Semaphore,
+    queries: Arc<Semaphore>,
     /// Room for those who look on.
     viewers: Arc<Semaphore>,
 }
 
 impl App {
+    fn new(sessions: Arc<Sessions>, document: String) -> App {
+        let room = |places| Arc::new(Semaphore::new(places));
+        App { sessions, document, layers: Arc::default(), queries: room(MAX_QUERIES), viewers: room(MAX_VIEWERS) }
+    }
+
     /// A place among those who look on.
     ///
     /// # Errors
@@ -132,8 +137,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));
     let (router, document) = all.split_for_parts();
     let document = document::text(&document);
-    let (queries, viewers) = (Semaphore::new(MAX_QUERIES), Arc::new(Semaphore::new(MAX_VIEWERS)));
-    let app = Arc::new(App { sessions, document, layers: Arc::default(), queries, viewers });
+    let app = Arc::new(App::new(sessions, document));
     router.fallback(page::page).with_state(app).layer(from_fn_with_state(access, guard))
 }
 
@@ -159,10 +163,14 @@ pub(super) async fn beside<T: Send + 'static>(
         let help = "please report it with the address that you asked for";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the query came to no end", help)
     };
-    // Nobody closes the semaphore.
-    let _running = app.queries.acquire().await.ok();
+    // Nobody closes the semaphore. A query has its place until it ends, whether or not somebody waits for it still.
+    let place = app.queries.clone().acquire_owned().await.ok();
     let sessions = app.sessions.clone();
-    tokio::task::spawn_blocking(move || query(&sessions)).await.map_err(failed)?
+    let run = move || {
+        let _place = place;
+        query(&sessions)
+    };
+    tokio::task::spawn_blocking(run).await.map_err(failed)?
 }
 
 /// An answer that is not too large to be one.
@@ -215,5 +223,24 @@ mod tests {
             problem.error.contains("67108864 are the most") && problem.help.contains("ask for less"),
             "{problem:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_query_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends() {
+        let app = Arc::new(App::new(Arc::default(), String::new()));
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, mut begun) = tokio::sync::mpsc::channel(1);
+        let asked = beside(app.clone(), move |_| {
+            begin.blocking_send(()).unwrap();
+            ended.recv().ok();
+            Ok(())
+        });
+        tokio::select! {
+            _ = asked => panic!("it ended by itself"),
+            () = async { begun.recv().await.unwrap() } => {}
+        }
+        assert_eq!(app.queries.available_permits(), MAX_QUERIES - 1, "who asked went away");
+        drop(end);
+        let _all = app.queries.acquire_many(MAX_QUERIES as u32).await.unwrap();
     }
 }
