@@ -261,6 +261,23 @@ describe('the selection', () => {
     await until(() => selectionOf(page)).toEqual({});
   });
 
+  it('forgets no key that was faster than the graph', async () => {
+    const page = await open('about:blank');
+    let arrive = () => {};
+    const late = new Promise<void>((resolve) => (arrive = resolve));
+    const asked = vi.fn();
+    await page.route('**/graphs/*', async (route) => {
+      asked();
+      await late;
+      await route.continue();
+    });
+    await page.goto(`${server.url}/?session=0`);
+    await until(() => asked.mock.calls.length).toBeGreaterThan(0);
+    for (let i = 0; i < 4; i++) await page.keyboard.press(']');
+    arrive();
+    await until(() => selected(page).get('layer')).toBe('3');
+  });
+
   it('plays: token after token, until it is paused', async () => {
     const page = await open(`${server.url}/?session=0&tokens=20`);
     await until(() => test(page, 'timeline-canvas').count()).toBe(1);

@@ -104,6 +104,12 @@ class Current {
     });
   }
 
+  /** The graph on the screen, or the one that is on its way there: keys may be faster than it. */
+  async graphOnce(): Promise<GraphPart | null> {
+    if (this.graph || !this.session || this.graphId === null) return this.graph;
+    return this.session.graph(this.graphId).catch(() => null);
+  }
+
   /** Loads the page for the sessions of another collector. What is selected stays if that has the same recording. */
   private startAgain(before: ReadonlyMap<string, string>) {
     // The selection that is taken along changes, and that would come here again.
