@@ -351,7 +351,11 @@ fn encode_matrix(rows: &[Row], of: &[usize]) -> Matrix {
     // Columns whose noise is of the same order of magnitude share one set of bins.
     let class_of = |x: usize| (((spread[x] + 1) as f64).log2() * 2.0).min(CLASSES as f64 - 1.0) as u8;
     let class: Vec<u8> = (0..width).map(class_of).collect();
-    let config = pco::ChunkConfig::default().with_compression_level(8);
+    // The differences have no order and no common factor: looking for one takes as long as the rest, and finds nothing.
+    let config = pco::ChunkConfig::default()
+        .with_compression_level(8)
+        .with_mode_spec(pco::ModeSpec::Classic)
+        .with_delta_spec(pco::DeltaSpec::None);
     let classes = (0..CLASSES as u8)
         .map(|k| {
             let mut values: Vec<i64> = vec![];

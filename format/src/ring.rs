@@ -180,7 +180,16 @@ impl<M: RingMemory> Consumer<M> {
         Consumer { memory, tail: 0 }
     }
 
-    /// Takes the oldest record into `out`, and returns false if there is none.
+    /// Takes the oldest record into `out`, in place of what is there, and returns false if there is none.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop_onto`].
+    pub fn pop(&mut self, out: &mut Vec<u8>) -> Result<bool, Corrupt> {
+        out.clear();
+        self.pop_onto(out)
+    }
+
+    /// Takes the oldest record to the end of `out`, and returns false if there is none.
     ///
     /// The position is kept here, not in the memory; header and payload are copied once and checked after copying,
     /// so the other side can send nonsense but cannot make this side read outside the ring.
@@ -188,7 +197,7 @@ impl<M: RingMemory> Consumer<M> {
     /// # Errors
     /// When the ring contradicts the protocol. Everything that it held is then skipped, and reading goes on with what
     /// is written next.
-    pub fn pop(&mut self, out: &mut Vec<u8>) -> Result<bool, Corrupt> {
+    pub fn pop_onto(&mut self, out: &mut Vec<u8>) -> Result<bool, Corrupt> {
         loop {
             // SYNC POINT: with the release store in `push`.
             let head = self.memory.head().load(Ordering::Acquire);
@@ -211,10 +220,10 @@ impl<M: RingMemory> Consumer<M> {
             match header & MARKER {
                 FILLER if fits && offset + bytes == capacity => self.advance(bytes),
                 RECORD if fits => {
-                    out.clear();
-                    out.resize(len as usize, 0);
+                    let begin = out.len();
+                    out.resize(begin + len as usize, 0);
                     // SAFETY: just checked: the payload ends before the end of the data.
-                    unsafe { self.memory.read(offset + HEADER, out) };
+                    unsafe { self.memory.read(offset + HEADER, &mut out[begin..]) };
                     self.advance(bytes);
                     return Ok(true);
                 }

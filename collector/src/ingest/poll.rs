@@ -57,7 +57,6 @@ pub(super) struct Poller {
     rings: Vec<Ring>,
     /// Where the next pass begins, so that a busy ring does not starve the others.
     next: usize,
-    record: Vec<u8>,
     dropped: (u64, u64),
 }
 
@@ -69,7 +68,7 @@ impl Poller {
             Ring { memory, consumer, corrupt_at: None }
         };
         let rings = (0..segment.n_rings()).map(|i| ring(segment.ring(i))).collect();
-        Poller { rings, next: 0, record: vec![], dropped: (0, 0) }
+        Poller { rings, next: 0, dropped: (0, 0) }
     }
 
     /// Moves what is there into `batch`, up to about a megabyte. Returns what part of the fullest ring it was.
@@ -83,11 +82,8 @@ impl Poller {
             let ring = &mut self.rings[index];
             let before = batch.bytes.len();
             while batch.bytes.len() < BATCH_BYTES {
-                match ring.consumer.pop(&mut self.record) {
-                    Ok(true) => {
-                        batch.bytes.extend_from_slice(&self.record);
-                        batch.ends.push(batch.bytes.len());
-                    }
+                match ring.consumer.pop_onto(&mut batch.bytes) {
+                    Ok(true) => batch.ends.push(batch.bytes.len()),
                     Ok(false) => break,
                     Err(corrupt) if ring.corrupt_at == Some(corrupt.position) => break,
                     Err(corrupt) => {

@@ -1,7 +1,7 @@
 //! Puts down what a writer has collected: chunks, one after the other, until the disk does not take one.
 
 use super::waiting::Waiting;
-use super::{Display, LEVEL, Result, TraceWriter, VALUE_LEVEL};
+use super::{Display, LEVEL, Result, STATISTICS_LEVEL, TraceWriter, VALUE_LEVEL};
 use crate::trace::index::IndexEntry;
 use crate::trace::{MAX_CHUNK_BYTES, TraceError, lock};
 use ggscope_format::chunk::ChunkKind;
@@ -80,7 +80,11 @@ impl TraceWriter {
     }
 
     pub(super) fn pack_and_put(&mut self, kind: ChunkKind, content: &[u8]) -> Result<()> {
-        let level = if matches!(kind, ChunkKind::Values | ChunkKind::Statistics) { VALUE_LEVEL } else { LEVEL };
+        let level = match kind {
+            ChunkKind::Values => VALUE_LEVEL,
+            ChunkKind::Statistics => STATISTICS_LEVEL,
+            _ => LEVEL,
+        };
         self.refuse_after_failure()?;
         let write_error = |source| TraceError::Write { path: self.path.clone(), offset: self.offset, source };
         let packed = self.packer.pack(kind, content, level).map_err(write_error)?;
