@@ -88,7 +88,58 @@ fn exponent(bits: u32) -> usize {
     (bits >> 23) as usize & (EXPONENTS - 1)
 }
 
+/// The biased exponents of 32 numbers, a byte each, in an order that is not that of the numbers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn exponents_of(numbers: &[f32; 32]) -> std::arch::x86_64::__m256i {
+    use std::arch::x86_64::{
+        __m256i, _mm256_and_si256, _mm256_packus_epi16, _mm256_packus_epi32, _mm256_set1_epi32, _mm256_srli_epi32,
+    };
+    // SAFETY: both are 128 bytes, and any bits are integers.
+    let bits: [__m256i; 4] = unsafe { std::mem::transmute(*numbers) };
+    let [a, b, c, d] = bits.map(|bits| _mm256_and_si256(_mm256_srli_epi32::<23>(bits), _mm256_set1_epi32(255)));
+    _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d))
+}
+
 impl Exponents {
+    /// So many different exponents are few.
+    const FEW: usize = 24;
+
+    /// Counts a row, whose exponents are in the range, or 0: each of them is looked for in many elements at once, which
+    /// is faster than [`Exponents::add`] up to [`Exponents::FEW`] exponents.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn add_few(&mut self, row: &[f32], range: RangeInclusive<usize>) {
+        use std::arch::x86_64::{
+            _mm256_cmpeq_epi8, _mm256_extract_epi64, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_setzero_si256,
+            _mm256_sub_epi8,
+        };
+        /// Elements of a vector of bytes, and such vectors at a time: a count of them fits into a byte.
+        const BYTES: usize = 32;
+        const VECTORS: usize = 32;
+        let (chunks, rest) = row.as_chunks::<BYTES>();
+        let none = _mm256_setzero_si256();
+        let mut vectors = [none; VECTORS];
+        for chunks in chunks.chunks(VECTORS) {
+            vectors.iter_mut().zip(chunks).for_each(|(vector, chunk)| *vector = exponents_of(chunk));
+            let mut zeros = (chunks.len() * BYTES) as u32;
+            for exponent in range.clone() {
+                let wanted = _mm256_set1_epi8(exponent as i8);
+                let count = |counts, &vector| _mm256_sub_epi8(counts, _mm256_cmpeq_epi8(vector, wanted));
+                let sums = _mm256_sad_epu8(vectors[..chunks.len()].iter().fold(none, count), none);
+                let n = _mm256_extract_epi64::<0>(sums)
+                    + _mm256_extract_epi64::<1>(sums)
+                    + _mm256_extract_epi64::<2>(sums)
+                    + _mm256_extract_epi64::<3>(sums);
+                let n = n as u32;
+                self.counts[0][exponent] += n;
+                zeros -= n;
+            }
+            self.counts[0][0] += zeros;
+        }
+        self.add(rest, range);
+    }
+
     /// Counts a row, whose exponents are in the range, or 0.
     fn add(&mut self, row: &[f32], range: RangeInclusive<usize>) {
         self.range = (self.range.0.min(*range.start()), self.range.1.max(*range.end()));
@@ -150,6 +201,12 @@ fn for_each(row: &[f32], filler: f32, mut f: impl FnMut(usize, f32)) {
 /// Statistics of a row, and its elements counted by their exponents.
 pub fn of_row(row: &[f32], exponents: &mut Exponents) -> RowStatistics {
     let (statistics, range) = of_row_and_range(row).unwrap_or_else(|| (of_any(row), 0..=EXPONENTS - 1));
+    #[cfg(target_arch = "x86_64")]
+    if range.end().saturating_sub(*range.start()) < Exponents::FEW && std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the instructions.
+        unsafe { exponents.add_few(row, range) };
+        return statistics;
+    }
     exponents.add(row, range);
     statistics
 }
@@ -174,7 +231,9 @@ fn of_finite(row: &[f32]) -> Option<(RowStatistics, RangeInclusive<usize>)> {
     const INFINITE: u32 = 0x7f80_0000;
     let &first = row.first()?;
     let (mut zeros, mut least, mut largest) = ([0_u32; LANES], [u32::MAX; LANES], [0_u32; LANES]);
-    for_each(row, 1.0, |lane, x| {
+    // Another filler would widen the range. It is counted where the row's last lanes have no element.
+    let filled = if first == 0.0 { (LANES - row.len() % LANES) as u32 } else { 0 };
+    for_each(row, first, |lane, x| {
         let size = x.to_bits() & 0x7fff_ffff;
         zeros[lane] += u32::from(size == 0);
         // Less 1, a zero is larger than all others.
@@ -209,7 +268,7 @@ fn of_finite(row: &[f32]) -> Option<(RowStatistics, RangeInclusive<usize>)> {
         max: max.into_iter().fold(first, f32::max),
         mean: (sum / n) as f32,
         rms: (squares / n).sqrt() as f32,
-        zeros: zeros.iter().sum(),
+        zeros: zeros.iter().sum::<u32>() - filled,
         nans: 0,
         infs: 0,
     };
@@ -342,6 +401,23 @@ mod tests {
         }
         let both = exponents.take(0);
         assert_eq!((both.counts[0], both.counts.last()), (3, Some(&20)));
+    }
+
+    #[test]
+    fn few_exponents_are_counted_as_many_are() {
+        let rows = [1, 31, 32, 33, 576, 1023, 1024, 1025, 49_152].map(|n| {
+            let mut row = numbers(n, &[0.0, -0.0]);
+            row.iter_mut().filter(|x| x.abs() < 1e-3).for_each(|x| *x = 0.0);
+            row
+        });
+        let tiny = [[1e-42, 0.0, -1e-40].repeat(32), vec![0.0; 64]];
+        for row in rows.iter().chain(&tiny) {
+            let (mut found, mut expected) = (Exponents::default(), Exponents::default());
+            let zeros = of_row(row, &mut found).zeros.into();
+            assert!(found.range.1.saturating_sub(found.range.0) < Exponents::FEW, "{}: they are few", row.len());
+            expected.add(row, 0..=EXPONENTS - 1);
+            assert_eq!(found.take(zeros), expected.take(zeros), "{}", row.len());
+        }
     }
 
     #[test]
