@@ -23,6 +23,8 @@ pub struct Estimate {
     pub per_key: u64,
     /// Whether there are globs, of which nothing is known yet.
     pub globs: bool,
+    /// How many layers the model has, if the capture's limits leave out all of them.
+    pub left_out: Option<usize>,
 }
 
 /// The estimate for a command, if it names a model's file (`-m FILE`, or wherever it stands) and there are sets.
@@ -53,9 +55,11 @@ impl Estimate {
     /// The estimate for a model. `None` if no set is captured.
     pub fn of(capture: &Capture, model: &Architecture) -> Option<Estimate> {
         let sets: Vec<(Set, u64)> = capture.sets().map(|set| (set, of_set(set, capture, model))).collect();
-        let attends = model.attention_layers().next().is_some();
+        let layers = || model.main_layers().filter(|layer| capture.layers.has(layer.index.into()));
+        let attends = layers().any(|layer| layer.attention.is_some());
         let per_key = if capture.has(Set::Attention) && attends { F16 } else { 0 };
-        (!sets.is_empty()).then(|| Estimate { sets, per_key, globs: capture.globs().next().is_some() })
+        let left_out = layers().next().is_none().then(|| model.main_layers().count());
+        (!sets.is_empty()).then(|| Estimate { sets, per_key, globs: capture.globs().next().is_some(), left_out })
     }
 
     /// All sets together.
@@ -104,6 +108,7 @@ fn of_set(set: Set, capture: &Capture, model: &Architecture) -> u64 {
 /// `81 KiB` of so many bytes.
 fn amount(bytes: u64) -> String {
     match bytes {
+        0 => "nothing".into(),
         0..10_240 => format!("{bytes} bytes"),
         10_240..10_485_760 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
@@ -113,12 +118,16 @@ fn amount(bytes: u64) -> String {
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sets: Vec<String> = self.sets.iter().map(|(set, n)| format!("{} {}", set.name(), amount(*n))).collect();
-        write!(f, "about {} will be captured of a token", amount(self.bytes()))?;
+        let about = if self.bytes() > 0 { "about " } else { "" };
+        write!(f, "{about}{} will be captured of a token", amount(self.bytes()))?;
         if self.sets.len() > 1 {
             write!(f, " ({})", sets.join(", "))?;
         }
         if self.per_key > 0 {
             write!(f, ", and {} for each token of the context", amount(self.per_key))?;
+        }
+        if let Some(n) = self.left_out {
+            write!(f, "; none of the model's {n} layers (0 to {}) is to be captured", n.saturating_sub(1))?;
         }
         if self.globs {
             f.write_str("; what the globs take is said after the first tokens")?;
@@ -160,6 +169,18 @@ mod tests {
         let one = of(&Capture { layers: Ranges::parse("7").unwrap(), ..Capture::named(["layers"]) }).unwrap().bytes();
         assert_eq!(halves * 2, all);
         assert!(statistics * 50 < all && one * 15 < all, "{all} {statistics} {one}");
+    }
+
+    #[test]
+    fn a_limit_that_leaves_out_all_layers_and_a_set_that_the_model_has_nothing_of_are_said() {
+        let beyond = Capture { layers: Ranges::parse("99").unwrap(), ..Capture::named(["attention"]) };
+        let said = of(&beyond).unwrap().to_string();
+        assert_eq!(
+            said,
+            "nothing will be captured of a token; none of the model's 32 layers (0 to 31) is to be captured"
+        );
+        let said = of(&Capture::named(["layers", "experts"])).unwrap().to_string();
+        assert!(said.contains("experts nothing)") && !said.contains("none of"), "{said}");
     }
 
     #[test]
