@@ -109,7 +109,7 @@ fn of_set(set: Set, capture: &Capture, model: &Architecture) -> u64 {
 fn amount(bytes: u64) -> String {
     match bytes {
         0 => "nothing".into(),
-        0..10_240 => format!("{bytes} bytes"),
+        1..10_240 => format!("{bytes} bytes"),
         10_240..10_485_760 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
     }
