@@ -7,10 +7,12 @@ use crate::capture::{self, Wanted};
 use crate::clock::{self, Ticks};
 use crate::graph::{self, GraphInfo, GraphRef, Inputs};
 use crate::host::{Backend, CGraph, Sched, Tensor};
+use crate::llama::call::{self, Found};
+use crate::llama::split;
 use crate::op_clock::OpClock;
 use crate::pending::{self, Pending};
 use crate::registry::{self, BackendInfo, LastGraph};
-use crate::session::{self, Session};
+use crate::session::{self, Running, Session};
 use crate::tokens;
 use crate::values::{self, ValueMemory, Writer};
 use ggscope_format::TensorId;
@@ -56,6 +58,8 @@ struct Active {
     /// The last run that something was copied from; see [`copied`].
     copied: Option<usize>,
     record: Evaluation,
+    /// The last field, so that everything else of the evaluation is over when the collector hears of it.
+    _running: Running,
 }
 
 /// Memory that is kept from one evaluation to the next.
@@ -64,6 +68,8 @@ struct Memory {
     record: Evaluation,
     runs: Vec<(Ticks, Ticks, usize)>,
     ticks: Vec<Ticks>,
+    /// Ids of the evaluation's tokens.
+    ids: Vec<i32>,
     encoded: Vec<u8>,
     values: ValueMemory,
 }
@@ -100,18 +106,34 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
     if graph.n_nodes <= 0 {
         return None;
     }
-    let (wanted, eval) = session.begin();
+    let (wanted, running) = session.begin();
     let describe_backend = || match target {
         // SAFETY: the backend is live.
         Target::Backend(backend) => unsafe { registry::describe(host, &[backend]) },
         Target::Sched(_) => vec![],
     };
     let described = registry::with(|r| !r.is_known(target.key())).then(describe_backend).unwrap_or_default();
-    let (context, backends, inputs, last, epoch) = registry::with(|r| {
+    let (backends, inputs, last, epoch) = registry::with(|r| {
         let epoch = r.buffers.epoch();
         let scheduler = r.scheduler(target.key(), || described);
-        (scheduler.context, scheduler.backends.clone(), scheduler.inputs, scheduler.last, epoch)
+        (scheduler.backends.clone(), scheduler.inputs, scheduler.last, epoch)
     });
+    let inputs = if inputs == Inputs::default() { graph.inputs() } else { inputs };
+    let Memory { mut record, mut runs, mut ticks, mut ids, .. } = take_memory();
+    record.clear();
+    runs.clear();
+    ticks.clear();
+    // SAFETY: the inputs were found in this graph, whose tensors live.
+    unsafe { tokens::read_tokens(&session, inputs, &mut record, &mut ids) };
+    let (n_tokens, positions) = (record.n_tokens as usize, &record.positions[..]);
+    let found = call::find(split::Inputs { n_tokens, ids: &ids, positions });
+    found.note(&mut record);
+    if session.tokens {
+        record.tokens.extend_from_slice(&ids);
+    }
+    MEMORY.with_borrow_mut(|memory| memory.ids = ids);
+    // SAFETY: the context is that of the call that the thread is in.
+    let context = unsafe { context(target, &found) };
     if session.level >= Level::Ops {
         // SAFETY: the backends belong to the live target, which has not begun to compute.
         unsafe { registry::install_clocks(host, &backends) };
@@ -132,23 +154,16 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
                 graph::describe(graph, id, context, &backends, &wanted)
             }),
     };
-    let inputs = if inputs == Inputs::default() { graph.inputs() } else { inputs };
     registry::with(|r| {
         if let Some(scheduler) = r.known(target.key()) {
             scheduler.inputs = inputs;
             scheduler.last = Some(LastGraph { id: info.id, ..same });
         }
     });
-    let Memory { mut record, mut runs, mut ticks, .. } = take_memory();
-    record.clear();
-    runs.clear();
-    ticks.clear();
-    record.eval = eval;
+    record.eval = running.eval;
     record.graph = info.id;
     record.context = context;
     record.thread = thread_id();
-    // SAFETY: the inputs were found in this graph, whose tensors live.
-    unsafe { tokens::read_tokens(&session, inputs, &mut record) };
     let taken = session.pace.lock().wants(&wanted.capture, &record);
     for clock in backends.iter().filter_map(|b| registry::with(|r| r.clock(b.backend))) {
         // SAFETY: the clock lives as long as its backend; the backend has not begun to compute.
@@ -170,7 +185,27 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
         record,
         begin: clock::now(),
         session,
+        _running: running,
     })
+}
+
+/// Number of the context that is evaluated.
+///
+/// # Safety
+/// What was found is of the call that the thread is in.
+unsafe fn context(target: Target, found: &Found) -> u32 {
+    let memory = |owner: usize| {
+        if !registry::with(|r| r.is_new_context(owner)) {
+            return 0;
+        }
+        #[cfg(not(feature = "static-wrap"))]
+        // SAFETY: the program is calling llama.cpp with this context.
+        return unsafe { crate::llama::memory::of_context(owner, found.caller as *const _) };
+        #[cfg(feature = "static-wrap")]
+        0
+    };
+    let owner = found.context.map(|owner| (owner, memory(owner)));
+    registry::with(|r| r.context(target.key(), owner))
 }
 
 /// A backend is about to compute a part of the graph.
@@ -373,7 +408,8 @@ unsafe fn write(mut active: Active, with_values: bool) {
     let session = active.session.clone();
     // SAFETY: promised by the caller.
     unsafe { values::note_written(&session, &active.info) };
-    let Some((ring, mut lease)) = session.lease() else { return };
+    let Some(mut lease) = session.lease() else { return };
+    let ring = lease.ring;
     MEMORY.with_borrow_mut(|memory| {
         let encoded = &mut memory.encoded;
         if !session.is_defined(active.info.id, ring) {
@@ -385,7 +421,7 @@ unsafe fn write(mut active: Active, with_values: bool) {
             });
             encoded.clear();
             Record::Graph(graph).encode(encoded);
-            let defined = lease.producer.push(encoded);
+            let defined = lease.producer().push(encoded);
             // Definitions are large and rare: do not keep their memory.
             encoded.clear();
             encoded.shrink_to(64 << 10);
@@ -400,10 +436,11 @@ unsafe fn write(mut active: Active, with_values: bool) {
         let record = Record::Evaluation(std::mem::take(&mut active.record));
         encoded.clear();
         record.encode(encoded);
-        lease.producer.push(encoded);
+        lease.producer().push(encoded);
         if with_values {
             let (info, capture, memory) = (&active.info, &active.wanted.capture, &mut memory.values);
-            let mut values = Writer { session: &session, capture, eval, info, ring, lease: &mut lease, memory };
+            let mut values =
+                Writer { session: &session, capture, eval, info, ring, producer: lease.producer(), memory };
             // SAFETY: the graph and its scheduler are still live.
             unsafe { values.write(active.taken) };
         }
@@ -442,6 +479,7 @@ fn take_memory() -> Memory {
         record: std::mem::take(&mut m.record),
         runs: std::mem::take(&mut m.runs),
         ticks: std::mem::take(&mut m.ticks),
+        ids: std::mem::take(&mut m.ids),
         ..Memory::default()
     })
 }

@@ -1,5 +1,6 @@
 //! A child of `fork` is another process: it must not write into its parent's rings.
 
+use crate::llama::ext;
 use crate::registry::REGISTRY;
 use crate::session::SLOT;
 use std::sync::Once;
@@ -25,11 +26,13 @@ pub fn watch() {
 unsafe extern "C" fn prepare() {
     std::mem::forget(REGISTRY.lock());
     std::mem::forget(SLOT.lock());
+    ext::before_fork();
 }
 
 unsafe extern "C" fn parent() {
     // SAFETY: `prepare` locked both on this thread.
     unsafe {
+        ext::after_fork();
         SLOT.force_unlock();
         REGISTRY.force_unlock();
     }

@@ -211,7 +211,7 @@ impl Host {
 }
 
 #[cfg(not(feature = "static-wrap"))]
-pub use objects::Object;
+pub use objects::{Object, loads};
 
 #[cfg(not(feature = "static-wrap"))]
 mod objects {
@@ -253,10 +253,33 @@ mod objects {
             (!found.is_null() && base_of(found) != own).then_some(found)
         }
 
+        /// Start of the object that holds the address.
+        pub fn base_of(addr: *const c_void) -> Option<u64> {
+            base_of(addr)
+        }
+
+        /// Whether the object begins there.
+        pub fn is_at(&self, base: u64) -> bool {
+            self.base == base
+        }
+
         /// Whether the object itself, not one that it depends on, defines the function.
         pub fn defines(&self, name: &'static str) -> bool {
             self.symbol(name).is_some_and(|found| base_of(found) == Some(self.base))
         }
+    }
+
+    /// How many objects the dynamic linker has loaded so far: changes when one is loaded.
+    pub fn loads() -> u64 {
+        unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
+            // SAFETY: the dynamic linker passes a valid `info`; `data` is the number below.
+            unsafe { *data.cast::<u64>() = (*info).dlpi_adds };
+            1
+        }
+        let mut loads = 0_u64;
+        // SAFETY: the callback gets `loads`, alive and not used by anyone else, and does not unwind.
+        unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut loads).cast()) };
+        loads
     }
 
     /// Start of the object that holds the address.

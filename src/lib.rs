@@ -25,6 +25,7 @@ pub mod graph;
 pub mod host;
 pub mod interpose;
 pub mod linked;
+pub mod llama;
 pub mod maps;
 pub mod op_clock;
 pub mod pace;

@@ -37,10 +37,10 @@ impl BackendInfo {
     }
 }
 
-/// A scheduler: for llama.cpp, one context.
+/// A scheduler. llama.cpp makes one for each context, and sometimes a new one for the same context.
 pub struct Scheduler {
-    /// Number in the order of creation.
-    pub context: u32,
+    /// Number of the context that it computes for, from its first evaluation on.
+    context: Option<u32>,
     /// Its backends; a run's device is an index into this list.
     pub backends: Arc<Vec<BackendInfo>>,
     /// Inputs of the graph that was last allocated.
@@ -93,7 +93,16 @@ pub struct Registry {
     backends: HashMap<usize, BackendState>,
     /// Backend buffers.
     pub buffers: Buffers,
+    /// Numbers and memories of llama.cpp's contexts that have evaluated something.
+    contexts: HashMap<usize, Context>,
     n_contexts: u32,
+}
+
+/// A `llama_context`.
+struct Context {
+    number: u32,
+    /// Its `llama_memory_t`, 0 if it has none.
+    memory: usize,
 }
 
 /// The one registry of the process.
@@ -107,17 +116,48 @@ pub fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
 impl Registry {
     /// The scheduler, with its number and its backends, made on first sight.
     pub fn scheduler(&mut self, key: usize, backends: impl FnOnce() -> Vec<BackendInfo>) -> &mut Scheduler {
-        let n_contexts = &mut self.n_contexts;
-        self.schedulers.entry(key).or_insert_with(|| {
-            *n_contexts += 1;
-            Scheduler {
-                context: *n_contexts - 1,
-                backends: Arc::new(backends()),
-                inputs: Inputs::default(),
-                last: None,
-                reserved: NOBODY,
-            }
+        self.schedulers.entry(key).or_insert_with(|| Scheduler {
+            context: None,
+            backends: Arc::new(backends()),
+            inputs: Inputs::default(),
+            last: None,
+            reserved: NOBODY,
         })
+    }
+
+    /// Number of the context that a scheduler evaluates for: that of `owner`, the `llama_context`, if it is certain, else
+    /// the one that was certain before, else a number of its own. Contexts are numbered in the order of their first
+    /// evaluation. `memory` asks for the memory of a new context.
+    pub fn context(&mut self, key: usize, owner: Option<(usize, usize)>) -> u32 {
+        let next = self.n_contexts;
+        let known = self.schedulers.get(&key).and_then(|s| s.context);
+        let number = match owner {
+            Some((owner, memory)) => self.contexts.entry(owner).or_insert(Context { number: next, memory }).number,
+            None => known.unwrap_or(next),
+        };
+        if number == next {
+            self.n_contexts += 1;
+        }
+        if let Some(scheduler) = self.schedulers.get_mut(&key) {
+            scheduler.context = Some(number);
+        }
+        number
+    }
+
+    /// Whether the memory of a context is not known yet.
+    pub fn is_new_context(&self, owner: usize) -> bool {
+        !self.contexts.contains_key(&owner)
+    }
+
+    /// Number of the context that has this address, or whose memory has it.
+    pub fn context_of_owner(&self, owner: usize) -> Option<u32> {
+        let by_memory = || self.contexts.values().find(|c| owner != 0 && c.memory == owner);
+        self.contexts.get(&owner).or_else(by_memory).map(|context| context.number)
+    }
+
+    /// A context is about to be freed.
+    pub fn forget_context(&mut self, owner: usize) {
+        self.contexts.remove(&owner);
     }
 
     /// The scheduler, if it is known.

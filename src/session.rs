@@ -12,17 +12,17 @@ use crate::pace::Pace;
 use crate::stderr::say;
 use ggscope_format::capture::{Capture, CaptureChange};
 use ggscope_format::record::Record;
-use ggscope_format::ring::Lease;
+use ggscope_format::ring::{Lease, Producer, ShmRing};
 use ggscope_format::segment::{self, Segment};
 use ggscope_format::session::{self as protocol, Announce, Attached, Hello, Level, Welcome};
 use ggscope_format::{EvalId, FORMAT_VERSION, GraphId};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 /// A collector that hangs costs the host at most one part in so many of its time.
 const HANG_SHARE: u32 = 60;
+/// How long a thread waits for another thread's copy to a ring to end: much longer than any copy takes.
+const RING_PATIENCE: Duration = Duration::from_millis(100);
 /// More graphs than this are forgotten and, when they come again, recorded again: a bound on the host's memory.
 const MAX_GRAPHS: usize = 128;
 
@@ -54,6 +56,9 @@ pub struct Session {
     current: Mutex<Current>,
     graphs: Mutex<Graphs>,
     segment: Segment,
+    /// Rings that no thread writes to; the last one was used last.
+    free_rings: Mutex<Vec<u32>>,
+    ring_returned: Condvar,
     socket: UnixStream,
     _memory: Mapping,
 }
@@ -62,6 +67,8 @@ pub struct Session {
 struct Current {
     wanted: Arc<Wanted>,
     next_eval: u64,
+    /// Evaluations that have begun and are not written yet, ascending.
+    running: Vec<u64>,
     /// A change that the collector has not been told of yet.
     untold: Option<CaptureChange>,
 }
@@ -80,6 +87,43 @@ struct Mapping(#[allow(dead_code)] Shmem);
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
+
+/// An evaluation that has begun. Dropping it says that all its records are on the rings or counted as lost.
+pub struct Running {
+    session: Arc<Session>,
+    /// Its number.
+    pub eval: EvalId,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.session.settle(self.eval);
+    }
+}
+
+/// The right to write to a ring, and the ring's number. Dropping it gives the ring to the next thread.
+pub struct RingLease<'a> {
+    /// The ring.
+    pub ring: u32,
+    session: &'a Session,
+    /// `None` only while it is dropped.
+    lease: Option<Lease>,
+}
+
+impl RingLease<'_> {
+    /// The writing end.
+    pub fn producer(&mut self) -> &mut Producer<ShmRing> {
+        &mut self.lease.as_mut().expect("a lease that is not being dropped has its producer").producer
+    }
+}
+
+impl Drop for RingLease<'_> {
+    fn drop(&mut self) {
+        self.lease = None;
+        self.session.free_rings.lock().push(self.ring);
+        self.session.ring_returned.notify_one();
+    }
+}
 
 /// Whether and since when there is a collector.
 #[derive(Default)]
@@ -217,8 +261,15 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
         layout,
         caches: Mutex::default(),
         pace: Mutex::default(),
-        current: Mutex::new(Current { wanted: Arc::new(compiled(capture, 0)), next_eval: 0, untold: None }),
+        current: Mutex::new(Current {
+            wanted: Arc::new(compiled(capture, 0)),
+            next_eval: 0,
+            running: vec![],
+            untold: None,
+        }),
         graphs: Mutex::default(),
+        free_rings: Mutex::new((0..segment.n_rings()).rev().collect()),
+        ring_returned: Condvar::new(),
         segment,
         socket,
         _memory: Mapping(memory),
@@ -337,10 +388,26 @@ impl Session {
     }
 
     /// An evaluation begins: what is captured of it, and its number.
-    pub fn begin(&self) -> (Arc<Wanted>, EvalId) {
+    pub fn begin(self: &Arc<Self>) -> (Arc<Wanted>, Running) {
         let mut current = self.current.lock();
+        let eval = current.next_eval;
         current.next_eval += 1;
-        (current.wanted.clone(), EvalId(current.next_eval - 1))
+        current.running.push(eval);
+        (current.wanted.clone(), Running { session: self.clone(), eval: EvalId(eval) })
+    }
+
+    /// Number of the next evaluation.
+    pub fn next_eval(&self) -> EvalId {
+        EvalId(self.current.lock().next_eval)
+    }
+
+    /// Tells the collector how far it can read in order, now that an evaluation has been written.
+    fn settle(&self, eval: EvalId) {
+        let mut current = self.current.lock();
+        current.running.retain(|&running| running != eval.0);
+        let first = current.running.first().copied().unwrap_or(current.next_eval);
+        // Under the lock, so that the number never goes back.
+        self.segment.settle(EvalId(first));
     }
 
     /// Captures something else from the next evaluation on.
@@ -401,18 +468,31 @@ impl Session {
         *self.graphs.lock().defined.entry(id).or_default() |= 1 << ring;
     }
 
-    /// A ring to write to, and its number. `None` if all are being written to: what would have been written is counted
-    /// as lost. A thread keeps to one ring as long as no other holds it: only records on one ring are sure to be read in
-    /// the order in which they were written, and which tokens are an answer depends on it.
-    pub fn lease(&self) -> Option<(u32, Lease)> {
-        static THREADS: AtomicU32 = AtomicU32::new(0);
-        thread_local!(static THREAD: u32 = THREADS.fetch_add(1, Ordering::Relaxed));
-        let (n, first) = (self.segment.n_rings(), THREAD.with(|&thread| thread));
-        let leased = (0..n).map(|i| (first % n + i) % n).find_map(|i| Some((i, self.segment.ring(i).lease()?)));
-        if leased.is_none() {
-            self.count_lost(0);
+    /// A ring to write to. A thread that finds all rings taken waits for another thread of this process to finish its
+    /// copy; no thread holds a ring while it waits for anything. `None` if that takes longer than [`RING_PATIENCE`],
+    /// for example because the thread that copies is not scheduled: the record is counted as lost.
+    pub fn lease(&self) -> Option<RingLease<'_>> {
+        let mut free = self.free_rings.lock();
+        let deadline = Instant::now() + RING_PATIENCE;
+        while free.is_empty() {
+            if self.ring_returned.wait_until(&mut free, deadline).timed_out() {
+                break;
+            }
         }
-        leased
+        let ring = free.pop();
+        drop(free);
+        let Some(ring) = ring else {
+            self.segment.count_unleased();
+            return None;
+        };
+        let mut lease = RingLease { session: self, ring, lease: None };
+        lease.lease = self.segment.ring(ring).lease();
+        if lease.lease.is_none() {
+            // Only corrupted shared memory says that a ring is taken that no thread of this process holds.
+            self.count_lost(ring);
+            return None;
+        }
+        Some(lease)
     }
 
     /// Counts a record that did not come as far as the ring.
@@ -427,10 +507,10 @@ impl Session {
 
     /// Writes a record that needs no other before it. Returns whether there was room.
     pub fn push(&self, record: &Record) -> bool {
-        self.lease().is_some_and(|(_, mut lease)| {
+        self.lease().is_some_and(|mut lease| {
             let mut bytes = vec![];
             record.encode(&mut bytes);
-            lease.producer.push(&bytes)
+            lease.producer().push(&bytes)
         })
     }
 

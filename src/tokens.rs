@@ -12,11 +12,12 @@ use ggscope_format::session::Level;
 /// More tokens than this in one evaluation are not believed.
 const MAX_TOKENS: i64 = 1 << 22;
 
-/// Reads tokens, positions and outputs.
+/// Reads positions and outputs into `record`, and the tokens' ids into `ids`: none if the input is embeddings.
 ///
 /// # Safety
 /// The inputs are live tensors.
-pub unsafe fn read_tokens(session: &Session, inputs: Inputs, record: &mut Evaluation) {
+pub unsafe fn read_tokens(session: &Session, inputs: Inputs, record: &mut Evaluation, ids: &mut Vec<i32>) {
+    ids.clear();
     let tensor = |addr: usize| {
         // SAFETY: promised by the caller.
         (addr != 0).then(|| unsafe { TensorRef::new(addr as *mut Tensor, session.layout) })
@@ -46,8 +47,9 @@ pub unsafe fn read_tokens(session: &Session, inputs: Inputs, record: &mut Evalua
         there
     };
     let n = n_tokens as usize;
-    if session.tokens {
-        read(inputs.tokens, n, &mut record.tokens);
+    read(inputs.tokens, n, ids);
+    if ids.len() != n {
+        ids.clear();
     }
     read(inputs.positions, n, &mut record.positions);
     if record.positions.len() != n {

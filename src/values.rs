@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::statistics::{self, Element, Exponents};
 use ggscope_format::capture::Capture;
 use ggscope_format::record::Record;
-use ggscope_format::ring::Lease;
+use ggscope_format::ring::{Producer, ShmRing};
 use ggscope_format::value::{Encoding, Statistics, Value};
 use ggscope_format::{Bytes, EvalId, TensorId};
 use half::f16;
@@ -79,7 +79,7 @@ pub struct Writer<'a> {
     /// The ring's number, and the right to write to it.
     pub ring: u32,
     /// See `ring`.
-    pub lease: &'a mut Lease,
+    pub producer: &'a mut Producer<ShmRing>,
     /// Memory to work in.
     pub memory: &'a mut ValueMemory,
 }
@@ -148,7 +148,7 @@ impl Writer<'_> {
         if !affords {
             self.memory.encoded.clear();
             Record::LeftOut(pace.left_out()).encode(&mut self.memory.encoded);
-            self.lease.producer.push(&self.memory.encoded);
+            self.producer.push(&self.memory.encoded);
         }
         affords
     }
@@ -213,7 +213,7 @@ impl Writer<'_> {
             let record = Statistics { eval, graph, tensor, rows, histogram: memory.exponents.take(zeros) };
             memory.encoded.clear();
             Record::Statistics(record).encode(&mut memory.encoded);
-            self.lease.producer.push_aside(&memory.encoded, &[]);
+            self.producer.push_aside(&memory.encoded, &[]);
         }
     }
 
@@ -265,7 +265,7 @@ impl Writer<'_> {
     /// Writes all pieces, or none and counts them.
     unsafe fn whole(&mut self, tensor: usize, list: &[Piece]) -> bool {
         let Some(&id) = self.info.attention_ids.get(&tensor) else { return false };
-        if !self.lease.producer.fits_all_aside(list.iter().map(|piece| piece.len() + AROUND)) {
+        if !self.producer.fits_all_aside(list.iter().map(|piece| piece.len() + AROUND)) {
             let bytes = list.iter().map(|piece| piece.len() as u64).sum();
             self.session.count_all_lost(self.ring, list.len() as u64, bytes);
             return false;
@@ -330,7 +330,7 @@ impl Writer<'_> {
         encoded.clear();
         head.encode_head(bytes.len(), encoded);
         // The bytes go from where they lie to the ring: nothing is copied twice.
-        self.lease.producer.push_aside(encoded, bytes);
+        self.producer.push_aside(encoded, bytes);
         true
     }
 }

@@ -28,10 +28,14 @@ mod hosts;
 mod inside;
 #[path = "e2e/layers.rs"]
 mod layers;
+#[path = "e2e/order.rs"]
+mod order;
 #[path = "e2e/picture.rs"]
 mod picture;
 #[path = "e2e/record.rs"]
 mod record;
+#[path = "e2e/sequences.rs"]
+mod sequences;
 #[path = "e2e/state_space.rs"]
 mod state_space;
 #[path = "e2e/unnamed.rs"]

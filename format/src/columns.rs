@@ -6,8 +6,9 @@
 //! columns of similar spread together, with [pcodec](https://docs.rs/pco), which finds the bins that fit the
 //! distribution and stores each value in about as many bits as its noise has.
 
-use crate::ids::{EvalId, GraphId, Nanos, TensorId};
-use crate::record::{Evaluation, Experts, RecordError, Run, decode, encode};
+use crate::ids::{EvalId, GraphId, Nanos, RequestId, TensorId};
+use crate::phase::TokenPhase;
+use crate::record::{Evaluation, Experts, RecordError, Run, SequencesFrom, decode, encode};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -16,8 +17,10 @@ use std::collections::HashMap;
 pub struct Row {
     /// As the shim said it. Without its durations when only the summary was read.
     pub evaluation: Evaluation,
-    /// For each token whether it belongs to the answer (GENERATE) rather than to the prompt (PROMPT).
-    pub generated: Vec<bool>,
+    /// What each token is part of.
+    pub phases: Vec<TokenPhase>,
+    /// The request that each token belongs to; `None` if it is unknown.
+    pub requests: Vec<Option<RequestId>>,
     /// Number of this evaluation's first token within the session.
     pub first_token: u64,
 }
@@ -29,6 +32,8 @@ struct Columns {
     context: Vec<u32>,
     thread: Vec<u32>,
     status: Vec<i32>,
+    /// After the call of the row before.
+    call: Vec<i64>,
     /// After the start of the row before.
     start: Vec<i64>,
     length: Vec<u64>,
@@ -36,15 +41,21 @@ struct Columns {
     major_faults: Vec<u32>,
     n_tokens: Vec<u32>,
     first_token: Vec<u64>,
-    /// One bit each: token ids, positions, sequences, outputs are there.
+    /// One bit each: see [`TOKENS`] and the following.
     present: Vec<u8>,
     tokens: Vec<i32>,
     positions: Vec<i32>,
     sequences: Vec<i32>,
+    n_sequences: Vec<u32>,
     n_outputs: Vec<u32>,
     outputs: Vec<i32>,
-    /// Lengths of stretches of the same phase, beginning with PROMPT; all rows' tokens one after the other.
-    phases: Vec<u32>,
+    n_requested: Vec<u32>,
+    requested: Vec<i32>,
+    /// Stretches of tokens of the same phase and the same request, all rows' tokens one after the other: the phase, the
+    /// request (0 for none, else one more than its number) and the length.
+    phases: Vec<TokenPhase>,
+    requests: Vec<u32>,
+    stretches: Vec<u32>,
     n_runs: Vec<u32>,
     run_first: Vec<u32>,
     run_nodes: Vec<u32>,
@@ -65,20 +76,30 @@ pub const MAX_TOKENS: u64 = 1 << 26;
 /// Durations in one chunk, for the same reason.
 pub const MAX_DURATIONS: u64 = 1 << 23;
 
+/// Which parts of a row are there.
 const TOKENS: u8 = 1;
 const POSITIONS: u8 = 2;
 const SEQUENCES: u8 = 4;
 const OUTPUTS: u8 = 8;
+/// A token is in more than one sequence.
+const N_SEQUENCES: u8 = 16;
+/// Sequences are ggscope's own, from the cells of the cache.
+const FROM_CELLS: u8 = 32;
+const REQUESTED: u8 = 64;
+/// What the program asked for is what the graph outputs.
+const REQUESTED_OUTPUTS: u8 = 128;
 
 /// All of `rows` but their durations.
 pub fn encode_evaluations(rows: &[Row]) -> Vec<u8> {
     let mut c = Columns::default();
-    let (mut eval, mut start, mut first_token) = (0_u64, 0_u64, 0_u64);
-    let (mut phase, mut stretch) = (false, 0_u32);
+    let (mut eval, mut call, mut start, mut first_token) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut stretch: Option<(TokenPhase, u32)> = None;
     let mut last_position = -1_i32;
     for row in rows {
         let e = &row.evaluation;
         c.eval.push(e.eval.0.wrapping_sub(eval));
+        c.call.push(e.call.wrapping_sub(call) as i64);
+        call = e.call;
         c.start.push(e.start.0.wrapping_sub(start) as i64);
         c.first_token.push(row.first_token.wrapping_sub(first_token));
         (eval, start, first_token) = (e.eval.0, e.start.0, row.first_token + u64::from(e.n_tokens));
@@ -95,24 +116,38 @@ pub fn encode_evaluations(rows: &[Row]) -> Vec<u8> {
             present(TOKENS, !e.tokens.is_empty())
                 | present(POSITIONS, !e.positions.is_empty())
                 | present(SEQUENCES, !e.sequences.is_empty())
-                | present(OUTPUTS, e.outputs.is_some()),
+                | present(OUTPUTS, e.outputs.is_some())
+                | present(N_SEQUENCES, !e.n_sequences.is_empty())
+                | present(FROM_CELLS, e.sequences_from == SequencesFrom::Cells)
+                | present(REQUESTED, e.requested.is_some())
+                | present(REQUESTED_OUTPUTS, requests_outputs(e)),
         );
         c.tokens.extend(&e.tokens);
         for &position in &e.positions {
             c.positions.push(position.wrapping_sub(last_position).wrapping_sub(1));
             last_position = position;
         }
+        if !e.n_sequences.is_empty() {
+            c.n_sequences.extend(&e.n_sequences);
+        }
         c.sequences.extend(&e.sequences);
+        if let Some(requested) = e.requested.as_ref().filter(|_| !requests_outputs(e)) {
+            c.n_requested.push(requested.len() as u32);
+            c.requested.extend(requested);
+        }
         if let Some(outputs) = &e.outputs {
             c.n_outputs.push(outputs.len() as u32);
             c.outputs.extend(outputs);
         }
-        for &generated in &row.generated {
-            if generated != phase {
-                c.phases.push(stretch);
-                (phase, stretch) = (generated, 0);
+        for (i, &phase) in row.phases.iter().enumerate() {
+            let request = row.requests.get(i).copied().flatten().map_or(0, |r| r.0.saturating_add(1));
+            if stretch != Some((phase, request)) {
+                stretch = Some((phase, request));
+                c.phases.push(phase);
+                c.requests.push(request);
+                c.stretches.push(0);
             }
-            stretch += 1;
+            *c.stretches.last_mut().expect("a stretch has begun") += 1;
         }
         c.n_runs.push(e.runs.len() as u32);
         for run in &e.runs {
@@ -132,10 +167,18 @@ pub fn encode_evaluations(rows: &[Row]) -> Vec<u8> {
             c.expert_ids.extend(&experts.ids);
         }
     }
-    c.phases.push(stretch);
     let mut out = vec![];
     encode(&c, &mut out);
     out
+}
+
+/// Whether what the program asked for is what the graph outputs.
+fn requests_outputs(e: &Evaluation) -> bool {
+    let Some(requested) = &e.requested else { return false };
+    match &e.outputs {
+        Some(outputs) => outputs == requested,
+        None => requested.len() == e.n_tokens as usize && requested.iter().zip(0..).all(|(&a, b)| a == b),
+    }
 }
 
 /// A column that is read from its front. Reading past its end is an error, not a panic.
@@ -179,6 +222,7 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
         context,
         thread,
         status,
+        call,
         start,
         length,
         minor_faults,
@@ -189,9 +233,14 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
         tokens,
         positions,
         sequences,
+        n_sequences,
         n_outputs,
         outputs,
+        n_requested,
+        requested,
         phases,
+        requests,
+        stretches,
         n_runs,
         run_first,
         run_nodes,
@@ -206,13 +255,14 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
         expert_count,
         expert_ids,
     );
-    let (mut last_eval, mut last_start, mut next_token) = (0_u64, 0_u64, 0_u64);
-    let (mut phase, mut stretch) = (false, phases.next()?);
+    let (mut last_eval, mut last_call, mut last_start, mut next_token) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut phase, mut request, mut stretch) = (TokenPhase::Unknown, 0, 0);
     let mut last_position = -1_i32;
     let mut all_tokens = 0_u64;
     let mut rows = Vec::with_capacity(n);
     for _ in 0..n {
         last_eval = last_eval.wrapping_add(eval.next()?);
+        last_call = last_call.wrapping_add(call.next()? as u64);
         last_start = last_start.wrapping_add(start.next()? as u64);
         let row_tokens = n_tokens.next()?;
         let first = next_token.wrapping_add(first_token.next()?);
@@ -225,6 +275,7 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
             context: context.next()?,
             thread: thread.next()?,
             status: status.next()?,
+            call: last_call,
             start: Nanos(last_start),
             end: Nanos(last_start.wrapping_add(length.next()?)),
             minor_faults: minor_faults.next()?,
@@ -232,9 +283,16 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
             n_tokens: row_tokens,
             tokens: tokens.take(count(TOKENS))?,
             positions: positions.take(count(POSITIONS))?,
-            sequences: sequences.take(count(SEQUENCES))?,
+            n_sequences: n_sequences.take(count(N_SEQUENCES))?,
             ..Default::default()
         };
+        if there & SEQUENCES != 0 {
+            let several = e.n_sequences.iter().map(|&n| u64::from(n)).sum();
+            let n = if e.n_sequences.is_empty() { u64::from(row_tokens) } else { several };
+            e.sequences = sequences.take(usize::try_from(n).unwrap_or(usize::MAX))?;
+            let is_from_cells = there & FROM_CELLS != 0;
+            e.sequences_from = if is_from_cells { SequencesFrom::Cells } else { SequencesFrom::Batch };
+        }
         for position in &mut e.positions {
             last_position = position.wrapping_add(last_position).wrapping_add(1);
             *position = last_position;
@@ -242,6 +300,11 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
         if there & OUTPUTS != 0 {
             e.outputs = Some(outputs.take(n_outputs.next()? as usize)?);
         }
+        e.requested = match (there & REQUESTED != 0, there & REQUESTED_OUTPUTS != 0) {
+            (false, _) => None,
+            (true, true) => Some(e.outputs.clone().unwrap_or_default()),
+            (true, false) => Some(requested.take(n_requested.next()? as usize)?),
+        };
         for _ in 0..n_runs.next()? {
             e.runs.push(Run {
                 first: TensorId(run_first.next()?),
@@ -260,11 +323,11 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
                 ids: expert_ids.take(expert_count.next()? as usize)?,
             });
         }
-        let mut generated = vec![];
+        let (mut row_phases, mut row_requests) = (vec![], vec![]);
         let mut left = row_tokens;
         while left > 0 {
             if stretch == 0 {
-                (phase, stretch) = (!phase, phases.next()?);
+                (phase, request, stretch) = (phases.next()?, requests.next()?, stretches.next()?);
                 if stretch == 0 {
                     return Err(RecordError::Invalid("an empty stretch of a phase".into()));
                 }
@@ -274,10 +337,16 @@ pub fn decode_evaluations(bytes: &[u8]) -> Result<Vec<Row>, RecordError> {
             if all_tokens > MAX_TOKENS {
                 return Err(RecordError::Invalid(format!("more than {MAX_TOKENS} tokens in one chunk")));
             }
-            generated.resize(generated.len() + step as usize, phase);
+            let n = row_phases.len() + step as usize;
+            row_phases.resize(n, phase);
+            row_requests.resize(n, request.checked_sub(1).map(RequestId));
             (left, stretch) = (left - step, stretch - step);
         }
-        rows.push(Row { evaluation: e, generated, first_token: first });
+        // All tokens have outputs, and the program asked for all of them: a list as long as the tokens, now bounded.
+        if there & REQUESTED_OUTPUTS != 0 && e.outputs.is_none() {
+            e.requested = Some((0..row_tokens as i32).collect());
+        }
+        rows.push(Row { evaluation: e, phases: row_phases, requests: row_requests, first_token: first });
     }
     Ok(rows)
 }
@@ -423,6 +492,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const PHASES: [TokenPhase; 3] = [TokenPhase::Prompt, TokenPhase::Generate, TokenPhase::Unknown];
+
     fn rows(n: usize, seed: u64) -> Vec<Row> {
         let mut first_token = 0;
         (0..n)
@@ -436,6 +507,7 @@ mod tests {
                         graph: GraphId((i % 3) as u32),
                         context: 1,
                         thread: 77,
+                        call: i as u64 / 2,
                         status: if i % 5 == 4 { 1 } else { 0 },
                         start: Nanos(1_000_000 + i as u64 * 9_000 - random(2) % 100),
                         end: Nanos(1_000_000 + i as u64 * 9_000 + random(3) % 5_000),
@@ -444,8 +516,23 @@ mod tests {
                         n_tokens,
                         tokens: (0..n_tokens).map(|t| t as i32 + 5).collect(),
                         positions: if i % 4 == 3 { vec![] } else { (0..n_tokens as i32).collect() },
-                        sequences: vec![],
+                        sequences: match i % 5 {
+                            0 => vec![],
+                            1 => (0..2 * n_tokens as i32).collect(),
+                            _ => (0..n_tokens as i32).collect(),
+                        },
+                        n_sequences: if i % 5 == 1 { vec![2; n_tokens as usize] } else { vec![] },
+                        sequences_from: match i % 5 {
+                            0 => SequencesFrom::Nowhere,
+                            1 | 2 => SequencesFrom::Batch,
+                            _ => SequencesFrom::Cells,
+                        },
                         outputs: (i % 2 == 0).then(|| vec![n_tokens as i32 - 1]),
+                        requested: match i % 3 {
+                            0 => None,
+                            1 => Some((0..n_tokens as i32).collect()),
+                            _ => Some(vec![n_tokens as i32 - 1]),
+                        },
                         runs: vec![Run { n_nodes: 9, n_calls: calls, clocked: true, ..Default::default() }],
                         durations: (0..calls).map(|c| 1_000 * u64::from(c) + random(9 + u64::from(c)) % 50).collect(),
                         experts: if i % 6 == 0 {
@@ -454,7 +541,8 @@ mod tests {
                             vec![]
                         },
                     },
-                    generated: (0..n_tokens).map(|t| (t + i as u32).is_multiple_of(3)).collect(),
+                    phases: (0..n_tokens).map(|t| PHASES[(t as usize + i) % 3]).collect(),
+                    requests: (0..n_tokens).map(|t| (t + i as u32).checked_sub(2).map(RequestId)).collect(),
                     first_token,
                 };
                 first_token += u64::from(n_tokens);
@@ -490,7 +578,12 @@ mod tests {
     #[test]
     fn a_long_prompt_without_ids_and_positions_comes_back() {
         let evaluation = Evaluation { n_tokens: 4096, ..Default::default() };
-        let rows = vec![Row { evaluation, generated: vec![false; 4096], first_token: 0 }];
+        let rows = vec![Row {
+            evaluation,
+            phases: vec![TokenPhase::Prompt; 4096],
+            requests: vec![None; 4096],
+            first_token: 0,
+        }];
         assert_eq!(decode_evaluations(&encode_evaluations(&rows)).unwrap(), rows);
     }
 
@@ -502,6 +595,7 @@ mod tests {
             context: vec![0; 64],
             thread: vec![0; 64],
             status: vec![0; 64],
+            call: vec![0; 64],
             start: vec![0; 64],
             length: vec![0; 64],
             minor_faults: vec![0; 64],
@@ -509,7 +603,9 @@ mod tests {
             n_tokens: vec![u32::MAX / 2; 64],
             first_token: vec![0; 64],
             present: vec![0; 64],
-            phases: vec![u32::MAX; 64],
+            phases: vec![TokenPhase::Prompt; 64],
+            requests: vec![0; 64],
+            stretches: vec![u32::MAX; 64],
             n_runs: vec![0; 64],
             n_experts: vec![0; 64],
             ..Default::default()

@@ -30,6 +30,11 @@ newtype! {
     EvalId(u64)
 }
 newtype! {
+    /// A request within one session: a prompt and its answer in one sequence of one context, in the order in which
+    /// requests began.
+    RequestId(u32)
+}
+newtype! {
     /// A backend buffer within one session.
     BufferId(u32)
 }

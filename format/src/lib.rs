@@ -9,13 +9,15 @@ pub mod capture;
 pub mod chunk;
 pub mod columns;
 pub mod ids;
+pub mod phase;
 pub mod record;
 pub mod ring;
 pub mod segment;
 pub mod session;
 pub mod value;
 
-pub use ids::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
+pub use ids::{BufferId, Bytes, EvalId, GraphId, Nanos, RequestId, TensorId};
+pub use phase::TokenPhase;
 
 /// The version of the ring records, the handshake and the trace file. A reader refuses every other one.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;

@@ -34,6 +34,8 @@ pub enum Record {
     LeftOut(LeftOut),
     /// What is captured from now on.
     Capture(CaptureChange),
+    /// The memory of a context changed.
+    Memory(MemoryChange),
 }
 
 /// Captures that were left out because they would have gone beyond the budget, counted from the beginning.
@@ -276,8 +278,17 @@ pub struct Evaluation {
     pub tokens: Vec<i32>,
     /// Their positions, `n_tokens` of them or none.
     pub positions: Vec<i32>,
-    /// Sequence of each token, `n_tokens` of them, or none when they cannot be had safely.
+    /// Sequences of all tokens, those of a token side by side; none if they are unknown.
     pub sequences: Vec<i32>,
+    /// How many of `sequences` belong to each token, `n_tokens` of them; none if every token has one.
+    pub n_sequences: Vec<u32>,
+    /// Number of the call of llama.cpp that it belongs to, from 1 within the session; 0 if it is unknown. A batch that
+    /// is larger than a ubatch takes several evaluations in one call.
+    pub call: u64,
+    /// Where `sequences` come from.
+    pub sequences_from: SequencesFrom,
+    /// Which of the tokens the program asked an output of, ascending; `None` if that is unknown.
+    pub requested: Option<Vec<i32>>,
     /// Which of the tokens have an output row, ascending; `None` if all have.
     pub outputs: Option<Vec<i32>>,
     /// What the scheduler handed to backends, in order.
@@ -287,6 +298,81 @@ pub struct Evaluation {
     pub durations: Vec<u64>,
     /// Expert ids that the routers chose.
     pub experts: Vec<Experts>,
+}
+
+/// Where the sequences of an evaluation's tokens come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SequencesFrom {
+    /// They are unknown.
+    #[default]
+    Nowhere,
+    /// From the batch that the program passed to llama.cpp. The ids are the program's.
+    Batch,
+    /// From the cells of the cache that the graph lets each token see. The ids are ggscope's.
+    Cells,
+}
+
+/// A change of a context's memory: what llama.cpp keeps of the tokens that it has evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryChange {
+    /// The next evaluation of the session: the change comes after all earlier ones of the context.
+    pub before: EvalId,
+    /// The context, as in [`Evaluation::context`].
+    pub context: u32,
+    /// What changes.
+    pub op: MemoryOp,
+}
+
+/// What a program does to a context's memory. Positions are a range without its end; a negative begin is the first
+/// position and a negative end is behind the last, as in llama.cpp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryOp {
+    /// `llama_memory_clear`: all sequences are empty.
+    Clear,
+    /// `llama_memory_seq_rm`.
+    Remove {
+        /// The sequence; negative for all.
+        sequence: i32,
+        /// The positions.
+        positions: (i32, i32),
+    },
+    /// `llama_memory_seq_cp`.
+    Copy {
+        /// Of this sequence.
+        from: i32,
+        /// To that sequence.
+        to: i32,
+        /// The positions.
+        positions: (i32, i32),
+    },
+    /// `llama_memory_seq_keep`: every other sequence is empty.
+    Keep {
+        /// The sequence.
+        sequence: i32,
+    },
+    /// `llama_memory_seq_add`.
+    Shift {
+        /// The sequence; negative for all.
+        sequence: i32,
+        /// The positions.
+        positions: (i32, i32),
+        /// What is added to them.
+        by: i32,
+    },
+    /// `llama_memory_seq_div`.
+    Divide {
+        /// The sequence; negative for all.
+        sequence: i32,
+        /// The positions.
+        positions: (i32, i32),
+        /// What they are divided by.
+        by: i32,
+    },
+    /// A saved state was restored: what the sequence holds is unknown.
+    Restore {
+        /// The sequence; negative for all.
+        sequence: i32,
+    },
 }
 
 /// A part of the graph that one backend computed in one go.
@@ -433,16 +519,31 @@ impl Graph {
 impl Evaluation {
     /// Empties the record and keeps its memory, so that the shim can fill it again without an allocation.
     pub fn clear(&mut self) {
-        let Evaluation { tokens, positions, sequences, runs, durations, experts, .. } = std::mem::take(self);
+        let Evaluation { tokens, positions, sequences, mut n_sequences, runs, durations, experts, .. } =
+            std::mem::take(self);
         let cleared = |mut v: Vec<i32>| {
             v.clear();
             v
         };
         (self.tokens, self.positions, self.sequences) = (cleared(tokens), cleared(positions), cleared(sequences));
+        n_sequences.clear();
+        self.n_sequences = n_sequences;
         (self.runs, self.durations, self.experts) = (runs, durations, experts);
         self.runs.clear();
         self.durations.clear();
         self.experts.clear();
+    }
+
+    /// The sequences of each token; nothing if they are unknown.
+    pub fn sequences_of_tokens(&self) -> impl Iterator<Item = &[i32]> {
+        let mut rest = &self.sequences[..];
+        let n = if self.sequences.is_empty() { 0 } else { self.n_tokens as usize };
+        (0..n).map(move |i| {
+            let count = self.n_sequences.get(i).map_or(1, |&n| n as usize).min(rest.len());
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            own
+        })
     }
 
     /// Checks the record against itself and against its graph.
@@ -453,8 +554,20 @@ impl Evaluation {
         let bad = |what: &str| Err(RecordError::Invalid(format!("evaluation {}: {what}", self.eval)));
         let n = self.n_tokens as usize;
         let per_token = |v: &[i32]| v.is_empty() || v.len() == n;
-        if !per_token(&self.tokens) || !per_token(&self.positions) || !per_token(&self.sequences) {
-            return bad("tokens, positions or sequences do not fit the number of tokens");
+        if !per_token(&self.tokens) || !per_token(&self.positions) {
+            return bad("tokens or positions do not fit the number of tokens");
+        }
+        let n_sequences = match &self.n_sequences[..] {
+            [] => u64::from(self.n_tokens),
+            counts if counts.len() != n || counts.contains(&0) => return bad("sequences do not fit the tokens"),
+            counts => counts.iter().map(|&n| u64::from(n)).sum(),
+        };
+        if !self.sequences.is_empty() && self.sequences.len() as u64 != n_sequences {
+            return bad("sequences do not fit the number of tokens");
+        }
+        let outputs = self.outputs.iter().chain(&self.requested).flatten();
+        if outputs.into_iter().any(|&i| usize::try_from(i).is_ok_and(|i| i >= n) || i < 0) {
+            return bad("an output is of no token");
         }
         if self.runs.iter().map(|r| u64::from(r.n_calls)).sum::<u64>() != self.durations.len() as u64 {
             return bad("the number of durations does not fit the runs");

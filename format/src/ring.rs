@@ -232,6 +232,11 @@ impl<M: RingMemory> Consumer<M> {
         }
     }
 
+    /// Whether everything that was written before the producer came to `head` has been taken or skipped.
+    pub fn has_read(&self, head: u64) -> bool {
+        self.tail.wrapping_sub(head) <= u64::MAX / 2
+    }
+
     fn advance(&mut self, bytes: u64) {
         self.tail = self.tail.wrapping_add(bytes);
         // SYNC POINT: with the acquire load in `push`.

@@ -1,13 +1,14 @@
 //! The layout of a session's shared-memory segment: a header, then rings of equal size.
 //!
 //! ```text
-//! 0      magic u64 · version u32 · n_rings u32 · ring_bytes u64 · closed u64 (atomic)
+//! 0      magic u64 · version u32 · n_rings u32 · ring_bytes u64 · closed u64 · settled u64 · unleased u64 (all atomic)
 //! 4096   ring 0: control block (256 bytes) · data (ring_bytes)
 //! …      ring n
 //! ```
 //!
 //! The shim creates and fills it; the collector maps it and treats all of it as hostile.
 
+use crate::EvalId;
 use crate::ring::{RingControl, ShmRing};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,6 +32,8 @@ pub struct SegmentHeader {
     version_and_rings: AtomicU64,
     ring_bytes: AtomicU64,
     closed: AtomicU64,
+    settled: AtomicU64,
+    unleased: AtomicU64,
 }
 
 /// Why a segment is refused.
@@ -148,6 +151,30 @@ impl Segment {
     /// Whether the collector said that it reads no more.
     pub fn is_closed(&self) -> bool {
         self.header().closed.load(Ordering::Relaxed) != 0
+    }
+
+    /// The shim says that every evaluation before `eval` is on the rings or counted as lost.
+    pub fn settle(&self, eval: EvalId) {
+        // SYNC POINT: with the acquire load in `settled`: whoever sees the number sees the heads of the rings as they
+        // were when the evaluations before it had been written.
+        self.header().settled.store(eval.0, Ordering::Release);
+    }
+
+    /// The first evaluation that may still be missing from the rings. Read it before the rings: then the records of
+    /// every earlier evaluation are among those that are found there.
+    pub fn settled(&self) -> EvalId {
+        // SYNC POINT: with the release store in `settle`.
+        EvalId(self.header().settled.load(Ordering::Acquire))
+    }
+
+    /// Counts a record that is lost because other threads held every ring.
+    pub fn count_unleased(&self) {
+        self.header().unleased.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many records were lost because other threads held every ring.
+    pub fn unleased(&self) -> u64 {
+        self.header().unleased.load(Ordering::Relaxed)
     }
 
     fn header(&self) -> &SegmentHeader {

@@ -22,6 +22,16 @@ pub fn two_contexts() -> PathBuf {
     linked_with_llama("two_contexts")
 }
 
+/// Linked with libllama: `pool MODEL N_PREDICT N_THREADS N_CONTEXTS [new]`.
+pub fn pool() -> PathBuf {
+    linked_with_llama("pool")
+}
+
+/// Linked with libllama: `sequences MODEL old|ext UNIFIED N_UBATCH SCENARIO`; its source lists the scenarios.
+pub fn sequences() -> PathBuf {
+    linked_with_llama("sequences")
+}
+
 /// Linked with libllama: `feed MODEL N`; needs no vocabulary.
 pub fn feed() -> PathBuf {
     linked_with_llama("feed")

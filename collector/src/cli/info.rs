@@ -64,6 +64,11 @@ fn summary(file: &str, info: &Info) -> String {
     let tokens = &info.tokens;
     lines.push(("prompt", format!("{} tokens{}", number(tokens.prompt), speed(info.tokens_per_second.prompt))));
     lines.push(("answer", format!("{} tokens{}", number(tokens.generate), speed(info.tokens_per_second.generate))));
+    if tokens.unknown > 0 {
+        let text = format!("{} tokens of unknown sequences, neither prompt nor answer", number(tokens.unknown));
+        lines.push(("unknown", text));
+    }
+    lines.extend(requests(info));
     let span = info.time.last_ns.saturating_sub(info.time.first_ns);
     lines.push((
         "evaluations",
@@ -132,4 +137,36 @@ fn by_time(info: &Info) -> String {
     }
     out.push('\n');
     out
+}
+
+/// Requests that are listed one by one.
+const LISTED_REQUESTS: usize = 8;
+
+/// A line about the number of requests, and one for each of the first.
+fn requests(info: &Info) -> Vec<(&'static str, String)> {
+    let number = say::thousands;
+    if info.n_requests < 2 {
+        return vec![];
+    }
+    let mut lines = vec![("requests", number(info.n_requests))];
+    for r in info.requests.iter().take(LISTED_REQUESTS) {
+        let speed = |rate: Option<f64>| rate.map_or(String::new(), |r| format!(" at {r:.1}/s"));
+        let mut text = format!("{}: sequence {}", r.id, r.sequence);
+        if info.requests.iter().any(|other| other.context != r.context) {
+            text = format!("{text} of context {}", r.context);
+        }
+        text += &format!(", prompt {}{}", number(r.prompt_tokens), speed(r.tokens_per_second.prompt));
+        if r.reused_tokens > 0 {
+            text += &format!(" after {} reused", number(r.reused_tokens.into()));
+        }
+        text += &format!(", answer {}{}", number(r.generated_tokens), speed(r.tokens_per_second.generate));
+        if r.drafted_tokens > 0 {
+            text += &format!(", {} of {} drafted accepted", number(r.accepted_tokens), number(r.drafted_tokens));
+        }
+        lines.push(("", text));
+    }
+    if info.n_requests > LISTED_REQUESTS as u64 {
+        lines.push(("", "…: all with --json".into()));
+    }
+    lines
 }

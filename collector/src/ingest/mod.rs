@@ -3,6 +3,7 @@
 //! The host spins on every core while it computes, so polling sleeps as long as the rings allow and runs at low
 //! priority. Whatever goes wrong here (nonsense on a ring, a full disk), the rings are emptied until the host ends.
 
+mod merge;
 mod of_token;
 mod poll;
 mod store;

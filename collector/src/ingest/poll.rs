@@ -1,7 +1,9 @@
 //! The first stage: moves records from the rings into batches, whatever they are.
 
+use ggscope_format::EvalId;
 use ggscope_format::ring::{Consumer, RingMemory, ShmRing};
 use ggscope_format::segment::Segment;
+use std::sync::atomic::Ordering;
 
 /// A batch that has this many bytes goes on.
 const BATCH_BYTES: usize = 1 << 20;
@@ -19,13 +21,17 @@ pub(super) struct Batch {
     pub(super) corrupt: Vec<String>,
     /// Records and bytes that the rings had no room for, in all so far.
     pub(super) dropped: (u64, u64),
-    /// There are more of them than in the batch before.
+    /// How many of the lost records were lost because other threads of the host held every ring.
+    pub(super) unleased: u64,
+    /// More records were lost than the batch before says.
     more_dropped: bool,
+    /// A pass ends with this batch: all records of evaluations before this one are in it or in an earlier batch.
+    pub(super) settled: Option<EvalId>,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.corrupt.is_empty() && !self.more_dropped
+        self.ends.is_empty() && self.corrupt.is_empty() && !self.more_dropped && self.settled.is_none()
     }
 
     /// The records in order.
@@ -42,6 +48,7 @@ impl Batch {
         self.bytes.clear();
         self.ends.clear();
         self.corrupt.clear();
+        self.settled = None;
     }
 }
 
@@ -50,11 +57,23 @@ struct Ring {
     consumer: Consumer<ShmRing>,
     /// Where it was found corrupt last. As long as nobody writes it stays so, and is worth one remark.
     corrupt_at: Option<u64>,
+    /// Where its writer was when the pass began, until the pass has read up to there.
+    goal: Option<u64>,
 }
 
 /// The reading ends of all rings of a segment.
+///
+/// A *pass* reads every ring at least as far as it was written when the pass began. Only then is it known which
+/// evaluations are here whole: the host's threads write to several rings, and a pass may take several batches.
 pub(super) struct Poller {
+    segment: Segment,
     rings: Vec<Ring>,
+    /// What the host had settled when the pass began.
+    settled: EvalId,
+    /// What the last whole pass has found to be settled.
+    known: EvalId,
+    /// Whether this pass and the one before found records.
+    moved: (bool, bool),
     /// Where the next pass begins, so that a busy ring does not starve the others.
     next: usize,
     dropped: (u64, u64),
@@ -65,10 +84,18 @@ impl Poller {
         let ring = |memory| {
             // SAFETY: the segment's name is gone and its session has one poller, so there is no other consumer.
             let consumer = unsafe { Consumer::new(memory) };
-            Ring { memory, consumer, corrupt_at: None }
+            Ring { memory, consumer, corrupt_at: None, goal: None }
         };
         let rings = (0..segment.n_rings()).map(|i| ring(segment.ring(i))).collect();
-        Poller { rings, next: 0, dropped: (0, 0) }
+        Poller {
+            segment: *segment,
+            rings,
+            settled: EvalId(0),
+            known: EvalId(0),
+            moved: (false, false),
+            next: 0,
+            dropped: (0, 0),
+        }
     }
 
     /// Moves what is there into `batch`, up to about a megabyte. Returns what part of the fullest ring it was.
@@ -77,6 +104,11 @@ impl Poller {
         let mut fill = 0_f64;
         let n = self.rings.len();
         let begin = self.next;
+        if self.rings.iter().all(|ring| ring.goal.is_none()) {
+            // First what is settled, then how far the rings were written: see `Segment::settled`.
+            self.settled = self.segment.settled();
+            self.rings.iter_mut().for_each(|ring| ring.goal = Some(ring.memory.head().load(Ordering::Acquire)));
+        }
         for i in 0..n {
             let index = (begin + i) % n;
             let ring = &mut self.rings[index];
@@ -93,6 +125,8 @@ impl Poller {
                     }
                 }
             }
+            let is_read = |goal| ring.consumer.has_read(goal) || batch.bytes.len() < BATCH_BYTES;
+            ring.goal = ring.goal.filter(|&goal| !is_read(goal));
             fill = fill.max((batch.bytes.len() - before) as f64 / ring.memory.capacity() as f64);
             if batch.bytes.len() >= BATCH_BYTES {
                 self.next = (index + 1) % n;
@@ -100,6 +134,15 @@ impl Poller {
                 fill = 1.0;
                 break;
             }
+        }
+        self.moved.0 |= !batch.ends.is_empty();
+        if self.rings.iter().all(|ring| ring.goal.is_none()) {
+            // Also after the first pass that finds nothing: it says that nothing was missing before what was found.
+            if self.known < self.settled || self.moved != (false, false) {
+                self.known = self.settled;
+                batch.settled = Some(self.settled);
+            }
+            self.moved = (false, self.moved.0);
         }
         self.count_dropped(batch);
         fill
@@ -111,9 +154,11 @@ impl Poller {
             let (records, bytes) = ring.memory.dropped();
             (sum.0.saturating_add(records), sum.1.saturating_add(bytes))
         });
+        let sum = (sum.0.saturating_add(self.segment.unleased()), sum.1);
         let sane = |count: u64| count.min(MAX_COUNT);
         let dropped = (self.dropped.0.max(sane(sum.0)), self.dropped.1.max(sane(sum.1)));
         batch.more_dropped = dropped != self.dropped;
         (self.dropped, batch.dropped) = (dropped, dropped);
+        batch.unleased = sane(self.segment.unleased());
     }
 }

@@ -1,6 +1,7 @@
 //! The second stage: decodes records, completes them with what the model's file knows, and drives the trace writer.
 //! A record that makes no sense is counted and forgotten; a write that fails ends the file but not the session.
 
+use super::merge::Merge;
 use super::of_token::OfToken;
 use super::poll::Batch;
 use super::{Outcome, Sink, Trouble};
@@ -20,17 +21,22 @@ const FLUSH_AFTER_FOLLOWED: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Captured values are on disk after this time while somebody looks on.
 const SHOW_VALUES_AFTER: Duration = Duration::from_millis(150);
+/// What the user reads when threads of the host found no ring to write to.
+const NO_RING: &str = "a record was lost because more threads wrote at once than there are rings; \
+                       rings of another size would not have helped";
 /// A session keeps no more remarks than this about what it received.
 const MAX_REMARKS: u32 = 64;
 
 pub(super) struct Store<'a> {
     sink: Sink<'a>,
+    merge: Merge,
     models: Models,
     graphs: HashSet<GraphId>,
     /// Records that did not decode.
     senseless: u64,
     /// As the rings say.
     dropped: (u64, u64),
+    unleased: u64,
     /// `senseless` and `dropped` as the file has them.
     written: (u64, u64),
     remarks: u32,
@@ -45,10 +51,12 @@ impl<'a> Store<'a> {
         let models = Models::new(sink.hello);
         Store {
             sink,
+            merge: Merge::default(),
             models,
             graphs: HashSet::new(),
             senseless: 0,
             dropped: (0, 0),
+            unleased: 0,
             written: (0, 0),
             remarks: 0,
             cut: None,
@@ -62,11 +70,10 @@ impl<'a> Store<'a> {
         loop {
             let due = self.due();
             let values_due = self.values_due();
-            let batch = match due {
-                Some(due) => {
-                    let soonest = values_due.map_or(due, |values| due.min(values));
-                    received.recv_deadline(soonest.min(self.followed.1 + LOOK_EVERY))
-                }
+            let look = due.map(|_| self.followed.1 + LOOK_EVERY);
+            let soonest = [due, values_due, look, self.merge.deadline()].into_iter().flatten().min();
+            let batch = match soonest {
+                Some(soonest) => received.recv_deadline(soonest),
                 None => received.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match batch {
@@ -76,7 +83,7 @@ impl<'a> Store<'a> {
                     // The poller may be gone already; then nobody needs the memory.
                     let _ = give_back.send(batch);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.take_due(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if due.is_some_and(|due| due <= Instant::now()) {
@@ -110,6 +117,8 @@ impl<'a> Store<'a> {
 
     /// Ends the file, and says in it how the session ended.
     pub(super) fn finish(mut self, ending: Option<Ending>) -> Outcome {
+        let rest = self.merge.finish();
+        self.records(rest);
         if let Some(model) = self.models.finish() {
             let wrote = self.sink.writer.model(model);
             self.check(wrote);
@@ -144,17 +153,42 @@ impl<'a> Store<'a> {
                 return;
             }
             match Record::decode(bytes) {
-                Ok(record) => self.record(record),
+                Ok(record) => {
+                    let ready = self.merge.take(record, bytes.len(), Instant::now());
+                    self.records(ready);
+                }
                 Err(error) => {
                     self.senseless += 1;
                     self.remark(format!("a record was lost: {error}"));
                 }
             }
         }
+        if let Some(settled) = batch.settled {
+            self.merge.settled(settled);
+            self.take_due();
+        }
+        if self.unleased == 0 && batch.unleased > 0 {
+            self.remark(NO_RING.into());
+        }
+        self.unleased = batch.unleased;
         let lost = (self.dropped.0.saturating_add(self.senseless), self.dropped.1);
         if lost != self.written && self.cut.is_none() {
             self.written = lost;
             self.sink.writer.dropped(lost.0, lost.1);
+        }
+    }
+
+    /// Writes what has waited for its turn.
+    fn take_due(&mut self) {
+        let due = self.merge.due(Instant::now());
+        self.records(due);
+    }
+
+    fn records(&mut self, records: impl IntoIterator<Item = Record>) {
+        for record in records {
+            if self.cut.is_none() {
+                self.record(record);
+            }
         }
     }
 
@@ -175,6 +209,7 @@ impl<'a> Store<'a> {
             }
             Record::LeftOut(left_out) => self.sink.writer.left_out(left_out),
             Record::Capture(change) => self.sink.writer.capture(change),
+            Record::Memory(change) => self.sink.writer.memory(change),
         };
         self.check(wrote);
     }

@@ -2,6 +2,7 @@
 //! numbers within the session and must have the same ids.
 
 use crate::trace::{Select, Trace};
+use ggscope_format::TokenPhase;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
@@ -34,8 +35,12 @@ pub(super) fn tokens_of(trace: &Trace, context: Option<u32>) -> Result<Vec<Known
     let mut all = vec![];
     trace.for_each_evaluation(&Select::default(), false, |row| {
         if context.is_none_or(|context| row.evaluation.context == context) {
-            let of = row.evaluation.tokens.iter().zip(&row.generated);
-            all.extend((row.first_token..).zip(of).map(|(token, (&id, &generated))| Known { token, id, generated }));
+            let of = row.evaluation.tokens.iter().zip(&row.phases);
+            all.extend((row.first_token..).zip(of).map(|(token, (&id, &phase))| Known {
+                token,
+                id,
+                generated: phase == TokenPhase::Generate,
+            }));
         }
         ControlFlow::Continue(())
     });

@@ -193,7 +193,7 @@ pub fn attention_with(
     let mut found = None;
     trace.for_each_evaluation(&Select::default(), false, |row| {
         let plan = walker.move_on(trace, &row);
-        if row.first_token.saturating_add(row.generated.len() as u64) <= token {
+        if row.first_token.saturating_add(row.phases.len() as u64) <= token {
             return ControlFlow::Continue(());
         }
         found = plan.filter(|_| row.first_token <= token).map(|plan| (row, plan));
@@ -315,7 +315,7 @@ fn named(trace: &Trace, keys: &[KeyRef]) -> Vec<Key> {
     trace.for_each_evaluation(&Select { tokens: Some(range), ..Select::default() }, false, |row| {
         let e = &row.evaluation;
         let of = |i: usize| (e.tokens.get(i).copied(), e.positions.get(i).copied());
-        known.extend((0..row.generated.len()).map(|i| (row.first_token + i as u64, of(i))));
+        known.extend((0..row.phases.len()).map(|i| (row.first_token + i as u64, of(i))));
         ControlFlow::Continue(())
     });
     let ids: Vec<i32> = known.values().filter_map(|(id, _)| *id).collect();

@@ -12,7 +12,7 @@ use crate::query::values::Stretches;
 use ggscope_analytics::Compute;
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Evaluation, Value};
-use ggscope_format::{Bytes, TensorId};
+use ggscope_format::{Bytes, TensorId, TokenPhase};
 use ggscope_model::ggml::GgmlType;
 use half::f16;
 use std::ops::ControlFlow;
@@ -173,7 +173,8 @@ impl Made {
         let mut caches = Caches::default();
         plans.iter().for_each(|(plan, key)| self.caches(plan, *key, &mut caches));
         let evaluation = Evaluation { n_tokens: self.n as u32, ..Evaluation::default() };
-        let row = Row { evaluation, generated: vec![false; self.n], first_token: 0 };
+        let row =
+            Row { evaluation, phases: vec![TokenPhase::Prompt; self.n], requests: vec![None; self.n], first_token: 0 };
         let (mut walked, mut on_gpu) = (Walked::default(), device.map(OnGpu::new));
         let mut evaluated = Evaluated::new(&row, &mut walked, on_gpu.as_mut(), marker);
         let mut each = |row: &TokenRow<'_>, looked: Option<&Looked>| {

@@ -93,7 +93,7 @@ fn for_each_piece(view: &GraphView, row: &Row, node: TensorId, mut f: impl FnMut
         let ids = second.filter(|ids| ids.name == "inp_tokens" && graph.op(tensor) == "GET_ROWS" && read.source == 0);
         let tokens = &row.evaluation.tokens;
         if let Some(dim) = expert_dim(graph.op(tensor), read.source) {
-            let all: Vec<usize> = (0..row.generated.len()).collect();
+            let all: Vec<usize> = (0..row.phases.len()).collect();
             let router = view.router(tensor, &row.evaluation.experts);
             let chosen = router.map_or(vec![], |router| chosen_experts(router, &all, &row.evaluation));
             for slice in view.expert_slices(read.from, dim, &chosen) {

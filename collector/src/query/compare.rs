@@ -190,12 +190,11 @@ impl Sums {
 
     /// Tokens of the phase among those of an evaluation.
     fn share(&self, row: &Row) -> (u64, u64) {
-        let generated = row.generated.iter().filter(|&&g| g).count() as u64;
-        let all = row.generated.len() as u64;
+        let of = |phase: Phase| row.phases.iter().filter(|&&p| Phase::of(p) == phase).count() as u64;
+        let all = row.phases.len() as u64;
         match self.phase {
             None => (all, all),
-            Some(Phase::Generate) => (generated, all),
-            Some(Phase::Prompt) => (all - generated, all),
+            Some(phase) => (of(phase), all),
         }
     }
 

@@ -34,6 +34,12 @@ pub struct Operator<'a> {
     /// Its position in its sequence, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pos: Option<i32>,
+    /// Ids of its sequences, if they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq_ids: Option<Vec<i32>>,
+    /// Its request, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<u32>,
     /// Text of that token, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_text: Option<String>,
@@ -243,6 +249,8 @@ impl<'a> Evaluated<'a> {
             token: chosen.token,
             token_id: chosen.id,
             pos: chosen.pos,
+            seq_ids: chosen.seq_ids.clone(),
+            request: chosen.request,
             token_text: chosen.tokens.first().and_then(|&i| text(row, i, self.texts)),
             n_tokens: row.evaluation.n_tokens,
             phase: (row.evaluation.n_tokens > 0).then_some(chosen.phase),

@@ -2,6 +2,7 @@
 
 use super::dump::{Filter, Phase, text};
 use super::range::Numbers;
+use super::requests::{OfToken, of_tokens};
 use super::table::{Header, Layout, Table};
 use crate::trace::Trace;
 use ggscope_format::columns::Row;
@@ -73,6 +74,31 @@ pub struct Token {
     pub text: Option<String>,
     /// Part of the prompt or of the answer.
     pub phase: Phase,
+    /// Its position in its sequence; null if it is unknown.
+    pub pos: Option<i32>,
+    /// The ids of its sequences; null if they are unknown.
+    pub seq_ids: Option<Vec<i32>>,
+    /// Whether the program asked for its output; null if that is unknown.
+    pub output: Option<bool>,
+    /// Its request, one of `/sessions/{id}/requests`; null if it is unknown.
+    pub request: Option<u32>,
+}
+
+/// The first `most` tokens of an evaluation.
+pub(crate) fn tokens_of(row: &Row, texts: &HashMap<i32, Vec<u8>>, most: usize) -> Vec<Token> {
+    let e = &row.evaluation;
+    let all = of_tokens(row).into_iter().enumerate().take(most);
+    let token = |(i, of): (usize, OfToken)| Token {
+        number: row.first_token.saturating_add(i as u64),
+        id: e.tokens.get(i).copied(),
+        text: text(row, i, texts),
+        phase: Phase::of(row.phases[i]),
+        pos: e.positions.get(i).copied(),
+        seq_ids: of.seq_ids,
+        output: of.output,
+        request: of.request,
+    };
+    all.map(token).collect()
 }
 
 /// One kind of operator in one evaluation.
@@ -115,13 +141,6 @@ fn in_time(wanted: &Wanted, header: &Header) -> bool {
 }
 
 fn summary(seq: usize, header: &Header, row: &Row, texts: &HashMap<i32, Vec<u8>>) -> EvaluationSummary {
-    let e = &row.evaluation;
-    let token = |(i, &generated): (usize, &bool)| Token {
-        number: row.first_token.saturating_add(i as u64),
-        id: e.tokens.get(i).copied(),
-        text: text(row, i, texts),
-        phase: Phase::of(generated),
-    };
     EvaluationSummary {
         seq: seq as u64,
         eval: header.eval,
@@ -135,7 +154,7 @@ fn summary(seq: usize, header: &Header, row: &Row, texts: &HashMap<i32, Vec<u8>>
         major_faults: header.major_faults,
         disk_bytes: header.disk_bytes,
         buffer_bytes: header.buffer_bytes,
-        tokens: row.generated.iter().enumerate().map(token).collect(),
+        tokens: tokens_of(row, texts, usize::MAX),
         operators: u64::from(header.operators),
         ops: vec![],
     }

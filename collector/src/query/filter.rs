@@ -4,21 +4,24 @@
 use super::range::Numbers;
 use super::view::GraphView;
 use crate::trace::Select;
-use ggscope_format::TensorId;
 use ggscope_format::columns::Row;
 use ggscope_format::record::Tensor;
+use ggscope_format::{TensorId, TokenPhase};
 use globset::GlobMatcher;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// What a token is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The prompt.
     Prompt,
     /// The answer.
     Generate,
+    /// It is not known: in JSON null.
+    Unknown,
 }
 
 impl Phase {
@@ -27,13 +30,38 @@ impl Phase {
         match self {
             Phase::Prompt => "PROMPT",
             Phase::Generate => "GENERATE",
+            Phase::Unknown => "UNKNOWN",
         }
     }
 
-    pub(crate) fn of(generated: bool) -> Phase {
-        if generated { Phase::Generate } else { Phase::Prompt }
+    /// How many there are.
+    pub(crate) const COUNT: usize = 3;
+
+    pub(crate) fn of(phase: TokenPhase) -> Phase {
+        match phase {
+            TokenPhase::Prompt => Phase::Prompt,
+            TokenPhase::Generate => Phase::Generate,
+            TokenPhase::Unknown => Phase::Unknown,
+        }
     }
 }
+
+impl Serialize for Phase {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if *self == Phase::Unknown { s.serialize_none() } else { s.serialize_str(self.name()) }
+    }
+}
+
+impl PartialSchema for Phase {
+    fn schema() -> RefOr<Schema> {
+        let kinds = SchemaType::from_iter([Type::String, Type::Null]);
+        let values = [Some("PROMPT"), Some("GENERATE"), None];
+        let description = "What a token is part of: the prompt or the answer; null if it is not known.";
+        ObjectBuilder::new().schema_type(kinds).enum_values(Some(values)).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for Phase {}
 
 /// Where an operator's source may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +107,8 @@ pub(super) struct Chosen {
     pub token: Option<u64>,
     pub id: Option<i32>,
     pub pos: Option<i32>,
+    pub seq_ids: Option<Vec<i32>>,
+    pub request: Option<u32>,
 }
 
 impl Filter {
@@ -108,25 +138,29 @@ impl Filter {
         let takes = |&i: &usize| {
             let number = row.first_token.saturating_add(i as u64);
             self.tokens.is_none_or(|n| n.contains(number))
-                && self.phase.is_none_or(|phase| phase == Phase::of(row.generated[i]))
+                && self.phase.is_none_or(|phase| phase == Phase::of(row.phases[i]))
         };
-        let tokens: Vec<usize> = (0..row.generated.len()).filter(takes).collect();
+        let tokens: Vec<usize> = (0..row.phases.len()).filter(takes).collect();
         let Some(&first) = tokens.first() else {
             // Without tokens it is no part of an answer, but it was computed.
             let unasked = self.tokens.is_none() && self.phase.is_none_or(|phase| phase == Phase::Prompt);
-            return (row.generated.is_empty() && unasked).then_some(Chosen {
+            return (row.phases.is_empty() && unasked).then_some(Chosen {
                 tokens,
                 phase: Phase::Prompt,
                 token: None,
                 id: None,
                 pos: None,
+                seq_ids: None,
+                request: None,
             });
         };
         Some(Chosen {
-            phase: Phase::of(row.generated[first]),
+            phase: Phase::of(row.phases[first]),
             token: Some(row.first_token.saturating_add(first as u64)),
             id: row.evaluation.tokens.get(first).copied(),
             pos: row.evaluation.positions.get(first).copied(),
+            seq_ids: row.evaluation.sequences_of_tokens().nth(first).map(<[i32]>::to_vec),
+            request: row.requests.get(first).copied().flatten().map(|r| r.0),
             tokens,
         })
     }

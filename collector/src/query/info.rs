@@ -4,12 +4,16 @@
 use super::buffers::{BufferLife, buffers};
 use super::dump::{run_ends, whole_run};
 use super::ending::{Ended, ended};
+use super::requests::{Request, requests};
 use crate::analysis::timing::Plans;
 use crate::trace::{OperatorTotal, Remark, Select, Totals, Trace};
 use ggscope_format::FORMAT_VERSION;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
+
+/// Requests in a summary, at most.
+pub const MAX_REQUESTS: usize = 1000;
 
 /// The summary of a trace.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -47,6 +51,10 @@ pub struct Info {
     pub timed_operators: u64,
     /// Tokens by phase.
     pub tokens: Tokens,
+    /// Requests: prompts with their answers, the latest [`MAX_REQUESTS`] in the order in which they began.
+    pub requests: Vec<Request>,
+    /// How many requests there are in all.
+    pub n_requests: u64,
     /// Times.
     pub time: Time,
     /// Tokens a second of compute time.
@@ -113,6 +121,13 @@ pub struct Tokens {
     pub prompt: u64,
     /// Of answers.
     pub generate: u64,
+    /// Of neither, as far as is known: which sequence they belong to could not be found out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unknown: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Times in nanoseconds; points in time by `CLOCK_MONOTONIC`.
@@ -223,6 +238,7 @@ pub fn info(trace: &Trace) -> Info {
         n_layer: m.n_layer,
         file_bytes: m.file_bytes,
     });
+    let mut requests = requests(trace);
     let (mut names, mut captures) = (vec![], vec![]);
     for change in trace.captures().into_iter().filter(|c| !c.capture.is_empty() || c.from.0 > 0) {
         let what = if change.capture.is_empty() { "nothing".into() } else { change.capture.to_string() };
@@ -255,7 +271,13 @@ pub fn info(trace: &Trace) -> Info {
         evaluations: totals.evaluations,
         operators: totals.operators,
         timed_operators: totals.timed_operators,
-        tokens: Tokens { prompt: totals.prompt_tokens, generate: totals.generated_tokens },
+        tokens: Tokens {
+            prompt: totals.prompt_tokens,
+            generate: totals.generated_tokens,
+            unknown: totals.unknown_tokens,
+        },
+        n_requests: requests.len() as u64,
+        requests: requests.split_off(requests.len().saturating_sub(MAX_REQUESTS)),
         time: Time {
             first_ns: totals.first_ns,
             last_ns: totals.last_ns,

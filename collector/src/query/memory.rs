@@ -131,7 +131,7 @@ impl Table {
         mut f: impl FnMut(ExpertRead),
     ) {
         let graph = &view.stored.graph;
-        let all: Vec<usize> = (0..row.generated.len()).collect();
+        let all: Vec<usize> = (0..row.phases.len()).collect();
         for &Routed { place, source, dim } in &plan.routed {
             let node = &graph.tensors[table::node(self.layout(plan.layout), place).index()];
             let Some(from) = node.src.get(source).copied().flatten() else { continue };

@@ -26,6 +26,7 @@ pub mod operators;
 pub mod places;
 pub mod range;
 mod reads;
+pub mod requests;
 pub mod roofline;
 pub mod spans;
 pub mod table;

@@ -9,7 +9,7 @@ use super::session::{Session, SessionSummary};
 use super::sessions::Sessions;
 use super::{
     analytics, architecture, attention, capture, compare, download, experts, graphs, heads, layers, live, metrics,
-    models, page, quant, residency, tables, timeline,
+    models, page, quant, requests, residency, tables, timeline,
 };
 use crate::query::info::{Info, info};
 use axum::Router;
@@ -95,6 +95,7 @@ pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
         .routes(routes!(residency::residency))
         .routes(routes!(tables::evaluations))
         .routes(routes!(tables::operators))
+        .routes(routes!(requests::list))
         .routes(routes!(tables::leaves))
         .routes(routes!(tables::memory))
         .routes(routes!(timeline::timeline))

@@ -7,8 +7,7 @@ use super::params::{Params, parse};
 use super::problem::Problem;
 use super::session::{Eyes, Session, SessionSummary};
 use super::sessions::Sessions;
-use crate::query::dump::Phase;
-use crate::query::evaluations::Token;
+use crate::query::evaluations::{Token, tokens_of};
 use crate::query::table::Header;
 use crate::trace::{State, Trace};
 use axum::extract::State as Extract;
@@ -134,16 +133,7 @@ fn item(seq: usize, header: &Header, first_ns: u64, tokens: Vec<Token>) -> Item 
 fn tokens(trace: &Trace, row: &Row) -> Vec<Token> {
     let ids = &row.evaluation.tokens;
     let texts = trace.texts_of(&ids[..ids.len().min(MAX_TOKENS)]);
-    let token = |(i, &generated): (usize, &bool)| {
-        let id = ids.get(i).copied();
-        Token {
-            number: row.first_token.saturating_add(i as u64),
-            id,
-            text: id.and_then(|id| texts.get(&id)).map(|text| String::from_utf8_lossy(text).into_owned()),
-            phase: if generated { Phase::Generate } else { Phase::Prompt },
-        }
-    };
-    row.generated.iter().enumerate().take(MAX_TOKENS).map(token).collect()
+    tokens_of(row, &texts, MAX_TOKENS)
 }
 
 /// Evaluations of a session from ordinal `from` on, but no more than the latest [`MAX_ITEMS`].

@@ -22,6 +22,7 @@ mod page;
 mod params;
 mod problem;
 mod quant;
+mod requests;
 mod residency;
 mod session;
 mod sessions;

@@ -2,6 +2,7 @@
 //! reads it instead of the evaluations; a trace without one is scanned, with the same types as the result.
 
 use crate::analysis::timing::Plan;
+use ggscope_format::TokenPhase;
 use ggscope_format::chunk::ChunkKind;
 use ggscope_format::columns::Row;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub struct Totals {
     pub prompt_tokens: u64,
     /// Tokens of answers.
     pub generated_tokens: u64,
+    /// Tokens of which it is not known what they are part of.
+    pub unknown_tokens: u64,
     /// Begin of the first evaluation, nanoseconds.
     pub first_ns: u64,
     /// End of the last evaluation, nanoseconds.
@@ -52,21 +55,22 @@ pub struct Totals {
 impl Totals {
     /// Tokens of prompts and answers: one more than the number of the last.
     pub fn tokens(&self) -> u64 {
-        self.prompt_tokens.saturating_add(self.generated_tokens)
+        self.prompt_tokens.saturating_add(self.generated_tokens).saturating_add(self.unknown_tokens)
     }
 
     /// Counts one evaluation in.
     pub fn add(&mut self, row: &Row, plan: &Plan) {
         let e = &row.evaluation;
-        let generated = row.generated.iter().filter(|&&g| g).count() as u64;
-        let (tokens, length) = (row.generated.len() as u64, e.end.0.saturating_sub(e.start.0));
+        let of = |phase| row.phases.iter().filter(|&&p| p == phase).count() as u64;
+        let length = e.end.0.saturating_sub(e.start.0);
         self.first_ns = if self.evaluations == 0 { e.start.0 } else { self.first_ns.min(e.start.0) };
         self.last_ns = self.last_ns.max(e.end.0);
         self.evaluations += 1;
         self.operators += plan.executed();
         self.timed_operators += plan.timed();
-        self.prompt_tokens += tokens - generated;
-        self.generated_tokens += generated;
+        self.prompt_tokens += of(TokenPhase::Prompt);
+        self.generated_tokens += of(TokenPhase::Generate);
+        self.unknown_tokens += of(TokenPhase::Unknown);
         self.add_length(row, length);
         self.minor_faults += u64::from(e.minor_faults);
         self.major_faults += u64::from(e.major_faults);
@@ -79,12 +83,15 @@ impl Totals {
     }
 
     fn add_length(&mut self, row: &Row, length: u64) {
-        let tokens = row.generated.len() as u128;
-        let generated = row.generated.iter().filter(|&&g| g).count() as u128;
-        let to_answer = (u128::from(length) * generated).checked_div(tokens).unwrap_or(0) as u64;
+        let tokens = row.phases.len() as u128;
+        let share = |phase| {
+            let of_phase = row.phases.iter().filter(|&&p| p == phase).count() as u128;
+            (u128::from(length) * of_phase).checked_div(tokens).unwrap_or(0) as u64
+        };
+        let (to_answer, unknown) = (share(TokenPhase::Generate), share(TokenPhase::Unknown));
         self.compute_ns = self.compute_ns.saturating_add(length);
         self.generate_ns = self.generate_ns.saturating_add(to_answer);
-        self.prompt_ns = self.prompt_ns.saturating_add(length - to_answer);
+        self.prompt_ns = self.prompt_ns.saturating_add(length - to_answer - unknown);
     }
 }
 
@@ -129,7 +136,7 @@ impl IndexEntry {
         let mut entry = IndexEntry::new(offset, kind, rows.len());
         entry.cover(rows.iter().map(|r| r.evaluation.eval.0));
         let first = rows.iter().map(|r| r.first_token).min().unwrap_or(0);
-        let end = rows.iter().map(|r| r.first_token.saturating_add(r.generated.len() as u64)).max().unwrap_or(0);
+        let end = rows.iter().map(|r| r.first_token.saturating_add(r.phases.len() as u64)).max().unwrap_or(0);
         (entry.first_token, entry.n_tokens) = (first, end.saturating_sub(first));
         entry
     }

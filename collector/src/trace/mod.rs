@@ -25,11 +25,14 @@ pub use index::{IndexEntry, OperatorTotal, Totals};
 pub use reader::Trace;
 pub use rows::Select;
 pub use writer::TraceWriter;
+pub(crate) use writer::words;
 
 use ggscope_format::capture::{Capture, CaptureChange};
-use ggscope_format::record::{BufferEvent, Graph, LeftOut, RecordError, RunEnd, Statistics, Value};
+use ggscope_format::record::{
+    BufferEvent, Graph, LeftOut, MemoryChange, RecordError, RunEnd, SequencesFrom, Statistics, Value,
+};
 use ggscope_format::session::{Hello, Level};
-use ggscope_format::{TensorId, chunk::ChunkError};
+use ggscope_format::{RequestId, TensorId, chunk::ChunkError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use utoipa::ToSchema;
@@ -143,6 +146,29 @@ pub enum Remark {
     LeftOut(LeftOut),
     /// What is captured from an evaluation on.
     Capture(CaptureChange),
+    /// A request began.
+    Request(RequestBegun),
+    /// The memory of a context changed.
+    Memory(MemoryChange),
+}
+
+/// A request began: a prompt and its answer in one sequence of one context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestBegun {
+    /// Its number within the session.
+    pub id: RequestId,
+    /// Its context.
+    pub context: u32,
+    /// Its sequence.
+    pub sequence: i32,
+    /// Where its sequence's number comes from.
+    pub sequence_from: SequencesFrom,
+    /// Number of its first token within the session.
+    pub first_token: u64,
+    /// Tokens of earlier requests that it finds in its sequence and does not compute again.
+    pub reused: u32,
+    /// The request that computed the last of them.
+    pub parent: Option<RequestId>,
 }
 
 impl Remark {

@@ -26,7 +26,7 @@ impl Select {
     /// Whether an evaluation is wanted.
     pub fn takes(&self, row: &Row) -> bool {
         let evals = self.evals.as_ref().is_none_or(|r| r.contains(&row.evaluation.eval.0));
-        let end = row.first_token.saturating_add(row.generated.len() as u64);
+        let end = row.first_token.saturating_add(row.phases.len() as u64);
         evals && self.tokens.as_ref().is_none_or(|r| row.first_token < r.end && r.start < end)
     }
 }

@@ -4,7 +4,7 @@
 use super::{Model, Recording, StoredGraph, TraceWriter};
 use ggscope_format::capture::Capture;
 use ggscope_format::record::{
-    Buffer, BufferUsage, Evaluation, Graph, MAX_DIMS, MappedFile, Run, Tensor, TensorFlags, TensorType,
+    Buffer, BufferUsage, Evaluation, Graph, MAX_DIMS, MappedFile, Run, SequencesFrom, Tensor, TensorFlags, TensorType,
 };
 use ggscope_format::session::{Hello, Level};
 use ggscope_format::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
@@ -342,8 +342,12 @@ pub fn evaluation(stored: &StoredGraph, eval: u64, position: i32, random: &mut R
         n_tokens,
         tokens: (0..n_tokens).map(|_| random.below(49_152) as i32).collect(),
         positions: (position..).take(n_tokens as usize).collect(),
-        sequences: vec![],
+        sequences: vec![0; n_tokens as usize],
+        n_sequences: vec![],
+        call: eval + 1,
+        sequences_from: SequencesFrom::Batch,
         outputs: Some(vec![n_tokens as i32 - 1]),
+        requested: Some(vec![n_tokens as i32 - 1]),
         runs: vec![Run {
             first: TensorId(0),
             n_nodes: graph.n_nodes,

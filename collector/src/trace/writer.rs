@@ -14,13 +14,15 @@ use super::operator_sums::OperatorSums;
 use super::{
     Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, graph_columns,
 };
-use crate::analysis::phase::Phases;
+use crate::analysis::requests::{Attributed, Requests};
 use crate::analysis::timing::Plans;
 use ggscope_format::GraphId;
 use ggscope_format::capture::CaptureChange;
 use ggscope_format::chunk::{self, ChunkKind, Packer};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{BufferEvent, Evaluation, LeftOut, RecordError, RunEnd, Statistics, Value, encode};
+use ggscope_format::record::{
+    BufferEvent, Evaluation, LeftOut, MemoryChange, RecordError, RunEnd, Statistics, Value, encode,
+};
 use ggscope_format::value::Encoding;
 use std::collections::HashSet;
 use std::fs::File;
@@ -68,7 +70,7 @@ pub struct TraceWriter {
     graphs: KnownGraphs,
     bases: Vec<(GraphId, usize, Vec<u8>)>,
     plans: Plans,
-    phases: Phases,
+    requests: Requests,
     next_token: u64,
     rows: Vec<Arc<Row>>,
     row_bytes: usize,
@@ -89,11 +91,17 @@ pub struct TraceWriter {
     display: Display,
 }
 
+/// How many numbers of four bytes an evaluation has for its tokens.
+pub(crate) fn words(e: &Evaluation) -> usize {
+    let outputs = [&e.outputs, &e.requested].into_iter().flatten().map(Vec::len).sum::<usize>();
+    e.tokens.len() + e.positions.len() + e.sequences.len() + e.n_sequences.len() + outputs
+}
+
 /// About how many bytes an evaluation takes in memory.
 fn evaluation_bytes(e: &Evaluation) -> usize {
-    let words = e.tokens.len() + e.positions.len() + e.sequences.len() + e.outputs.as_ref().map_or(0, Vec::len);
+    let words = words(e);
     let experts: usize = e.experts.iter().map(|x| x.ids.len() + 8).sum();
-    200 + e.n_tokens as usize + 4 * (words + experts) + 8 * e.durations.len() + 40 * e.runs.len()
+    200 + 9 * e.n_tokens as usize + 4 * (words + experts) + 8 * e.durations.len() + 40 * e.runs.len()
 }
 
 impl TraceWriter {
@@ -115,7 +123,7 @@ impl TraceWriter {
             graphs: KnownGraphs::default(),
             bases: vec![],
             plans: Plans::default(),
-            phases: Phases::default(),
+            requests: Requests::default(),
             next_token: 0,
             rows: vec![],
             row_bytes: 0,
@@ -215,8 +223,9 @@ impl TraceWriter {
             return Ok(());
         }
         let plan = self.plans.of(&graph, &evaluation);
-        let generated = self.phases.next(&evaluation);
-        let row = Row { first_token: self.next_token, generated, evaluation };
+        let Attributed { phases, requests, begun } = self.requests.evaluation(&evaluation, self.next_token);
+        self.remarks.extend(begun.into_iter().map(Remark::Request));
+        let row = Row { first_token: self.next_token, phases, requests, evaluation };
         self.next_token += u64::from(row.evaluation.n_tokens);
         self.index.totals.add(&row, &plan);
         self.operators.add(&graph, &plan, &row.evaluation);
@@ -294,6 +303,15 @@ impl TraceWriter {
     /// When the file cannot be written.
     pub fn capture(&mut self, change: CaptureChange) -> Result<()> {
         self.remark(Remark::Capture(change))
+    }
+
+    /// Takes a change of a context's memory, after all earlier evaluations of the context.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn memory(&mut self, change: MemoryChange) -> Result<()> {
+        self.requests.memory(&change);
+        self.remark(Remark::Memory(change))
     }
 
     /// Takes an event of a buffer.

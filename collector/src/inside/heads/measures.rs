@@ -162,8 +162,12 @@ mod tests {
 
     /// A text whose second half is its first half again.
     fn repeated(half: i32) -> Tokens {
-        let token =
-            |i: i32| Token { id: Some(1000 + i % half), pos: Some(i), generated: false, punctuation: i % half == 3 };
+        let token = |i: i32| Token {
+            id: Some(1000 + i % half),
+            pos: Some(i),
+            phase: ggscope_format::TokenPhase::Prompt,
+            punctuation: i % half == 3,
+        };
         Tokens::of((0..2 * half).map(token).collect())
     }
 

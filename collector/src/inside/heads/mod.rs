@@ -129,7 +129,7 @@ impl<'a> Analysis<'a> {
 
 /// Whether the rows of a token count.
 fn is_wanted(tokens: &Tokens, phase: Option<Phase>, token: u64) -> bool {
-    phase.is_none_or(|wanted| wanted == Phase::of(tokens.get(token).generated))
+    phase.is_none_or(|wanted| wanted == Phase::of(tokens.get(token).phase))
 }
 
 /// What each head does over the wanted tokens, computed on a device.
@@ -200,7 +200,11 @@ mod tests {
     /// 24 tokens, the last 8 of them generated, and two layers of three heads: one looks at the token before, one at the
     /// first token, and one, which was not captured, nowhere.
     fn report(wanted: &Wanted) -> Heads {
-        let token = |i: u64| Token { pos: Some(i as i32), generated: i >= N - 8, ..Token::default() };
+        let token = |i: u64| Token {
+            pos: Some(i as i32),
+            phase: if i >= N - 8 { TokenPhase::Generate } else { TokenPhase::Prompt },
+            ..Token::default()
+        };
         let tokens = Tokens::of((0..N).map(token).collect());
         let capture = Capture { heads: Ranges::parse("0-1").unwrap(), ..Capture::named(["attention"]) };
         let captures = vec![CaptureChange { from: EvalId(0), capture }];
@@ -253,7 +257,8 @@ mod tests {
     /// A text of 60 tokens that repeats itself, in two layers of four heads with sinks.
     fn of_a_text(device: &Arc<Compute>) -> Heads {
         let made = Made { n: 60, layers: vec![2, 5], sinks: true, odd: Some(f32::NAN), ..Made::default() };
-        let token = |i: i32| Token { id: Some(i % 17), pos: Some(i), generated: false, punctuation: i % 9 == 4 };
+        let token =
+            |i: i32| Token { id: Some(i % 17), pos: Some(i), phase: TokenPhase::Prompt, punctuation: i % 9 == 4 };
         let tokens = Tokens::of((0..60).map(token).collect());
         let mut analysis = Analysis::new(&tokens, vec![], 0, None);
         let marks = |token: u64, keys: &[KeyRef]| (keys.len() >= MIN_KEYS).then(|| Marks::new(&tokens, token, keys));

@@ -160,7 +160,7 @@ pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
             token: number,
             pos: known.pos,
             text: tokens.text(number),
-            phase: Phase::of(known.generated),
+            phase: Phase::of(known.phase),
             rollout,
             flow: flows.as_ref().map(|f| f.get(&number).copied().unwrap_or(0.0)),
         }

@@ -4,6 +4,7 @@
 use crate::inside::KeyRef;
 use crate::trace::{Select, Trace};
 use ggscope_analytics::attention::{self, DUPLICATE, INDUCTION, PUNCTUATION};
+use ggscope_format::TokenPhase;
 use ggscope_format::columns::Row;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -18,8 +19,8 @@ pub struct Token {
     pub id: Option<i32>,
     /// Its position in its sequence.
     pub pos: Option<i32>,
-    /// Whether it belongs to the answer.
-    pub generated: bool,
+    /// What it is part of.
+    pub phase: TokenPhase,
     /// Whether its text is punctuation.
     pub punctuation: bool,
 }
@@ -68,7 +69,7 @@ impl Tokens {
     }
 
     fn add(&mut self, row: &Row) {
-        let n = row.generated.len();
+        let n = row.phases.len();
         let Some(first) = usize::try_from(row.first_token).ok().filter(|f| f.saturating_add(n) <= MAX_TOKENS) else {
             return;
         };
@@ -80,7 +81,7 @@ impl Tokens {
             *token = Token {
                 id: e.tokens.get(i).copied(),
                 pos: e.positions.get(i).copied(),
-                generated: row.generated[i],
+                phase: row.phases[i],
                 punctuation: false,
             };
         }

@@ -219,7 +219,7 @@ impl Gathered {
                 id,
                 text: id.and_then(|id| texts.get(&id)).map(|t| String::from_utf8_lossy(t).into_owned()),
                 eval: evaluated.row.evaluation.eval.0,
-                phase: Phase::of(evaluated.row.generated.get(i).copied().unwrap_or(false)),
+                phase: Phase::of(evaluated.row.phases.get(i).copied().unwrap_or_default()),
                 cells,
             });
         }

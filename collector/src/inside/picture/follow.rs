@@ -66,7 +66,7 @@ impl Follower {
         wanted: (u64, u32, Option<usize>, bool),
     ) -> Result<Option<Attention>, InsideError> {
         let token = wanted.0;
-        let is_in = |row: &Row| row.first_token.saturating_add(row.generated.len() as u64) > token;
+        let is_in = |row: &Row| row.first_token.saturating_add(row.phases.len() as u64) > token;
         if !self.last.as_ref().is_some_and(is_in) {
             let come = come(trace);
             trace.for_each_evaluation_from(self.next, false, |number, row| {

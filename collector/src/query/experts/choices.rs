@@ -70,7 +70,7 @@ impl Routed<'_> {
             Choice {
                 index,
                 token: self.row.first_token.saturating_add(index as u64),
-                phase: if self.row.generated[index] { Phase::Generate } else { Phase::Prompt },
+                phase: Phase::of(self.row.phases[index]),
                 experts: &self.ids[of_row.clone()],
                 weights: self.weights.as_ref().and_then(|w| w.0.get(of_row)),
             }
@@ -183,7 +183,7 @@ fn routers(trace: &Trace, view: &GraphView) -> Routers {
 /// of these rows.
 fn routed<'a>(trace: &Trace, row: &'a Row, router: &'a Router, experts: &'a Experts, wanted: &[usize]) -> Routed<'a> {
     let n_used = experts.n_used.max(1) as usize;
-    let n_tokens = row.generated.len();
+    let n_tokens = row.phases.len();
     let n_rows = experts.ids.len() / n_used;
     let outputs = row.evaluation.outputs.as_deref().unwrap_or_default();
     let token_of = |r: usize| if n_rows == n_tokens { Some(r) } else { usize::try_from(*outputs.get(r)?).ok() };

@@ -30,7 +30,7 @@ struct Layer {
     n_experts: usize,
     per_token: usize,
     expert_bytes: u64,
-    phases: [Count; 2],
+    phases: [Count; Phase::COUNT],
     /// Sum of the heaviest experts' shares, and tokens that have one.
     heaviest: (f64, u64),
     together: Matrix,
@@ -73,7 +73,7 @@ impl Sums {
         let eval = (routed.row.evaluation.eval.0, routed.row.first_token);
         let is_new = self.now.as_ref().is_none_or(|now| now.eval != eval);
         if is_new {
-            let counted = vec![false; routed.row.generated.len()];
+            let counted = vec![false; routed.row.phases.len()];
             self.now = Some(Now { eval, layer: u32::MAX, n_experts: 0, chosen: BTreeMap::new(), counted });
             *if routed.uses_all() { &mut self.without_choice } else { &mut self.evaluations } += 1;
         }
@@ -222,7 +222,7 @@ impl Layer {
             n_experts,
             per_token: 0,
             expert_bytes: 0,
-            phases: [Count::new(n_experts), Count::new(n_experts)],
+            phases: std::array::from_fn(|_| Count::new(n_experts)),
             heaviest: (0.0, 0),
             together: Matrix::default(),
             from_layer: None,
@@ -284,7 +284,7 @@ impl Layer {
     }
 
     fn report(self, number: u32, bytes: &mut ExpertBytes) -> LayerExperts {
-        let [prompt, generate] = &self.phases;
+        let [prompt, generate, _] = &self.phases;
         let both = prompt.plus(generate);
         let of = |count: &Count| self.expert_bytes.saturating_mul(count.load.iter().filter(|&&l| l > 0).count() as u64);
         let sum = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);

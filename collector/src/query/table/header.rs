@@ -2,6 +2,7 @@
 
 use crate::query::filter::{Filter, Phase};
 use ggscope_format::GraphId;
+use ggscope_format::TokenPhase;
 use ggscope_format::columns::Row;
 use std::sync::Arc;
 
@@ -46,16 +47,19 @@ pub struct Header {
     pub buffer_bytes: u64,
     /// Number by which the trace gives it back.
     pub at: u64,
-    /// For each token whether it is of an answer, if some are and some are not.
-    generated: Option<Arc<[bool]>>,
+    /// The phase of its first token.
+    first_phase: TokenPhase,
+    /// The phase of each token, if they differ.
+    phases: Option<Arc<[TokenPhase]>>,
 }
 
 impl Header {
     /// What is known from the row alone.
     pub(crate) fn new(at: u64, row: &Row) -> Header {
         let e = &row.evaluation;
-        let n_generated = row.generated.iter().filter(|&&g| g).count();
-        let mixed = n_generated > 0 && n_generated < row.generated.len();
+        let n_generated = row.phases.iter().filter(|&&p| p == TokenPhase::Generate).count();
+        let first_phase = row.phases.first().copied().unwrap_or_default();
+        let mixed = row.phases.iter().any(|&p| p != first_phase);
         Header {
             eval: e.eval.0,
             graph: e.graph,
@@ -66,7 +70,7 @@ impl Header {
             start: e.start.0,
             dur: e.end.0.saturating_sub(e.start.0),
             first_token: row.first_token,
-            n_tokens: row.generated.len() as u32,
+            n_tokens: row.phases.len() as u32,
             n_generated: n_generated as u32,
             operators: 0,
             untimed: 0,
@@ -76,7 +80,8 @@ impl Header {
             disk_bytes: 0,
             buffer_bytes: 0,
             at,
-            generated: mixed.then(|| row.generated.as_slice().into()),
+            first_phase,
+            phases: mixed.then(|| row.phases.as_slice().into()),
         }
     }
 
@@ -92,8 +97,8 @@ impl Header {
 
     /// Phase of a token, by its place in the evaluation.
     pub fn phase(&self, token: usize) -> Phase {
-        let generated = self.generated.as_ref().map_or(self.n_generated > 0, |g| g.get(token) == Some(&true));
-        Phase::of(generated)
+        let mixed = self.phases.as_ref().and_then(|phases| phases.get(token));
+        Phase::of(mixed.copied().unwrap_or(self.first_phase))
     }
 
     /// Number and phase of the first token that the filter lets through; a phase alone if the evaluation has no
@@ -110,7 +115,7 @@ impl Header {
             filter.tokens.map_or((self.first_token, last), |n| (n.first.max(self.first_token), n.last.min(last)));
         let numbers = first..=last;
         let place = |number: u64| (number - self.first_token) as usize;
-        let found = match (filter.phase, &self.generated) {
+        let found = match (filter.phase, &self.phases) {
             (None, _) => numbers.into_iter().next(),
             (Some(phase), None) => numbers.into_iter().next().filter(|_| self.phase(0) == phase),
             (Some(phase), Some(_)) => numbers.into_iter().find(|&number| self.phase(place(number)) == phase),

@@ -332,9 +332,9 @@ impl Table {
 /// About how many bytes an evaluation takes in memory.
 fn row_bytes(row: &Row) -> usize {
     let e = &row.evaluation;
-    let words = e.tokens.len() + e.positions.len() + e.sequences.len() + e.outputs.as_ref().map_or(0, Vec::len);
+    let words = crate::trace::words(e);
     let experts: usize = e.experts.iter().map(|x| x.ids.len() + 10).sum();
-    size_of::<Row>() + row.generated.len() + 4 * (words + experts) + 40 * e.runs.len()
+    size_of::<Row>() + 9 * row.phases.len() + 4 * (words + experts) + 40 * e.runs.len()
 }
 
 /// A place of a graph as the id of its tensor.

@@ -1,6 +1,7 @@
 //! Which tokens are the answer. A token is GENERATE when it was sampled: it stands alone, and the token before it, in
 //! an earlier evaluation of the same context, had an output row to sample it from. All others are PROMPT.
 
+use ggscope_format::TokenPhase;
 use ggscope_format::record::Evaluation;
 use std::collections::HashMap;
 
@@ -23,11 +24,16 @@ struct Context {
 
 /// Tells phases, evaluation after evaluation.
 #[derive(Default)]
-pub struct Phases(HashMap<u32, Context>);
+pub(super) struct Phases(HashMap<u32, Context>);
 
 impl Phases {
     /// For each token of `e` whether it is GENERATE. Evaluations have to come in the order in which they began.
-    pub fn next(&mut self, e: &Evaluation) -> Vec<bool> {
+    pub(super) fn next(&mut self, e: &Evaluation) -> Vec<TokenPhase> {
+        let of = |generated| if generated { TokenPhase::Generate } else { TokenPhase::Prompt };
+        self.generated(e).into_iter().map(of).collect()
+    }
+
+    fn generated(&mut self, e: &Evaluation) -> Vec<bool> {
         if self.0.len() >= MAX_CONTEXTS && !self.0.contains_key(&e.context) {
             self.0.clear();
         }
@@ -118,56 +124,56 @@ mod tests {
     #[test]
     fn what_was_sampled_is_generate_and_the_prompt_is_not() {
         let mut phases = Phases::default();
-        assert_eq!(phases.next(&evaluation(&[0, 1, 2], Some(&[2]))), [false; 3]);
-        assert_eq!(phases.next(&evaluation(&[3], None)), [true]);
-        assert_eq!(phases.next(&evaluation(&[4], None)), [true]);
+        assert_eq!(phases.generated(&evaluation(&[0, 1, 2], Some(&[2]))), [false; 3]);
+        assert_eq!(phases.generated(&evaluation(&[3], None)), [true]);
+        assert_eq!(phases.generated(&evaluation(&[4], None)), [true]);
     }
 
     #[test]
     fn the_rest_of_a_prompt_is_prompt_even_if_it_is_one_token() {
         let mut phases = Phases::default();
-        assert_eq!(phases.next(&evaluation(&[0, 1, 2], Some(&[]))), [false; 3]);
-        assert_eq!(phases.next(&evaluation(&[3], None)), [false]);
+        assert_eq!(phases.generated(&evaluation(&[0, 1, 2], Some(&[]))), [false; 3]);
+        assert_eq!(phases.generated(&evaluation(&[3], None)), [false]);
     }
 
     #[test]
     fn a_prompt_that_joins_a_running_answer_is_told_apart() {
         let mut phases = Phases::default();
-        phases.next(&evaluation(&[0, 1, 2], Some(&[2])));
-        let mixed = phases.next(&evaluation(&[3, 0, 1, 2, 3], Some(&[0, 4])));
+        phases.generated(&evaluation(&[0, 1, 2], Some(&[2])));
+        let mixed = phases.generated(&evaluation(&[3, 0, 1, 2, 3], Some(&[0, 4])));
         assert_eq!(mixed, [true, false, false, false, false]);
-        assert_eq!(phases.next(&evaluation(&[4, 4], None)), [true, true]);
+        assert_eq!(phases.generated(&evaluation(&[4, 4], None)), [true, true]);
     }
 
     #[test]
     fn neighbouring_slots_are_two_answers_and_not_one_prompt() {
         let mut phases = Phases::default();
-        phases.next(&evaluation(&[0, 1, 2], Some(&[2])));
-        phases.next(&evaluation(&[0, 1, 2, 3], Some(&[3])));
-        assert_eq!(phases.next(&evaluation(&[3, 4], None)), [true, true]);
+        phases.generated(&evaluation(&[0, 1, 2], Some(&[2])));
+        phases.generated(&evaluation(&[0, 1, 2, 3], Some(&[3])));
+        assert_eq!(phases.generated(&evaluation(&[3, 4], None)), [true, true]);
     }
 
     #[test]
     fn contexts_do_not_answer_for_each_other() {
         let mut phases = Phases::default();
-        phases.next(&evaluation(&[0, 1], Some(&[1])));
+        phases.generated(&evaluation(&[0, 1], Some(&[1])));
         let other = Evaluation { context: 1, ..evaluation(&[2], None) };
-        assert_eq!(phases.next(&other), [false]);
+        assert_eq!(phases.generated(&other), [false]);
     }
 
     #[test]
     fn without_positions_single_tokens_after_the_first_evaluation_are_generate() {
         let mut phases = Phases::default();
         let tokens = |n| Evaluation { n_tokens: n, ..Default::default() };
-        assert_eq!(phases.next(&tokens(4)), [false; 4]);
-        assert_eq!(phases.next(&tokens(1)), [true]);
-        assert_eq!(phases.next(&tokens(2)), [false; 2]);
+        assert_eq!(phases.generated(&tokens(4)), [false; 4]);
+        assert_eq!(phases.generated(&tokens(1)), [true]);
+        assert_eq!(phases.generated(&tokens(2)), [false; 2]);
     }
 
     #[test]
     fn numbers_from_a_hostile_host_do_no_harm() {
         let mut phases = Phases::default();
-        phases.next(&evaluation(&[i32::MAX, i32::MIN, -1], Some(&[-5, 99, 1])));
-        phases.next(&evaluation(&[i32::MIN], None));
+        phases.generated(&evaluation(&[i32::MAX, i32::MIN, -1], Some(&[-5, 99, 1])));
+        phases.generated(&evaluation(&[i32::MIN], None));
     }
 }
