@@ -97,7 +97,7 @@ fn a_recorded_llama_server_gives_the_same_answer_and_the_trace_tells_its_tokens_
 fn info_says_what_was_recorded_of_a_llama_server() {
     let served = serve(Some(&[]));
     let info = info(&served.trace);
-    assert_eq!(info["format"], 2);
+    assert_eq!(info["format"], 3);
     assert_eq!(info["complete"], true);
     assert!(number(&info["process"], "pid") > 1);
     assert!(text(&info["process"], "exe").ends_with("llama-server"));

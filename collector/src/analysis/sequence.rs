@@ -33,7 +33,9 @@ pub(super) struct Sequence {
     is_cut: bool,
     /// Something at its end was removed, other than drafts that were not accepted.
     has_lost: bool,
-    /// The positions of the last batch whose first token was sampled.
+    /// Whether drafts were verified in the last request.
+    has_drafted: bool,
+    /// The positions of the last batch with drafts, or that could have had some.
     verified: Option<(i32, i32)>,
 }
 
@@ -68,7 +70,7 @@ impl Sequence {
         }
         let parent = self.cells.last_key_value().and_then(|(_, cell)| cell.request);
         self.request = Some(request);
-        self.has_answered = false;
+        (self.has_answered, self.has_drafted) = (false, false);
         Kept { tokens: self.forgotten.saturating_add(self.cells.len() as u32), parent }
     }
 
@@ -84,7 +86,8 @@ impl Sequence {
         }
         self.has_answered |= generates;
         (self.is_cut, self.has_lost) = (false, false);
-        self.verified = generates.then_some((begin, next));
+        self.has_drafted |= generates && tokens.len() > 1;
+        self.verified = (generates && self.has_drafted).then_some((begin, next));
     }
 
     fn put(&mut self, position: i32, cell: Cell) {

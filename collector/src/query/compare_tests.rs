@@ -101,6 +101,7 @@ fn without_tokens_there_is_no_time_a_token() {
     let stored = llama(0, SMALL);
     let mut e = evaluation(&stored, 0, 0, &mut Random(1));
     (e.n_tokens, e.tokens, e.positions, e.outputs) = (0, vec![], vec![], None);
+    (e.sequences, e.requested) = (vec![], None);
     writer.graph(stored).unwrap();
     writer.evaluation(e).unwrap();
     writer.finish().unwrap();

@@ -386,7 +386,7 @@ mod tests {
         writer.finish().unwrap();
         let json = serde_json::to_value(info(&Trace::open(&path).unwrap())).unwrap();
         for (pointer, value) in [
-            ("/format", serde_json::json!(2)),
+            ("/format", FORMAT_VERSION.into()),
             ("/complete", true.into()),
             ("/process/pid", 4242.into()),
             ("/process/exe", "/usr/bin/llama-server".into()),

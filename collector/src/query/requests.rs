@@ -1,6 +1,6 @@
 //! Requests: each prompt with its answer, how many tokens it took, what it found in the cache, and how fast it was.
 
-use crate::trace::{Remark, RequestBegun, Select, Trace};
+use crate::trace::{RequestBegun, Select, Trace};
 use ggscope_format::columns::Row;
 use ggscope_format::record::SequencesFrom;
 use ggscope_format::{RequestId, TokenPhase};
@@ -90,10 +90,7 @@ struct Counted {
 
 /// All requests of a trace, in the order in which they began. None if the sequences of its tokens are unknown.
 pub fn requests(trace: &Trace) -> Vec<Request> {
-    let begun = trace.notes().into_iter().filter_map(|remark| match remark {
-        Remark::Request(begun) => Some((begun.id, Counted::new(begun))),
-        _ => None,
-    });
+    let begun = trace.requests().into_iter().map(|begun| (begun.id, Counted::new(begun)));
     let mut counted: BTreeMap<RequestId, Counted> = begun.collect();
     if !counted.is_empty() {
         trace.for_each_evaluation(&Select::default(), false, |row| {

@@ -4,14 +4,14 @@
 
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::{
-    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
-    Values, graph_columns, scan,
+    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, RequestBegun, StoredGraph,
+    Texts, TraceError, Values, graph_columns, scan,
 };
 use crate::analysis::timing::Plans;
 use ggscope_format::capture::CaptureChange;
 use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTES};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{BufferEvent, Statistics, Value, decode};
+use ggscope_format::record::{BufferEvent, MemoryChange, Statistics, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use memmap2::Mmap;
 use serde::de::DeserializeOwned;
@@ -464,9 +464,23 @@ impl Trace {
         self.all::<Buffers>(ChunkKind::Buffers).flatten().chain(self.contents.pending.buffers.iter().cloned()).collect()
     }
 
-    /// Remarks, in the order of the file.
+    /// Remarks on the recording, in the order of the file: neither requests nor changes of memories.
     pub fn notes(&self) -> Vec<Remark> {
-        self.all::<Remarks>(ChunkKind::Notes).flatten().chain(self.contents.pending.remarks.iter().cloned()).collect()
+        self.remarks().filter(|r| !matches!(r, Remark::Request(_) | Remark::Memory(_))).collect()
+    }
+
+    /// Requests, in the order in which they began.
+    pub fn requests(&self) -> Vec<RequestBegun> {
+        self.remarks().filter_map(|r| if let Remark::Request(request) = r { Some(request) } else { None }).collect()
+    }
+
+    /// Changes of the memories of contexts, in the order in which they were made.
+    pub fn memory_changes(&self) -> Vec<MemoryChange> {
+        self.remarks().filter_map(|r| if let Remark::Memory(change) = r { Some(change) } else { None }).collect()
+    }
+
+    fn remarks(&self) -> impl Iterator<Item = Remark> {
+        self.all::<Remarks>(ChunkKind::Notes).flatten().chain(self.contents.pending.remarks.iter().cloned())
     }
 
     fn all<T: DeserializeOwned + Default>(&self, kind: ChunkKind) -> impl Iterator<Item = T> {

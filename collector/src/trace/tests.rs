@@ -310,7 +310,7 @@ fn foreign_files_are_refused_in_one_clear_line() {
     assert!(refused(&everything()[..16]).contains("byte 16: the file ends before its first whole chunk"));
     let mut newer = everything().to_vec();
     newer[8] = 9;
-    assert!(refused(&newer).contains("byte 8: trace format 9, this ggscope reads format 2"));
+    assert!(refused(&newer).contains("byte 8: trace format 9, this ggscope reads format 3"));
     let missing = Trace::open(Path::new("/nonexistent/x.ggtrace")).unwrap_err().to_string();
     assert!(missing.contains("cannot open /nonexistent/x.ggtrace"), "{missing}");
     let folder = Trace::open(Path::new("/")).unwrap_err().to_string();

@@ -188,6 +188,7 @@ mod tests {
     use crate::inside::made::Made;
     use ggscope_analytics::Device;
     use ggscope_format::EvalId;
+    use ggscope_format::TokenPhase;
     use ggscope_format::capture::{Capture, Ranges};
     use tokens::Token;
 
