@@ -47,6 +47,11 @@ pub fn load_only() -> PathBuf {
     linked_with_llama("load_only")
 }
 
+/// Linked with libllama: `pieces MODEL`; loads the vocabulary only.
+pub fn pieces() -> PathBuf {
+    linked_with_llama("pieces")
+}
+
 /// Linked with nothing of llama.cpp: `dlopen_local LIBLLAMA MODEL N [THREADS] [BACKENDS_DIR]`.
 pub fn dlopen_local() -> PathBuf {
     let mut parts = Vec::new();

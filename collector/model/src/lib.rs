@@ -4,6 +4,7 @@ pub mod arch;
 pub mod ggml;
 pub mod gguf;
 pub mod inspect;
+pub mod mapped;
 pub mod quant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -128,6 +128,8 @@ pub struct Header {
     pub end: u64,
     /// Offset of the first weights.
     pub data: u64,
+    /// Bytes of the file that were read: all arrays of `pairs` lie in them.
+    pub(super) read: usize,
     /// Whether all of it could be read.
     pub complete: bool,
     /// Indices of `pairs` by key.
@@ -161,6 +163,7 @@ impl Header {
             Ok(()) => header.complete = true,
             Err(Malformed { at, what }) => findings.damaged(at, what),
         }
+        header.read = cursor.at;
         (header, findings)
     }
 

@@ -8,6 +8,7 @@ mod findings;
 mod foreign;
 mod header;
 mod layout;
+mod pieces;
 mod split;
 mod value;
 mod vocab;
@@ -20,7 +21,7 @@ pub use value::{Scalar, Value};
 pub use vocab::Vocab;
 pub use weights::NoWeights;
 
-use memmap2::Mmap;
+use crate::mapped::{Mapped, Stamp};
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,12 @@ pub enum GgufError {
         /// What is wrong there.
         what: String,
     },
+    /// Another program wrote to the file while it was read.
+    #[error("cannot read the model {path}: the file changed while it was read; try again when it is complete")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A part of a split model has a name that does not lead to the others.
     #[error("the model {path} is one of {count} files, but its name does not end in -00001-of-{count:05}.gguf")]
     SplitName {
@@ -60,18 +67,20 @@ pub enum GgufError {
     },
 }
 
-/// One mapped GGUF file and its header.
+/// One GGUF file: its header, and its weights where they lie.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    map: Content,
+    content: Content,
+    /// A copy of the header's bytes, which stays as it is when the mapped file changes.
+    head: Vec<u8>,
     header: Header,
 }
 
 /// The bytes of a file.
 #[derive(Debug)]
 enum Content {
-    Mapped(Mmap),
+    Mapped { map: Mapped, file: File, stamp: Stamp },
     Owned(Vec<u8>),
 }
 
@@ -79,13 +88,17 @@ impl Content {
     fn of(path: &Path) -> Result<Content, GgufError> {
         let unopened = |source| GgufError::Open { path: path.to_owned(), source };
         let file = open_regular(path).map_err(unopened)?;
-        if file.metadata().map_err(unopened)?.len() == 0 {
-            return Ok(Content::Owned(vec![]));
+        let stamp = Stamp::of(&file).map_err(unopened)?;
+        let map = Mapped::of(&file).map_err(unopened)?;
+        Ok(Content::Mapped { map, file, stamp })
+    }
+
+    /// Whether the bytes are those that were opened.
+    fn unchanged(&self) -> bool {
+        match self {
+            Content::Mapped { map, file, stamp } => !map.lost() && Stamp::of(file).is_ok_and(|now| now == *stamp),
+            Content::Owned(_) => true,
         }
-        // SAFETY: the mapping is only read. Whoever cuts the file while it is mapped ends this process with SIGBUS; the
-        // traced program, which maps the same file, ends the same way.
-        let map = unsafe { Mmap::map(&file) }.map_err(unopened)?;
-        Ok(Content::Mapped(map))
     }
 }
 
@@ -94,7 +107,7 @@ impl std::ops::Deref for Content {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Content::Mapped(map) => map,
+            Content::Mapped { map, .. } => map,
             Content::Owned(bytes) => bytes,
         }
     }
@@ -105,18 +118,55 @@ impl GgufFile {
         GgufFile::of(path, Content::of(path)?)
     }
 
-    fn of(path: &Path, map: Content) -> Result<GgufFile, GgufError> {
-        let header = Header::parse(&map).map_err(|Malformed { at, what }| GgufError::Malformed {
-            path: path.to_owned(),
-            at,
-            what,
-        })?;
-        Ok(GgufFile { path: path.to_owned(), map, header })
+    fn of(path: &Path, content: Content) -> Result<GgufFile, GgufError> {
+        let parsed = Header::parse(&content);
+        let read = |Malformed { at, what }| GgufError::Malformed { path: path.to_owned(), at, what };
+        GgufFile::with(path, content, parsed.map_err(read))
     }
 
-    fn examine(path: &Path, map: Content) -> (GgufFile, Vec<Finding>) {
-        let (header, findings) = Header::examine(&map);
-        (GgufFile { path: path.to_owned(), map, header }, findings)
+    fn examine(path: &Path, content: Content) -> Result<(GgufFile, Vec<Finding>), GgufError> {
+        let (header, findings) = Header::examine(&content);
+        Ok((GgufFile::with(path, content, Ok(header))?, findings))
+    }
+
+    /// Keeps what was read, if it was read from a file that stayed as it was meanwhile.
+    fn with(path: &Path, content: Content, header: Result<Header, GgufError>) -> Result<GgufFile, GgufError> {
+        let head = match (&content, &header) {
+            (Content::Mapped { map, .. }, Ok(header)) => map[..header.read].to_vec(),
+            _ => vec![],
+        };
+        match content.unchanged() {
+            true => Ok(GgufFile { path: path.to_owned(), content, head, header: header? }),
+            false => Err(GgufError::Changed { path: path.to_owned() }),
+        }
+    }
+
+    /// The bytes of the header.
+    fn head(&self) -> &[u8] {
+        match &self.content {
+            Content::Mapped { .. } => &self.head,
+            Content::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Whether its weights are still those that its header was read with.
+    pub fn unchanged(&self) -> bool {
+        self.content.unchanged()
+    }
+
+    /// What it had when it was opened that shows a change; none for bytes that are no file.
+    pub fn stamp(&self) -> Option<Stamp> {
+        match &self.content {
+            Content::Mapped { stamp, .. } => Some(*stamp),
+            Content::Owned(_) => None,
+        }
+    }
+
+    /// Whether its path leads to another file by now, or the file has changed. One that was deleted is still there for
+    /// whoever has opened it.
+    fn replaced(&self) -> bool {
+        let another = |stamp| Stamp::of_path(&self.path).is_ok_and(|now| now != stamp);
+        !self.unchanged() || self.stamp().is_some_and(another)
     }
 
     /// Path that it was opened by.
@@ -126,7 +176,7 @@ impl GgufFile {
 
     /// Size of the file in bytes.
     pub fn bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.content.len() as u64
     }
 
     /// What its header says.
@@ -139,7 +189,12 @@ impl GgufFile {
         match *self.header.get(key)? {
             Value::Scalars { kind, at, count } => {
                 let count = usize::try_from(count).unwrap_or(usize::MAX).min(most);
-                Some(self.map[at..at + count * kind.bytes()].chunks_exact(kind.bytes()).map(|b| kind.read(b)).collect())
+                Some(
+                    self.head()[at..at + count * kind.bytes()]
+                        .chunks_exact(kind.bytes())
+                        .map(|b| kind.read(b))
+                        .collect(),
+                )
             }
             _ => None,
         }
@@ -148,7 +203,7 @@ impl GgufFile {
     /// The elements of an array of numbers of 32 bits of the metadata; none if it is something else.
     pub(crate) fn words(&self, key: &str) -> impl Iterator<Item = u32> {
         let bytes = match self.header.get(key) {
-            Some(&Value::Scalars { kind, at, count }) if kind.bytes() == 4 => &self.map[at..at + 4 * count as usize],
+            Some(&Value::Scalars { kind, at, count }) if kind.bytes() == 4 => &self.head()[at..at + 4 * count as usize],
             _ => &[],
         };
         bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
@@ -157,8 +212,8 @@ impl GgufFile {
     /// The first strings of an array of the metadata, `most` of them.
     pub(crate) fn first_strings(&self, key: &str, most: usize) -> Vec<&[u8]> {
         let Some(&Value::Strings { at, count }) = self.header.get(key) else { return vec![] };
-        let ranges = header::string_ranges(&self.map, at, count.min(most as u64)).unwrap_or_default();
-        ranges.into_iter().map(|range| &self.map[range]).collect()
+        let ranges = header::string_ranges(self.head(), at, count.min(most as u64)).unwrap_or_default();
+        ranges.into_iter().map(|range| &self.head()[range]).collect()
     }
 
     /// Those strings of an array of the metadata that have the `wanted` numbers.
@@ -168,15 +223,15 @@ impl GgufFile {
         };
         let mut wanted = wanted.to_vec();
         wanted.sort_unstable();
-        let strings = header::string_ranges(&self.map, at, count.min(last.saturating_add(1))).unwrap_or_default();
+        let strings = header::string_ranges(self.head(), at, count.min(last.saturating_add(1))).unwrap_or_default();
         let named = (0..).zip(strings).filter(|(id, _)| wanted.binary_search(id).is_ok());
-        named.map(|(id, range)| (id, self.map[range].to_vec())).collect()
+        named.map(|(id, range)| (id, self.head()[range].to_vec())).collect()
     }
 
     /// Content of an array of strings of the metadata, in bytes.
     fn strings(&self, key: &str) -> Option<Vec<std::ops::Range<usize>>> {
         match self.header.get(key)? {
-            Value::Strings { at, count } => header::string_ranges(&self.map, *at, *count).ok(),
+            Value::Strings { at, count } => header::string_ranges(self.head(), *at, *count).ok(),
             _ => None,
         }
     }
@@ -214,13 +269,14 @@ impl Gguf {
     /// # Errors
     /// When the file itself cannot be opened. Other parts that are missing are a finding.
     pub fn examine(path: &Path) -> Result<(Gguf, Vec<Finding>), GgufError> {
-        let (file, findings) = GgufFile::examine(path, Content::of(path)?);
+        let (file, findings) = GgufFile::examine(path, Content::of(path)?)?;
         Ok(split::examine(file, findings))
     }
 
     /// The same for a model that consists of one file with these bytes; `path` is what it is called.
     pub fn examine_bytes(path: &Path, bytes: Vec<u8>) -> (Gguf, Vec<Finding>) {
-        let (file, findings) = GgufFile::examine(path, Content::Owned(bytes));
+        let (header, findings) = Header::examine(&bytes);
+        let file = GgufFile { path: path.to_owned(), content: Content::Owned(bytes), head: vec![], header };
         (Gguf { files: vec![Arc::new(file)] }, findings)
     }
 
@@ -245,6 +301,11 @@ impl Gguf {
     /// Size of all files in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes()).sum()
+    }
+
+    /// Whether a path of it leads to another file by now, or a file has changed, so that it has to be opened again.
+    pub fn replaced(&self) -> bool {
+        self.files.iter().any(|file| file.replaced())
     }
 
     /// `general.architecture`, empty if the file does not say.

@@ -66,11 +66,8 @@ pub(super) fn examine(file: GgufFile, findings: Vec<Finding>) -> (Gguf, Vec<Find
     for name in names {
         match given.take_if(|(file, _)| file.path == name) {
             Some((file, findings)) => parts.add(file, findings),
-            None => match Content::of(&name) {
-                Ok(content) => {
-                    let (file, findings) = GgufFile::examine(&name, content);
-                    parts.add(file, findings);
-                }
+            None => match Content::of(&name).and_then(|content| GgufFile::examine(&name, content)) {
+                Ok((file, findings)) => parts.add(file, findings),
                 Err(error) => parts.miss(&name, &error.to_string()),
             },
         }

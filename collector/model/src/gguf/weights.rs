@@ -30,6 +30,14 @@ pub enum NoWeights {
         /// Name of the type.
         type_name: &'static str,
     },
+    /// Another program wrote to the file, cut it, or it cannot be read any more.
+    #[error("cannot read the tensor {tensor} of {path}: the file has changed since it was opened; open it again")]
+    Changed {
+        /// Name of the tensor.
+        tensor: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// The file ends before the tensor does.
     #[error(
         "cannot read the tensor {tensor} of {path}: it should have {bytes} bytes from byte {offset}, but the file has \
@@ -53,7 +61,8 @@ impl GgufFile {
     /// The bytes of `tensor`, which must be one of this file's: rows one after the other, each of whole blocks.
     ///
     /// # Errors
-    /// When its type is unknown, its shape does not fit its type, or the file ends before it.
+    /// When its type is unknown, its shape does not fit its type, the file ends before it, or has changed. It may change
+    /// while the bytes are read: see [`GgufFile::still`].
     pub fn weights(&self, tensor: &TensorInfo) -> Result<&[u8], NoWeights> {
         let (name, path) = (|| tensor.name.clone(), || self.path.clone());
         let Some(ty) = tensor.ggml_type() else {
@@ -63,15 +72,27 @@ impl GgufFile {
             let (row, type_name) = (tensor.ne[0], ty.name());
             return Err(NoWeights::Shape { tensor: name(), path: path(), row, type_name });
         };
+        self.still(tensor)?;
         let place = |at: u64| usize::try_from(at).ok();
         let end = tensor.offset.checked_add(bytes);
         let range = place(tensor.offset).zip(end.and_then(place)).map(|(from, to)| from..to);
-        range.and_then(|range| self.map.get(range)).ok_or_else(|| NoWeights::PastEnd {
+        range.and_then(|range| self.content.get(range)).ok_or_else(|| NoWeights::PastEnd {
             tensor: name(),
             path: path(),
             offset: tensor.offset,
             bytes,
             file_bytes: self.bytes(),
         })
+    }
+
+    /// Whether what was read of `tensor` until now was what the file had when it was opened.
+    ///
+    /// # Errors
+    /// When it may not have been.
+    pub fn still(&self, tensor: &TensorInfo) -> Result<(), NoWeights> {
+        match self.unchanged() {
+            true => Ok(()),
+            false => Err(NoWeights::Changed { tensor: tensor.name.clone(), path: self.path.clone() }),
+        }
     }
 }

@@ -29,6 +29,8 @@ pub enum Put {
     F32(f32),
     Bool(bool),
     Text(String),
+    /// A string that need not be UTF-8.
+    Bytes(Vec<u8>),
     U64(u64),
     I64(i64),
     F64(f64),
@@ -47,7 +49,7 @@ impl Put {
             Put::I32(_) => 5,
             Put::F32(_) => 6,
             Put::Bool(_) => 7,
-            Put::Text(_) => 8,
+            Put::Text(_) | Put::Bytes(_) => 8,
             Put::Array(..) => 9,
             Put::U64(_) => 10,
             Put::I64(_) => 11,
@@ -65,7 +67,8 @@ impl Put {
             Put::I32(v) => out.extend(v.to_le_bytes()),
             Put::F32(v) => out.extend(v.to_le_bytes()),
             Put::Bool(v) => out.push(u8::from(*v)),
-            Put::Text(v) => put_text(out, v),
+            Put::Text(v) => put_text(out, v.as_bytes()),
+            Put::Bytes(v) => put_text(out, v),
             Put::U64(v) => out.extend(v.to_le_bytes()),
             Put::I64(v) => out.extend(v.to_le_bytes()),
             Put::F64(v) => out.extend(v.to_le_bytes()),
@@ -111,6 +114,24 @@ impl From<Vec<u32>> for Put {
 impl From<Vec<bool>> for Put {
     fn from(values: Vec<bool>) -> Put {
         Put::Array(7, values.into_iter().map(Put::Bool).collect())
+    }
+}
+
+impl From<Vec<i32>> for Put {
+    fn from(values: Vec<i32>) -> Put {
+        Put::Array(5, values.into_iter().map(Put::I32).collect())
+    }
+}
+
+impl From<Vec<f32>> for Put {
+    fn from(values: Vec<f32>) -> Put {
+        Put::Array(6, values.into_iter().map(Put::F32).collect())
+    }
+}
+
+impl From<Vec<Vec<u8>>> for Put {
+    fn from(values: Vec<Vec<u8>>) -> Put {
+        Put::Array(8, values.into_iter().map(Put::Bytes).collect())
     }
 }
 
@@ -250,12 +271,12 @@ impl Fixture {
         out.extend((self.tensors.len() as u64).to_le_bytes());
         out.extend((self.metadata.len() as u64).to_le_bytes());
         for (key, value) in &self.metadata {
-            put_text(&mut out, key);
+            put_text(&mut out, key.as_bytes());
             out.extend(value.kind().to_le_bytes());
             value.write(&mut out);
         }
         for tensor in &self.tensors {
-            put_text(&mut out, &tensor.name);
+            put_text(&mut out, tensor.name.as_bytes());
             out.extend((tensor.ne.len() as u32).to_le_bytes());
             out.extend(tensor.ne.iter().flat_map(|n| n.to_le_bytes()));
             out.extend(tensor.type_id.to_le_bytes());
@@ -312,7 +333,7 @@ pub fn split(model: &Fixture, dir: &Path, count: u16) -> Vec<PathBuf> {
     (0..count).map(write).collect()
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend((text.len() as u64).to_le_bytes());
-    out.extend(text.as_bytes());
+    out.extend(text);
 }
