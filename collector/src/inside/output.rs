@@ -53,6 +53,7 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
             },
         )
         .reduce(|| vec![0.0; heads.len()], |a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
+    tensor.still().map_err(|error| error.to_string())?;
     let mut squares = squares.into_iter();
     for head in attention.heads.iter_mut().filter(|head| head.weighted.is_some()) {
         head.contribution = squares.next().map(|sum| sum.sqrt() as f32);

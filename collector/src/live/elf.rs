@@ -1,7 +1,7 @@
 //! Looks at an executable before it is started: whether the dynamic linker will load the shim into it. Reads the ELF
 //! header and nothing else, and judges only what it understands: scripts and unknown formats are fine.
 
-use memmap2::Mmap;
+use ggscope_model::mapped::Mapped;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -60,8 +60,7 @@ fn is_dynamic_linker(path: &Path) -> bool {
 }
 
 fn contains(file: &File, needles: &[&[u8]]) -> bool {
-    // SAFETY: only read. Whoever cuts an executable while it is mapped breaks more than us.
-    let Ok(map) = (unsafe { Mmap::map(file) }) else { return false };
+    let Ok(map) = Mapped::of(file) else { return false };
     needles.iter().any(|needle| memchr::memmem::find(&map, needle).is_some())
 }
 

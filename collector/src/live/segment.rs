@@ -1,9 +1,9 @@
 //! Maps the shared memory that a shim announces, and takes its name away at once: whoever is killed from then on, the
 //! kernel frees it.
 
-use super::lost_pages::Guard;
 use ggscope_format::segment::{Segment, SegmentError};
 use ggscope_format::session::Announce;
+use ggscope_model::mapped::Guard;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 use std::ffi::CString;
 

@@ -60,7 +60,7 @@ impl Models {
         let path = {
             let known = self.lock();
             let known = known.get(number)?;
-            if let Some(loaded) = &known.loaded {
+            if let Some(loaded) = known.loaded.as_ref().filter(|loaded| !loaded.gguf.replaced()) {
                 return Some(Ok(loaded.clone()));
             }
             known.path.clone()
@@ -102,7 +102,13 @@ pub(super) fn get(sessions: &Sessions, id: &str) -> Result<Arc<Loaded>, Problem>
 pub(super) fn that_ran(sessions: &Sessions, session: &Session) -> Result<Arc<Loaded>, Problem> {
     look(sessions);
     let paths = sessions.models().paths();
-    let number = paths.iter().position(|path| ran(session, path)).or((paths.len() == 1).then_some(0));
+    // Of several models the one that the session is about, and of several files of its name the one at its path.
+    let own = session.trace()?.model().map(|model| model.path.clone());
+    let is_there = |path: &PathBuf| own.as_deref().is_some_and(|own| Path::new(own) == path);
+    let is_own = |path: &PathBuf| own.as_deref().is_some_and(|own| is_same(own, path));
+    let found = paths.iter().position(is_there).or_else(|| paths.iter().position(is_own));
+    let number = found.or_else(|| paths.iter().position(|path| ran(session, path)));
+    let number = number.or((paths.len() == 1).then_some(0));
     number.and_then(|number| sessions.models().load(number)).unwrap_or_else(|| {
         let error = format!("the model of session {} is not known here", session.id);
         Err(Problem::missing("id", error, "name it with `ggscope open run.ggtrace --model FILE`"))

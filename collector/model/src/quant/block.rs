@@ -69,7 +69,7 @@ pub struct GridPoint {
 /// Block `index` of a tensor, from 0.
 ///
 /// # Errors
-/// When the tensor's type has no blocks, or it has fewer.
+/// When the tensor's type has no blocks, or it has fewer, or the file has changed.
 pub fn block(tensor: &Tensor<'_>, index: u64) -> Result<Block, QuantError> {
     let (name, ty) = (tensor.info.name.clone(), tensor.ty);
     let Some(scheme) = Scheme::of(ty) else { return Err(QuantError::NoBlocks { tensor: name, ty }) };
@@ -86,6 +86,8 @@ pub fn block(tensor: &Tensor<'_>, index: u64) -> Result<Block, QuantError> {
         true => tensor.dequantize(range, &mut values).map(|()| Some(values)).map_err(|e| tensor.unconvertible(e))?,
         false => None,
     };
+    let hexadecimal = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    tensor.still()?;
     let each = parts.elements / parts.sub_blocks;
     let sub_block = |i: usize| SubBlock {
         scale_code: parts.scale_codes.map(|codes| codes[i]),
@@ -103,7 +105,7 @@ pub fn block(tensor: &Tensor<'_>, index: u64) -> Result<Block, QuantError> {
         at: place(first, tensor.info.ne),
         file: tensor.path().display().to_string(),
         offset: tensor.info.offset + index * ty.type_size(),
-        bytes: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        bytes: hexadecimal,
         scheme,
         d: parts.d,
         dmin: parts.dmin,

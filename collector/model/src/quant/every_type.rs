@@ -28,7 +28,7 @@ pub struct TypeError {
 /// importance matrix are made as if all elements were equally important. The codebooks of ggml take seconds to prepare.
 ///
 /// # Errors
-/// When the tensor cannot be dequantised.
+/// When the tensor cannot be dequantised, or its file changes meanwhile.
 pub fn every_type(tensor: &Tensor<'_>) -> Result<Vec<TypeError>, QuantError> {
     let tensor = tensor.dequantizable()?;
     let mut types: Vec<TypeError> = GgmlType::all()
@@ -44,6 +44,7 @@ pub fn every_type(tensor: &Tensor<'_>) -> Result<Vec<TypeError>, QuantError> {
             TypeError { type_name: ty.name(), bits_per_weight: ty.bits_per_weight(), error, reason }
         })
         .collect();
+    tensor.still()?;
     types.sort_by(|a, b| a.bits_per_weight.total_cmp(&b.bits_per_weight).then_with(|| a.type_name.cmp(b.type_name)));
     Ok(types)
 }

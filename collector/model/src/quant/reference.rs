@@ -104,6 +104,7 @@ fn compared(
     let open = |file, info| Tensor::new(file, info).and_then(Tensor::dequantizable).map_err(|e| e.to_string());
     let (tensor, reference) = (open(file, info)?, open(reference_file, reference_info)?);
     let sums = difference(&tensor, &reference);
+    tensor.still().and_then(|()| reference.still()).map_err(|e| e.to_string())?;
     let error = TensorError {
         name: info.name.clone(),
         type_name: tensor.ty.name(),

@@ -7,6 +7,7 @@ use super::stream::{PIECE, pieces};
 use super::{QuantError, Scheme, TensorMix};
 use crate::ggml::{ConvertError, GgmlType};
 use crate::gguf::{Gguf, GgufFile, TensorInfo};
+use crate::mapped::Stamp;
 use serde::Serialize;
 use std::ops::Range;
 use std::path::Path;
@@ -69,6 +70,11 @@ impl<'a> Tensor<'a> {
         self.file.path()
     }
 
+    /// What shows that its file is another one; none for bytes that are no file.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.file.stamp()
+    }
+
     /// Number of its elements.
     pub fn elements(&self) -> u64 {
         self.info.elements()
@@ -97,6 +103,15 @@ impl<'a> Tensor<'a> {
     pub fn dequantize(&self, range: Range<u64>, out: &mut Vec<f32>) -> Result<(), ConvertError> {
         out.resize((range.end - range.start) as usize, 0.0);
         self.ty.dequantize(self.bytes_of(range), out)
+    }
+
+    /// Whether all that was read of it until now was what the file had when it was opened: to be asked when the numbers
+    /// are made, and before anyone gets them.
+    ///
+    /// # Errors
+    /// When the file has changed meanwhile, or cannot be read any more.
+    pub fn still(&self) -> Result<(), QuantError> {
+        Ok(self.file.still(self.info)?)
     }
 
     pub(super) fn unconvertible(&self, source: ConvertError) -> QuantError {
@@ -186,6 +201,7 @@ pub fn report(tensor: &Tensor<'_>) -> Result<TensorReport, QuantError> {
             scheme,
         })
     });
+    tensor.still()?;
     let file = tensor.path().display().to_string();
     Ok(TensorReport { tensor: TensorMix::of(tensor.info), file, values, blocks })
 }

@@ -40,6 +40,7 @@ impl<'m> Glass<'m> {
             let mut out = vec![];
             let read = tensor.dequantize(0..tensor.elements(), &mut out);
             read.map_err(|e| LayersError::Model(format!("{}: {e}", evaluated.name(id))))?;
+            tensor.still()?;
             Ok(out)
         };
         let (mut before, mut glass) = (vec![], None::<Glass<'m>>);
@@ -80,7 +81,8 @@ impl<'m> Glass<'m> {
     pub fn name(&self) -> String {
         let (path, info) = (self.matrix.path().display(), self.matrix.info);
         let steps: Vec<&Step> = self.before.iter().map(|b| &b.0).collect();
-        format!("{path} {} {} {:?} {steps:?} {:?}", info.name, info.offset, info.ne, self.after)
+        let stamp = self.matrix.stamp();
+        format!("{path} {stamp:?} {} {} {:?} {steps:?} {:?}", info.name, info.offset, info.ne, self.after)
     }
 
     /// Whether a hidden state is what the steps begin with.
@@ -100,7 +102,10 @@ impl<'m> Glass<'m> {
     }
 
     /// Does something with it as what is computed with.
-    pub fn with_head<T>(&self, f: impl FnOnce(&analytics::Head) -> T) -> T {
+    ///
+    /// # Errors
+    /// When the model's file has changed since it was opened.
+    pub fn with_head<T>(&self, f: impl FnOnce(&analytics::Head) -> T) -> Result<T, LayersError> {
         let ty = self.matrix.ty;
         let place = |element: usize| element / ty.block_size() as usize * ty.type_size() as usize;
         let dequantize = |range: Range<usize>, out: &mut [f32]| {
@@ -111,7 +116,7 @@ impl<'m> Glass<'m> {
             }
         };
         let before = self.before.iter().filter_map(|(step, by)| in_numbers(step, by));
-        f(&analytics::Head {
+        let done = f(&analytics::Head {
             before: before.collect(),
             rounding: rounding(ty),
             matrix: Values::Encoded {
@@ -124,7 +129,9 @@ impl<'m> Glass<'m> {
             n_out: self.n_out,
             bias: self.bias.as_deref(),
             after: self.after.iter().filter_map(|step| in_numbers(step, &[])).collect(),
-        })
+        });
+        self.matrix.still()?;
+        Ok(done)
     }
 }
 

@@ -308,7 +308,7 @@ fn grind(glass: &Glass, wanted: &mut [Wanted], how: &Grinding) -> Result<(), Lay
         .iter()
         .map(|w| Row { state: w.states.last().map_or(&[], Vec::as_slice), asked: &[], theirs: w.logits.as_deref() })
         .collect();
-    let (ends, _) = glass.with_head(|head| how.compute.lens(head, &ends, 1))?;
+    let (ends, _) = glass.with_head(|head| how.compute.lens(head, &ends, 1))??;
     let asked: Vec<Vec<u32>> =
         unknown.iter().zip(&ends).map(|(w, end)| [first(end), w.next].into_iter().flatten().collect()).collect();
     let rows: Vec<Row> = unknown
@@ -316,7 +316,7 @@ fn grind(glass: &Glass, wanted: &mut [Wanted], how: &Grinding) -> Result<(), Lay
         .zip(&asked)
         .flat_map(|(w, asked)| w.states.iter().map(move |state| Row { state, asked, theirs: None }))
         .collect();
-    let (rows, ran) = glass.with_head(|head| how.compute.lens(head, &rows, how.keep))?;
+    let (rows, ran) = glass.with_head(|head| how.compute.lens(head, &rows, how.keep))??;
     let mut rows = rows.into_iter();
     for (w, end) in unknown.iter_mut().zip(ends) {
         let rows = rows.by_ref().take(w.states.len()).collect();
