@@ -1,6 +1,7 @@
 //! The collector's side of the handshake (`ggscope_format::session`): who is it, what shall it record, where is its
 //! segment. Messages have a size limit, and the whole must be over in two seconds: a shim that hangs is let go.
 
+use super::arguments;
 use super::listener::{peer, uid};
 use crate::trace::Recording;
 use ggscope_format::capture::Capture;
@@ -66,16 +67,8 @@ impl Wanted {
 /// Rings of a session that records values.
 const VALUE_RINGS: u32 = 2;
 
-/// A prompt may stand on the command line: of the arguments, only the names of options stay.
 fn without_texts(mut hello: Hello) -> Hello {
-    for arg in hello.argv.iter_mut().skip(1) {
-        let name = arg.split_once('=').map_or(arg.as_str(), |(name, _)| name);
-        if !name.starts_with('-') || name.contains(char::is_whitespace) {
-            *arg = "…".to_owned();
-        } else if name != arg {
-            *arg = format!("{name}=…");
-        }
-    }
+    arguments::without_texts(&mut hello.argv);
     hello
 }
 

@@ -1,6 +1,7 @@
 //! Running programs: the socket that shims attach to, the sessions that begin there, and how `ggscope record` starts a
 //! program so that it attaches. What a session says goes to [`crate::ingest`].
 
+mod arguments;
 mod collector;
 mod control;
 mod elf;
@@ -8,7 +9,6 @@ mod handshake;
 mod host;
 mod launch;
 mod listener;
-mod lost_pages;
 mod output;
 mod private_dir;
 mod segment;
