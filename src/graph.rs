@@ -5,7 +5,7 @@ use crate::attention::{self, Taken};
 use crate::buffers;
 use crate::capture::{self, EMPTY_OPS, Wanted};
 use crate::host::{CGraph, Host, Tensor};
-use crate::maps::Maps;
+use crate::maps::{Mapping, Maps};
 use crate::registry::{self, BackendInfo};
 use crate::remains::Remains;
 use crate::statistics::Element;
@@ -334,8 +334,10 @@ impl<'a> Description<'a> {
             | flag(contiguous, TensorFlags::CONTIGUOUS);
         let view = (!t.view_src().is_null()).then(|| self.root_of_view(t)).flatten();
         let addr = t.data() as u64;
-        let mapped = maps.find(addr).map(|(mapping, offset)| (mapping.path.clone(), offset));
-        let mapped = mapped.map(|(path, offset)| (position(&mut self.files, MappedFile { path }), offset));
+        let mapped = maps.find(addr).map(|(mapping, offset)| {
+            let Mapping { path, device, inode, .. } = mapping.clone();
+            (position(&mut self.files, MappedFile { path, device, inode }), offset)
+        });
         let n_params = (0..layout.n_op_params).rev().find(|&p| t.op_param(p) != 0).map_or(0, |p| p + 1);
         TensorRecord {
             name: String::from_utf8_lossy(t.name()).into_owned(),

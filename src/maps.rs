@@ -11,6 +11,10 @@ pub struct Mapping {
     pub offset: u64,
     /// Path as the kernel knows it.
     pub path: String,
+    /// Device: its major number, then 32 bits of its minor number.
+    pub device: u64,
+    /// Inode on the device.
+    pub inode: u64,
 }
 
 /// All file mappings, ascending.
@@ -40,12 +44,21 @@ fn parse_line(line: &str) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let offset = fields.nth(1)?;
-    let path = fields.nth(2)?.trim_start();
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let inode = fields.next()?.parse().ok()?;
+    let path = fields.next()?.trim_start();
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     let hex = |s: &str| u64::from_str_radix(s, 16).ok();
     let shared_memory = path.starts_with("/dev/") || path.starts_with("/memfd:") || path.starts_with("/SYSV");
     (path.starts_with('/') && !shared_memory).then_some(())?;
-    Some(Mapping { range: hex(start)?..hex(end)?, offset: hex(offset)?, path: path.replace("\\012", "\n") })
+    let device = hex(major)? << 32 | hex(minor)?;
+    Some(Mapping {
+        range: hex(start)?..hex(end)?,
+        offset: hex(offset)?,
+        path: path.replace("\\012", "\n"),
+        device,
+        inode,
+    })
 }
 
 #[cfg(test)]
@@ -65,6 +78,7 @@ mod tests {
         let maps = Maps::parse(MAPS);
         let (mapping, offset) = maps.find(0x7f10).unwrap();
         assert_eq!((mapping.path.as_str(), offset), ("/models/my model (ü).gguf", 0x1010));
+        assert_eq!((mapping.device, mapping.inode), (0xfe << 32, 42));
         assert_eq!(maps.find(0x7fd0).unwrap().0.path, "/models/gone.gguf");
     }
 

@@ -7,7 +7,7 @@ use ggscope_collector::query::dump::{Filter, Memory, Phase};
 use ggscope_collector::query::operators::{Column, Page, Sort, operators};
 use ggscope_collector::query::range::Numbers;
 use ggscope_collector::query::table::{DEFAULT_MEMORY, Table};
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, model, recording};
+use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, model, recording, texts};
 use ggscope_collector::trace::{StoredGraph, Trace, TraceWriter};
 use globset::Glob;
 use std::path::{Path, PathBuf};
@@ -163,7 +163,7 @@ fn build(path: &Path) {
             graphs.len() - 1
         });
         let e = evaluation(&graphs[at].1, eval, position, &mut random);
-        writer.texts(e.tokens.iter().map(|&id| (id, format!(" t{id}").into_bytes())).collect()).expect("texts");
+        writer.texts(texts(&e)).expect("texts");
         writer.evaluation(e).expect("a valid evaluation");
         position += n_tokens as i32;
     }

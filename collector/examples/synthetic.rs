@@ -4,8 +4,8 @@
 //! `cargo run --release --example synthetic -- OUT KIND [LAYERS [TOKENS [EXPERTS USED]]]`, KIND one of `llama`, `hostile`,
 //! `experts`.
 
-use ggscope_collector::trace::testing::{Builder, Random, Shape, evaluation, llama, recording, write};
-use ggscope_collector::trace::{Model, StoredGraph, TraceWriter};
+use ggscope_collector::trace::testing::{Builder, Random, Shape, evaluation, llama, recording, texts, write};
+use ggscope_collector::trace::{Model, ModelId, StoredGraph, TraceWriter};
 use ggscope_format::record::{self, Value};
 use ggscope_format::{Bytes, TensorId};
 use std::path::Path;
@@ -57,7 +57,7 @@ fn hostile(out: &Path, tokens: u64) -> TraceWriter {
     let mut random = Random(7);
     for i in 0..tokens {
         let e = evaluation(&stored, i, i as i32, &mut random);
-        writer.texts(e.tokens.iter().map(|&id| (id, MARKUP.into())).collect()).expect("texts");
+        writer.texts(e.tokens.iter().map(|&id| (ModelId(0), id, MARKUP.into())).collect()).expect("texts");
         writer.evaluation(e).expect("a valid evaluation");
     }
     writer
@@ -121,7 +121,7 @@ fn experts(out: &Path, layers: u64, tokens: u64, shape: &Experts) -> TraceWriter
             let value = Value { eval: e.eval, graph: e.graph, tensor: weights, total, bytes, ..Value::default() };
             writer.value(value).expect("a valid value");
         }
-        writer.texts(e.tokens.iter().map(|&id| (id, format!(" t{id}").into())).collect()).expect("texts");
+        writer.texts(texts(&e)).expect("texts");
         writer.evaluation(e).expect("a valid evaluation");
     }
     writer

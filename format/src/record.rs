@@ -234,10 +234,14 @@ pub enum BufferUsage {
 }
 
 /// A file that is mapped into the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MappedFile {
     /// Path as the kernel knows it.
     pub path: String,
+    /// Device as the kernel shows it in `/proc/PID/maps`: its major number, then 32 bits of its minor number; 0 if unknown.
+    pub device: u64,
+    /// Inode as the kernel shows it there; 0 if unknown.
+    pub inode: u64,
 }
 
 /// A buffer was allocated or released.

@@ -3,7 +3,7 @@
 use super::{Export, Wanted};
 use crate::query::dump::{Filter, dump};
 use crate::trace::testing::{Builder, Random, Shape, evaluation, recording, write};
-use crate::trace::{Trace, TraceWriter};
+use crate::trace::{ModelId, Trace, TraceWriter};
 use serde_json::Value as Json;
 use std::ops::ControlFlow;
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ pub fn hostile() -> (TempDir, Trace) {
     let stored = b.finish(0, HOSTILE[2]);
     let e = evaluation(&stored, 0, 0, &mut Random(1));
     let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
-    writer.texts(vec![(e.tokens[0], HOSTILE[3].as_bytes().to_vec())]).unwrap();
+    writer.texts(vec![(ModelId(0), e.tokens[0], HOSTILE[3].as_bytes().to_vec())]).unwrap();
     writer.graph(stored).unwrap();
     writer.evaluation(e).unwrap();
     writer.finish().unwrap();

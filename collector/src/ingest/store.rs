@@ -236,7 +236,7 @@ impl<'a> Store<'a> {
             self.tell_of_token();
         }
         if self.sink.tokens {
-            let texts = self.models.texts(&evaluation.tokens);
+            let texts = self.models.texts(evaluation.graph, &evaluation.tokens);
             if !texts.is_empty() {
                 self.sink.writer.texts(texts)?;
             }

@@ -2,7 +2,7 @@
 //! numbers within the session and must have the same ids.
 
 use crate::trace::{Select, Trace};
-use ggscope_format::TokenPhase;
+use ggscope_format::{GraphId, TokenPhase};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
@@ -23,6 +23,8 @@ pub struct Parted {
 pub(super) struct Known {
     pub token: u64,
     pub id: i32,
+    /// The graph that computed it.
+    pub graph: GraphId,
     /// Whether the run chose it itself.
     pub generated: bool,
 }
@@ -36,9 +38,11 @@ pub(super) fn tokens_of(trace: &Trace, context: Option<u32>) -> Result<Vec<Known
     trace.for_each_evaluation(&Select::default(), false, |row| {
         if context.is_none_or(|context| row.evaluation.context == context) {
             let of = row.evaluation.tokens.iter().zip(&row.phases);
+            let graph = row.evaluation.graph;
             all.extend((row.first_token..).zip(of).map(|(token, (&id, &phase))| Known {
                 token,
                 id,
+                graph,
                 generated: phase == TokenPhase::Generate,
             }));
         }
@@ -65,8 +69,8 @@ pub(super) fn common(
     let n = a.iter().zip(b).take_while(|&pair| same(pair)).count();
     let next = (a.get(n), b.get(n));
     let text = |trace: &Trace, known: Option<&Known>| {
-        let id = known?.id;
-        Some(trace.texts_of(&[id]).get(&id).map_or(id.to_string(), |t| String::from_utf8_lossy(t).into_owned()))
+        let known = known?;
+        Some(trace.text_of(known.graph, known.id).unwrap_or_else(|| known.id.to_string()))
     };
     let token = next.0.or(next.1).map_or(0, |known| known.token);
     let parts = Parted { token, text: text(trace, next.0), reference: text(reference, next.1) };

@@ -9,6 +9,7 @@ use super::tile::products_of;
 use super::used::Used;
 use super::walk::{KeyRef, Walker};
 use crate::trace::{Select, Trace, TraceError};
+use ggscope_format::GraphId;
 use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
 use rayon::prelude::*;
@@ -272,7 +273,7 @@ fn of_token(
     };
     let vectors =
         vectors.then(|| Vectors { keys: of_rows(&layer.rows), values: values.as_ref().ok().map(|rows| of_rows(rows)) });
-    let texts = trace.texts_of(&row.evaluation.tokens);
+    let texts = trace.texts_of(row.evaluation.graph, &row.evaluation.tokens);
     let id = row.evaluation.tokens.get(token);
     Ok(Attention {
         token: row.first_token + token as u64,
@@ -311,18 +312,16 @@ fn weighted(rows: &Rows, keys: &[KeyRef], head: usize, weights: &[f32]) -> Vec<f
 fn named(trace: &Trace, keys: &[KeyRef]) -> Vec<Key> {
     let tokens = || keys.iter().filter_map(|key| key.token);
     let range = tokens().min().unwrap_or(0)..tokens().max().map_or(0, |last| last + 1);
-    let mut known: HashMap<u64, (Option<i32>, Option<i32>)> = HashMap::new();
+    let mut known: HashMap<u64, (Option<(GraphId, i32)>, Option<i32>)> = HashMap::new();
     trace.for_each_evaluation(&Select { tokens: Some(range), ..Select::default() }, false, |row| {
         let e = &row.evaluation;
-        let of = |i: usize| (e.tokens.get(i).copied(), e.positions.get(i).copied());
+        let of = |i: usize| (e.tokens.get(i).map(|&id| (e.graph, id)), e.positions.get(i).copied());
         known.extend((0..row.phases.len()).map(|i| (row.first_token + i as u64, of(i))));
         ControlFlow::Continue(())
     });
-    let ids: Vec<i32> = known.values().filter_map(|(id, _)| *id).collect();
-    let texts = trace.texts_of(&ids);
     let name = |key: &KeyRef| {
         let (id, pos) = key.token.and_then(|token| known.get(&token)).copied().unwrap_or_default();
-        let text = id.and_then(|id| texts.get(&id)).map(|t| String::from_utf8_lossy(t).into_owned());
+        let text = id.and_then(|(graph, id)| trace.text_of(graph, id));
         Key { cell: key.cell, token: key.token, pos, text }
     };
     keys.iter().map(name).collect()

@@ -103,11 +103,9 @@ pub fn against(
     let mut sums = Sums::default();
     let walked = for_each_pair(trace, reference, &span, device, |pair| sums.add(pair))?;
     let took = [walked[0].took("attention"), walked[1].took("attention of the reference")].concat();
-    let ids: Vec<i32> = known.iter().filter(|t| span.tokens.contains(&t.token)).map(|t| t.id).collect();
-    let texts = trace.texts_of(&ids);
     let text = |token: u64| {
-        let id = known.get(known.binary_search_by_key(&token, |t| t.token).ok()?)?.id;
-        Some(String::from_utf8_lossy(texts.get(&id)?).into_owned())
+        let known = known.get(known.binary_search_by_key(&token, |t| t.token).ok()?)?;
+        trace.text_of(known.graph, known.id)
     };
     Ok(AttentionAgainst {
         reference: reference.path().display().to_string(),

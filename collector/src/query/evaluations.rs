@@ -129,8 +129,10 @@ pub fn evaluations(trace: &Trace, table: &Table, wanted: &Wanted) -> (Vec<Evalua
     table.for_each_row(trace, page.into_iter(), |seq, row| {
         if let Some(header) = table.header(seq) {
             let ops = table.plan(header).map_or(vec![], |plan| ops(trace, table, seq, table.layout(plan.layout)));
-            summaries
-                .push(EvaluationSummary { ops, ..summary(seq, header, row, &trace.texts_of(&row.evaluation.tokens)) });
+            summaries.push(EvaluationSummary {
+                ops,
+                ..summary(seq, header, row, &trace.texts_of(row.evaluation.graph, &row.evaluation.tokens))
+            });
         }
     });
     (summaries, total as u64)

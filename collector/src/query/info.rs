@@ -6,9 +6,10 @@ use super::dump::{run_ends, whole_run};
 use super::ending::{Ended, ended};
 use super::requests::{Request, requests};
 use crate::analysis::timing::Plans;
-use crate::trace::{OperatorTotal, Remark, Select, Totals, Trace};
+use crate::trace::{ModelId, OperatorTotal, Remark, Select, Totals, Trace};
 use ggscope_format::FORMAT_VERSION;
 use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
 
@@ -28,7 +29,7 @@ pub struct Info {
     pub ggscope: String,
     /// The traced process.
     pub process: Process,
-    /// Its first model.
+    /// Its first model that has a vocabulary.
     pub model: Option<Model>,
     /// Further models.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -102,6 +103,8 @@ pub struct Process {
 /// A model.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Model {
+    /// Its number within the session.
+    pub id: u32,
     /// The GGUF file.
     pub path: String,
     /// `general.name`.
@@ -112,6 +115,8 @@ pub struct Model {
     pub n_layer: u32,
     /// Size of the file in bytes.
     pub file_bytes: u64,
+    /// Contexts that compute it.
+    pub contexts: Vec<u32>,
 }
 
 /// Tokens by phase.
@@ -231,13 +236,21 @@ pub fn info(trace: &Trace) -> Info {
     let mut totals = trace.totals().clone();
     let devices = count_devices(trace, &mut totals);
     let hello = &recording.hello;
-    let mut models = trace.models().iter().map(|m| Model {
-        path: m.path.clone(),
-        name: m.name.clone(),
-        arch: m.arch.clone(),
-        n_layer: m.n_layer,
-        file_bytes: m.file_bytes,
-    });
+    let contexts = contexts_of_models(trace);
+    let first = trace.model().map(|model| model.id);
+    let (model, more_models): (Vec<Model>, Vec<Model>) = trace
+        .models()
+        .iter()
+        .map(|m| Model {
+            id: m.id.0,
+            path: m.path.clone(),
+            name: m.name.clone(),
+            arch: m.arch.clone(),
+            n_layer: m.n_layer,
+            file_bytes: m.file_bytes,
+            contexts: contexts.get(&m.id).cloned().unwrap_or_default(),
+        })
+        .partition(|m| Some(ModelId(m.id)) == first);
     let mut requests = requests(trace);
     let (mut names, mut captures) = (vec![], vec![]);
     for change in trace.captures().into_iter().filter(|c| !c.capture.is_empty() || c.from.0 > 0) {
@@ -262,8 +275,8 @@ pub fn info(trace: &Trace) -> Info {
             clock: hello.clock.clone(),
             ggml: hello.ggml.clone(),
         },
-        model: models.next(),
-        more_models: models.collect(),
+        model: model.into_iter().next(),
+        more_models,
         level: recording.level.name(),
         capture: names,
         captures,
@@ -300,6 +313,17 @@ pub fn info(trace: &Trace) -> Info {
         // Last, because reading can find something wrong.
         warnings: warnings(trace),
     }
+}
+
+/// The contexts of each model.
+fn contexts_of_models(trace: &Trace) -> HashMap<ModelId, Vec<u32>> {
+    let mut found: HashMap<ModelId, BTreeSet<u32>> = HashMap::new();
+    for stored in trace.graphs().filter_map(|id| trace.graph(id).ok()) {
+        if let Some(model) = stored.model {
+            found.entry(model).or_default().insert(stored.graph.context);
+        }
+    }
+    found.into_iter().map(|(model, contexts)| (model, contexts.into_iter().collect())).collect()
 }
 
 /// What asynchronous devices did, and until when: adds the times after the host had come back to `totals`.

@@ -99,7 +99,7 @@ pub fn operators(
         let spans = table.spans(trace, seq, &row.evaluation);
         let captured = if filter.values { Captured::of(trace, row.evaluation.eval) } else { Captured::default() };
         let id = chosen.tokens.first().and_then(|&token| row.evaluation.tokens.get(token));
-        let texts = trace.texts_of(id.map(std::slice::from_ref).unwrap_or_default());
+        let texts = trace.texts_of(row.evaluation.graph, id.map(std::slice::from_ref).unwrap_or_default());
         let evaluated = Evaluated { seq: seq as u64, view: &view, row, chosen: &chosen, texts: &texts, ends: &ends };
         for &((_, place), number) in wanted {
             let Span { start, duration } = spans[place as usize];

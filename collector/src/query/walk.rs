@@ -91,7 +91,7 @@ pub fn walk(trace: &Trace, filter: &Filter, mut f: impl FnMut(Evaluated<'_>) -> 
         };
         let mut runs: Vec<DeviceRun<'_>> = untimed.iter().filter_map(run).collect();
         runs.sort_by_key(|run| run.number);
-        let (phase, text) = ((e.n_tokens > 0).then(|| found.phase()), text(row, 0, &texts));
+        let (phase, text) = ((e.n_tokens > 0).then(|| found.phase()), text(row, 0, texts.of(view.stored.model)));
         f(Evaluated { row, view, phase, text, operators, runs, reads })
     });
 }

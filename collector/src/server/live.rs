@@ -132,7 +132,7 @@ fn item(seq: usize, header: &Header, first_ns: u64, tokens: Vec<Token>) -> Item 
 
 fn tokens(trace: &Trace, row: &Row) -> Vec<Token> {
     let ids = &row.evaluation.tokens;
-    let texts = trace.texts_of(&ids[..ids.len().min(MAX_TOKENS)]);
+    let texts = trace.texts_of(row.evaluation.graph, &ids[..ids.len().min(MAX_TOKENS)]);
     tokens_of(row, &texts, MAX_TOKENS)
 }
 

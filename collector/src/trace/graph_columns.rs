@@ -2,7 +2,7 @@
 //! difference from what the tensors before suggest, is nearly periodic and zstd finds that. Later graphs of a session
 //! differ little from earlier ones; [`pack`] stores them with an earlier one's columns as zstd's dictionary.
 
-use super::{MAX_CHUNK_BYTES, StoredGraph};
+use super::{MAX_CHUNK_BYTES, ModelId, StoredGraph};
 use ggscope_format::record::{
     Buffer, Graph, MAX_DIMS, MappedFile, RecordError, Tensor, TensorFlags, TensorType, decode, encode,
 };
@@ -23,6 +23,7 @@ struct Columns {
     buffers: Vec<Buffer>,
     files: Vec<MappedFile>,
     devices: Vec<String>,
+    model: Option<ModelId>,
     /// What stands around the numbers in names: `Qcur-7` has `["Qcur-", ""]`.
     patterns: Vec<Vec<String>>,
     /// Distinct `op_params`.
@@ -195,6 +196,7 @@ pub fn encode_graph(stored: &StoredGraph) -> Vec<u8> {
         buffers: g.buffers.clone(),
         files: g.files.clone(),
         devices: g.devices.clone(),
+        model: stored.model,
         ..Default::default()
     };
     let (mut patterns, mut params) = (HashMap::new(), HashMap::new());
@@ -349,9 +351,9 @@ pub fn decode_graph(bytes: &[u8]) -> Result<StoredGraph, RecordError> {
             (TensorId(last_tensor), c.origin_file[i], last_offset)
         })
         .collect();
-    let Columns { graph, context, n_nodes, ops, types, buffers, files, devices, .. } = c;
-    let stored =
-        StoredGraph { graph: Graph { graph, context, n_nodes, tensors, ops, types, buffers, files, devices }, origins };
+    let Columns { graph, context, n_nodes, ops, types, buffers, files, devices, model, .. } = c;
+    let graph = Graph { graph, context, n_nodes, tensors, ops, types, buffers, files, devices };
+    let stored = StoredGraph { graph, model, origins };
     stored.validate()?;
     Ok(stored)
 }

@@ -7,7 +7,7 @@ use super::reader::{Contents, Shared, lock, map, open_file};
 use super::{Ending, Model, Recording, Remark, State, Texts, Trace, TraceError};
 use ggscope_format::columns::Row;
 use ggscope_format::record::BufferEvent;
-use memmap2::Mmap;
+use ggscope_model::mapped::Mapped;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ struct Shown {
 struct Taken {
     /// To map it again; `None` when it will not grow any more.
     file: Option<File>,
-    map: Arc<Mmap>,
+    map: Arc<Mapped>,
     version: u64,
     trace: Weak<Trace>,
 }

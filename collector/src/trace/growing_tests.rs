@@ -1,7 +1,7 @@
 //! The promises of a trace that is read while it is written.
 
 use super::super::testing::{Random, Shape, evaluation, llama, recording};
-use super::super::{Select, TraceWriter};
+use super::super::{ModelId, Select, TraceWriter};
 use super::*;
 use ggscope_format::GraphId;
 use std::ops::ControlFlow;
@@ -31,15 +31,15 @@ fn readers_see_what_was_taken_whether_it_is_in_the_file_or_not() {
     let mut states = vec![];
     for eval in 0..700 {
         writer.evaluation(evaluation(&stored, eval, eval as i32, &mut random)).unwrap();
-        writer.texts(vec![(eval as i32, vec![b'x'; 3])]).unwrap();
+        writer.texts(vec![(ModelId(0), eval as i32, vec![b'x'; 3])]).unwrap();
         if eval % 100 == 99 {
             writer.show();
             let trace = growing.trace();
             assert_eq!(seqs(&trace, 0), (0..=eval).collect::<Vec<_>>());
             assert_eq!(seqs(&trace, eval - 150 * u64::from(eval > 150)).last(), Some(&eval));
             assert_eq!((trace.totals().evaluations, trace.n_evaluations()), (eval + 1, eval + 1));
-            assert_eq!(trace.texts().len() as u64, eval + 1);
-            assert_eq!(trace.texts_of(&[eval as i32, 0, -1]).len(), if eval == 0 { 1 } else { 2 });
+            assert_eq!(trace.texts().of(Some(ModelId(0))).len() as u64, eval + 1);
+            assert_eq!(trace.texts_of(stored.graph.graph, &[eval as i32, 0, -1]).len(), if eval == 0 { 1 } else { 2 });
             assert_eq!(*trace.graph(GraphId(0)).unwrap(), stored);
             assert_eq!(trace.operators().iter().map(|o| o.count).sum::<u64>(), trace.totals().operators);
             states.push(trace);

@@ -16,6 +16,7 @@ mod rows;
 mod scan;
 #[doc(hidden)]
 pub mod testing;
+mod token_texts;
 mod writer;
 
 pub use ending::Ending;
@@ -24,6 +25,7 @@ pub use growing::{Growing, Watch};
 pub use index::{IndexEntry, OperatorTotal, Totals};
 pub use reader::Trace;
 pub use rows::Select;
+pub use token_texts::TokenTexts;
 pub use writer::TraceWriter;
 pub(crate) use writer::words;
 
@@ -55,9 +57,23 @@ pub struct Recording {
     pub ggscope: String,
 }
 
+/// A model within one session, in the order in which they were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelId(pub u32);
+
+impl ModelId {
+    /// The id as an index into the models in the order in which they were found.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A model that the process uses: the Model chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
+    /// By which graphs and texts refer to it.
+    pub id: ModelId,
     /// Path of the GGUF file.
     pub path: String,
     /// `general.name`.
@@ -68,6 +84,8 @@ pub struct Model {
     pub n_layer: u32,
     /// Size of the file in bytes.
     pub file_bytes: u64,
+    /// Tokens of its vocabulary; 0 for a model that has none, such as a projector.
+    pub n_tokens: u64,
 }
 
 /// A graph, and where in GGUF files the bytes of tensors came from that are not mapped (repacked, offloaded, read
@@ -76,6 +94,8 @@ pub struct Model {
 pub struct StoredGraph {
     /// The graph.
     pub graph: Graph,
+    /// The model that it is of, if that is known.
+    pub model: Option<ModelId>,
     /// Tensor, index into [`Graph::files`], offset in the file in bytes; ascending by tensor.
     pub origins: Vec<(TensorId, u16, u64)>,
 }
@@ -180,7 +200,7 @@ impl Remark {
 /// Contents of a Values, a Statistics, a Texts, a Buffers and a Notes chunk.
 type Values = Vec<Value>;
 type AllStatistics = Vec<Statistics>;
-type Texts = Vec<(i32, Vec<u8>)>;
+type Texts = Vec<(ModelId, i32, Vec<u8>)>;
 type Buffers = Vec<BufferEvent>;
 type Remarks = Vec<Remark>;
 

@@ -3,6 +3,7 @@
 //! ask for more memory than [`MAX_CHUNK_BYTES`] and a few times that for the decoded form of one chunk.
 
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
+use super::token_texts::KnownTexts;
 use super::{
     AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, RequestBegun, StoredGraph,
     Texts, TraceError, Values, graph_columns, scan,
@@ -13,7 +14,7 @@ use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTE
 use ggscope_format::columns::Row;
 use ggscope_format::record::{BufferEvent, MemoryChange, Statistics, Value, decode};
 use ggscope_format::{EvalId, GraphId};
-use memmap2::Mmap;
+use ggscope_model::mapped::Mapped;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -76,21 +77,14 @@ pub(super) struct Shared {
     graphs: Mutex<HashMap<GraphId, Arc<StoredGraph>>>,
     values: Mutex<Option<(u64, Arc<Values>)>>,
     statistics: Mutex<Option<(u64, Arc<AllStatistics>)>>,
-    texts: Mutex<KnownTexts>,
-}
-
-/// Texts of the Texts chunks before `end`.
-#[derive(Default)]
-struct KnownTexts {
-    end: u64,
-    of: HashMap<i32, Vec<u8>>,
+    pub(super) texts: Mutex<KnownTexts>,
 }
 
 /// A trace as it is at one time: of a file that was finished or cut, or of one that still grows. A later state of a
 /// growing trace is another `Trace`.
 pub struct Trace {
     path: PathBuf,
-    pub(super) map: Arc<Mmap>,
+    pub(super) map: Arc<Mapped>,
     pub(super) contents: Contents,
     pub(super) shared: Arc<Shared>,
 }
@@ -121,11 +115,8 @@ pub(super) fn open_file(path: &Path) -> Result<File, TraceError> {
 }
 
 /// Maps what a trace file has now.
-pub(super) fn map(path: &Path, file: &File) -> Result<Arc<Mmap>, TraceError> {
-    // SAFETY: the map is read-only and private to this process's view. ggscope only ever appends to a trace, so
-    // the mapped bytes stay; another program that truncates the file while it is read can end this reader, as it
-    // can every reader of a mapped file.
-    let mapped = unsafe { Mmap::map(file) };
+pub(super) fn map(path: &Path, file: &File) -> Result<Arc<Mapped>, TraceError> {
+    let mapped = Mapped::of(file);
     mapped.map(Arc::new).map_err(|source| TraceError::Open { doing: "map", path: path.to_owned(), source })
 }
 
@@ -164,7 +155,7 @@ impl Trace {
         Ok((trace, end))
     }
 
-    pub(super) fn new(path: PathBuf, map: Arc<Mmap>, contents: Contents, shared: Arc<Shared>) -> Trace {
+    pub(super) fn new(path: PathBuf, map: Arc<Mapped>, contents: Contents, shared: Arc<Shared>) -> Trace {
         Trace { path, map, contents, shared }
     }
 
@@ -238,9 +229,10 @@ impl Trace {
         &self.contents.models
     }
 
-    /// The first model, for a program that has but one.
+    /// The first model that has a vocabulary, or the first: the one that a program is most likely about.
     pub fn model(&self) -> Option<&Model> {
-        self.contents.models.first()
+        let models = &self.contents.models;
+        models.iter().find(|model| model.n_tokens > 0).or(models.first())
     }
 
     /// Sums over the trace.
@@ -439,26 +431,6 @@ impl Trace {
         std::iter::once(first).chain(self.notes().into_iter().filter_map(change)).collect()
     }
 
-    /// Texts of token ids, as far as they are known.
-    pub fn texts(&self) -> HashMap<i32, Vec<u8>> {
-        self.all::<Texts>(ChunkKind::Texts).flatten().chain(self.contents.pending.texts.iter().cloned()).collect()
-    }
-
-    /// Texts of some token ids, as far as they are known. What was read for it is kept for the states to come.
-    pub fn texts_of(&self, ids: &[i32]) -> HashMap<i32, Vec<u8>> {
-        let mut known = lock(&self.shared.texts);
-        let end = known.end;
-        for entry in self.contents.chunks.iter().rev().take_while(|e| e.offset >= end) {
-            if entry.kind == ChunkKind::Texts {
-                known.of.extend(self.content::<Texts>(entry.offset, ChunkKind::Texts).unwrap_or_default());
-            }
-            known.end = known.end.max(entry.offset + 1);
-        }
-        let pending = &self.contents.pending.texts;
-        let text = |id: &i32| known.of.get(id).or_else(|| pending.iter().find(|t| t.0 == *id).map(|t| &t.1)).cloned();
-        ids.iter().filter_map(|id| Some((*id, text(id)?))).collect()
-    }
-
     /// Buffers that were allocated and released, in the order of the file.
     pub fn buffers(&self) -> Vec<BufferEvent> {
         self.all::<Buffers>(ChunkKind::Buffers).flatten().chain(self.contents.pending.buffers.iter().cloned()).collect()
@@ -483,7 +455,7 @@ impl Trace {
         self.all::<Remarks>(ChunkKind::Notes).flatten().chain(self.contents.pending.remarks.iter().cloned())
     }
 
-    fn all<T: DeserializeOwned + Default>(&self, kind: ChunkKind) -> impl Iterator<Item = T> {
+    pub(super) fn all<T: DeserializeOwned + Default>(&self, kind: ChunkKind) -> impl Iterator<Item = T> {
         self.contents.chunks.iter().filter(move |e| e.kind == kind).map(move |e| {
             self.content(e.offset, kind).unwrap_or_else(|error: TraceError| {
                 self.warn(error.to_string());

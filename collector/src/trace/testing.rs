@@ -1,7 +1,7 @@
 //! Synthetic traces for tests and benches: the decode graph that llama.cpp builds for a Llama model (SmolLM2-135M if
 //! nothing else is said), node for node, and evaluations of it with plausible times. No use outside of tests.
 
-use super::{Model, Recording, StoredGraph, TraceWriter};
+use super::{Model, ModelId, Recording, StoredGraph, TraceWriter};
 use ggscope_format::capture::Capture;
 use ggscope_format::record::{
     Buffer, BufferUsage, Evaluation, Graph, MAX_DIMS, MappedFile, Run, SequencesFrom, Tensor, TensorFlags, TensorType,
@@ -209,10 +209,10 @@ impl Builder {
                 buffer(1, "CPU", 0x7f00_0000_0000, 180 << 20, BufferUsage::Any),
                 buffer(2, "CPU", 0x7e00_0000_0000, 100 << 20, BufferUsage::Compute),
             ],
-            files: vec![MappedFile { path: path.into() }],
+            files: vec![MappedFile { path: path.into(), ..MappedFile::default() }],
             devices: vec!["CPU".into()],
         };
-        StoredGraph { graph, origins: vec![] }
+        StoredGraph { graph, model: Some(ModelId(0)), origins: vec![] }
     }
 }
 
@@ -386,12 +386,19 @@ pub fn recording() -> Recording {
 /// The model of synthetic traces.
 pub fn model() -> Model {
     Model {
+        id: ModelId(0),
+        n_tokens: 49_152,
         path: "/models/Smol LM2 ü.gguf".into(),
         name: "SmolLM2 135M Instruct".into(),
         arch: "llama".into(),
         n_layer: 30,
         file_bytes: 98_000_000,
     }
+}
+
+/// Texts of an evaluation's tokens in synthetic traces.
+pub fn texts(evaluation: &Evaluation) -> Vec<(ModelId, i32, Vec<u8>)> {
+    evaluation.tokens.iter().map(|&id| (ModelId(0), id, format!(" t{id}").into_bytes())).collect()
 }
 
 /// Writes a trace of a prompt of `prompt` tokens and `generated` tokens of an answer, and returns its writer, open.
@@ -409,7 +416,7 @@ pub fn write(path: &Path, shape: Shape, prompt: i64, generated: u64) -> TraceWri
     writer.graph(decode_graph.clone()).expect("a valid graph");
     for i in 0..generated {
         let e = evaluation(&decode_graph, 1 + i, prompt as i32 + i as i32, &mut random);
-        writer.texts(e.tokens.iter().map(|&id| (id, format!(" t{id}").into_bytes())).collect()).expect("texts");
+        writer.texts(texts(&e)).expect("texts");
         writer.evaluation(e).expect("a valid evaluation");
     }
     writer

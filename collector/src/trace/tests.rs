@@ -2,7 +2,7 @@
 
 use super::super::testing::{Shape, model, recording, write};
 use super::*;
-use crate::trace::{Select, TraceWriter, testing};
+use crate::trace::{ModelId, Select, TraceWriter, testing};
 use ggscope_format::capture::Capture;
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Buffer, BufferUsage, Evaluation, LeftOut, RunEnd};
@@ -152,7 +152,7 @@ fn what_was_written_comes_back() {
     assert!(rows.iter().all(|r| r.evaluation.durations.len() == 39));
     assert_eq!(trace.values(EvalId(6))[0].bytes, [6; 64]);
     assert_eq!(trace.values(EvalId(1)), []);
-    assert_eq!(trace.texts().len(), 4);
+    assert_eq!(trace.texts().of(Some(ModelId(0))).len(), 4);
     assert_eq!(trace.buffers()[0].time, Nanos(9));
     assert_eq!(trace.notes().len(), 5);
     assert_eq!(trace.operators().iter().map(|o| o.count).sum::<u64>(), totals.operators);
@@ -287,7 +287,7 @@ fn damage_in_the_middle_costs_that_chunk_and_no_other() {
         assert_eq!(rows(&trace, true).len(), 3);
         let said = trace.warnings().join("\n");
         assert!(said.contains(&victim.offset.to_string()), "{said}");
-        assert_eq!(trace.texts().len(), 4);
+        assert_eq!(trace.texts().of(Some(ModelId(0))).len(), 4);
     }
 }
 

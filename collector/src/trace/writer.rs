@@ -12,7 +12,8 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, StoredGraph, Texts, TraceError, graph_columns,
+    Buffers, Ending, MAX_CHUNK_BYTES, Model, ModelId, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
+    graph_columns,
 };
 use crate::analysis::requests::{Attributed, Requests};
 use crate::analysis::timing::Plans;
@@ -78,7 +79,7 @@ pub struct TraceWriter {
     packer: Packer,
     statistics: Waiting,
     texts: Texts,
-    known_texts: HashSet<i32>,
+    known_texts: HashSet<(ModelId, i32)>,
     buffers: Buffers,
     remarks: Remarks,
     /// What the rings lost, and what was refused here.
@@ -353,16 +354,16 @@ impl TraceWriter {
         if self.remarks.len() >= PENDING_ITEMS { self.flush_remarks() } else { Ok(()) }
     }
 
-    /// Takes texts of token ids; an id that has its text already is passed over, and so is a text of
+    /// Takes texts of models' token ids; an id that has its text already is passed over, and so is a text of
     /// more than 4 KiB.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn texts(&mut self, texts: Vec<(i32, Vec<u8>)>) -> Result<()> {
+    pub fn texts(&mut self, texts: Vec<(ModelId, i32, Vec<u8>)>) -> Result<()> {
         self.refuse_after_failure()?;
-        for (id, text) in texts.into_iter().filter(|t| t.1.len() <= MAX_NOTE_BYTES) {
-            if self.known_texts.insert(id) {
-                self.texts.push((id, text));
+        for (model, id, text) in texts.into_iter().filter(|t| t.2.len() <= MAX_NOTE_BYTES) {
+            if self.known_texts.insert((model, id)) {
+                self.texts.push((model, id, text));
                 self.pending();
             }
         }

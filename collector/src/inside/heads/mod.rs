@@ -258,8 +258,10 @@ mod tests {
     /// A text of 60 tokens that repeats itself, in two layers of four heads with sinks.
     fn of_a_text(device: &Arc<Compute>) -> Heads {
         let made = Made { n: 60, layers: vec![2, 5], sinks: true, odd: Some(f32::NAN), ..Made::default() };
-        let token =
-            |i: i32| Token { id: Some(i % 17), pos: Some(i), phase: TokenPhase::Prompt, punctuation: i % 9 == 4 };
+        let token = |i: i32| {
+            let (id, pos) = (Some(i % 17), Some(i));
+            Token { id, pos, phase: TokenPhase::Prompt, punctuation: i % 9 == 4, ..Token::default() }
+        };
         let tokens = Tokens::of((0..60).map(token).collect());
         let mut analysis = Analysis::new(&tokens, vec![], 0, None);
         let marks = |token: u64, keys: &[KeyRef]| (keys.len() >= MIN_KEYS).then(|| Marks::new(&tokens, token, keys));

@@ -2,7 +2,7 @@
 //! punctuation; and what a key is to a token that sees it.
 
 use crate::inside::KeyRef;
-use crate::trace::{Select, Trace};
+use crate::trace::{ModelId, Select, TokenTexts, Trace};
 use ggscope_analytics::attention::{self, DUPLICATE, INDUCTION, PUNCTUATION};
 use ggscope_format::TokenPhase;
 use ggscope_format::columns::Row;
@@ -17,6 +17,8 @@ const MAX_TOKENS: usize = 1 << 22;
 pub struct Token {
     /// Its id in the vocabulary, unless ids were not recorded.
     pub id: Option<i32>,
+    /// Whose vocabulary it is.
+    pub model: Option<ModelId>,
     /// Its position in its sequence.
     pub pos: Option<i32>,
     /// What it is part of.
@@ -30,7 +32,7 @@ pub struct Token {
 pub struct Tokens {
     all: Vec<Token>,
     /// Texts of their ids, as far as they are known.
-    pub texts: HashMap<i32, Vec<u8>>,
+    texts: TokenTexts,
 }
 
 /// A text without letters and digits that is more than white space.
@@ -47,17 +49,15 @@ impl Tokens {
         let mut tokens = Tokens::default();
         let select = Select { tokens: Some(0..end), ..Select::default() };
         trace.for_each_evaluation(&select, false, |row| {
-            tokens.add(&row);
+            tokens.add(&row, trace.model_of(row.evaluation.graph).map(|model| model.id));
             ControlFlow::Continue(())
         });
-        let mut ids: Vec<i32> = tokens.all.iter().filter_map(|t| t.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        tokens.texts = trace.texts_of(&ids);
-        let punctuation: HashMap<i32, bool> =
-            tokens.texts.iter().map(|(&id, text)| (id, is_punctuation(text))).collect();
+        tokens.texts = trace.texts();
+        let mut punctuation: HashMap<(Option<ModelId>, i32), bool> = HashMap::new();
         for token in &mut tokens.all {
-            token.punctuation = token.id.and_then(|id| punctuation.get(&id).copied()).unwrap_or(false);
+            let Some(id) = token.id else { continue };
+            let is_it = || tokens.texts.of(token.model).get(&id).is_some_and(|text| is_punctuation(text));
+            token.punctuation = *punctuation.entry((token.model, id)).or_insert_with(is_it);
         }
         tokens
     }
@@ -65,10 +65,10 @@ impl Tokens {
     /// Tokens that are given one by one, for rows made by hand.
     #[cfg(test)]
     pub fn of(all: Vec<Token>) -> Tokens {
-        Tokens { all, texts: HashMap::new() }
+        Tokens { all, texts: TokenTexts::default() }
     }
 
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, row: &Row, model: Option<ModelId>) {
         let n = row.phases.len();
         let Some(first) = usize::try_from(row.first_token).ok().filter(|f| f.saturating_add(n) <= MAX_TOKENS) else {
             return;
@@ -80,6 +80,7 @@ impl Tokens {
         for (i, token) in self.all[first..first + n].iter_mut().enumerate() {
             *token = Token {
                 id: e.tokens.get(i).copied(),
+                model,
                 pos: e.positions.get(i).copied(),
                 phase: row.phases[i],
                 punctuation: false,
@@ -94,7 +95,8 @@ impl Tokens {
 
     /// The text of a token, if it is known.
     pub fn text(&self, token: u64) -> Option<String> {
-        let text = self.texts.get(&self.get(token).id?)?;
+        let token = self.get(token);
+        let text = self.texts.of(token.model).get(&token.id?)?;
         Some(String::from_utf8_lossy(text).into_owned())
     }
 
@@ -105,7 +107,8 @@ impl Tokens {
 
     /// Whether any text is known.
     pub fn have_texts(&self) -> bool {
-        !self.texts.is_empty() || self.all.iter().any(|t| t.punctuation)
+        self.all.iter().any(|t| t.id.is_some_and(|id| self.texts.of(t.model).contains_key(&id)))
+            || self.all.iter().any(|t| t.punctuation)
     }
 }
 

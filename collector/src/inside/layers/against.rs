@@ -157,14 +157,12 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
         let named = if ours.has_values { reference } else { trace };
         return Err(LayersError::without_values(named));
     }
-    let ids: Vec<i32> = a[..n].iter().map(|k| k.id).collect();
-    let texts = trace.texts_of(&ids);
     let by_token = found.iter().filter_map(|(token, of)| {
         let known = a[..n].iter().find(|k| k.token == *token)?;
         Some(TokenError {
             token: *token,
             id: known.id,
-            text: texts.get(&known.id).map(|t| String::from_utf8_lossy(t).into_owned()),
+            text: trace.text_of(known.graph, known.id),
             errors: of.iter().map(|pair| pair.and_then(|p| p.error)).collect(),
         })
     });

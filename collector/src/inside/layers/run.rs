@@ -207,7 +207,7 @@ impl Gathered {
             .collect();
         self.similar(&rows, &ends, &places, &wanted);
         self.see(evaluated, &stream, &rows, (&ends, &places), &wanted);
-        let texts = trace.texts_of(&evaluated.row.evaluation.tokens);
+        let texts = trace.texts_of(evaluated.row.evaluation.graph, &evaluated.row.evaluation.tokens);
         for (&i, of_ends) in wanted.iter().zip(cells) {
             let mut cells = vec![None; self.run.places.len()];
             for (&place, cell) in places.iter().zip(of_ends) {

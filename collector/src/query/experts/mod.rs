@@ -290,7 +290,8 @@ pub fn for_each_choice(
         if routed.uses_all() {
             return ControlFlow::Continue(());
         }
-        routed.choices().try_for_each(|choice| f(TokenChoice::of(routed, &choice, &texts)))
+        let of_model = texts.of(trace.model_of(routed.row.evaluation.graph).map(|model| model.id));
+        routed.choices().try_for_each(|choice| f(TokenChoice::of(routed, &choice, of_model)))
     });
     if has_ids { Ok(()) } else { why_none(trace) }
 }

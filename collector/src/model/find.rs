@@ -1,0 +1,152 @@
+//! Opens the models that a process reads, by the names that its command line gives and by the files that it maps. A model
+//! is opened by the name that the user knows it by: the kernel names what a link leads to, and in a hub's cache that is a
+//! number, from which the other files of a split model are not found.
+
+use super::Opened;
+use ggscope_format::record::MappedFile;
+use ggscope_format::session::Hello;
+use ggscope_model::gguf::{Gguf, is_gguf};
+use ggscope_model::mapped::{FileId, Stamp};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// No more arguments of a command line than these are tried as paths.
+const MAX_ARGUMENTS: usize = 4096;
+/// Links of a hub's cache that are looked at.
+const MAX_LINKS: usize = 4096;
+
+/// What was found by which name. Numbers are places in the list of opened models.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The process, as this one sees it; 0 if unknown.
+    pid: u32,
+    /// Paths that the command line names and that may be models.
+    named: Vec<PathBuf>,
+    of_names: Option<Vec<usize>>,
+    /// `None` if it cannot be read.
+    by_mapped: HashMap<MappedFile, Option<usize>>,
+    by_file: HashMap<FileId, (usize, PathBuf)>,
+}
+
+impl Found {
+    /// Looks at the command line; opens nothing yet.
+    pub(super) fn new(hello: &Hello) -> Found {
+        let values = hello.argv.iter().skip(1).take(MAX_ARGUMENTS).map(|arg| match arg.split_once('=') {
+            Some((flag, value)) if flag.starts_with('-') => value,
+            _ => arg,
+        });
+        let named = values.filter(|v| !v.is_empty()).map(|v| Path::new(&hello.cwd).join(v)).collect();
+        Found { pid: hello.pid, named, of_names: None, by_mapped: HashMap::new(), by_file: HashMap::new() }
+    }
+
+    /// The models that the command line names, each once. An argument that is no path is not worth a note.
+    pub(super) fn named(&mut self, opened: &mut Vec<Opened>, notes: &mut Vec<String>) -> Vec<usize> {
+        if let Some(known) = &self.of_names {
+            return known.clone();
+        }
+        let mut models = vec![];
+        for path in self.named.clone() {
+            let model = self.reachable(&path).and_then(|path| self.open(&path, opened, notes));
+            models.extend(model.filter(|model| !models.contains(model)));
+        }
+        self.of_names = Some(models.clone());
+        models
+    }
+
+    /// The model that a mapped file belongs to. The file gets the name that the model was opened by. A file that is not there
+    /// any more is worth a note.
+    pub(super) fn mapped(
+        &mut self,
+        file: &mut MappedFile,
+        opened: &mut Vec<Opened>,
+        notes: &mut Vec<String>,
+    ) -> Option<usize> {
+        let known = match self.by_mapped.get(file) {
+            Some(known) => *known,
+            None => {
+                let found = self.find(file, opened, notes);
+                self.by_mapped.insert(file.clone(), found);
+                found
+            }
+        };
+        if let Some((_, path)) = self.identity(file).and_then(|id| self.by_file.get(&id)) {
+            file.path = path.to_string_lossy().into_owned();
+        }
+        known
+    }
+
+    fn find(&mut self, file: &MappedFile, opened: &mut Vec<Opened>, notes: &mut Vec<String>) -> Option<usize> {
+        let Some(id) = self.identity(file) else {
+            let path = Path::new(&file.path);
+            notes.push(match self.reachable(path) {
+                Some(_) => format!(
+                    "the model {} was replaced after it was mapped; token texts and layers of the one that runs are missing",
+                    path.display()
+                ),
+                None => format!("the model {} is mapped but cannot be opened any more", path.display()),
+            });
+            return None;
+        };
+        if let Some((model, _)) = self.by_file.get(&id) {
+            return Some(*model);
+        }
+        let path = self.reachable(Path::new(&file.path))?;
+        if is_gguf(&path) { self.open(&path, opened, notes) } else { None }
+    }
+
+    /// Which file it is, if its path still leads to the one that was mapped.
+    fn identity(&self, file: &MappedFile) -> Option<FileId> {
+        let path = self.reachable(Path::new(&file.path))?;
+        let id = Stamp::of_path(&path).ok()?.file();
+        let same = (file.device, file.inode) == (0, 0)
+            || FileId::as_mapped(&path).is_none_or(|now| now == (file.device, file.inode));
+        same.then_some(id)
+    }
+
+    /// The path, or the same in the process's own tree of files.
+    fn reachable(&self, path: &Path) -> Option<PathBuf> {
+        if path.exists() {
+            return Some(path.to_owned());
+        }
+        let inside = Path::new("/proc").join(self.pid.to_string()).join("root").join(path.strip_prefix("/").ok()?);
+        (self.pid > 0 && inside.exists()).then_some(inside)
+    }
+
+    /// Opens the model at `path`, if it is one and was not opened under another name.
+    fn open(&mut self, path: &Path, opened: &mut Vec<Opened>, notes: &mut Vec<String>) -> Option<usize> {
+        let id = Stamp::of_path(path).ok()?.file();
+        if let Some((model, _)) = self.by_file.get(&id) {
+            return Some(*model);
+        }
+        if !is_gguf(path) {
+            return None;
+        }
+        let by_link = links_to(path, id).iter().find_map(|link| Gguf::open(link).ok());
+        let gguf = by_link.map_or_else(|| Gguf::open(path), Ok);
+        match gguf {
+            Ok(gguf) => {
+                let number = opened.len();
+                for file in gguf.files() {
+                    let id = file.stamp().map(|stamp| stamp.file());
+                    self.by_file.extend(id.map(|id| (id, (number, file.path().to_owned()))));
+                }
+                opened.push(Opened::new(gguf));
+                Some(number)
+            }
+            Err(error) => {
+                notes.push(format!("{error}; token texts and origins of weights are missing"));
+                None
+            }
+        }
+    }
+}
+
+/// Names in a hub's cache that lead to one of its files: `blobs/NUMBER` is `snapshots/REVISION/NAME`.
+fn links_to(path: &Path, id: FileId) -> Vec<PathBuf> {
+    let Some(repository) = path.parent().filter(|dir| dir.ends_with("blobs")).and_then(Path::parent) else {
+        return vec![];
+    };
+    let entries = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let links = entries(repository.join("snapshots")).flat_map(entries).take(MAX_LINKS);
+    links.filter(|link| Stamp::of_path(link).is_ok_and(|stamp| stamp.file() == id)).collect()
+}
