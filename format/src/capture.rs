@@ -150,24 +150,12 @@ pub fn layer(name: &str) -> Option<u32> {
 pub struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
-    /// Reads `0-3,7`, or the same as `0..3,7`: both ends are included.
+    /// Reads numbers and ranges with commas between them, each as [`span`] does.
     ///
     /// # Errors
     /// Says which part is no number or range.
     pub fn parse(text: &str) -> Result<Ranges, String> {
-        let part = |part: &str| -> Result<(u64, u64), String> {
-            let number = |text: &str| text.parse::<u64>();
-            let range = match part.split_once("..").or_else(|| part.split_once('-')) {
-                Some((from, to)) => number(from).and_then(|from| Ok((from, number(to)?))),
-                None => number(part).map(|n| (n, n)),
-            };
-            match range {
-                Ok((from, to)) if from <= to => Ok((from, to)),
-                Ok((from, to)) => Err(format!("{from}-{to} ends before it begins")),
-                Err(_) => Err(format!("`{part}` is neither a number nor a range: give for example 0-3,7")),
-            }
-        };
-        Ok(Ranges::of(text.split(',').map(|p| part(p.trim())).collect::<Result<_, _>>()?))
+        Ok(Ranges::of(text.split(',').map(|part| span(part.trim())).collect::<Result<_, _>>()?))
     }
 
     /// These ranges, put in order.
@@ -205,11 +193,38 @@ impl Ranges {
     }
 }
 
+/// Reads a number or a range, the first and the last number of it: `7`, `3..9` or the same as `3-9` or `3..=9`, `3..` for
+/// all from 3 on, `..9` for all up to 9. All options and parameters that take ranges take these.
+///
+/// # Errors
+/// Says what is no number or range, in words for the user.
+pub fn span(text: &str) -> Result<(u64, u64), String> {
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten();
+    let number = |part: &str, open: Option<u64>| if part.is_empty() { open } else { digits(part) };
+    let read = match text.split_once("..") {
+        Some(("", "")) => None,
+        Some((from, to)) => number(from, Some(0)).zip(number(to.strip_prefix('=').unwrap_or(to), Some(u64::MAX))),
+        None => match text.split_once('-') {
+            Some((from, to)) => number(from, None).zip(number(to, Some(u64::MAX))),
+            None => number(text, None).map(|n| (n, n)),
+        },
+    };
+    match read {
+        Some((from, to)) if from <= to => Ok((from, to)),
+        Some((from, to)) => Err(format!("`{text}` ends before it begins: give {to}..{from}")),
+        None => Err(format!("`{text}` is neither a number nor a range: give for example 7, 3..9, 3-9, or 3..")),
+    }
+}
+
 impl std::fmt::Display for Ranges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, &(from, to)) in self.0.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            if from == to { write!(f, "{comma}{from}")? } else { write!(f, "{comma}{from}-{to}")? }
+            match to {
+                u64::MAX => write!(f, "{comma}{from}..")?,
+                _ if from == to => write!(f, "{comma}{from}")?,
+                _ => write!(f, "{comma}{from}-{to}")?,
+            }
         }
         Ok(())
     }
@@ -317,9 +332,23 @@ mod tests {
         assert!(ranges.has(0) && ranges.has(4) && ranges.has(7) && !ranges.has(5) && !ranges.has(8));
         assert!(ranges.has_any(5..=7) && !ranges.has_any(5..=6));
         assert!(Ranges::default().has(u64::MAX));
-        for wrong in ["", "3-1", "a", "1-", "-1", "1..", "3..1", "1...3", "1,,2", "99999999999999999999"] {
+        let open = Ranges::parse("9..,..2").unwrap();
+        assert!(open.to_string() == "0-2,9.." && open.has(u64::MAX) && Ranges::parse("0-2,9..").unwrap() == open);
+        for wrong in
+            ["", "3-1", "a", "-1", "..", "3..1", "1...3", "1,,2", "99999999999999999999", "+1", "1-2-3", "1..2..3"]
+        {
             assert!(Ranges::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_range_is_written_in_any_of_the_usual_ways() {
+        assert_eq!(
+            ["7", "3..9", "3-9", "3..=9", "..9"].map(|text| span(text).unwrap()),
+            [(7, 7), (3, 9), (3, 9), (3, 9), (0, 9)]
+        );
+        assert_eq!(["3..", "3-", "0.."].map(|text| span(text).unwrap()), [(3, u64::MAX), (3, u64::MAX), (0, u64::MAX)]);
+        assert!(span("9..3").unwrap_err().contains("3..9"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl ChunkKind {
 #[derive(Debug, thiserror::Error)]
 pub enum ChunkError {
     /// The file is not a trace.
-    #[error("not a ggscope trace: it begins with {0:02x?}")]
+    #[error("not a ggscope trace{}", instead(.0))]
     NotATrace(Vec<u8>),
     /// Another version wrote it.
     #[error("trace format {0}, this ggscope reads format {want}", want = crate::FORMAT_VERSION)]
@@ -110,6 +110,14 @@ pub fn file_header() -> [u8; FILE_HEADER_BYTES] {
     out[..8].copy_from_slice(&FILE_MAGIC);
     out[8..12].copy_from_slice(&crate::FORMAT_VERSION.to_le_bytes());
     out
+}
+
+/// What a file is that begins with `bytes` and is no trace.
+fn instead(bytes: &[u8]) -> String {
+    match bytes.starts_with(b"GGUF") {
+        true => " but a GGUF model: `ggscope inspect` describes it, `ggscope open` shows it".to_owned(),
+        false => format!(": it begins with {bytes:02x?}"),
+    }
 }
 
 /// Checks the first bytes of a file.

@@ -3,6 +3,7 @@
 use super::analytics::{facts, top_tables};
 use super::inspect::amounts::bar;
 use super::say;
+use super::terminal::{Form, stdout};
 use super::text::printable;
 use crate::compute;
 use crate::export::arch::{graph_file, layers_csv, ranks_csv};
@@ -53,6 +54,9 @@ pub(super) struct Args {
     /// Write all files into this folder, which is made if it is not there
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Replace files that are in the folder already
+    #[arg(long, requires = "output")]
+    force: bool,
     /// How the graph is made: with norms, KV heads, experts and residual connections of every layer, or as the tutorial
     #[arg(long, default_value = "standard", value_parser = ["standard", "tutorial"])]
     schema: String,
@@ -98,6 +102,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if weight == EdgeWeight::Time && args.trace.is_none() {
         bail!("--weight time needs a run of the model: give one with --trace FILE");
     }
+    if let Some(dir) = args.output.as_deref().filter(|_| !args.force) {
+        nothing_is_replaced(dir)?;
+    }
     let gguf = Gguf::open(&args.model)?;
     let (facts, _) = Architecture::of(&gguf);
     let mut graph = ArchGraph::of(&gguf, &facts, schema)?;
@@ -122,7 +129,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         write_files(dir, &answer, weights)?;
         write_dashboard(dir, &args.model, run.as_ref(), &compute)?;
     }
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = stdout(Form::of(args.json, false));
     if args.json {
         serde_json::to_writer_pretty(&mut out, &answer)?;
         writeln!(out)?;
@@ -167,6 +174,27 @@ impl Measured {
             bail!("{} is no run of {}: no weight of it was read", path.display(), gguf.first().path().display());
         }
         Ok(Measured { trace: path.display().to_string(), weights: found, reached: reached(&trace, &table, None) })
+    }
+}
+
+/// Files of the folder that `-o` names.
+const FILES: [&str; 7] = [
+    "architecture_graph.json",
+    "architecture_graph.graphml",
+    "architecture_graph.gexf",
+    "architecture_graph.dot",
+    "pagerank_results.csv",
+    "layer_statistics.csv",
+    "complete_dashboard.html",
+];
+
+/// Refuses a folder that has one of the files already.
+fn nothing_is_replaced(dir: &Path) -> anyhow::Result<()> {
+    match FILES.iter().map(|name| dir.join(name)).find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => {
+            bail!("{} exists already: choose another folder with -o, or replace it with --force", path.display())
+        }
+        None => Ok(()),
     }
 }
 

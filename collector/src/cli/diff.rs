@@ -1,6 +1,7 @@
 //! `ggscope diff`: what a token costs in one trace and in another.
 
 use super::say;
+use super::terminal::{Form, stdout};
 use super::text::printable;
 use crate::query::compare::{By, Comparison, Difference, Side, Spent, compare};
 use crate::query::dump::Phase;
@@ -52,7 +53,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let phase = args.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate });
     let (a, b) = (Trace::open(&args.a)?, Trace::open(&args.b)?);
     let compared = compare(&a, &b, by, phase);
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout(Form::of(args.json, false));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&compared)?)?;
     } else {

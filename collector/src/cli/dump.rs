@@ -1,14 +1,17 @@
 //! `ggscope dump`: every operator that was executed, one line each.
 
 use super::say;
+use super::suggest::nearest;
+use super::terminal::{Form, stdout};
 use super::text::{duration, place, printable, shape};
 use crate::query::Place;
 use crate::query::dump::{Filter, Memory, Operator, Phase, Source, dump};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use globset::{GlobBuilder, GlobMatcher};
-use std::io::{BufWriter, Write};
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,9 +28,9 @@ EXAMPLES
   ggscope dump run.ggtrace --eval 0 --source disk
 
   # Hidden states that were recorded with --capture 'l_out-*'
-  ggscope dump run.ggtrace --token 12 --name 'l_out-*' --jsonl --values
+  ggscope dump run.ggtrace --token 12 --name 'l_out-*' --values
 
-Ranges include both ends: 3..5 is 3, 4 and 5; 3.. is 3 and all after it.
+Ranges include both ends: 3..5 and 3-5 are 3, 4 and 5; 3.. is 3 and all after it.
 ";
 
 /// Options of `ggscope dump`.
@@ -37,13 +40,13 @@ pub(super) struct Args {
     /// The trace
     file: PathBuf,
     /// Evaluations of these tokens, counted from 0 through the session
-    #[arg(long, value_name = "A[..B]")]
+    #[arg(long, value_name = "RANGE")]
     token: Option<Numbers>,
     /// These evaluations
-    #[arg(long, value_name = "A[..B]")]
+    #[arg(long, value_name = "RANGE")]
     eval: Option<Numbers>,
     /// Nodes of these layers
-    #[arg(long, value_name = "N[..M]")]
+    #[arg(long, value_name = "RANGE")]
     layer: Option<Numbers>,
     /// Operators of this kind; upper and lower case are the same
     #[arg(long, value_name = "GLOB")]
@@ -63,8 +66,8 @@ pub(super) struct Args {
     /// Print JSON, one object a line
     #[arg(long)]
     jsonl: bool,
-    /// Print captured values, or statistics of them, in full; needs --jsonl
-    #[arg(long, requires = "jsonl")]
+    /// Print captured values, or statistics of them, in full
+    #[arg(long)]
     values: bool,
 }
 
@@ -97,7 +100,8 @@ impl Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let filter = args.filter()?;
     let trace = Trace::open(&args.file)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    known_operator(&args, &filter, &trace)?;
+    let mut out = stdout(Form::of(args.jsonl, false));
     let limit = args.limit.unwrap_or(u64::MAX);
     let mut left = limit;
     let mut written = Ok(());
@@ -106,7 +110,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if left > 0 && written.is_ok() {
         dump(&trace, &filter, |operator| {
-            written = if args.jsonl { json_line(&mut out, &operator) } else { text_line(&mut out, &operator) };
+            written =
+                if args.jsonl { json_line(&mut out, &operator) } else { text_line(&mut out, &operator, args.values) };
             left -= 1;
             if written.is_err() || left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -122,6 +127,22 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses an operator that no graph has and that is almost the name of one: the whole trace would be read in vain.
+fn known_operator(args: &Args, filter: &Filter, trace: &Trace) -> anyhow::Result<()> {
+    let (Some(given), Some(glob)) = (&args.op, &filter.op) else { return Ok(()) };
+    let mut names = BTreeSet::new();
+    for stored in trace.graphs().filter_map(|id| trace.graph(id).ok()) {
+        names.extend(stored.graph.ops.iter().cloned());
+    }
+    if names.iter().any(|name| glob.is_match(name)) {
+        return Ok(());
+    }
+    match nearest(given, names.iter().map(String::as_str)) {
+        Some(name) => bail!("{} has no operator {given}; did you mean {name}?", args.file.display()),
+        None => Ok(()),
+    }
+}
+
 fn json_line(out: &mut impl Write, operator: &Operator) -> std::io::Result<()> {
     serde_json::to_writer(&mut *out, operator)?;
     out.write_all(b"\n")
@@ -130,7 +151,7 @@ fn json_line(out: &mut impl Write, operator: &Operator) -> std::io::Result<()> {
 const HEADER: &str = "  eval   token  phase      node  layer  operator           time µs  name                 wrote \
                       ← read";
 
-fn text_line(out: &mut impl Write, o: &Operator) -> std::io::Result<()> {
+fn text_line(out: &mut impl Write, o: &Operator, in_full: bool) -> std::io::Result<()> {
     let token = o.token.map_or("-".into(), |t| t.to_string());
     let layer = o.layer.map_or(o.node_type[..3].to_owned(), |layer| layer.to_string());
     let time = match (o.dur_ns, o.fused_into) {
@@ -149,18 +170,19 @@ fn text_line(out: &mut impl Write, o: &Operator) -> std::io::Result<()> {
         printable(o.dst.dtype),
         shape(&o.dst.ne)
     )?;
+    // What it wrote stands before what it read.
+    if let Some(value) = &o.value {
+        write!(out, " = {}", if in_full { value.in_full() } else { value.preview() })?;
+    }
+    if let Some(statistics) = &o.statistics {
+        write!(out, " = {}", if in_full { statistics.in_full() } else { statistics.preview() })?;
+    }
     for (i, source) in o.src.iter().enumerate() {
         write!(out, "{}{}", if i == 0 { " ← " } else { ", " }, read(source))?;
     }
     if let Some(run) = &o.run {
         let device = printable(o.device.unwrap_or("a device"));
         write!(out, "; {device} computed run {} in {}", run.number, duration(run.dur_ns))?;
-    }
-    if let Some(value) = &o.value {
-        write!(out, " = {}", value.preview())?;
-    }
-    if let Some(statistics) = &o.statistics {
-        write!(out, " = {}", statistics.preview())?;
     }
     writeln!(out)
 }

@@ -5,12 +5,13 @@ mod report;
 mod tables;
 
 use super::say;
+use super::terminal::{Form, stdout};
 use crate::query::dump::{Filter, Phase};
 use crate::query::experts::{choices, experts};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
 use anyhow::Context;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,10 +45,10 @@ pub(super) struct Args {
     /// The trace
     file: PathBuf,
     /// These layers; with one, each of its experts is shown
-    #[arg(long, value_name = "N[..M]")]
+    #[arg(long, value_name = "RANGE")]
     layer: Option<Numbers>,
     /// These tokens, counted from 0 through the session
-    #[arg(long, visible_alias = "token", value_name = "A[..B]")]
+    #[arg(long, visible_alias = "token", value_name = "RANGE")]
     tokens: Option<Numbers>,
     /// Tokens of the prompt or of the answer
     #[arg(long, value_parser = ["prompt", "generate"])]
@@ -76,7 +77,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         phase: args.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
         ..Filter::default()
     };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = stdout(Form::of(args.json, args.csv));
     let found = match (args.choices, args.csv) {
         (true, true) => tables::choices(&mut out, &trace, &filter)?,
         (true, false) => {

@@ -46,10 +46,10 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     /// Evaluations of these tokens, counted from 0 through the session
-    #[arg(long, value_name = "A[..B]")]
+    #[arg(long, value_name = "RANGE")]
     token: Option<Numbers>,
     /// Operators of these layers; of a graph one layer with what touches it
-    #[arg(long, value_name = "N[..M]")]
+    #[arg(long, value_name = "RANGE")]
     layer: Option<Numbers>,
     /// For dot: this graph, by its number within the session; if not given, the one with the most evaluations
     #[arg(long, value_name = "G")]

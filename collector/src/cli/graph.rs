@@ -2,6 +2,7 @@
 
 use super::analytics::{facts, top_tables};
 use super::say;
+use super::terminal::{Form, stdout};
 use super::text::printable;
 use crate::compute;
 use crate::export::graph::{GraphFormat, write};
@@ -17,7 +18,7 @@ use crate::trace::Trace;
 use anyhow::bail;
 use ggscope_analytics::Device;
 use ggscope_format::GraphId;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -83,7 +84,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             None => bail!("graph {id} of {file} has no layer {layer}: {}", known_layers(&query.layers())),
         },
     };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = stdout(match (args.analytics, args.format.as_deref()) {
+        (true, None) => Form::Text,
+        (_, None | Some("json")) => Form::Json,
+        _ => Form::Data,
+    });
     if args.analytics {
         let weight: EdgeWeight = args.weight.parse().map_err(anyhow::Error::msg)?;
         let costs = node_costs(&trace, &table, id, &Filter::default());

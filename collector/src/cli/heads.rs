@@ -3,13 +3,14 @@
 mod text;
 
 use super::say;
+use super::terminal::{Form, stdout};
 use crate::compute;
 use crate::inside::heads::{Flow, Head, Heads, Wanted, flow, heads};
 use crate::query::dump::Phase;
 use crate::query::range::Numbers;
 use crate::trace::Trace;
 use ggscope_analytics::Device;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,13 +41,13 @@ pub(super) struct Args {
     /// The trace, recorded with --capture attention
     file: PathBuf,
     /// Layers: `5`, `3..7` [default: all]
-    #[arg(long, value_name = "N|A..B")]
+    #[arg(long, value_name = "RANGE")]
     layer: Option<Numbers>,
     /// Only this head of each layer
     #[arg(long, value_name = "N")]
     head: Option<usize>,
     /// Tokens over which is measured, counted from 0 through the session: `0..99` [default: all]
-    #[arg(long, value_name = "N|A..B")]
+    #[arg(long, value_name = "RANGE")]
     tokens: Option<Numbers>,
     /// Measure over tokens of this phase only
     #[arg(long, value_parser = ["prompt", "generate"], ignore_case = true)]
@@ -89,7 +90,7 @@ impl Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let wanted = args.wanted()?;
     let trace = Trace::open(&args.file)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = stdout(Form::of(args.json, args.csv));
     if let Some(token) = args.flow {
         let found = flow(&trace, token)?;
         match (args.json, args.csv) {

@@ -2,7 +2,8 @@
 
 use super::inspect::amounts::bar;
 use super::say;
-use super::text::{duration, printable};
+use super::terminal::{Form, stdout};
+use super::text::{duration, printable, stretches};
 use crate::query::info::{Info, LeftOut, info};
 use crate::trace::Trace;
 use std::io::Write;
@@ -37,7 +38,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     trace.verify(VERIFIED_BYTES);
     let info = info(&trace);
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout(Form::of(args.json, false));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&info)?)?;
     } else {
@@ -57,7 +58,13 @@ fn summary(file: &str, info: &Info) -> String {
     }
     for model in info.model.iter().chain(&info.more_models) {
         let name = if model.name.is_empty() { "unnamed" } else { &model.name };
-        lines.push(("model", format!("{name}, {}, {} layers", model.arch, model.n_layer)));
+        let contexts = match &model.contexts[..] {
+            _ if info.more_models.is_empty() => String::new(),
+            [] => ", of no context".to_owned(),
+            [one] => format!(", of context {one}"),
+            several => format!(", of contexts {}", stretches(several)),
+        };
+        lines.push(("model", format!("{name}, {}, {} layers{contexts}", model.arch, model.n_layer)));
         lines.push(("", format!("{} ({})", model.path, say::bytes(model.file_bytes))));
     }
     let speed = |rate: Option<f64>| rate.map_or(String::new(), |r| format!(" at {r:.1} tokens/s"));

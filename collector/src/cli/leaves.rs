@@ -1,13 +1,14 @@
 //! `ggscope leaves`: what a graph begins with: inputs, caches and weights, and who uses them.
 
 use super::say;
+use super::terminal::{Form, stdout};
 use super::text::{place, printable, shape, stretches};
 use crate::query::leaves::{Leaf, UsedBy, leaves};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
 use ggscope_format::record::MAX_DIMS;
 use std::collections::HashMap;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let leaves = leaves(&trace, &Table::new(&trace, DEFAULT_MEMORY));
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = stdout(Form::of(args.json, false));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&leaves)?)?;
     } else {

@@ -21,6 +21,8 @@ mod quant;
 mod record;
 mod say;
 mod serving;
+mod suggest;
+mod terminal;
 mod text;
 
 use clap::{Parser, Subcommand};
@@ -87,7 +89,12 @@ enum Command {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        terminal::error_lines(&format!("ggscope: thread {}: {panic}", thread.name().unwrap_or("unnamed")));
+    }));
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
+    let done = match cli.command {
         Command::Record(args) => record::run(args),
         Command::Daemon(args) => daemon::run(args),
         Command::Info(args) => info::run(args),
@@ -106,7 +113,7 @@ pub fn main() -> ExitCode {
         Command::Open(args) => open::run(args),
     };
     done.unwrap_or_else(|error| {
-        if is_broken_pipe(&error) {
+        if terminal::is_closed() {
             return ExitCode::SUCCESS;
         }
         say::line(format_args!("{}", with_causes(&error)));
@@ -125,17 +132,15 @@ fn with_causes(error: &anyhow::Error) -> String {
     told
 }
 
-/// Whoever reads our output has seen enough (`ggscope dump … | head`).
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let is_it = |e: &(dyn std::error::Error + 'static)| {
-        let of_csv = e.downcast_ref::<csv::Error>().and_then(|e| match e.kind() {
-            csv::ErrorKind::Io(error) => Some(error),
-            _ => None,
-        });
-        let error = e.downcast_ref::<std::io::Error>().or(of_csv);
-        error.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    error.chain().any(is_it)
+/// Ends a call that makes no sense, with what is wrong with it. It repeats what was given, which may be anything.
+fn refuse(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    let args: Vec<_> = std::env::args_os().collect();
+    let hint = suggest::hint(&args, error).map_or(String::new(), |hint| format!("\n\nhint: {hint}"));
+    terminal::error_lines(&format!("{}{hint}", error.render().to_string().trim_end()));
+    std::process::exit(error.exit_code());
 }
 
 #[cfg(test)]
@@ -149,13 +154,6 @@ mod tests {
         assert_eq!(with_causes(&told.into()), "cannot open a.ggtrace: no such file");
         let context = anyhow::anyhow!("no such file").context("cannot write b");
         assert_eq!(with_causes(&context), "cannot write b: no such file");
-    }
-
-    #[test]
-    fn who_has_seen_enough_is_no_error_through_csv_either() {
-        let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        assert!(is_broken_pipe(&gone().into()) && is_broken_pipe(&csv::Error::from(gone()).into()));
-        assert!(!is_broken_pipe(&csv::Error::from(std::io::Error::other("full")).into()));
     }
 
     #[test]

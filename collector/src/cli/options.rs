@@ -28,13 +28,13 @@ pub(super) struct Options {
     #[arg(long, value_name = "SET|GLOB")]
     capture: Vec<String>,
     /// Capture only of these layers, for example 0-3,7; what belongs to no layer is captured all the same
-    #[arg(long, value_name = "N[-M],…", value_parser = Ranges::parse, requires = "capture")]
+    #[arg(long, value_name = "RANGE,…", value_parser = Ranges::parse, requires = "capture")]
     capture_layers: Option<Ranges>,
     /// Capture only queries of these heads; what is not of one head is captured whole
-    #[arg(long, value_name = "N[-M],…", value_parser = Ranges::parse, requires = "capture")]
+    #[arg(long, value_name = "RANGE,…", value_parser = Ranges::parse, requires = "capture")]
     capture_heads: Option<Ranges>,
     /// Capture only in evaluations with one of these tokens, counted from 0 through the session
-    #[arg(long, value_name = "N[-M],…", value_parser = Ranges::parse, requires = "capture")]
+    #[arg(long, value_name = "RANGE,…", value_parser = Ranges::parse, requires = "capture")]
     capture_tokens: Option<Ranges>,
     /// Capture only every N-th token of an answer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "capture")]

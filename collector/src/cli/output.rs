@@ -1,5 +1,6 @@
 //! Where a command's file goes: stdout, a pipe, or a file that is there as a whole or not at all.
 
+use super::terminal;
 use crate::live::{Blocked, die_by};
 use anyhow::{Context, bail};
 use std::fs::{File, OpenOptions, Permissions};
@@ -69,10 +70,10 @@ impl Output {
         E: From<io::Error> + std::error::Error + Send + Sync + 'static,
     {
         match self {
-            Output::Stdout => write(&mut io::stdout()).context("cannot write to stdout"),
+            Output::Stdout => through(terminal::data(io::stdout()), write).context("cannot write to stdout"),
             Output::Device(path) => {
                 let file = OpenOptions::new().write(true).open(path).map_err(E::from);
-                file.and_then(|mut file| write(&mut file)).with_context(|| cannot_write(path))
+                file.and_then(|file| through(terminal::data(file), write)).with_context(|| cannot_write(path))
             }
             Output::File(path, replace) => whole_file(path, *replace, write).with_context(|| cannot_write(path)),
         }
@@ -85,6 +86,16 @@ impl Output {
             _ => None,
         }
     }
+}
+
+/// Writes all of it to `out`.
+fn through<T, E: From<io::Error>>(
+    mut out: impl Write + Send,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, E>,
+) -> Result<T, E> {
+    let written = write(&mut out)?;
+    out.flush()?;
+    Ok(written)
 }
 
 fn cannot_write(path: &Path) -> String {

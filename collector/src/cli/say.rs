@@ -1,6 +1,7 @@
 //! What `record` and `daemon` say on stderr: one line a fact, each with our name in front, because the traced program
 //! speaks there too.
 
+use super::terminal::{self, printable};
 use crate::ingest::{Outcome, Trouble};
 use crate::live::Ended;
 use crate::query::captures;
@@ -9,14 +10,14 @@ use std::fmt::{Arguments, Display};
 use std::io::Write;
 use std::path::Path;
 
-/// Says one line, in one piece. That stderr is gone is no reason to stop.
+/// Says one line.
 pub(super) fn line(text: Arguments<'_>) {
-    let _ = std::io::stderr().lock().write_all(format!("ggscope: {text}\n").as_bytes());
+    terminal::error_line(&format!("ggscope: {text}"));
 }
 
 /// Draws a line on a terminal that the next line takes the place of.
 pub(super) fn progress(text: Arguments<'_>) {
-    let _ = write!(std::io::stderr().lock(), "\r\x1b[Kggscope: {text}\r");
+    let _ = write!(std::io::stderr().lock(), "\r\x1b[Kggscope: {}\r", printable(&text.to_string()));
 }
 
 /// Takes away what [`progress`] has drawn.

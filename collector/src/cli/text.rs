@@ -1,16 +1,8 @@
-//! How tables show what is in a trace. A trace may come from anybody: what a terminal would obey is shown, not sent.
+//! How tables show what is in a trace. Names are escaped here already, so that columns stay aligned and a name that has a
+//! line break stays in its line.
 
-use std::borrow::Cow;
+pub(super) use super::terminal::printable;
 use std::path::Path;
-
-/// The text without characters that do something to a terminal.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-    } else {
-        text.into()
-    }
-}
 
 /// `[64×9]`; trailing ones are left out.
 pub(super) fn shape(ne: &[i64; 4]) -> String {
@@ -56,12 +48,6 @@ pub(super) fn stretches(numbers: &[u32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hostile_name_reaches_no_terminal() {
-        assert_eq!(printable("blk.0 ü"), "blk.0 ü");
-        assert_eq!(printable("\x1b[2Jgone\n\u{9b}"), "\\u{1b}[2Jgone\\n\\u{9b}");
-    }
 
     #[test]
     fn shapes_places_and_times_read_well() {

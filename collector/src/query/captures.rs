@@ -34,7 +34,26 @@ pub fn check(capture: &Capture) -> Result<(), String> {
     if !capture.heads.is_all() && !capture.has(Set::Attention) {
         return Err("heads choose among the queries of the set `attention`, which is not captured".to_owned());
     }
+    if let Some((name, set)) = capture.globs().find_map(misspelt) {
+        let set = set.name();
+        return Err(format!(
+            "`{name}` is no set: did you mean `{set}`? A tensor of that name is `[{}]{}`",
+            &name[..1],
+            &name[1..]
+        ));
+    }
     capture.contradiction().map_or(Ok(()), Err)
+}
+
+/// A name without wildcards that is almost a set's: no tensor is called so, and a run would be over before this is noticed.
+fn misspelt(name: &str) -> Option<(&str, Set)> {
+    if name.contains(['*', '?', '[', '{', '\\']) || !name.is_ascii() || name.is_empty() {
+        return None;
+    }
+    let written = name.to_ascii_lowercase();
+    let distance = |set: &Set| strsim::damerau_levenshtein(&written, set.name());
+    let set = Set::ALL.into_iter().min_by_key(distance)?;
+    (distance(&set) <= 2 && written.len() > 3).then_some((name, set))
 }
 
 /// A set or a glob that nothing was captured of.

@@ -1,5 +1,6 @@
-//! Ranges as users type them: `7`, `7..9` (both included), `7..`, `..9`.
+//! Ranges as users type them: `7`, `7..9` or `7-9` (both included), `7..`, `..9`.
 
+use ggscope_format::capture::span;
 use std::str::FromStr;
 
 /// Numbers from `first` to `last`, both included.
@@ -27,16 +28,7 @@ impl FromStr for Numbers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Numbers, String> {
-        let number = |part: &str, open: u64| match part {
-            "" => Ok(open),
-            digits => digits.parse().map_err(|_| format!("`{digits}` is not a number")),
-        };
-        let (first, last) = match text.split_once("..") {
-            None if text.is_empty() => return Err("a number is missing".into()),
-            None => (number(text, 0)?, number(text, 0)?),
-            Some((first, last)) => (number(first, 0)?, number(last.trim_start_matches('='), u64::MAX)?),
-        };
-        if first > last { Err(format!("{first} is greater than {last}")) } else { Ok(Numbers { first, last }) }
+        span(text).map(|(first, last)| Numbers { first, last })
     }
 }
 
@@ -49,7 +41,7 @@ mod tests {
         let parsed = |text: &str| text.parse::<Numbers>().map(|n| (n.first, n.last));
         assert_eq!(parsed("7"), Ok((7, 7)));
         assert_eq!(parsed("7..9"), Ok((7, 9)));
-        assert_eq!(parsed("7..=9"), Ok((7, 9)));
+        assert_eq!((parsed("7..=9"), parsed("7-9")), (Ok((7, 9)), Ok((7, 9))));
         assert_eq!(parsed("7.."), Ok((7, u64::MAX)));
         assert_eq!(parsed("..9"), Ok((0, 9)));
         for wrong in ["", "x", "9..7", "-1", "1..x", "1.5"] {

@@ -98,6 +98,17 @@ impl TensorStatistics {
     }
 }
 
+impl TensorStatistics {
+    /// Row by row, for people.
+    pub fn in_full(&self) -> String {
+        let row = |r: &RowOfStatistics| {
+            let RowOfStatistics { min, max, mean, rms, zeros, nans, infs, .. } = r;
+            format!("{min} to {max}, mean {mean}, RMS {rms}, {zeros} zeros, {nans} NaN, {infs} infinite")
+        };
+        self.rows.iter().map(row).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// What was captured in an evaluation.
 #[derive(Debug, Default)]
 pub struct Captured {
@@ -250,6 +261,15 @@ impl CapturedValue {
         match data.len() {
             0..=6 => shown(data),
             n => format!("{} … {}", shown(&data[..3]), shown(&data[n - 3..])),
+        }
+    }
+
+    /// All elements, each as exact as it is, for people.
+    pub fn in_full(&self) -> String {
+        match (self.missing_bytes, &self.data) {
+            (Some(missing), _) => format!("{missing} bytes are missing"),
+            (None, Some(data)) => data.iter().map(f64::to_string).collect::<Vec<_>>().join(" "),
+            (None, None) => self.hex.clone().unwrap_or_default(),
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn text(document: &utoipa::openapi::OpenApi) -> String {
 
 /// A number, or a range of numbers.
 pub(super) fn numbers() -> Object {
-    let pattern = r"^([0-9]{1,18}(\.\.([0-9]{1,18})?)?|\.\.[0-9]{1,18})$";
+    let pattern = r"^([0-9]{1,18}((\.\.=?|-)([0-9]{1,18})?)?|\.\.=?[0-9]{1,18})$";
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
 }
 

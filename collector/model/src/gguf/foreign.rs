@@ -2,7 +2,8 @@
 
 /// Says what `bytes`, which are no GGUF file, look like.
 pub(super) fn describe(bytes: &[u8]) -> String {
-    let known: [(&[u8], &str); 8] = [
+    let known: [(&[u8], &str); 9] = [
+        (b"GGTRACE\0", "a trace that ggscope recorded: `ggscope info` summarizes it, `ggscope open` shows it"),
         (b"FUGG", "its first four bytes are turned around"),
         (b"tjgg", "a GGJT file, llama.cpp's format of 2023; convert the model again"),
         (b"fmgg", "a GGMF file, llama.cpp's format of 2023; convert the model again"),
@@ -31,6 +32,7 @@ mod tests {
         assert!(describe(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS"));
         assert!(describe(b"\x40\x00\x00\x00\x00\x00\x00\x00{\"a\":").contains("safetensors"));
         assert_eq!(describe(b"GG"), "not a GGUF file: it begins with [47, 47]");
+        assert!(describe(b"GGTRACE\0\x02").contains("`ggscope info`"));
         assert_eq!(describe(b"<html>"), "not a GGUF file but a web page or XML");
     }
 }

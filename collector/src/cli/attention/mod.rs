@@ -5,6 +5,7 @@ mod picture;
 
 use super::inspect::amounts::bar;
 use super::say;
+use super::terminal::{Form, stdout};
 use super::text::printable;
 use crate::compute;
 use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row_on};
@@ -13,7 +14,7 @@ use crate::trace::Trace;
 use ggscope_analytics::{Compute, Device, Ran};
 use ggscope_model::gguf::Gguf;
 use serde::Serialize;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,7 +65,7 @@ pub(super) struct Args {
     token: Option<u64>,
     /// These tokens: the weights of each, a line of JSON for a token and a layer; with --png, its rows
     /// [default there: the last 1,024]
-    #[arg(long, value_name = "A[..B]", conflicts_with = "token")]
+    #[arg(long, value_name = "RANGE", conflicts_with = "token")]
     tokens: Option<Numbers>,
     /// The layer [default: the first that was captured; all of them with --tokens]
     #[arg(long, value_name = "N")]
@@ -113,7 +114,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(first) = tokens.as_ref().map(|tokens| tokens.start).filter(|&first| first >= n_tokens && n_tokens > 0) {
         anyhow::bail!(inside::no_token(first, n_tokens));
     }
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = stdout(Form::of(args.json, args.csv));
     let device = Arc::new(compute::open(args.device, &[])?);
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;

@@ -6,6 +6,7 @@ mod costs;
 mod memory;
 mod report;
 
+use super::terminal::{Form, stdout};
 use crate::host::{self, Host};
 use crate::query::roofline::{Reached, reached};
 use crate::query::table::{DEFAULT_MEMORY, Table};
@@ -129,7 +130,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.files.iter().map(|path| Inspection::of_path(path, &wanted)).collect::<Result<_, _>>()?;
     let output = output(models, &args)?;
     let valid = output.models.iter().all(|model| model.valid);
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout(Form::of(args.json, false));
     if args.json {
         serde_json::to_writer_pretty(&mut out, &output)?;
         writeln!(out)?;

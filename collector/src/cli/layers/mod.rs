@@ -5,6 +5,7 @@ mod lens;
 mod table;
 
 use super::say;
+use super::terminal::{Form, stdout};
 use crate::compute;
 use crate::inside::layers::{self, Grinding, Lens, Measure};
 use crate::query::range::Numbers;
@@ -13,7 +14,7 @@ use anyhow::{Context, bail};
 use ggscope_analytics::Device;
 use ggscope_model::gguf::Gguf;
 use serde::Serialize;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", conflicts_with = "tokens")]
     token: Option<u64>,
     /// Only these tokens
-    #[arg(long, value_name = "A[..B]")]
+    #[arg(long, value_name = "RANGE")]
     tokens: Option<Numbers>,
     /// Say more of one layer, token by token
     #[arg(long, value_name = "N", conflicts_with_all = ["lens", "against", "measure"])]
@@ -89,7 +90,7 @@ fn measure(name: &str) -> Result<Measure, String> {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let tokens = args.token.map(|t| t..t.saturating_add(1)).or(args.tokens.map(|t| t.range()));
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = stdout(Form::of(args.json, args.csv));
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;
         let found = layers::against(&trace, &reference, tokens)?;

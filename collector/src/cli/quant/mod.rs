@@ -6,6 +6,7 @@ mod figures;
 mod mix;
 mod tensor;
 
+use super::terminal::{Form, stdout};
 use crate::compute;
 use ggscope_analytics::Device;
 use ggscope_model::gguf::Gguf;
@@ -90,6 +91,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let compute = compute::open(args.device, &[])?;
     let mut report = quant::report(&tensor)?;
     let on_gpu = compute::values(&compute, &tensor)?;
+    tensor.still()?;
     let values_from = on_gpu.map(|(values, gpu)| {
         report.values = values;
         gpu
@@ -111,7 +113,7 @@ fn compared(tensor: &Tensor<'_>, reference: &Gguf) -> anyhow::Result<TensorError
 }
 
 fn print<T: Serialize>(json: bool, answer: &T, text: impl Fn(&T) -> String) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout(Form::of(json, false));
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(answer)?)?;
     } else {
