@@ -167,6 +167,7 @@ mod tests {
             pos: Some(i),
             phase: ggscope_format::TokenPhase::Prompt,
             punctuation: i % half == 3,
+            ..Token::default()
         };
         Tokens::of((0..2 * half).map(token).collect())
     }
