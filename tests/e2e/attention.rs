@@ -208,7 +208,7 @@ fn what_cannot_be_shown_says_why() {
     let captured = dir.path().join("captured.ggtrace");
     run(record(&captured, &CAPTURE, &generate(&model, 3, "on", &[]))).ok();
     assert!(says(&captured, &["--layer", "3"]).contains("no attention in layer 3"));
-    assert!(says(&captured, &["--tokens", "4..2"]).contains("4 is greater than 2"));
+    assert!(says(&captured, &["--tokens", "4..2"]).contains("give 2..4"));
     assert!(says(&captured, &["--head", "4"]).contains("no head 4"));
     assert!(says(&captured, &["--token", "999"]).contains("no token 999"));
     let small = dir.path().join("small.ggtrace");

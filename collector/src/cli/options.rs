@@ -216,7 +216,7 @@ mod tests {
             "attention, layers 0-3,7, heads 0,5-8, tokens 0-99, every 8, as f16, at most 67108864 bytes/s"
         );
         for (line, says) in [
-            ("--capture attention --capture-layers 3-1", "3-1 ends before it begins"),
+            ("--capture attention --capture-layers 3-1", "`3-1` ends before it begins"),
             ("--capture attention --capture-layers a", "`a` is neither"),
             ("--capture attention --capture-every 0", "0 is not in"),
             ("--capture attention --capture-budget 0/s", "nothing would ever be captured"),
