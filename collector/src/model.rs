@@ -12,6 +12,7 @@ use ggscope_format::session::Hello;
 use ggscope_format::{GraphId, TensorId};
 use ggscope_model::gguf::{Gguf, GgufFile, TensorInfo, Vocab};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 /// The models of one session, opened when a graph asks for them.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Models {
 #[derive(Debug)]
 struct Opened {
     gguf: Gguf,
+    /// Path of its first file, as the process names it.
+    path: String,
     vocab: Option<Vocab>,
     /// Path of a file and offset in it of each tensor, with what it must agree on.
     tensors: HashMap<String, Place>,
@@ -41,12 +44,14 @@ struct Place {
 }
 
 impl Opened {
-    fn new(gguf: Gguf) -> Opened {
+    /// `name` says how the process names a file.
+    fn new(gguf: Gguf, name: impl Fn(&Path) -> String) -> Opened {
         let place = |(file, t): (&GgufFile, &TensorInfo)| {
-            let file = file.path().to_string_lossy().into_owned();
+            let file = name(file.path());
             (t.name.to_string(), Place { file, offset: t.offset, ne: t.ne, type_name: t.type_name() })
         };
-        Opened { tensors: gguf.tensors().map(place).collect(), vocab: gguf.vocab(), gguf }
+        let (tensors, path) = (gguf.tensors().map(place).collect(), name(gguf.first().path()));
+        Opened { tensors, path, vocab: gguf.vocab(), gguf }
     }
 
     /// Where the tensor lies, if the model has it.
@@ -59,7 +64,7 @@ impl Opened {
         let gguf = &self.gguf;
         Model {
             id,
-            path: gguf.first().path().to_string_lossy().into_owned(),
+            path: self.path.clone(),
             name: gguf.name().to_string(),
             arch: gguf.architecture().to_string(),
             n_layer: gguf.block_count(),
@@ -81,7 +86,7 @@ pub struct Completed {
 }
 
 impl Models {
-    /// Looks at the command line; opens nothing yet. `pid` is the process as this one sees it.
+    /// Looks at the command line; opens nothing yet. `hello.pid` is the process as this one sees it.
     pub fn new(hello: &Hello) -> Models {
         Models {
             found: Found::new(hello),

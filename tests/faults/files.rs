@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::stage::{Stage, evaluations, ggscope, info, run, try_info};
+use crate::stage::{Process, Stage, evaluations, ggscope, info, run, try_info};
 use crate::support::tiny_model::N_LAYER;
 
 /// A trace of `n` tokens.
@@ -209,4 +209,31 @@ fn a_filter_or_a_capture_that_finds_nothing_is_said() {
     let dump = stage.ggscope(&["dump".as_ref(), path.as_os_str(), "--op".as_ref(), "NO_SUCH".as_ref()]);
     assert_eq!(dump.code(), Some(0));
     assert!(dump.stderr.contains("nothing matches"), "{}", dump.stderr);
+}
+
+#[test]
+fn a_model_that_changes_while_it_is_recorded_ends_neither_the_program_nor_the_recorder() {
+    let cut = |model: &Path| fs::File::options().write(true).open(model).unwrap().set_len(100).unwrap();
+    let overwrite = |model: &Path| {
+        let bytes = fs::metadata(model).unwrap().len() as usize;
+        fs::write(model, vec![0x55; bytes]).unwrap();
+    };
+    let replace = |model: &Path| {
+        fs::write(model.with_extension("new"), "not a model").unwrap();
+        fs::rename(model.with_extension("new"), model).unwrap();
+    };
+    let delete = |model: &Path| fs::remove_file(model).unwrap();
+    for change in [&cut as &dyn Fn(&Path), &overwrite, &replace, &delete] {
+        let stage = Stage::new();
+        let expected = stage.untraced(30, &[]);
+        // The program has read the file, and does not need it any more.
+        let generate = stage.generate(30, &["--no-mmap", "--delay-ms", "20"]);
+        let running = Process::start(stage.record(&["-o", "run.ggtrace"], &generate));
+        running.wait_for_lines(3);
+        change(stage.model());
+        let done = running.done();
+        assert_eq!((done.code(), done.stdout), (Some(0), expected), "{}", done.stderr);
+        let info = info(&stage.path("run.ggtrace"));
+        assert_eq!((&info["complete"], &info["model"]["n_layer"]), (&true.into(), &N_LAYER.into()), "{info:#}");
+    }
 }

@@ -68,6 +68,8 @@ impl Session {
             Ok((growing, stream)) => {
                 let host = Host::new(stream, pid);
                 let (tokens, control) = (wanted.tokens, Arc::default());
+                // In a container the process has another number than the one by which this process reaches it.
+                let hello = Hello { pid, ..hello };
                 Ok(Session { hello, path, growing, control, writer, tokens, segment, host })
             }
             Err(error) => {

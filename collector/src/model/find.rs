@@ -18,14 +18,16 @@ const MAX_LINKS: usize = 4096;
 /// What was found by which name. Numbers are places in the list of opened models.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// The process, as this one sees it; 0 if unknown.
-    pid: u32,
+    /// The process's own tree of files.
+    root: PathBuf,
+    /// It is another one than that of this process, as in a container.
+    is_elsewhere: bool,
     /// Paths that the command line names and that may be models.
     named: Vec<PathBuf>,
     of_names: Option<Vec<usize>>,
     /// `None` if it cannot be read.
     by_mapped: HashMap<MappedFile, Option<usize>>,
-    by_file: HashMap<FileId, (usize, PathBuf)>,
+    by_file: HashMap<FileId, (usize, String)>,
 }
 
 impl Found {
@@ -36,7 +38,10 @@ impl Found {
             _ => arg,
         });
         let named = values.filter(|v| !v.is_empty()).map(|v| Path::new(&hello.cwd).join(v)).collect();
-        Found { pid: hello.pid, named, of_names: None, by_mapped: HashMap::new(), by_file: HashMap::new() }
+        let process = Path::new("/proc").join(hello.pid.to_string());
+        let is_elsewhere = hello.pid > 0 && is_elsewhere(&process);
+        let root = process.join("root");
+        Found { root, is_elsewhere, named, of_names: None, by_mapped: HashMap::new(), by_file: HashMap::new() }
     }
 
     /// The models that the command line names, each once. An argument that is no path is not worth a note.
@@ -69,8 +74,8 @@ impl Found {
                 found
             }
         };
-        if let Some((_, path)) = self.identity(file).and_then(|id| self.by_file.get(&id)) {
-            file.path = path.to_string_lossy().into_owned();
+        if let Some((_, path)) = self.identity(file).as_ref().and_then(|id| self.by_file.get(id)) {
+            file.path.clone_from(path);
         }
         known
     }
@@ -103,13 +108,13 @@ impl Found {
         same.then_some(id)
     }
 
-    /// The path, or the same in the process's own tree of files.
+    /// The path as this process reaches it, if something is there.
     fn reachable(&self, path: &Path) -> Option<PathBuf> {
-        if path.exists() {
-            return Some(path.to_owned());
-        }
-        let inside = Path::new("/proc").join(self.pid.to_string()).join("root").join(path.strip_prefix("/").ok()?);
-        (self.pid > 0 && inside.exists()).then_some(inside)
+        let path = match path.strip_prefix("/") {
+            Ok(inside) if self.is_elsewhere => self.root.join(inside),
+            _ => path.to_owned(),
+        };
+        path.exists().then_some(path)
     }
 
     /// Opens the model at `path`, if it is one and was not opened under another name.
@@ -126,11 +131,14 @@ impl Found {
         match gguf {
             Ok(gguf) => {
                 let number = opened.len();
-                for file in gguf.files() {
-                    let id = file.stamp().map(|stamp| stamp.file());
-                    self.by_file.extend(id.map(|id| (id, (number, file.path().to_owned()))));
-                }
-                opened.push(Opened::new(gguf));
+                let name = |path: &Path| match path.strip_prefix(&self.root) {
+                    Ok(inside) => Path::new("/").join(inside).to_string_lossy().into_owned(),
+                    Err(_) => path.to_string_lossy().into_owned(),
+                };
+                let files = gguf.files().iter();
+                let known: Vec<_> = files.filter_map(|f| Some((f.stamp()?.file(), (number, name(f.path()))))).collect();
+                opened.push(Opened::new(gguf, name));
+                self.by_file.extend(known);
                 Some(number)
             }
             Err(error) => {
@@ -139,6 +147,13 @@ impl Found {
             }
         }
     }
+}
+
+/// Whether a process has another tree of files than this one.
+fn is_elsewhere(process: &Path) -> bool {
+    let link = |of: &Path, name: &str| std::fs::read_link(of.join(name)).ok();
+    let own = Path::new("/proc/self");
+    ["root", "ns/mnt"].iter().any(|name| link(process, name).is_some_and(|theirs| Some(theirs) != link(own, name)))
 }
 
 /// Names in a hub's cache that lead to one of its files: `blobs/NUMBER` is `snapshots/REVISION/NAME`.
