@@ -5,6 +5,7 @@
 
 use crate::clock::{self, Ticks};
 use crate::host::AbortCallback;
+use ggscope_format::pair::Pair;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -16,8 +17,8 @@ pub struct OpClock {
     calls: AtomicUsize,
     ticks: AtomicPtr<AtomicU64>,
     capacity: AtomicUsize,
-    program_callback: AtomicPtr<c_void>,
-    program_data: AtomicPtr<c_void>,
+    /// The program's callback and its data. The callback is asked on compute threads while another thread may set a new one.
+    program: Pair,
 }
 
 impl OpClock {
@@ -28,13 +29,9 @@ impl OpClock {
         clock
     }
 
-    /// The program sets (or, with `None`, removes) its own callback.
+    /// The program sets (or, with `None`, removes) its own callback. Only one thread at a time may do so.
     pub fn set_program_callback(&self, callback: AbortCallback, data: *mut c_void) {
-        // No callback while its data changes: `op_clock` may run on another thread.
-        self.program_callback.store(std::ptr::null_mut(), Ordering::Release);
-        self.program_data.store(data, Ordering::Release);
-        let callback = callback.map_or(std::ptr::null_mut(), |f| f as *mut c_void);
-        self.program_callback.store(callback, Ordering::Release);
+        self.program.set(callback.map_or(std::ptr::null_mut(), |f| f as *mut c_void), data);
     }
 
     /// Makes room for `n` calls and forgets the ones before. The only place that allocates.
@@ -95,14 +92,14 @@ pub unsafe extern "C" fn op_clock(data: *mut c_void) -> bool {
         unsafe { &*clock.ticks.load(Ordering::Relaxed).add(n) }.store(clock::now().0, Ordering::Relaxed);
     }
     clock.calls.store(n + 1, Ordering::Relaxed);
-    let callback = clock.program_callback.load(Ordering::Acquire);
-    if callback.is_null() {
-        return false;
+    let (callback, data) = clock.program.get();
+    // SAFETY: only `set_program_callback` stores here, null or a function pointer of this type.
+    let callback = unsafe { std::mem::transmute::<*mut c_void, AbortCallback>(callback) };
+    match callback {
+        // SAFETY: the program's callback with the program's data, as the backend would have called it.
+        Some(callback) => unsafe { callback(data) },
+        None => false,
     }
-    // SAFETY: only `set_program_callback` stores here, from a function pointer of this type.
-    let callback: unsafe extern "C" fn(*mut c_void) -> bool = unsafe { std::mem::transmute(callback) };
-    // SAFETY: the program's callback with the program's data, as the backend would have called it.
-    unsafe { callback(clock.program_data.load(Ordering::Acquire)) }
 }
 
 #[cfg(test)]

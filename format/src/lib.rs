@@ -2,13 +2,15 @@
 //!
 //! One definition serves the shared-memory ring ([`ring`], [`segment`]), the handshake on the Unix socket
 //! ([`session`]) and the trace file ([`chunk`], [`columns`]). This crate encodes, decodes and validates; it opens
-//! no file, no socket and no segment: policy is its callers' business.
+//! no file, no socket and no segment: policy is its callers' business. The memory that several threads share without a lock
+//! is here too ([`ring`], [`pair`]), where loom tests it.
 
 pub mod attention;
 pub mod capture;
 pub mod chunk;
 pub mod columns;
 pub mod ids;
+pub mod pair;
 pub mod phase;
 pub mod record;
 pub mod ring;
