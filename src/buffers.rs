@@ -32,10 +32,17 @@ impl Buffers {
         self.epoch
     }
 
-    /// A buffer is gone. Its number is not used again.
-    pub fn forget(&mut self, buffer: Buffer) {
+    /// Whether the buffer has a number.
+    pub fn is_known(&self, buffer: Buffer) -> bool {
+        self.ids.contains_key(&(buffer as usize))
+    }
+
+    /// A buffer is about to go. Its number is not used again.
+    pub fn forget(&mut self, buffer: Buffer) -> BufferId {
+        let id = self.id(buffer);
         self.ids.remove(&(buffer as usize));
         self.changed();
+        id
     }
 }
 

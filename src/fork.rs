@@ -1,8 +1,13 @@
 //! A child of `fork` is another process: it must not write into its parent's rings.
 
-use crate::llama::ext;
+use crate::llama::ext::BATCHES;
+#[cfg(not(feature = "static-wrap"))]
+use crate::llama::symbols::KNOWN;
+use crate::pending::{self, PENDING};
 use crate::registry::REGISTRY;
 use crate::session::SLOT;
+use parking_lot::lock_api::RawMutex as _;
+use parking_lot::{Mutex, RawMutex};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,17 +27,23 @@ pub fn watch() {
     });
 }
 
-/// Holds both locks over the fork, so that the child finds what they protect in order.
+/// Holds all locks over the fork, so that the child finds what they protect in order.
 unsafe extern "C" fn prepare() {
     std::mem::forget(REGISTRY.lock());
     std::mem::forget(SLOT.lock());
-    ext::before_fork();
+    std::mem::forget(PENDING.lock());
+    std::mem::forget(BATCHES.lock());
+    #[cfg(not(feature = "static-wrap"))]
+    std::mem::forget(KNOWN.lock());
 }
 
 unsafe extern "C" fn parent() {
-    // SAFETY: `prepare` locked both on this thread.
+    // SAFETY: `prepare` locked all of them on this thread.
     unsafe {
-        ext::after_fork();
+        #[cfg(not(feature = "static-wrap"))]
+        KNOWN.force_unlock();
+        BATCHES.force_unlock();
+        PENDING.force_unlock();
         SLOT.force_unlock();
         REGISTRY.force_unlock();
     }
@@ -40,10 +51,26 @@ unsafe extern "C" fn parent() {
 
 unsafe extern "C" fn child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: `prepare` locked it on the thread that this one is a copy of; the child has no other.
-    if let Some(slot) = unsafe { (*SLOT.data_ptr()).as_mut() } {
-        slot.leave_to_parent();
+    // SAFETY: `prepare` locked all of them on the thread that this one is a copy of; the child has no other.
+    unsafe {
+        if let Some(slot) = (*SLOT.data_ptr()).as_mut() {
+            slot.leave_to_parent();
+        }
+        pending::leave_to_parent(&mut *PENDING.data_ptr());
+        #[cfg(not(feature = "static-wrap"))]
+        open(&KNOWN);
+        open(&BATCHES);
+        open(&PENDING);
+        open(&SLOT);
+        open(&REGISTRY);
     }
-    // SAFETY: as in `parent`.
-    unsafe { parent() };
+}
+
+/// Opens a lock in the child. To unlock it would look for threads that wait for it, and those are the parent's.
+///
+/// # Safety
+/// The lock is held, by the only thread that there is.
+unsafe fn open<T>(lock: &Mutex<T>) {
+    // SAFETY: promised by the caller; the lock is one atomic, so it may be written to through a shared reference.
+    unsafe { std::ptr::from_ref(lock.raw()).cast_mut().write(RawMutex::INIT) }
 }

@@ -227,12 +227,16 @@ interpose! {
         ours(|| unsafe { evaluation::overwritten(tensor, offset, size) });
     }
 
-    /// Forgets the backend; its clock goes after it.
+    /// Forgets the backend before its address can be another's; its clock goes after it.
     fn ggml_backend_free(backend: Backend) {
         let host = host_or!();
+        let state = ours(|| {
+            pending::forget(backend);
+            registry::with(|r| r.take_backend(backend))
+        });
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_free)(backend) };
-        ours(|| registry::with(|r| r.forget_backend(backend)));
+        drop(state);
     }
 
     /// Hands out our way to set an abort callback, so that the program's own one keeps being asked.
@@ -342,16 +346,13 @@ unsafe fn allocated(host: &Host, buffer: Buffer) {
 /// `buffer` is live.
 unsafe fn released(host: &Host, buffer: Buffer) {
     // SAFETY: promised by the caller.
-    if unsafe { is_probe(host, buffer) } {
-        return;
+    let is_probe = unsafe { is_probe(host, buffer) };
+    // Before it is free and another buffer can be at its address.
+    let forgotten = registry::with(|r| (!is_probe || r.buffers.is_known(buffer)).then(|| r.buffers.forget(buffer)));
+    if let Some(id) = forgotten.filter(|_| !is_probe) {
+        // SAFETY: promised by the caller.
+        unsafe { report(host, buffer, id, false) };
     }
-    let id = registry::with(|r| {
-        let id = r.buffers.id(buffer);
-        r.buffers.forget(buffer);
-        id
-    });
-    // SAFETY: promised by the caller.
-    unsafe { report(host, buffer, id, false) };
 }
 
 /// llama.cpp makes buffers without memory to ask what a backend supports. They hold nothing and are no events.

@@ -23,7 +23,8 @@ pub struct Pending {
     pub run: u32,
 }
 
-static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
+/// All of them. Fork handlers take the lock, so that a child finds the list in order.
+pub static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
 static N_PENDING: AtomicUsize = AtomicUsize::new(0);
 /// A program that never synchronises must not fill the memory.
 const MAX_PENDING: usize = 1024;
@@ -44,18 +45,33 @@ pub fn synchronized(backend: Backend) {
     }
 }
 
+/// The program is about to free a backend: when its runs have ended, nobody can see any more.
+pub fn forget(backend: Backend) {
+    if N_PENDING.load(Ordering::Relaxed) != 0 {
+        drop(take(backend));
+    }
+}
+
+/// In a forked child: the runs are the parent's, and so are the sessions, which are never dropped here. `list` is what
+/// [`PENDING`] protects.
+pub fn leave_to_parent(list: &mut Vec<Pending>) {
+    list.drain(..).for_each(std::mem::forget);
+    N_PENDING.store(0, Ordering::Relaxed);
+}
+
+fn take(backend: Backend) -> Vec<Pending> {
+    let mut list = PENDING.lock();
+    let taken = list.extract_if(.., |p| p.backend == backend as usize).collect();
+    N_PENDING.store(list.len(), Ordering::Relaxed);
+    taken
+}
+
 /// The runs of a backend had ended at that time.
 pub fn ended_at(backend: Backend, now: Ticks) {
     if N_PENDING.load(Ordering::Relaxed) == 0 {
         return;
     }
-    let ended: Vec<Pending> = {
-        let mut list = PENDING.lock();
-        let ended = list.extract_if(.., |p| p.backend == backend as usize).collect();
-        N_PENDING.store(list.len(), Ordering::Relaxed);
-        ended
-    };
-    for Pending { session, eval, run, .. } in ended {
+    for Pending { session, eval, run, .. } in take(backend) {
         let end = session.conversion.rate().at(now);
         session.push(&Record::RunEnd(RunEnd { eval, run, end }));
     }

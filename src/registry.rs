@@ -80,12 +80,13 @@ impl Scheduler {
 }
 
 #[derive(Default)]
-struct BackendState {
+pub struct BackendState {
     clock: Option<Box<OpClock>>,
     /// The program's abort callback and its data's address.
     program: (AbortCallback, usize),
 }
 
+/// What is known of one backend.
 /// All of it.
 #[derive(Default)]
 pub struct Registry {
@@ -175,9 +176,11 @@ impl Registry {
         self.schedulers.remove(&key);
     }
 
-    /// A backend is gone, and its clock with it.
-    pub fn forget_backend(&mut self, backend: Backend) {
-        self.backends.remove(&(backend as usize));
+    /// Forgets a backend that the program is about to free. As soon as it is free, another thread can be given a backend at
+    /// the same address, so this comes first; the backend itself may call its clock until then, so what is returned is to
+    /// be dropped afterwards.
+    #[must_use = "the backend may call its clock until it is freed"]
+    pub fn take_backend(&mut self, backend: Backend) -> Option<BackendState> {
         self.forget_scheduler(backend as usize);
     }
 
@@ -188,6 +191,7 @@ impl Registry {
 
     /// The program sets its abort callback. Returns what the backend is to be given.
     pub fn program_sets_abort_callback(
+        self.backends.remove(&(backend as usize))
         &mut self,
         backend: Backend,
         callback: AbortCallback,

@@ -42,6 +42,8 @@ pub struct Session {
     /// What it wants.
     pub level: Level,
     /// Whether token ids may be recorded.
+    /// The process that it belongs to; see [`crate::fork::generation`].
+    generation: u64,
     pub tokens: bool,
     /// From ticks to time.
     pub conversion: Conversion,
@@ -279,6 +281,7 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
 /// A capture, ready to be asked about tensors. Says what is not understood.
 fn compiled(capture: Capture, number: u32) -> Wanted {
     let (wanted, bad) = Wanted::new(capture, number);
+        generation: crate::fork::generation(),
     bad.iter().for_each(|b| say(&format!("ignoring a pattern of tensor names: {b}")));
     WANTS_CACHES.fetch_or(wanted.of_caches(), Ordering::Relaxed);
     wanted
@@ -403,6 +406,9 @@ impl Session {
 
     /// Tells the collector how far it can read in order, now that an evaluation has been written.
     fn settle(&self, eval: EvalId) {
+        if self.is_of_parent() {
+            return;
+        }
         let mut current = self.current.lock();
         current.running.retain(|&running| running != eval.0);
         let first = current.running.first().copied().unwrap_or(current.next_eval);
@@ -470,8 +476,12 @@ impl Session {
 
     /// A ring to write to. A thread that finds all rings taken waits for another thread of this process to finish its
     /// copy; no thread holds a ring while it waits for anything. `None` if that takes longer than [`RING_PATIENCE`],
-    /// for example because the thread that copies is not scheduled: the record is counted as lost.
+    /// for example because the thread that copies is not scheduled: the record is counted as lost. `None` also in a child
+    /// of the process that the session belongs to: the rings are its parent's.
     pub fn lease(&self) -> Option<RingLease<'_>> {
+        if self.is_of_parent() {
+            return None;
+        }
         let mut free = self.free_rings.lock();
         let deadline = Instant::now() + RING_PATIENCE;
         while free.is_empty() {
@@ -502,7 +512,14 @@ impl Session {
 
     /// Counts records, of so many bytes in all, that did not come as far as the ring.
     pub fn count_all_lost(&self, ring: u32, records: u64, bytes: u64) {
-        self.segment.ring(ring).count_lost(records, bytes);
+        if !self.is_of_parent() {
+            self.segment.ring(ring).count_lost(records, bytes);
+        }
+    }
+
+    /// Whether a fork lies between: the collector's session is with the parent of this process.
+    fn is_of_parent(&self) -> bool {
+        self.generation != crate::fork::generation()
     }
 
     /// Writes a record that needs no other before it. Returns whether there was room.

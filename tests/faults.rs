@@ -7,6 +7,8 @@ mod support;
 #[path = "faults/stage.rs"]
 mod stage;
 
+#[path = "faults/backends.rs"]
+mod backends;
 #[path = "faults/collectors.rs"]
 mod collectors;
 #[path = "faults/disks.rs"]

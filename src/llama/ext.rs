@@ -8,19 +8,8 @@ use std::collections::HashMap;
 /// More tokens than these are not copied: no context takes so many at once.
 const MAX_ENTRIES: usize = 1 << 20;
 
-static BATCHES: Mutex<Option<HashMap<usize, Vec<Entry>>>> = Mutex::new(None);
-
-/// Takes the lock, so that a fork finds the batches in order. See [`after_fork`].
-pub fn before_fork() {
-    std::mem::forget(BATCHES.lock());
-}
-
-/// # Safety
-/// The thread has called [`before_fork`].
-pub unsafe fn after_fork() {
-    // SAFETY: promised by the caller.
-    unsafe { BATCHES.force_unlock() };
-}
+/// Fork handlers take the lock, so that a child finds the batches in order.
+pub static BATCHES: Mutex<Option<HashMap<usize, Vec<Entry>>>> = Mutex::new(None);
 
 /// The program has made a batch.
 pub fn made(batch: usize) {

@@ -10,6 +10,12 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+/// What callers find where several copies define a function. Fork handlers take the lock, so that a child finds it in order.
+pub static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+
+/// Addresses by the function's name and the base of the caller's library.
+pub type Known = HashMap<(&'static str, u64), usize>;
+
 /// One function of llama.cpp.
 pub struct Symbol {
     /// Its name, ending with NUL.
@@ -49,7 +55,6 @@ impl Symbol {
 
     /// With several copies: the one that the caller's library, or what it depends on, defines.
     fn of_caller(&self, caller: *const c_void, objects: &[Object], first: &Object) -> *mut c_void {
-        static KNOWN: Mutex<Option<HashMap<(&'static str, u64), usize>>> = Mutex::new(None);
         let base = Object::base_of(caller).unwrap_or(0);
         if let Some(&known) = KNOWN.lock().get_or_insert_default().get(&(self.name, base)) {
             return known as *mut c_void;

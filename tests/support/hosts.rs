@@ -50,6 +50,15 @@ pub fn load_only() -> PathBuf {
 /// Linked with libllama: `pieces MODEL`; loads the vocabulary only.
 pub fn pieces() -> PathBuf {
     linked_with_llama("pieces")
+
+/// Linked with libggml: `reused_address`; another thread gets the address of a backend that is being freed.
+pub fn reused_address() -> PathBuf {
+    linked_with_llama("reused_address")
+}
+
+/// Linked with libggml: `fork_with_runs early|late|often`; forks while a device computes.
+pub fn fork_with_runs() -> PathBuf {
+    linked_with_llama("fork_with_runs")
 }
 
 /// Linked with nothing of llama.cpp: `dlopen_local LIBLLAMA MODEL N [THREADS] [BACKENDS_DIR]`.
@@ -109,7 +118,7 @@ fn linked_with_llama(name: &str) -> PathBuf {
     flags.extend(["-lllama", "-lggml", "-lggml-base", "-lpthread"].map(String::from));
 
     let file = format!("{name}.c");
-    let inputs = sources("", &[&file, "greedy.h"]);
+    let inputs = sources("", &[&file, "greedy.h", "small_graph.h", "feed.c"]);
     build(name, &inputs, |out| cc(out.join(name), &[source(&file)], &flags)).join(name)
 }
 
@@ -122,6 +131,7 @@ fn include_folders(flags: &mut Vec<String>) {
 fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts").join(file)
 }
+    flags.push(format!("-I{}", tree.join("ggml/src").display()));
 
 fn sources(folder: &str, files: &[&str]) -> Vec<PathBuf> {
     files.iter().map(|file| source(&Path::new(folder).join(file).to_string_lossy())).collect()
