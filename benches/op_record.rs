@@ -1,10 +1,15 @@
 //! What one operator costs the traced program: the clock's call after the operator, and its share of writing the
-//! evaluation to the ring afterwards. `cargo bench -p ggscope-shim --bench op_record`
+//! evaluation to the ring afterwards; and what recognizing a graph costs. `cargo bench -p ggscope-shim --bench op_record`
 
 #![allow(missing_docs, reason = "criterion's macros make public functions without any")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ggscope::abi;
 use ggscope::clock::{self, Conversion, Ticks};
+use ggscope::graph::GraphRef;
+use ggscope::host::{Host, InitParams};
+use ggscope::identity::{Places, Setting, identify};
+use ggscope::inputs::inputs;
 use ggscope::op_clock::{OpClock, op_clock};
 use ggscope_format::record::{Evaluation, Record, Run};
 use ggscope_format::ring::{Consumer, ShmRing};
@@ -13,6 +18,8 @@ use std::hint::black_box;
 /// Clock calls in an evaluation of the demo model.
 const CALLS: usize = 515;
 const RING_BYTES: u64 = 2 << 20;
+/// Nodes of the demo model's graph.
+const NODES: usize = 939;
 
 fn operator(c: &mut Criterion) {
     let clock = OpClock::new(None, std::ptr::null_mut());
@@ -65,5 +72,42 @@ fn operator(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, operator);
+/// A graph of the vendored ggml, which is loaded into this process: chains of products and scalings.
+fn graph(c: &mut Criterion) {
+    let library = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor/build/bin/libggml-base.so\0");
+    // SAFETY: the path ends with NUL; ggml's initialisers have no preconditions.
+    let handle = unsafe { libc::dlopen(library.as_ptr().cast(), libc::RTLD_NOW) };
+    assert!(!handle.is_null(), "run `make vendor` first");
+    let host = Host::get().expect("it was just loaded");
+    let layout = abi::prove(host).expect("the vendored ggml is known");
+    // SAFETY: ggml's documented use; context and graph live as long as the process.
+    let graph = unsafe {
+        let mem_size = 2 * NODES * (host.ggml_tensor_overhead)() + (host.ggml_graph_overhead)();
+        let ctx = (host.ggml_init)(InitParams { mem_size, mem_buffer: std::ptr::null_mut(), no_alloc: true });
+        let matrix = (host.ggml_new_tensor_3d)(ctx, 0, 64, 64, 1);
+        let mut at = (host.ggml_new_tensor_3d)(ctx, 0, 64, 1, 1);
+        for i in 0..NODES {
+            at = if i % 2 == 0 { (host.ggml_mul_mat)(ctx, matrix, at) } else { (host.ggml_scale)(ctx, at, 0.5) };
+            (host.ggml_set_name)(at, c"Qcur-12 (view)".as_ptr());
+        }
+        let graph = (host.ggml_new_graph)(ctx);
+        (host.ggml_build_forward_expand)(graph, at);
+        GraphRef::new(host, &layout, graph)
+    };
+    assert_eq!(graph.n_nodes as usize, NODES);
+    let places = Places::of(graph);
+    let mut group = c.benchmark_group("a graph of 939 nodes");
+    group.bench_function("is the one before", |b| b.iter(|| assert!(places.are_of(black_box(graph)))));
+    group.bench_function("is identified", |b| {
+        b.iter(|| {
+            identify(black_box(graph), Setting::default(), |identity| {
+                black_box(identity);
+            })
+        });
+    });
+    group.bench_function("has inputs", |b| b.iter(|| black_box(inputs(black_box(graph)))));
+    group.finish();
+}
+
+criterion_group!(benches, operator, graph);
 criterion_main!(benches);

@@ -5,8 +5,10 @@
 use crate::attention::{self, Taken};
 use crate::capture::{self, Wanted};
 use crate::clock::{self, Ticks};
-use crate::graph::{self, GraphInfo, GraphRef, Inputs};
+use crate::graph::{self, GraphInfo, GraphRef};
 use crate::host::{Backend, CGraph, Sched, Tensor};
+use crate::identity::{self, Places, Setting};
+use crate::inputs;
 use crate::llama::call::{self, Found};
 use crate::llama::split;
 use crate::op_clock::OpClock;
@@ -116,9 +118,15 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
     let (backends, inputs, last, epoch) = registry::with(|r| {
         let epoch = r.buffers.epoch();
         let scheduler = r.scheduler(target.key(), || described);
-        (scheduler.backends.clone(), scheduler.inputs, scheduler.last, epoch)
+        (scheduler.backends.clone(), scheduler.inputs, scheduler.last.clone(), epoch)
     });
-    let inputs = if inputs == Inputs::default() { graph.inputs() } else { inputs };
+    let captured = (session.number, wanted.number);
+    let is_allocated_anew = last.is_none() && matches!(target, Target::Sched(_));
+    // Only a scheduler says when its graph is built anew.
+    let same = last.filter(|last| matches!(target, Target::Sched(_)) && last.is(graph, captured));
+    // They are those of this graph if it was allocated since the last evaluation, or is that one's.
+    let inputs = inputs.filter(|(of, _)| *of == graph.ptr() as usize && (same.is_some() || is_allocated_anew));
+    let inputs = inputs.map_or_else(|| inputs::inputs(graph), |(_, inputs)| inputs);
     let Memory { mut record, mut runs, mut ticks, mut ids, .. } = take_memory();
     record.clear();
     runs.clear();
@@ -138,26 +146,24 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
         // SAFETY: the backends belong to the live target, which has not begun to compute.
         unsafe { registry::install_clocks(host, &backends) };
     }
-    let places = graph.places();
-    let same = LastGraph {
-        graph: graph.ptr() as usize,
-        places,
-        n_nodes: graph.n_nodes,
-        id: last.map_or_else(Default::default, |l| l.id),
-        session: (session.number, wanted.number),
-    };
-    let known = if last == Some(same) { session.known_graph(same.id) } else { None };
+    let known = same.as_ref().and_then(|last| session.known_graph(last.id));
     let (info, definition) = match known {
         Some(info) => (info, None),
-        None => session
-            .graph(graph.identity(epoch ^ u64::from(context) << 32 ^ u64::from(wanted.number) << 48), |id| {
-                graph::describe(graph, id, context, &backends, &wanted)
-            }),
+        None => {
+            let setting = Setting { context, epoch, wanted: wanted.number };
+            identity::identify(graph, setting, |identity| {
+                session.graph(identity, |id| graph::describe(graph, id, context, &backends, &wanted))
+            })
+        }
     };
+    let last = same.filter(|last| last.id == info.id).unwrap_or_else(|| {
+        let (graph, places) = (graph.ptr() as usize, Places::of(graph));
+        Arc::new(LastGraph { graph, places, id: info.id, session: captured })
+    });
     registry::with(|r| {
         if let Some(scheduler) = r.known(target.key()) {
-            scheduler.inputs = inputs;
-            scheduler.last = Some(LastGraph { id: info.id, ..same });
+            scheduler.inputs = Some((graph.ptr() as usize, inputs));
+            scheduler.last = Some(last);
         }
     });
     record.eval = running.eval;

@@ -13,20 +13,6 @@ use ggscope_format::record::{Graph, MappedFile, Tensor as TensorRecord, TensorFl
 use ggscope_format::{Bytes, GraphId, TensorId};
 use std::collections::{HashMap, HashSet};
 
-/// The graph's inputs that say which tokens it computes, as the program named them before the scheduler put copies in
-/// their place. Addresses of tensors, 0 for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inputs {
-    /// `inp_tokens`: ids, `i32 [n_tokens]`.
-    pub tokens: usize,
-    /// `inp_embd`, when the program passes embeddings instead of ids: `f32 [n_embd, n_tokens]`.
-    pub embeddings: usize,
-    /// `inp_pos`: positions, `i32 [n_tokens * n_pos_per_token]`.
-    pub positions: usize,
-    /// `out_ids`: which tokens have output rows, `i32 [n_outputs]`.
-    pub outputs: usize,
-}
-
 /// A graph of the host, to be read.
 #[derive(Clone, Copy)]
 pub struct GraphRef<'a> {
@@ -73,81 +59,6 @@ impl<'a> GraphRef<'a> {
     unsafe fn tensor(self, tensor: *mut Tensor) -> TensorRef<'a> {
         // SAFETY: promised by the caller.
         unsafe { TensorRef::new(tensor, self.layout) }
-    }
-
-    /// Finds the inputs. To be called before the scheduler replaces sources by copies.
-    pub fn inputs(self) -> Inputs {
-        let mut inputs = Inputs::default();
-        for i in 0..self.n_nodes {
-            for src in self.node(i).sources().filter(|s| !s.is_null()) {
-                // SAFETY: a source of a node of the graph.
-                let leaf = unsafe { self.tensor(src) };
-                if leaf.flags() & FLAG_INPUT == 0 {
-                    continue;
-                }
-                let place = match leaf.name() {
-                    b"inp_tokens" => &mut inputs.tokens,
-                    b"inp_embd" => &mut inputs.embeddings,
-                    b"inp_pos" => &mut inputs.positions,
-                    b"out_ids" | b"inp_out_ids" => &mut inputs.outputs,
-                    _ => continue,
-                };
-                *place = src as usize;
-            }
-        }
-        inputs
-    }
-
-    /// Where the nodes lie: changes when the graph is built anew or moved, at the cost of one word a node.
-    pub fn places(self) -> u64 {
-        let mut hash = Hash::new();
-        for i in 0..self.n_nodes {
-            let node = self.node(i);
-            hash.word(node.data() as u64);
-            hash.word(node.op() as u64 ^ (node.ne()[1] as u64) << 16);
-        }
-        hash.0
-    }
-
-    /// Everything that makes the graph what it is in this process: operators, shapes, sources, addresses.
-    pub fn identity(self, epoch: u64) -> u64 {
-        let mut hash = Hash::new();
-        hash.word(epoch);
-        for i in 0..self.n_nodes {
-            let node = self.node(i);
-            hash.word(node.ptr() as u64);
-            hash.word(node.op() as u64 | (node.dtype() as u64) << 32);
-            hash.word(node.flags() as u64);
-            node.ne().iter().for_each(|&n| hash.word(n as u64));
-            node.nb().iter().for_each(|&n| hash.word(n));
-            hash.word(node.data() as u64);
-            hash.word(node.view_offs() as u64);
-            node.sources().for_each(|s| hash.word(s as u64));
-            let name = node.name();
-            let mut start = [0; 8];
-            start[..name.len().min(8)].copy_from_slice(&name[..name.len().min(8)]);
-            hash.word(u64::from_le_bytes(start) ^ name.len() as u64);
-        }
-        hash.0
-    }
-
-    /// Whether all nodes that need memory have it.
-    pub fn is_allocated(self) -> bool {
-        (0..self.n_nodes).all(|i| !self.node(i).data().is_null())
-    }
-}
-
-struct Hash(u64);
-
-impl Hash {
-    fn new() -> Hash {
-        Hash(0x9e37_79b9_7f4a_7c15)
-    }
-
-    #[inline]
-    fn word(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * 0xd6e8_feb8_6659_fd93_9e37_79b9_7f4a_7c15_u128 as u64 as u128;
-        self.0 = (product as u64) ^ (product >> 64) as u64 ^ word.rotate_left(32);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::graph::GraphRef;
 use crate::host::{AbortCallback, Backend, Buffer, BufferType, CGraph, Device, Host, Reg, Sched, Tensor};
 use crate::registry::{self, NOBODY};
 use crate::session::{self, Session};
-use crate::{buffers, capture, clock, pending, stderr};
+use crate::{buffers, capture, clock, inputs, pending, stderr};
 use ggscope_format::BufferId;
 use ggscope_format::record::{BufferEvent, Record};
 use std::cell::Cell;
@@ -130,12 +130,12 @@ interpose! {
             let pinned = unsafe { pin(graph) };
             let inputs = pinned.as_ref().map(|(session, _)| {
                 // SAFETY: the graph is live.
-                unsafe { GraphRef::new(host, session.layout, graph) }.inputs()
+                inputs::inputs(unsafe { GraphRef::new(host, session.layout, graph) })
             });
             registry::with(|r| {
                 let scheduler = r.known(sched as usize)?;
                 scheduler.last = None;
-                scheduler.inputs = inputs.unwrap_or_default();
+                scheduler.inputs = inputs.map(|inputs| (graph as usize, inputs));
                 Some(scheduler.is_to_reserve(pinned?.1))
             })
         });

@@ -23,6 +23,8 @@ pub mod evaluation;
 pub mod fork;
 pub mod graph;
 pub mod host;
+pub mod identity;
+pub mod inputs;
 pub mod interpose;
 pub mod linked;
 pub mod llama;

@@ -4,8 +4,10 @@
 //! finds it in order.
 
 use crate::buffers::Buffers;
-use crate::graph::Inputs;
-use crate::host::{AbortCallback, Backend, Host, Reg, SetAbortCallback};
+use crate::graph::GraphRef;
+use crate::host::{self, AbortCallback, Backend, Host, Reg, SetAbortCallback};
+use crate::identity::Places;
+use crate::inputs::Inputs;
 use crate::op_clock::{OpClock, op_clock};
 use ggscope_format::GraphId;
 use parking_lot::Mutex;
@@ -43,10 +45,10 @@ pub struct Scheduler {
     context: Option<u32>,
     /// Its backends; a run's device is an index into this list.
     pub backends: Arc<Vec<BackendInfo>>,
-    /// Inputs of the graph that was last allocated.
-    pub inputs: Inputs,
+    /// The graph that was last allocated or evaluated, and its inputs, if they were looked for.
+    pub inputs: Option<(usize, Inputs)>,
     /// The graph that was last evaluated, if it was not allocated anew since.
-    pub last: Option<LastGraph>,
+    pub last: Option<Arc<LastGraph>>,
     /// For which session, and what is captured in it, its memory was last reserved.
     pub reserved: (u64, u32),
 }
@@ -56,15 +58,21 @@ pub struct Scheduler {
 pub struct LastGraph {
     /// The host's pointer.
     pub graph: usize,
-    /// Its nodes' places in memory, hashed.
-    pub places: u64,
-    /// Number of nodes.
-    pub n_nodes: i32,
+    /// Where its nodes lie.
+    pub places: Places,
     /// What it is called in the session.
     pub id: GraphId,
     /// The session, and what was captured in it.
     pub session: (u64, u32),
 }
+impl LastGraph {
+    /// Whether the session computes it again. A graph that has no memory yet may be any.
+    pub fn is(&self, graph: GraphRef<'_>, session: (u64, u32)) -> bool {
+        let is_allocated = !graph.node(0).data().is_null();
+        is_allocated && self.graph == graph.ptr() as usize && self.session == session && self.places.are_of(graph)
+    }
+}
+
 
 impl Scheduler {
     /// Whether memory has to be reserved for a graph whose pins the scheduler's plan does not know, because they were not
@@ -120,7 +128,7 @@ impl Registry {
         self.schedulers.entry(key).or_insert_with(|| Scheduler {
             context: None,
             backends: Arc::new(backends()),
-            inputs: Inputs::default(),
+            inputs: None,
             last: None,
             reserved: NOBODY,
         })

@@ -8,6 +8,7 @@ use crate::capture::Wanted;
 use crate::clock::{self, Conversion};
 use crate::graph::GraphInfo;
 use crate::host::Host;
+use crate::identity::{Identities, Identity};
 use crate::pace::Pace;
 use crate::stderr::say;
 use ggscope_format::capture::{Capture, CaptureChange};
@@ -78,7 +79,8 @@ struct Current {
 #[derive(Default)]
 struct Graphs {
     next: u32,
-    known: HashMap<u64, Arc<GraphInfo>>,
+    ids: Identities,
+    known: HashMap<GraphId, Arc<GraphInfo>>,
     /// For each graph, on which rings it was defined.
     defined: HashMap<GraphId, u64>,
 }
@@ -437,12 +439,12 @@ impl Session {
     /// The graph of this identity, described by `describe` if the session does not know it yet.
     pub fn graph<R>(
         &self,
-        identity: u64,
+        identity: Identity<'_>,
         describe: impl FnOnce(GraphId) -> (R, GraphInfo),
     ) -> (Arc<GraphInfo>, Option<R>) {
         let id = {
             let mut graphs = self.graphs.lock();
-            if let Some(info) = graphs.known.get(&identity) {
+            if let Some(info) = graphs.ids.get(identity).and_then(|id| graphs.known.get(&id)) {
                 return (info.clone(), None);
             }
             graphs.next += 1;
@@ -451,17 +453,19 @@ impl Session {
         let (record, info) = describe(id);
         let info = Arc::new(info);
         let mut graphs = self.graphs.lock();
-        if graphs.known.len() >= MAX_GRAPHS {
+        if graphs.known.len() >= MAX_GRAPHS || graphs.ids.bytes() >= MAX_IDENTITY_BYTES {
+            graphs.ids.clear();
             graphs.known.clear();
             graphs.defined.clear();
         }
-        graphs.known.insert(identity, info.clone());
+        graphs.ids.insert(identity, id);
+        graphs.known.insert(id, info.clone());
         (info, Some(record))
     }
 
     /// The graph that the session calls `id`, if it still knows it.
     pub fn known_graph(&self, id: GraphId) -> Option<Arc<GraphInfo>> {
-        self.graphs.lock().known.values().find(|info| info.id == id).cloned()
+        self.graphs.lock().known.get(&id).cloned()
     }
 
     /// Whether the graph was defined on the ring.

@@ -3,8 +3,9 @@
 
 use crate::abi::TensorRef;
 use crate::capture::{self, Wanted};
-use crate::graph::{GraphInfo, Inputs};
+use crate::graph::GraphInfo;
 use crate::host::Tensor;
+use crate::inputs::Inputs;
 use crate::session::Session;
 use ggscope_format::record::{Evaluation, Experts};
 use ggscope_format::session::Level;
@@ -22,12 +23,7 @@ pub unsafe fn read_tokens(session: &Session, inputs: Inputs, record: &mut Evalua
         // SAFETY: promised by the caller.
         (addr != 0).then(|| unsafe { TensorRef::new(addr as *mut Tensor, session.layout) })
     };
-    let n_tokens = match (tensor(inputs.tokens), tensor(inputs.embeddings), tensor(inputs.positions)) {
-        (Some(tokens), ..) => tokens.ne()[0],
-        (_, Some(embeddings), _) => embeddings.ne()[1],
-        (_, _, Some(positions)) => positions.ne()[0],
-        _ => 0,
-    };
+    let n_tokens = inputs.n_tokens;
     if !(0..=MAX_TOKENS).contains(&n_tokens) {
         return;
     }

@@ -37,19 +37,20 @@ pub fn feed() -> PathBuf {
     linked_with_llama("feed")
 }
 
+/// As `feed`, but the graph's inputs have no names.
+pub fn feed_unnamed() -> PathBuf {
+    linked_with_llama("feed_unnamed")
+}
+
 /// Linked with libggml: `unnamed N`; its tensors have no names of their own.
 pub fn unnamed() -> PathBuf {
     linked_with_llama("unnamed")
 }
 
-/// Linked with libllama: `load_only MODEL N_CTX N_SEQ UNIFIED N_UBATCH TYPE_K TYPE_V MMAP`; computes nothing.
-pub fn load_only() -> PathBuf {
-    linked_with_llama("load_only")
-}
-
 /// Linked with libllama: `pieces MODEL`; loads the vocabulary only.
 pub fn pieces() -> PathBuf {
     linked_with_llama("pieces")
+}
 
 /// Linked with libggml: `reused_address`; another thread gets the address of a backend that is being freed.
 pub fn reused_address() -> PathBuf {
@@ -59,6 +60,11 @@ pub fn reused_address() -> PathBuf {
 /// Linked with libggml: `fork_with_runs early|late|often`; forks while a device computes.
 pub fn fork_with_runs() -> PathBuf {
     linked_with_llama("fork_with_runs")
+}
+
+/// Linked with libllama: `load_only MODEL N_CTX N_SEQ UNIFIED N_UBATCH TYPE_K TYPE_V MMAP`; computes nothing.
+pub fn load_only() -> PathBuf {
+    linked_with_llama("load_only")
 }
 
 /// Linked with nothing of llama.cpp: `dlopen_local LIBLLAMA MODEL N [THREADS] [BACKENDS_DIR]`.
@@ -115,7 +121,7 @@ fn linked_with_llama(name: &str) -> PathBuf {
     flags.push(format!("-Wl,-rpath,{}", bin.display()));
     // RUNPATH, not RPATH: LD_LIBRARY_PATH can then put another build of llama.cpp under the same program.
     flags.push("-Wl,--enable-new-dtags".into());
-    flags.extend(["-lllama", "-lggml", "-lggml-base", "-lpthread"].map(String::from));
+    flags.extend(["-lllama", "-lggml", "-lggml-base", "-lpthread", "-rdynamic"].map(String::from));
 
     let file = format!("{name}.c");
     let inputs = sources("", &[&file, "greedy.h", "small_graph.h", "feed.c"]);
@@ -126,12 +132,12 @@ fn include_folders(flags: &mut Vec<String>) {
     let tree = vendored::llama_cpp();
     flags.push(format!("-I{}", tree.join("include").display()));
     flags.push(format!("-I{}", tree.join("ggml/include").display()));
+    flags.push(format!("-I{}", tree.join("ggml/src").display()));
 }
 
 fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts").join(file)
 }
-    flags.push(format!("-I{}", tree.join("ggml/src").display()));
 
 fn sources(folder: &str, files: &[&str]) -> Vec<PathBuf> {
     files.iter().map(|file| source(&Path::new(folder).join(file).to_string_lossy())).collect()
