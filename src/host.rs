@@ -210,6 +210,27 @@ impl Host {
     }
 }
 
+/// The function that sets the abort callback of the CPU backends of a registration, where looking it up has led to `found`:
+/// to nothing in older releases, and where it led to the hook of this library, that stands in the function's place.
+#[cfg(not(feature = "static-wrap"))]
+pub fn cpu_setter(reg: Reg, found: *mut c_void) -> Option<SetAbortCallback> {
+    const NAME: &str = "ggml_backend_cpu_set_abort_callback\0";
+    let found = if found.is_null() || objects::is_own(found) {
+        Object::holding(reg).filter(|object| object.defines(NAME))?.symbol(NAME)?
+    } else {
+        found
+    };
+    // SAFETY: ggml documents the function under either name to have this type.
+    Some(unsafe { std::mem::transmute::<*mut c_void, SetAbortCallback>(found) })
+}
+
+/// In static links the function that is looked up is the backend's own.
+#[cfg(feature = "static-wrap")]
+pub fn cpu_setter(_: Reg, found: *mut c_void) -> Option<SetAbortCallback> {
+    // SAFETY: ggml documents the function under this name to have this type.
+    (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetAbortCallback>(found) })
+}
+
 #[cfg(not(feature = "static-wrap"))]
 pub use objects::{Object, loads};
 
@@ -241,6 +262,12 @@ mod objects {
                 (!handle.is_null()).then_some(Object { path, base, handle })
             };
             found.into_iter().filter(|(path, base)| !path.is_empty() && Some(*base) != own).filter_map(open).collect()
+        }
+
+        /// The library whose code or data is at the address.
+        pub fn holding(addr: *const c_void) -> Option<Object> {
+            let base = base_of(addr)?;
+            Object::all().into_iter().find(|object| object.base == base)
         }
 
         /// The address of the function of the given NUL-terminated name, in this object or one that it depends on,
@@ -280,6 +307,11 @@ mod objects {
         // SAFETY: the callback gets `loads`, alive and not used by anyone else, and does not unwind.
         unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut loads).cast()) };
         loads
+    }
+
+    /// Whether the address is in this library.
+    pub fn is_own(addr: *const c_void) -> bool {
+        base_of(addr) == base_of(Object::all as fn() -> Vec<Object> as *const c_void)
     }
 
     /// Start of the object that holds the address.

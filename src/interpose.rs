@@ -249,6 +249,14 @@ interpose! {
         if is_setter && !found.is_null() { set_abort_callback as *mut c_void } else { found }
     }
 
+    /// The same, as older releases of llama.cpp do it before every evaluation. Not wrapped in static links, whose backends
+    /// are asked for the setter.
+    #[cfg(not(feature = "static-wrap"))]
+    fn ggml_backend_cpu_set_abort_callback(backend: Backend, callback: AbortCallback, data: *mut c_void) {
+        // SAFETY: the program's own arguments.
+        unsafe { set_abort_callback(backend, callback, data) }
+    }
+
     /// A buffer comes.
     fn ggml_backend_buft_alloc_buffer(buft: BufferType, size: usize) -> Buffer {
         let host = host_or!(std::ptr::null_mut());

@@ -53,8 +53,7 @@ pub struct Scheduler {
     pub reserved: (u64, u32),
 }
 
-/// What identifies the graph of the evaluation before.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The graph of the evaluation before.
 pub struct LastGraph {
     /// The host's pointer.
     pub graph: usize,
@@ -65,6 +64,7 @@ pub struct LastGraph {
     /// The session, and what was captured in it.
     pub session: (u64, u32),
 }
+
 impl LastGraph {
     /// Whether the session computes it again. A graph that has no memory yet may be any.
     pub fn is(&self, graph: GraphRef<'_>, session: (u64, u32)) -> bool {
@@ -72,7 +72,6 @@ impl LastGraph {
         is_allocated && self.graph == graph.ptr() as usize && self.session == session && self.places.are_of(graph)
     }
 }
-
 
 impl Scheduler {
     /// Whether memory has to be reserved for a graph whose pins the scheduler's plan does not know, because they were not
@@ -87,6 +86,7 @@ impl Scheduler {
     }
 }
 
+/// What is known of one backend.
 #[derive(Default)]
 pub struct BackendState {
     clock: Option<Box<OpClock>>,
@@ -94,12 +94,13 @@ pub struct BackendState {
     program: (AbortCallback, usize),
 }
 
-/// What is known of one backend.
 /// All of it.
 #[derive(Default)]
 pub struct Registry {
     schedulers: HashMap<usize, Scheduler>,
     backends: HashMap<usize, BackendState>,
+    /// The functions that set abort callbacks, by registration.
+    setters: HashMap<usize, SetAbortCallback>,
     /// Backend buffers.
     pub buffers: Buffers,
     /// Numbers and memories of llama.cpp's contexts that have evaluated something.
@@ -190,6 +191,7 @@ impl Registry {
     #[must_use = "the backend may call its clock until it is freed"]
     pub fn take_backend(&mut self, backend: Backend) -> Option<BackendState> {
         self.forget_scheduler(backend as usize);
+        self.backends.remove(&(backend as usize))
     }
 
     /// The clock of a backend, if one is installed. It stays valid until the backend is freed.
@@ -199,7 +201,6 @@ impl Registry {
 
     /// The program sets its abort callback. Returns what the backend is to be given.
     pub fn program_sets_abort_callback(
-        self.backends.remove(&(backend as usize))
         &mut self,
         backend: Backend,
         callback: AbortCallback,
@@ -268,11 +269,15 @@ pub unsafe fn install_clocks(host: &Host, backends: &[BackendInfo]) {
 /// The backend is live.
 pub unsafe fn real_setter(host: &Host, backend: Backend) -> Option<SetAbortCallback> {
     // SAFETY: the backend is live; its device and registration live as long as the process.
-    unsafe {
+    let (reg, found) = unsafe {
         let device = (host.ggml_backend_get_device)(backend);
         let reg: Reg = if device.is_null() { return None } else { (host.ggml_backend_dev_backend_reg)(device) };
-        let found = (host.ggml_backend_reg_get_proc_address)(reg, c"ggml_backend_set_abort_callback".as_ptr());
-        // SAFETY: ggml documents the function under this name to have this type.
-        (!found.is_null()).then(|| std::mem::transmute::<*mut c_void, SetAbortCallback>(found))
-    }
+        (reg, (host.ggml_backend_reg_get_proc_address)(reg, c"ggml_backend_set_abort_callback".as_ptr()))
+    };
+    let known = with(|r| r.setters.get(&(reg as usize)).copied());
+    known.or_else(|| {
+        let setter = host::cpu_setter(reg, found)?;
+        with(|r| r.setters.insert(reg as usize, setter));
+        Some(setter)
+    })
 }

@@ -1,6 +1,7 @@
 //! Which duration belongs to which node. A backend that is clocked calls the clock once after every node that it
 //! computes, in order, except that the CPU backend computes an RMS_NORM and the MUL right after it in one go and calls
-//! once for both. The number of calls tells which of the two happened; when it fits neither, nothing is attributed.
+//! once for both. Older CPU backends call it once for every node, whether it does work or not. The number of calls tells
+//! which of these happened; when it fits none, nothing is attributed.
 
 use ggscope_format::record::{Evaluation, Graph, Run, Tensor, TensorFlags};
 use ggscope_format::{GraphId, TensorId};
@@ -140,9 +141,18 @@ impl Plan {
         let pairs = fusable.iter().filter(|&&f| f).count();
         let calls = run.n_calls as usize;
         let number = |k: usize| Execution::Timed((slot + k as u64) as u32);
+        let is_certain = |calls: usize| {
+            let first = computed.get(..calls).filter(|_| calls < computed.len());
+            first.is_some_and(|first| first.iter().copied().eq(nodes.clone().take(calls)))
+                && !fusable[..calls].contains(&true)
+        };
         if run.clocked && calls == computed.len() {
             for (k, &node) in computed.iter().enumerate() {
                 self.nodes[node] = number(k);
+            }
+        } else if run.clocked && calls == nodes.len() {
+            for &node in &computed {
+                self.nodes[node] = number(node - nodes.start);
             }
         } else if run.clocked && !aborted && calls + pairs == computed.len() {
             let mut k = 0;
@@ -154,8 +164,8 @@ impl Plan {
                     k += 1;
                 }
             }
-        } else if run.clocked && aborted && calls < computed.len() && !fusable[..calls].contains(&true) {
-            // No pair could have been fused before the program stopped: the calls are the first nodes.
+        } else if run.clocked && aborted && is_certain(calls) {
+            // No node could have been skipped or fused before the program stopped: the calls are the first nodes.
             for (k, &node) in computed[..calls].iter().enumerate() {
                 self.nodes[node] = number(k);
             }
@@ -315,9 +325,35 @@ mod tests {
     }
 
     #[test]
+    fn one_call_for_each_node_is_the_time_of_that_node() {
+        let stored = llama(0, SMALL);
+        let n_nodes = stored.graph.n_nodes;
+        let mut e = evaluation(&stored, 0, 0, &mut Random(1));
+        e.durations = (0..n_nodes.into()).collect();
+        e.runs[0].n_calls = n_nodes;
+        let plan = Plan::new(&stored.graph, &e);
+        assert!(n_nodes > 25, "some nodes do no work");
+        assert_eq!((plan.executed(), plan.timed()), (25, 25));
+        for (id, span) in plan.spans(&e).iter().enumerate().filter_map(|(id, span)| Some((id, (*span)?))) {
+            assert_eq!(span.duration, Some(id as u64), "the i-th call belongs to the i-th node");
+            assert_eq!(span.start, e.runs[0].start + (0..id as u64).sum::<u64>());
+        }
+        // What comes before a second run is counted by calls, not by operators.
+        let half = n_nodes / 2;
+        let second =
+            Run { first: TensorId(half), n_nodes: n_nodes - half, n_calls: n_nodes - half, ..e.runs[0].clone() };
+        e.runs[0] = Run { n_nodes: half, n_calls: half, ..e.runs[0].clone() };
+        e.runs.push(second);
+        let plan = Plan::new(&stored.graph, &e);
+        let timed = |id: TensorId| plan.node(id) == Execution::Timed(id.0);
+        assert!(plan.executed_nodes().all(timed) && plan.timed() == 25);
+    }
+
+    #[test]
     fn any_other_number_of_calls_is_nobodys_time() {
         let stored = llama(0, SMALL);
-        for calls in (0..40).filter(|&n| n != 25 && n != 22) {
+        let n_nodes = stored.graph.n_nodes as usize;
+        for calls in (0..40).filter(|&n| n != 25 && n != 22 && n != n_nodes) {
             let mut e = evaluation(&stored, 0, 0, &mut Random(1));
             e.durations = vec![5; calls];
             e.runs[0].n_calls = calls as u32;
