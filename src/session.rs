@@ -35,16 +35,18 @@ const HANG_SHARE: u32 = 60;
 const RING_PATIENCE: Duration = Duration::from_millis(100);
 /// More graphs than this are forgotten and, when they come again, recorded again: a bound on the host's memory.
 const MAX_GRAPHS: usize = 128;
+/// The same, in bytes of what graphs are identified by.
+const MAX_IDENTITY_BYTES: usize = 32 << 20;
 
 /// An attached collector.
 pub struct Session {
     /// Number within the process.
     pub number: u64,
+    /// The process that it belongs to; see [`crate::fork::generation`].
+    generation: u64,
     /// What it wants.
     pub level: Level,
     /// Whether token ids may be recorded.
-    /// The process that it belongs to; see [`crate::fork::generation`].
-    generation: u64,
     pub tokens: bool,
     /// From ticks to time.
     pub conversion: Conversion,
@@ -225,6 +227,19 @@ fn attach(number: u64) -> Result<Option<Session>, String> {
     if peer_uid(&socket) != Some(uid) {
         return Err("the collector belongs to another user".into());
     }
+    match traceable() {
+        Ok((host, layout)) => Ok(greet(socket, number, host, layout)),
+        Err(reason) => {
+            // The collector says why nothing was recorded. That it may not hear it changes nothing.
+            let refusal = Some(reason.clone());
+            let _ = send(&socket, &Hello { refusal, ..hello(Host::get().ok()) });
+            Err(reason)
+        }
+    }
+}
+
+/// The host's ggml and how its tensors are laid out, or why it cannot be traced.
+fn traceable() -> Result<(&'static Host, &'static Layout), String> {
     static LAYOUT: OnceLock<Result<Layout, String>> = OnceLock::new();
     let host = Host::get()?;
     if let Some(name) = host.missing {
@@ -232,7 +247,7 @@ fn attach(number: u64) -> Result<Option<Session>, String> {
     }
     let layout = LAYOUT.get_or_init(|| abi::prove(host)).as_ref();
     let layout = layout.map_err(|e| format!("the tensors of {} have an unknown layout: {e}", host.library))?;
-    Ok(greet(socket, number, host, layout))
+    Ok((host, layout))
 }
 
 /// `None` when the collector goes away or does not keep to the protocol: it is looked for again later.
@@ -240,7 +255,7 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
     socket.set_read_timeout(Some(PATIENCE)).ok()?;
     socket.set_write_timeout(Some(PATIENCE)).ok()?;
     let conversion = Conversion::begin();
-    send(&socket, &hello(host))?;
+    send(&socket, &hello(Some(host)))?;
     let welcome: Welcome = receive(&socket)?;
     if welcome.version != FORMAT_VERSION {
         say(&format!("the collector speaks format {}, this shim {FORMAT_VERSION}: not traced", welcome.version));
@@ -250,14 +265,16 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
         Ok(made) => made,
         Err(reason) => {
             say(&format!("not traced: {reason}"));
+            let _ = send(&socket, &Announce { refusal: Some(reason), ..Announce::default() });
             return None;
         }
     };
-    send(&socket, &Announce { segment: name, bytes: memory.len() as u64 })?;
+    send(&socket, &Announce { segment: name, bytes: memory.len() as u64, refusal: None })?;
     receive::<Attached>(&socket)?;
     let capture = if welcome.level >= Level::Tensors { welcome.capture } else { Capture::default() };
     Some(Session {
         number,
+        generation: crate::fork::generation(),
         level: welcome.level,
         tokens: welcome.tokens,
         conversion,
@@ -283,13 +300,12 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
 /// A capture, ready to be asked about tensors. Says what is not understood.
 fn compiled(capture: Capture, number: u32) -> Wanted {
     let (wanted, bad) = Wanted::new(capture, number);
-        generation: crate::fork::generation(),
     bad.iter().for_each(|b| say(&format!("ignoring a pattern of tensor names: {b}")));
     WANTS_CACHES.fetch_or(wanted.of_caches(), Ordering::Relaxed);
     wanted
 }
 
-fn hello(host: &Host) -> Hello {
+fn hello(host: Option<&Host>) -> Hello {
     let lossy =
         |p: std::io::Result<std::path::PathBuf>| p.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
     let argv = std::fs::read("/proc/self/cmdline").unwrap_or_default();
@@ -303,7 +319,8 @@ fn hello(host: &Host) -> Hello {
         realtime_ns: clock::realtime().0,
         monotonic_ns: clock::monotonic().0,
         clock: clock::name().into(),
-        ggml: host.library.into(),
+        ggml: host.map_or("", |host| host.library).into(),
+        refusal: None,
     }
 }
 

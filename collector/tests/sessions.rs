@@ -226,7 +226,7 @@ fn who_does_not_keep_to_the_protocol_is_refused_and_leaves_no_file() {
     let mut foreign = connect();
     foreign.write_all(&frame(&hello())).unwrap();
     receive::<Welcome>(&mut foreign).unwrap();
-    foreign.write_all(&frame(&Announce { segment: "/somebody-elses".into(), bytes: 1 })).unwrap();
+    foreign.write_all(&frame(&Announce { segment: "/somebody-elses".into(), bytes: 1, refusal: None })).unwrap();
     assert!(receive::<ggscope_format::session::Attached>(&mut foreign).is_none());
     let refusals = setup.events();
     assert_eq!(refusals.len(), 2, "{refusals:?}");

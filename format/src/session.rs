@@ -8,9 +8,11 @@
 //! coll. → Capture    what to capture from now on: now and then, or never; the end of the connection is the host's end
 //! ```
 //!
-//! Each message is a little-endian `u32` length and that many bytes of postcard.
+//! Each message is a little-endian `u32` length and that many bytes of postcard. A shim that cannot trace its process says
+//! why in place of going on.
 
 use crate::capture::Capture;
+use crate::record::RecordError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -68,6 +70,19 @@ pub struct Hello {
     pub clock: String,
     /// Path of the library that ggml was found in.
     pub ggml: String,
+    /// Why the process cannot be traced, if it cannot: then nothing follows.
+    pub refusal: Option<String>,
+}
+
+impl Hello {
+    /// The version of whoever wrote these bytes, which stands first in every one.
+    ///
+    /// # Errors
+    /// When the bytes do not begin with a number.
+    pub fn version_of(bytes: &[u8]) -> Result<u32, RecordError> {
+        let version = postcard::take_from_bytes(bytes);
+        version.map(|(version, _)| version).map_err(|source| RecordError::Decode { len: bytes.len(), source })
+    }
 }
 
 /// What the collector wants.
@@ -94,6 +109,8 @@ pub struct Announce {
     pub segment: String,
     /// Size in bytes.
     pub bytes: u64,
+    /// Why there is no segment, if there is none: then nothing follows.
+    pub refusal: Option<String>,
 }
 
 /// The collector has mapped the segment.

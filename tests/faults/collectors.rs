@@ -109,7 +109,7 @@ fn what_a_slow_collector_misses_is_counted_and_the_rest_is_intact() {
     assert_eq!((done.code(), done.stdout.as_str(), done.stderr.as_str()), (Some(0), expected.as_str(), ""));
     daemon.wait_for_detached(1);
     let said = daemon.stop().stderr;
-    assert!(said.contains("lost on the way"), "{said}");
+    assert!(said.contains("lost because the ring was full"), "{said}");
 
     let trace = &stage.traces()[0];
     let info = info(trace);

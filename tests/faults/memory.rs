@@ -196,7 +196,7 @@ impl FakeShim {
         memory.set_owner(false);
         // SAFETY: a fresh mapping of that size, kept as long as the segment.
         let segment = unsafe { Segment::create(memory.as_ptr(), welcome.n_rings, welcome.ring_bytes) };
-        stream.write_all(&frame(&Announce { segment: name, bytes: bytes as u64 })).unwrap();
+        stream.write_all(&frame(&Announce { segment: name, bytes: bytes as u64, refusal: None })).unwrap();
         receive::<Attached>(&mut stream).unwrap();
         FakeShim { segment, memory, _stream: stream }
     }
@@ -245,8 +245,9 @@ fn a_daemon_survives_words_that_make_no_sense_and_goes_on() {
     let expected = stage.untraced(20, &[]);
     let daemon = stage.daemon(&[]);
     let right = frame(&Hello { version: FORMAT_VERSION, ..Hello::default() });
-    let announce =
-        |segment: &str| [right.clone(), frame(&Announce { segment: segment.into(), bytes: 1 << 40 })].concat();
+    let announce = |segment: &str| {
+        [right.clone(), frame(&Announce { segment: segment.into(), bytes: 1 << 40, refusal: None })].concat()
+    };
     for words in [
         b"".to_vec(),
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
@@ -288,7 +289,7 @@ fn a_daemon_survives_a_program_that_takes_its_segment_away() {
     memory.set_owner(false);
     // SAFETY: a fresh mapping of that size, only touched here.
     unsafe { Segment::create(memory.as_ptr(), welcome.n_rings, welcome.ring_bytes) };
-    stream.write_all(&frame(&Announce { segment: name, bytes: bytes as u64 })).unwrap();
+    stream.write_all(&frame(&Announce { segment: name, bytes: bytes as u64, refusal: None })).unwrap();
     receive::<Attached>(&mut stream).unwrap();
     let host = Process::start(stage.preloaded(stage.generate(300, &["--delay-ms", "1"])));
     daemon.wait_for_attached(2);

@@ -106,6 +106,7 @@ fn report(events: &Receiver<Event>, sessions: Option<&Sessions>) {
                 }
                 say::line(format_args!("{} (pid {}) attached, to {}", hello.exe, hello.pid, path.display()));
             }
+            Event::Refused(error) if error.is_hang_up() => {}
             Event::Refused(error) => {
                 say::line(format_args!("a program did not attach: {error}"));
                 if let Some(sessions) = sessions {

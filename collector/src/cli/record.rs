@@ -7,8 +7,8 @@ use super::serving::Options;
 use crate::estimate::{of_command, of_globs};
 use crate::ingest::Progress;
 use crate::live::{
-    Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, carries_ggml, default_name, die_by,
-    find_program, find_shim, spawn, why_untraceable,
+    Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, Untraceable, carries_ggml,
+    default_name, die_by, find_program, find_shim, spawn, why_untraceable,
 };
 use crate::server::Sessions;
 use anyhow::{Context, bail};
@@ -141,10 +141,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let asked_to_end = await_sessions(&mut collector, &signals, args.quiet) || asked_to_end;
     launched.forget();
     drop(collector);
-    let ended = reporter.join().unwrap_or_default();
+    let (ended, refusals) = reporter.join().unwrap_or_default();
     conclude(&ended, args.quiet);
     if ended.is_empty() {
-        let why = nothing_recorded(&program, untraceable.is_some());
+        let why = nothing_recorded(&program, untraceable, &refusals);
         if !args.quiet {
             say::line(format_args!("{why}"));
         }
@@ -234,13 +234,20 @@ fn conclude(sessions: &[Ended], quiet: bool) {
 }
 
 /// Why there is no trace.
-fn nothing_recorded(program: &Path, untraceable: bool) -> String {
-    let hint = if !untraceable && carries_ggml(program) {
+fn nothing_recorded(program: &Path, untraceable: Option<Untraceable>, refusals: &[String]) -> String {
+    if !refusals.is_empty() {
+        return format!("nothing was recorded: {}", refusals.join("; "));
+    }
+    let program_name = program.display();
+    if let Some(why) = untraceable {
+        return format!("nothing was recorded: {program_name} {why}");
+    }
+    let hint = if carries_ggml(program) {
         " (it has ggml inside rather than in a library: docs/linking.md says how to link ggscope in)"
     } else {
         ""
     };
-    format!("{} made no ggml call that ggscope can see; nothing was recorded{hint}", program.display())
+    format!("{program_name} made no ggml call that ggscope can see; nothing was recorded{hint}")
 }
 
 fn exit_like(status: ExitStatus) -> ExitCode {
@@ -262,6 +269,8 @@ struct Reporter {
     /// Whether it is still to be said how much is captured of a token.
     captures: bool,
     sessions: Vec<Arc<Progress>>,
+    /// Why programs were not recorded.
+    refusals: Vec<String>,
     /// Where sessions are shown, if they are.
     shown: Option<Arc<Sessions>>,
 }
@@ -269,11 +278,11 @@ struct Reporter {
 impl Reporter {
     fn new(events: Receiver<Event>, quiet: bool, captures: bool, shown: Option<Arc<Sessions>>) -> Reporter {
         let draws = !quiet && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
-        Reporter { events, quiet, draws, captures: captures && !quiet, sessions: vec![], shown }
+        Reporter { events, quiet, draws, captures: captures && !quiet, sessions: vec![], refusals: vec![], shown }
     }
 
-    /// Returns the sessions that were recorded, when all are over.
-    fn run(mut self) -> Vec<Ended> {
+    /// Returns the sessions that were recorded, and why others were not, when all are over.
+    fn run(mut self) -> (Vec<Ended>, Vec<String>) {
         let mut ended = vec![];
         loop {
             let event = if self.draws || self.captures {
@@ -293,7 +302,7 @@ impl Reporter {
         }
         self.clear();
         self.say_captured();
-        ended
+        (ended, self.refusals)
     }
 
     fn say(&mut self, event: Event) {
@@ -302,12 +311,19 @@ impl Reporter {
             Event::Attached { hello, path, .. } if !self.sessions.is_empty() && !self.quiet => {
                 say::line(format_args!("{} (pid {}) is recorded to {}", hello.exe, hello.pid, path.display()));
             }
+            Event::Refused(error) if error.is_known() || error.is_hang_up() => {}
             Event::Refused(error) => say::line(format_args!("a program is not recorded: {error}")),
             Event::Trouble { path, trouble } => say::trouble(path, trouble),
             Event::Attached { .. } | Event::Ended(_) => {}
         }
-        if let (Event::Refused(error), Some(shown)) = (&event, &self.shown) {
-            shown.notice(format!("A program is not recorded: {error}."));
+        if let Event::Refused(error) = &event {
+            let why = error.to_string();
+            if let Some(shown) = self.shown.as_ref().filter(|_| !error.is_hang_up()) {
+                shown.notice(format!("A program is not recorded: {why}."));
+            }
+            if !self.refusals.contains(&why) {
+                self.refusals.push(why);
+            }
         }
         if let Event::Attached { progress, growing, control, .. } = event {
             self.sessions.push(progress);

@@ -45,11 +45,15 @@ pub(super) fn summary(ended: &Ended) {
     let cut = if cut.is_some() { ", cut: not all of it could be written" } else { "" };
     line(format_args!("{what} → {} ({}{cut})", path.display(), bytes(totals.file_bytes)));
     if totals.dropped_records > 0 {
-        line(format_args!(
-            "{} lost on the way ({}); --ring-size makes room for more",
-            counted(totals.dropped_records, "record"),
-            bytes(totals.dropped_bytes)
-        ));
+        let lost = counted(totals.dropped_records, "record");
+        match totals.dropped_bytes {
+            // What a full ring had no room for is counted with its bytes.
+            0 => line(format_args!("{lost} lost on the way")),
+            full => line(format_args!(
+                "{lost} lost because the ring was full ({}); give it more with --ring-size",
+                bytes(full)
+            )),
+        }
     }
     if totals.left_out_evaluations > 0 {
         line(format_args!(

@@ -145,7 +145,10 @@ fn begin_session(stream: UnixStream, shared: &Arc<Shared>) {
     shared.open.fetch_add(1, Ordering::AcqRel);
     let open = Open(shared.clone());
     // When no thread can be had, the connection is dropped with the closure, and the program runs untraced.
-    let _ = std::thread::Builder::new().name("session".into()).spawn(move || session(stream, &open.0));
+    let started = std::thread::Builder::new().name("session".into()).spawn(move || session(stream, &open.0));
+    if let Err(error) = started {
+        let _ = shared.events.send(Event::Refused(SessionError::Thread(error)));
+    }
 }
 
 /// One of the open sessions, counted until its thread ends, however that happens.
@@ -172,8 +175,6 @@ fn session(stream: UnixStream, shared: &Shared) {
             let ended = session.run(&progress, &shared.stop, &report);
             tell(Event::Ended(Box::new(ended)));
         }
-        // It ended, or only looked whether somebody listens.
-        Err(SessionError::Handshake(error)) if error.is_hang_up() => {}
         Err(error) => tell(Event::Refused(error)),
     }
 }

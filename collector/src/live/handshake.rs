@@ -7,7 +7,6 @@ use crate::trace::Recording;
 use ggscope_format::capture::Capture;
 use ggscope_format::session::{Announce, Attached, Hello, Level, MAX_MESSAGE_BYTES, Welcome, frame};
 use ggscope_format::{FORMAT_VERSION, record, segment};
-use serde::de::DeserializeOwned;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -92,6 +91,9 @@ pub enum HandshakeError {
     /// A message that does not decode.
     #[error("a message does not decode: {0}")]
     Message(#[from] record::RecordError),
+    /// The shim cannot trace its process, and said so there.
+    #[error("{0}")]
+    Untraceable(String),
     /// Another version of the shim.
     #[error(
         "its libggscope.so speaks version {0}, this ggscope speaks version {FORMAT_VERSION}: install both from one release"
@@ -126,9 +128,15 @@ impl Handshake {
         if credentials.uid != uid() {
             return Err(HandshakeError::User(credentials.uid, uid()));
         }
-        let hello: Hello = handshake.receive("waiting for its greeting")?;
-        if hello.version != FORMAT_VERSION {
-            return Err(HandshakeError::Version(hello.version));
+        let greeting = handshake.message("waiting for its greeting")?;
+        // Before the rest, which another version may write in another way.
+        let version = Hello::version_of(&greeting)?;
+        if version != FORMAT_VERSION {
+            return Err(HandshakeError::Version(version));
+        }
+        let hello: Hello = record::decode(&greeting)?;
+        if let Some(refusal) = hello.refusal {
+            return Err(HandshakeError::Untraceable(refusal));
         }
         Ok((handshake, hello, u32::try_from(credentials.pid).unwrap_or(0)))
     }
@@ -136,7 +144,11 @@ impl Handshake {
     /// Says what is wanted, and reads where the segment is.
     pub(super) fn ask(&mut self, wanted: &Wanted) -> Result<Announce, HandshakeError> {
         self.send(&wanted.welcome(), "saying what to record")?;
-        self.receive("waiting for its shared memory")
+        let announced: Announce = record::decode(&self.message("waiting for its shared memory")?)?;
+        match announced.refusal {
+            Some(refusal) => Err(HandshakeError::Untraceable(refusal)),
+            None => Ok(announced),
+        }
     }
 
     /// Says that the segment is mapped.
@@ -151,7 +163,8 @@ impl Handshake {
         self.stream.write_all(&frame(message)).map_err(io_error)
     }
 
-    fn receive<T: DeserializeOwned>(&mut self, doing: &'static str) -> Result<T, HandshakeError> {
+    /// The bytes of a message.
+    fn message(&mut self, doing: &'static str) -> Result<Vec<u8>, HandshakeError> {
         let io_error = |source| HandshakeError::Io { doing, source };
         let mut len = [0; 4];
         self.fill(&mut len).map_err(io_error)?;
@@ -161,7 +174,7 @@ impl Handshake {
         }
         let mut message = vec![0; len as usize];
         self.fill(&mut message).map_err(io_error)?;
-        Ok(record::decode(&message)?)
+        Ok(message)
     }
 
     /// Reads just `out.len()` bytes; each read may take only what is left of the time for all.
@@ -213,9 +226,20 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_told_apart() {
-        let old = Hello { version: FORMAT_VERSION + 1, ..Hello::default() };
-        assert!(matches!(said(&frame(&old)), Err(HandshakeError::Version(_))));
+    fn another_version_is_told_apart_however_it_writes_the_rest() {
+        let other = Hello { version: FORMAT_VERSION + 1, ..Hello::default() };
+        assert!(matches!(said(&frame(&other)), Err(HandshakeError::Version(_))));
+        assert!(matches!(said(&frame(&(FORMAT_VERSION - 1))), Err(HandshakeError::Version(_))));
+        assert!(matches!(said(&frame(&())), Err(HandshakeError::Message(_))));
+    }
+
+    #[test]
+    fn a_shim_that_cannot_trace_its_process_says_why() {
+        let refusal = Some("the tensors have an unknown layout".to_owned());
+        let hello = Hello { version: FORMAT_VERSION, refusal, ..Hello::default() };
+        let error = said(&frame(&hello)).unwrap_err();
+        assert!(matches!(error, HandshakeError::Untraceable(_)) && !error.is_hang_up());
+        assert_eq!(error.to_string(), "the tensors have an unknown layout");
     }
 
     #[test]

@@ -93,7 +93,7 @@ mod tests {
     use ggscope_format::segment::segment_bytes;
 
     fn announce(name: &str, bytes: u64) -> Announce {
-        Announce { segment: name.into(), bytes }
+        Announce { segment: name.into(), bytes, refusal: None }
     }
 
     fn create(name: &str, bytes: usize) -> Shmem {

@@ -29,6 +29,21 @@ pub enum SessionError {
     /// The file cannot be created.
     #[error(transparent)]
     File(#[from] TraceError),
+    /// Nothing can serve it.
+    #[error("cannot start a thread for it: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+impl SessionError {
+    /// Whether the process itself has told the user: its shim writes to its stderr.
+    pub fn is_known(&self) -> bool {
+        matches!(self, SessionError::Handshake(HandshakeError::Untraceable(_)))
+    }
+
+    /// Whether the process went away, will try again, or only looked whether somebody listens.
+    pub fn is_hang_up(&self) -> bool {
+        matches!(self, SessionError::Handshake(error) if error.is_hang_up())
+    }
 }
 
 /// A session that is over.

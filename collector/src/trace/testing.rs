@@ -375,6 +375,7 @@ pub fn recording() -> Recording {
             monotonic_ns: 900_000_000,
             clock: "tsc".into(),
             ggml: "/usr/lib/libggml-base.so".into(),
+            refusal: None,
         },
         level: Level::Ops,
         capture: Capture::default(),

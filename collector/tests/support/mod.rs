@@ -36,7 +36,7 @@ impl FakeShim {
         let memory = ShmemConf::new().os_id(&segment_name).size(bytes).create().map_err(|_| "segment")?;
         // SAFETY: a fresh mapping of that size, kept as long as the segment.
         let segment = unsafe { Segment::create(memory.as_ptr(), welcome.n_rings, welcome.ring_bytes) };
-        let announce = Announce { segment: segment_name.clone(), bytes: bytes as u64 };
+        let announce = Announce { segment: segment_name.clone(), bytes: bytes as u64, refusal: None };
         stream.write_all(&frame(&announce)).map_err(|_| "announce")?;
         receive::<Attached>(&mut stream).ok_or("attached")?;
         Ok(FakeShim { welcome, segment, segment_name, stream, memory })
