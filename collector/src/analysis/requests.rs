@@ -10,7 +10,7 @@ use super::unknown_sequences::Phases;
 use crate::trace::RequestBegun;
 use ggscope_format::record::{Evaluation, MemoryChange, MemoryOp};
 use ggscope_format::{RequestId, TokenPhase};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Contexts that are remembered.
 const MAX_CONTEXTS: usize = 1 << 10;
@@ -36,6 +36,8 @@ struct Context {
     sequences: HashMap<i32, Sequence>,
     /// Its answers are drafts of another context's.
     drafts: bool,
+    /// The last tokens that a token can have been sampled after: when, position and id.
+    ends: VecDeque<(u64, i32, i32)>,
 }
 
 /// Follows the sequences of all contexts, evaluation after evaluation.
@@ -44,7 +46,12 @@ pub struct Requests {
     contexts: HashMap<u32, Context>,
     unknown: Phases,
     next: u32,
+    /// Evaluations so far.
+    now: u64,
 }
+
+/// Tokens of a context that are remembered because another one can have been sampled after them.
+const MAX_ENDS: usize = 1 << 10;
 
 /// Tokens of one sequence in one evaluation: their places in it.
 struct Part {
@@ -69,12 +76,13 @@ impl Requests {
         if context.sequences.len() >= MAX_SEQUENCES {
             context.sequences.clear();
         }
+        self.now += 1;
         let mut verified = vec![];
         for part in parts(e) {
             let sequence = context.sequences.entry(part.sequence).or_default();
             let generates = sequence.is_sampled(e, &part.tokens, &has_output, MAX_VERIFIED);
             let generates = generates && !context.drafts;
-            if sequence.request.is_none() || sequence.begins(generates) {
+            if sequence.request.is_none() || (!context.drafts && sequence.begins(e, generates)) {
                 let id = RequestId(self.next);
                 self.next = self.next.wrapping_add(1);
                 let first = part.tokens[0];
@@ -93,17 +101,24 @@ impl Requests {
             if generates {
                 attributed.phases[part.tokens[0]] = TokenPhase::Generate;
                 if part.tokens.len() > 1 {
-                    verified.push(part.tokens.clone());
+                    verified.push((part.tokens.clone(), sequence.at));
                 }
             }
             for &i in &part.tokens {
                 attributed.requests[i] = sequence.request;
             }
             sequence.take(e, &part.tokens, &has_output, generates);
+            sequence.at = self.now;
+            if let Some(&last) = part.tokens.last().filter(|&&i| has_output[i])
+                && let (Some(&position), Some(&id)) = (e.positions.get(last), e.tokens.get(last))
+            {
+                context.ends.push_back((self.now, position, id));
+                context.ends.drain(..context.ends.len().saturating_sub(MAX_ENDS));
+            }
         }
         self.share(e);
-        for tokens in verified {
-            self.find_draft(e, &tokens);
+        for (tokens, since) in verified {
+            self.find_draft(e, &tokens, since);
         }
         attributed
     }
@@ -124,14 +139,14 @@ impl Requests {
         }
     }
 
-    /// Another context has proposed the tokens that are verified, if it evaluated them first: all but the last, at the
-    /// same positions.
-    fn find_draft(&mut self, e: &Evaluation, tokens: &[usize]) {
+    /// Another context has proposed the tokens that are verified if it sampled after each of them but the last, at the
+    /// same positions and `since` the sequence was evaluated before.
+    fn find_draft(&mut self, e: &Evaluation, tokens: &[usize], since: u64) {
         let known = |&i: &usize| Some((e.positions.get(i).copied()?, e.tokens.get(i).copied()?));
         let Some(proposed) = tokens[..tokens.len() - 1].iter().map(known).collect::<Option<Vec<_>>>() else { return };
-        let has = |s: &Sequence| proposed.iter().all(|&(position, id)| s.recent(position) == Some(id));
         for (_, context) in self.contexts.iter_mut().filter(|(number, _)| **number != e.context) {
-            context.drafts |= context.sequences.values().any(has);
+            let is_end = |token: &(i32, i32)| context.ends.iter().any(|end| end.0 > since && (end.1, end.2) == *token);
+            context.drafts |= proposed.iter().all(is_end);
         }
     }
 

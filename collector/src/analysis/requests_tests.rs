@@ -136,12 +136,29 @@ fn drafts_are_prompt_and_the_token_before_them_was_sampled() {
 }
 
 #[test]
+fn a_batch_with_drafts_that_takes_several_evaluations_is_one_step_of_the_answer() {
+    let mut program = Program::default();
+    program.call(&[(0, 0, false), (0, 1, true), (1, 0, true)]);
+    assert_eq!(program.call(&[(0, 2, true), (0, 3, true), (1, 1, true), (1, 2, true)]), [G, P, G, P]);
+    assert_eq!(program.again(0, &[(0, 4, true), (0, 5, true)]), [P, P]);
+    program.remove(0, 5);
+    program.remove(1, 3);
+    assert_eq!(program.call(&[(0, 5, true), (0, 6, true), (1, 3, true)]), [G, P, G]);
+    assert_eq!(program.requests().len(), 2);
+}
+
+#[test]
 fn what_a_draft_model_proposes_is_no_answer() {
     let mut program = Program::default();
     program.prompt(0, 3);
     program.call_in(1, &[(0, 0, false), (0, 1, false), (0, 2, true)]);
     program.call_in(1, &[(0, 3, true)]);
     program.call_in(1, &[(0, 4, true)]);
+    program.requests.memory(&MemoryChange {
+        before: EvalId(0),
+        context: 1,
+        op: MemoryOp::Remove { sequence: 0, positions: (3, -1) },
+    });
     assert_eq!(program.call(&[(0, 3, true), (0, 4, true), (0, 5, true)]), [G, P, P]);
     assert_eq!(program.call_in(1, &[(0, 5, true)]), [P], "the draft model is known by what it proposed");
     assert_eq!(program.call(&[(0, 6, true)]), [G]);

@@ -23,6 +23,8 @@ struct Cell {
 pub(super) struct Sequence {
     /// The request that its last token belongs to.
     pub(super) request: Option<RequestId>,
+    /// When it was evaluated last.
+    pub(super) at: u64,
     /// What its memory holds, by position.
     cells: BTreeMap<i32, Cell>,
     /// Tokens before the first cell that is remembered.
@@ -52,13 +54,21 @@ impl Sequence {
     pub(super) fn is_sampled(&self, e: &Evaluation, tokens: &[usize], has_output: &[bool], most: usize) -> bool {
         let Some((&last, cell)) = self.cells.last_key_value() else { return false };
         let follows = e.positions.get(tokens[0]).is_none_or(|&p| p == last.wrapping_add(1));
-        let is_of_earlier_call = e.call == 0 || cell.call != e.call;
+        let is_of_earlier_call = !self.is_in_call(e);
         let verifies = tokens.len() <= most && tokens.iter().all(|&i| has_output[i]);
         !self.is_cut && cell.has_output && follows && is_of_earlier_call && (tokens.len() == 1 || verifies)
     }
 
+    /// Whether the evaluation goes on with the batch that the last token came in.
+    fn is_in_call(&self, e: &Evaluation) -> bool {
+        e.call != 0 && self.cells.last_key_value().is_some_and(|(_, cell)| cell.call == e.call)
+    }
+
     /// Whether tokens that come now begin another request.
-    pub(super) fn begins(&self, generates: bool) -> bool {
+    pub(super) fn begins(&self, e: &Evaluation, generates: bool) -> bool {
+        if self.is_in_call(e) {
+            return false;
+        }
         let had_output = self.cells.last_key_value().is_none_or(|(_, cell)| cell.has_output);
         !generates && (self.has_lost || self.has_answered || had_output)
     }
@@ -76,6 +86,7 @@ impl Sequence {
 
     /// Takes tokens of an evaluation.
     pub(super) fn take(&mut self, e: &Evaluation, tokens: &[usize], has_output: &[bool], generates: bool) {
+        let goes_on = self.verified.filter(|_| self.is_in_call(e));
         let mut next = self.next();
         let begin = e.positions.get(tokens[0]).copied().unwrap_or(next);
         for &i in tokens {
@@ -86,8 +97,9 @@ impl Sequence {
         }
         self.has_answered |= generates;
         (self.is_cut, self.has_lost) = (false, false);
-        self.has_drafted |= generates && tokens.len() > 1;
-        self.verified = (generates && self.has_drafted).then_some((begin, next));
+        self.has_drafted |= (generates && tokens.len() > 1) || goes_on.is_some();
+        let begin = goes_on.map_or(begin, |(begin, _)| begin);
+        self.verified = ((generates && self.has_drafted) || goes_on.is_some()).then_some((begin, next));
     }
 
     fn put(&mut self, position: i32, cell: Cell) {
@@ -153,11 +165,6 @@ impl Sequence {
         let (begin, end) = range(positions);
         let moved = |position: i32| if (begin..end).contains(&position) { to(position) } else { position };
         self.cells = std::mem::take(&mut self.cells).into_iter().map(|(p, cell)| (moved(p), cell)).collect();
-    }
-
-    /// The id of the token at a position, if it is remembered.
-    pub(super) fn recent(&self, position: i32) -> Option<i32> {
-        self.cells.get(&position)?.id
     }
 }
 
