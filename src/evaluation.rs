@@ -9,16 +9,17 @@ use crate::graph::{self, GraphInfo, GraphRef};
 use crate::host::{Backend, CGraph, Sched, Tensor};
 use crate::identity::{self, Places, Setting};
 use crate::inputs;
-use crate::llama::call::{self, Found};
+use crate::llama::call;
 use crate::llama::split;
 use crate::op_clock::OpClock;
 use crate::pending::{self, Pending};
 use crate::registry::{self, BackendInfo, LastGraph};
+use crate::sequences;
 use crate::session::{self, Running, Session};
 use crate::tokens;
 use crate::values::{self, ValueMemory, Writer};
 use ggscope_format::TensorId;
-use ggscope_format::record::{Evaluation, Graph, Record, Run, RunEnd};
+use ggscope_format::record::{Evaluation, Graph, MemoryChange, Record, Run, RunEnd};
 use ggscope_format::session::Level;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ pub enum Target {
 }
 
 impl Target {
-    fn key(self) -> usize {
+    /// The address of whoever was asked.
+    pub fn key(self) -> usize {
         match self {
             Target::Sched(p) | Target::Backend(p) => p as usize,
         }
@@ -136,12 +138,17 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
     let (n_tokens, positions) = (record.n_tokens as usize, &record.positions[..]);
     let found = call::find(split::Inputs { n_tokens, ids: &ids, positions });
     found.note(&mut record);
+    // SAFETY: as above.
+    let changes = unsafe { sequences::find(&session, target, inputs, &mut record) };
     if session.tokens {
         record.tokens.extend_from_slice(&ids);
     }
     MEMORY.with_borrow_mut(|memory| memory.ids = ids);
     // SAFETY: the context is that of the call that the thread is in.
-    let context = unsafe { context(target, &found) };
+    let context = unsafe { sequences::context(target, &found) };
+    for op in changes {
+        session.push(&Record::Memory(MemoryChange { before: running.eval, context, op }));
+    }
     if session.level >= Level::Ops {
         // SAFETY: the backends belong to the live target, which has not begun to compute.
         unsafe { registry::install_clocks(host, &backends) };
@@ -193,25 +200,6 @@ unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> 
         session,
         _running: running,
     })
-}
-
-/// Number of the context that is evaluated.
-///
-/// # Safety
-/// What was found is of the call that the thread is in.
-unsafe fn context(target: Target, found: &Found) -> u32 {
-    let memory = |owner: usize| {
-        if !registry::with(|r| r.is_new_context(owner)) {
-            return 0;
-        }
-        #[cfg(not(feature = "static-wrap"))]
-        // SAFETY: the program is calling llama.cpp with this context.
-        return unsafe { crate::llama::memory::of_context(owner, found.caller as *const _) };
-        #[cfg(feature = "static-wrap")]
-        0
-    };
-    let owner = found.context.map(|owner| (owner, memory(owner)));
-    registry::with(|r| r.context(target.key(), owner))
 }
 
 /// A backend is about to compute a part of the graph.

@@ -2,6 +2,7 @@
 //! have an output. Decided by what reads them, because only some releases name them. Names break ties.
 
 use crate::abi::{FLAG_COMPUTE, TensorRef};
+use crate::cells::{self, CellInputs};
 use crate::graph::GraphRef;
 use crate::host::{Host, Tensor};
 use std::collections::HashSet;
@@ -25,6 +26,8 @@ pub struct Inputs {
     pub positions: usize,
     /// Which tokens have output rows, `i32 [n_outputs]`: they choose rows of what was computed for all tokens.
     pub outputs: usize,
+    /// Which cells of the cache tokens are written to and see.
+    pub cells: Option<CellInputs>,
 }
 
 /// The operators that tell inputs apart.
@@ -110,6 +113,7 @@ pub fn inputs(graph: GraphRef<'_>) -> Inputs {
         embeddings: address(embeddings),
         positions: address(positions.filter(|&(_, n)| n == n_tokens).map(|(ids, _)| ids)),
         outputs: address(finder.outputs(n_tokens)),
+        cells: cells::inputs(graph),
     }
 }
 

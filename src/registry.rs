@@ -4,6 +4,7 @@
 //! finds it in order.
 
 use crate::buffers::Buffers;
+use crate::cells::Cells;
 use crate::graph::GraphRef;
 use crate::host::{self, AbortCallback, Backend, Host, Reg, SetAbortCallback};
 use crate::identity::Places;
@@ -47,6 +48,8 @@ pub struct Scheduler {
     pub backends: Arc<Vec<BackendInfo>>,
     /// The graph that was last allocated or evaluated, and its inputs, if they were looked for.
     pub inputs: Option<(usize, Inputs)>,
+    /// What is known of the cells of its cache. `None` if batches say which sequences its tokens belong to.
+    pub cells: Option<Cells>,
     /// The graph that was last evaluated, if it was not allocated anew since.
     pub last: Option<Arc<LastGraph>>,
     /// For which session, and what is captured in it, its memory was last reserved.
@@ -130,6 +133,7 @@ impl Registry {
             context: None,
             backends: Arc::new(backends()),
             inputs: None,
+            cells: Some(Cells::default()),
             last: None,
             reserved: NOBODY,
         })

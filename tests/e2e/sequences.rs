@@ -79,10 +79,40 @@ fn every_token_has_the_sequences_that_the_program_gave_it() {
 }
 
 #[test]
+fn where_calls_are_hidden_the_cells_show_which_tokens_belong_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
+    tiny_model::write_dense_gguf(&model, TensorType::F32);
+    for (unified, n_ubatch, scenario) in [
+        ("0", "256", "slots"),
+        ("1", "16", "slots"),
+        ("1", "256", "shared"),
+        ("1", "256", "fork"),
+        ("0", "256", "reuse"),
+        ("0", "256", "single"),
+        ("0", "256", "verify"),
+        ("1", "16", "long"),
+    ] {
+        let options = ["hidden", unified, n_ubatch, scenario];
+        let recorded = run(record(&trace, &["--force"], &host(&model, &options))).ok();
+        // The numbers are ggscope's own: the program's first sequence is 0, a token of several is in the first of them.
+        let fed = fed(&recorded.stdout);
+        let first = fed.iter().map(|token| token.0[0]).min().unwrap_or(0);
+        let wanted: Vec<Token> = fed.into_iter().map(|(s, p, id, phase)| (vec![s[0] - first], p, id, phase)).collect();
+        assert_eq!(sorted(traced(&trace)), sorted(wanted), "{options:?}");
+        assert!(requests(&trace).iter().all(|r| r["sequence_from"] == "inferred"));
+    }
+}
+
+#[test]
 fn a_model_without_positions_has_the_sequences_and_phases_of_the_batch() {
     let dir = tempfile::tempdir().unwrap();
     let (model, trace) = (dir.path().join("mamba.gguf"), dir.path().join("run.ggtrace"));
     tiny_mamba::write_mamba_gguf(&model);
+    run(record(&trace, &["--force"], &host(&model, &["hidden", "0", "256", "slots"]))).ok();
+    let unknown = &info(&trace)["tokens"];
+    assert_eq!((number(unknown, "unknown"), number(unknown, "prompt")), (15, 0), "nothing shows its sequences");
+    assert!(dump(&trace, &[]).iter().all(|row| row["phase"].is_null() && row["seq_ids"].is_null()));
     for (api, scenario) in [("old", "slots"), ("ext", "slots"), ("ext", "single"), ("old", "fork")] {
         let recorded = run(record(&trace, &["--force"], &host(&model, &[api, "0", "256", scenario]))).ok();
         assert_eq!(sorted(traced(&trace)), sorted(fed(&recorded.stdout)), "{api} {scenario}");

@@ -3,7 +3,9 @@
  *
  *   CALL SEQUENCE[,SEQUENCE...] POSITION ID OUTPUT PHASE         PHASE: P or G, as the program means it
  *
- *   sequences MODEL old|ext UNIFIED N_UBATCH SCENARIO [CONTEXT_SEQUENCES]
+ *   sequences MODEL old|ext|hidden UNIFIED N_UBATCH SCENARIO
+ *
+ * `hidden` calls llama_decode as a language binding does, by an address that it asked libllama itself for.
  *
  * SCENARIO: slots     two prompts of unequal length in one batch, the second ends in the next call; then both answer
  *           shared    one prompt for three sequences at once; then each answers
@@ -12,14 +14,17 @@
  *           single    a prompt that is fed token by token, then an answer
  *           verify    an answer with drafts that are verified and partly refused
  *           long      two prompts that are longer than a ubatch */
+#define _GNU_SOURCE
 #include "greedy.h"
 
+#include <dlfcn.h>
 #include <stdbool.h>
 
 static struct llama_context * ctx;
 static struct llama_batch old;
 static struct llama_batch_ext * ext;
 static bool use_ext;
+static int32_t (*decode)(struct llama_context *, struct llama_batch);
 static int call;
 
 static void say(int sequences, const int * ids, int pos, int id, bool output, char phase) {
@@ -58,7 +63,7 @@ static void add(int sequence, int id, int pos, bool output, char phase) {
 }
 
 static void go(void) {
-    int status = use_ext ? llama_process(ctx, LLAMA_PROCESS_TYPE_DECODE, ext) : llama_decode(ctx, old);
+    int status = use_ext ? llama_process(ctx, LLAMA_PROCESS_TYPE_DECODE, ext) : decode(ctx, old);
     if (status != 0) {
         die("decoding failed", "sequences");
     }
@@ -77,7 +82,7 @@ static void prompt(int sequence, int first, int n) {
 
 int main(int argc, char ** argv) {
     if (argc < 6) {
-        fprintf(stderr, "usage: sequences MODEL old|ext UNIFIED N_UBATCH SCENARIO\n");
+        fprintf(stderr, "usage: sequences MODEL old|ext|hidden UNIFIED N_UBATCH SCENARIO\n");
         return 2;
     }
     load_backends(NULL);
@@ -94,6 +99,15 @@ int main(int argc, char ** argv) {
         die("cannot create a context", argv[1]);
     }
     use_ext = !strcmp(argv[2], "ext");
+    decode = llama_decode;
+    if (!strcmp(argv[2], "hidden")) {
+        void * library = dlopen("libllama.so.0", RTLD_NOW | RTLD_NOLOAD);
+        library = library ? library : dlopen("libllama.so", RTLD_NOW | RTLD_NOLOAD);
+        *(void **) &decode = library ? dlsym(library, "llama_decode") : NULL;
+        if (!decode) {
+            die("cannot find llama_decode in", "libllama.so");
+        }
+    }
     old = llama_batch_init(256, 0, 3);
     ext = use_ext ? llama_batch_ext_init(ctx) : NULL;
     llama_memory_t memory = llama_get_memory(ctx);

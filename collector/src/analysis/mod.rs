@@ -7,4 +7,3 @@ pub mod leaves;
 pub mod requests;
 mod sequence;
 pub mod timing;
-mod unknown_sequences;

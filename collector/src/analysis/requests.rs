@@ -6,7 +6,6 @@
 //! batch, which was sampled.
 
 use super::sequence::{Kept, Sequence};
-use super::unknown_sequences::Phases;
 use crate::trace::RequestBegun;
 use ggscope_format::record::{Evaluation, MemoryChange, MemoryOp};
 use ggscope_format::{RequestId, TokenPhase};
@@ -44,7 +43,6 @@ struct Context {
 #[derive(Default)]
 pub struct Requests {
     contexts: HashMap<u32, Context>,
-    unknown: Phases,
     next: u32,
     /// Evaluations so far.
     now: u64,
@@ -65,7 +63,7 @@ impl Requests {
     pub fn evaluation(&mut self, e: &Evaluation, first_token: u64) -> Attributed {
         let n = e.n_tokens as usize;
         if e.sequences.is_empty() || n == 0 {
-            return Attributed { phases: self.unknown.next(e), requests: vec![None; n], begun: vec![] };
+            return Attributed { phases: vec![TokenPhase::Unknown; n], requests: vec![None; n], begun: vec![] };
         }
         if self.contexts.len() >= MAX_CONTEXTS && !self.contexts.contains_key(&e.context) {
             self.contexts.clear();
