@@ -1,5 +1,5 @@
 // What a Node program does with node-llama-cpp: two sequences of one context, decoded by libuv's workers. Prints the ids
-// of both answers. Written for the API that versions 3.0 to 3.22 have in common.
+// of both answers. Written for the API that the releases from 3.1 to 3.22 have in common.
 //
 //   node generate.mjs MODEL
 import { getLlama } from "node-llama-cpp";

@@ -90,6 +90,19 @@ describe('tokens × keys', () => {
     expect(both.picture(0, 4, 99).rows.length, 'a token that has no row leaves nothing out').toBe(5);
   });
 
+  it('leaves out an earlier request that had the same beginning', () => {
+    const earlier = Matrix.from(answer([0, 1, 2, 3]), [0, 3]);
+    const again = answer([4, 5]);
+    // Tokens 4 and 5 go on after token 1; what the earlier request had there is gone.
+    again.keys = [0, 1, 4, 5].map((token) => ({ token, cell: null, pos: token, text: `t${token}` }));
+    again.rows.forEach((row, i) => (row.spans = [{ first: 0, n: 3 + i }]));
+    again.heads.forEach((head) => (head.weights = again.rows.map((_, i) => Array(3 + i).fill(0.1))));
+    const both = earlier.with(again, [4, 5]);
+    expect(both.picture(0, 5, 5).rows.map((row) => row.token)).toEqual([0, 1, 4, 5]);
+    expect(both.picture(0, 5, 3).rows.map((row) => row.token)).toEqual([0, 1, 2, 3]);
+    expect(both.picture(0, 5, 4).keys.map((key) => key.token)).toEqual([0, 1, 4, 5]);
+  });
+
   it('puts keys without a token first', () => {
     const rows = answer([1]);
     rows.keys = [

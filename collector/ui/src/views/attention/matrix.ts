@@ -87,13 +87,12 @@ export class Matrix {
   }
 
   /**
-   * The rows from `first` to `last` that belong to the context of `token`: those that see something that it sees. Other
-   * sequences of the same run, and what a program computes to warm up, are left out.
+   * The rows from `first` to `last` of the text that `token` belongs to. Other sequences of the same run, earlier
+   * requests that had the same beginning, and warm-ups are left out.
    */
   picture(first: number, last: number, token: number): Picture {
-    const own = new Set(this.rows.get(token)?.keys ?? []);
-    const within = (row: Row) =>
-      row.token >= first && row.token <= last && (own.size === 0 || row.keys.some((key) => own.has(key)));
+    const text = this.rows.has(token) ? this.textOf(token) : null;
+    const within = (row: Row) => row.token >= first && row.token <= last && (text === null || text.has(row.token));
     const rows = [...this.rows.values()].filter(within).sort((a, b) => a.token - b.token);
     const names = new Set(rows.flatMap((row) => row.keys));
     const keys = [...names].map((name) => this.keys.get(name)!);
@@ -101,6 +100,23 @@ export class Matrix {
     const order = (key: MatrixKey) => key.token ?? (key.cell ?? 0) - 1e12;
     keys.sort((a, b) => order(a) - order(b));
     return new Picture(rows, keys);
+  }
+
+  /**
+   * The tokens of the text that `token` belongs to, as far as they have rows: what it sees, what those see in turn (a
+   * window hides the beginning), and later tokens that see it or each other.
+   */
+  private textOf(token: number): Set<number> {
+    const ordered = [...this.rows.values()].sort((a, b) => a.token - b.token);
+    const seen = new Set([`t${token}`]);
+    for (const row of ordered.filter((row) => row.token <= token).reverse()) {
+      if (seen.has(`t${row.token}`)) row.keys.forEach((key) => seen.add(key));
+    }
+    const later = new Set([`t${token}`]);
+    for (const row of ordered.filter((row) => row.token > token)) {
+      if (seen.has(`t${row.token}`) || row.keys.some((key) => later.has(key))) later.add(`t${row.token}`);
+    }
+    return new Set(ordered.map((row) => row.token).filter((n) => seen.has(`t${n}`) || later.has(`t${n}`)));
   }
 }
 
