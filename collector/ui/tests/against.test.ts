@@ -6,9 +6,8 @@ import type { SessionSummary } from '../src/lib/types';
 import type { AttentionAgainst } from '../src/views/attention/against';
 import type { AttentionMatrix } from '../src/views/attention/types';
 import { stop } from './start.mjs';
-import { api, folder, open, record, serve, type Server } from './support';
+import { api, folder, open, record, serve, type Server, until } from './support';
 
-const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
 const CAPTURE = ['--capture', 'attention', '--ring-size', '64M'];
@@ -73,7 +72,7 @@ it('two runs of one prompt, with another cache, are compared head by head and ce
   await until(() => said('apart')).toContain(Math.abs(apart[column]).toFixed(4).slice(0, 5));
   for (const name of ['here', 'there', 'apart']) {
     const picture = test(page, `against-${name}-heatmap`);
-    expect(await picture.getAttribute('data-columns')).toBe(
+    await until(() => picture.getAttribute('data-columns')).toBe(
       await test(page, 'against-here-heatmap').getAttribute('data-columns'),
     );
   }

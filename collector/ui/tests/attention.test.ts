@@ -3,9 +3,8 @@ import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import type { GraphPart, SessionSummary } from '../src/lib/types';
 import type { Attention, AttentionMap, AttentionMatrix } from '../src/views/attention/types';
-import { api, open, record, serve, synthetic, type Server } from './support';
+import { api, open, record, serve, type Server, synthetic, until } from './support';
 
-const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
 const CAPTURE = ['--capture', 'attention,values', '--ring-size', '64M'];
@@ -57,7 +56,10 @@ it('a cell is the API’s number, and a click, the arrows and the link say which
   const of = await api<AttentionMatrix>(server, `/sessions/0/attention/matrix?tokens=0..${last}&layer=5&head=3`);
   const own = of.rows.at(-1)!;
   const context = of.rows.filter((row) => row.token >= of.keys[own.spans[0].first].token!);
-  expect([map.rows, map.columns]).toEqual([context.length, own.spans[0].n]);
+  await until(async () => {
+    const { rows, columns } = await heatmap(page);
+    return [rows, columns];
+  }).toEqual([context.length, own.spans[0].n]);
   for (const back of [0, 7, 20]) {
     const token = last - back;
     const exact = await attention(server, token, 5, 3);
@@ -65,7 +67,7 @@ it('a cell is the API’s number, and a click, the arrows and the link say which
     const { x, y } = map.at(map.rows - 1 - back, column);
     await page.mouse.move(x, y);
     await until(() => test(page, 'attention-weight').textContent()).toBe(exact.heads[0].weights[column]!.toFixed(4));
-    expect(await test(page, 'attention-tip').textContent()).toContain(`${token} “`);
+    await until(() => test(page, 'attention-tip').textContent()).toContain(`${token} “`);
   }
   // What comes later is not seen, and is no zero.
   const later = map.at(2, map.columns - 1);
@@ -103,10 +105,10 @@ it('the stages of a key are the API’s, and texts of tokens stay text', async (
   const at = exact.keys.findIndex((of) => of.token === key);
   const steps = test(page, 'attention-steps');
   await until(() => steps.textContent(), { timeout: 20_000 }).toContain(exact.heads[0].products[at]!.toFixed(3));
-  const text = await steps.textContent();
-  for (const stage of ['scaled', 'masked'] as const) expect(text).toContain(exact.heads[0][stage][at]!.toFixed(3));
-  expect(text).toContain(exact.heads[0].weights[at]!.toFixed(4));
-  expect(await test(page, 'attention-stages').getAttribute('data-keys')).toBe(String(exact.keys.length));
+  for (const stage of ['scaled', 'masked'] as const)
+    await until(() => steps.textContent()).toContain(exact.heads[0][stage][at]!.toFixed(3));
+  await until(() => steps.textContent()).toContain(exact.heads[0].weights[at]!.toFixed(4));
+  await until(() => test(page, 'attention-stages').getAttribute('data-keys')).toBe(String(exact.keys.length));
   // The formula is set, with fonts from here.
   await until(() => steps.locator('.katex').count()).toBeGreaterThan(2);
   // The vectors are those of the key, and their products add up to what the stages begin with.
@@ -118,18 +120,20 @@ it('the stages of a key are the API’s, and texts of tokens stay text', async (
   const adds = `length ${heads[0].contribution!.toFixed(3)} to the residual stream`;
   await until(() => test(page, 'attention-contribution').textContent()).toContain(adds);
   for (const name of ['query', 'key', 'product', 'value', 'weighted'])
-    expect(await test(page, `strip-${name}`).getAttribute('data-elements')).toBe('64');
+    await until(() => test(page, `strip-${name}`).getAttribute('data-elements')).toBe('64');
   await test(page, 'attention-pane-text').click();
   await until(() => test(page, 'attention-text').textContent()).toContain('<img');
   await test(page, 'attention-pane-lines').click();
   await until(() => test(page, 'attention-lines').getAttribute('data-lines')).not.toBe('0');
-  expect(await page.title()).not.toBe('harmed');
-  expect(await page.locator('img[src="x"]').count()).toBe(0);
+  await until(() => page.title()).not.toBe('harmed');
+  await until(() => page.locator('img[src="x"]').count()).toBe(0);
   await page.locator('[data-explain="What attention is"]').click();
   await until(() => test(page, 'explanation').locator(':scope:popover-open .katex').count()).toBeGreaterThan(0);
   await page.keyboard.press('Escape');
   await until(() => page.locator(':popover-open').count()).toBe(0);
-  expect(selected(page).tokens, 'Esc has closed the explanation and nothing else').toBe(String(last));
+  await until(() => selected(page).tokens, { message: 'Esc has closed the explanation and nothing else' }).toBe(
+    String(last),
+  );
 });
 
 it('a head that is chosen in the map is chosen in every view, and its node in the graph', async () => {
@@ -146,7 +150,7 @@ it('a head that is chosen in the map is chosen in every view, and its node in th
   await page.mouse.move(x, y);
   const cell = map.layers[17].heads[4];
   await until(() => test(page, 'attention-map-tip').textContent()).toContain('layer 17, head 4');
-  expect(await test(page, 'attention-map-tip').textContent()).toContain(`${cell.entropy!.toFixed(2)} bits`);
+  await until(() => test(page, 'attention-map-tip').textContent()).toContain(`${cell.entropy!.toFixed(2)} bits`);
   await page.mouse.click(x, y);
   await until(() => selected(page)).toMatchObject({ layer: '17', head: '4' });
   const exact = await attention(server, last, 17, 4);
@@ -177,7 +181,7 @@ it('rows come while the model answers', async () => {
   enough = true;
   await answers;
   await until(async () => (await newest()) - (await lastToken(server)), { timeout: 20_000 }).toBe(0);
-  expect(await test(page, 'attention-refused').count(), 'no row was refused').toBe(0);
+  await until(() => test(page, 'attention-refused').count(), { message: 'no row was refused' }).toBe(0);
 });
 
 it('a trace without captures says how to record them', async () => {

@@ -4,9 +4,8 @@ import { expect, it } from 'vitest';
 import type { CaptureState } from '../src/components/capture/settings';
 import type { AttentionMap } from '../src/views/attention/types';
 import type { SessionSummary } from '../src/lib/types';
-import { api, open, record, serve, synthetic, type Server } from './support';
+import { api, open, record, serve, type Server, stays, synthetic, until } from './support';
 
-const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const capture = (server: Server) => api<CaptureState>(server, '/sessions/0/capture');
 
@@ -15,13 +14,16 @@ it('a view without captures switches them on while the program runs, and its pic
   await server.ask('Hello.', 4);
   const page = await open(`${server.url}/?view=attention&layer=5&head=3`);
   await until(() => test(page, 'capture-here').textContent(), { timeout: 30_000 }).toContain('still runs');
-  expect(await test(page, 'capture').textContent()).toContain('off');
+  await until(() => test(page, 'capture').textContent()).toContain('off');
   // Of new tokens nothing is asked that nobody captures.
   let asked = 0;
   page.on('request', (request) => (asked += Number(request.url().includes('/attention'))));
   await server.ask('Count to ten.', 30);
-  await page.waitForTimeout(2000);
-  expect(asked).toBe(0);
+  await stays(
+    2000,
+    () => asked,
+    (asked) => expect(asked).toBe(0),
+  );
   await test(page, 'capture-start').click();
   await until(() => test(page, 'capture-here').textContent()).toMatch(/will be captured|Captured from now on/);
   let enough = false;
@@ -64,12 +66,12 @@ it('the form says what a capture takes, what is wrong with it, and switches limi
   await test(page, 'capture-set-layers').check();
   await test(page, 'capture-layers').fill('0-3');
   await until(() => test(page, 'capture-estimate').textContent()).toContain('About');
-  expect(await place()).toBe(before);
+  await until(() => place()).toBe(before);
   await until(() => test(page, 'capture-estimate').textContent()).toMatch(/About [\d.]+ KiB of a token/);
   // What the server refuses is said in its words before anything is changed, and cannot be sent.
   await test(page, 'capture-stats').check();
   await until(() => test(page, 'capture-error').textContent()).toContain('statistics of it would not do');
-  expect(await test(page, 'capture-apply').isDisabled()).toBe(true);
+  await until(() => test(page, 'capture-apply').isDisabled()).toBe(true);
   await test(page, 'capture-set-attention').uncheck();
   await test(page, 'capture-layers').fill('3-1');
   await until(() => test(page, 'capture-error').textContent()).toContain('ends before it begins');
@@ -114,7 +116,7 @@ it('of a file there is nothing to switch', async () => {
   const server = await serve([synthetic('over.ggtrace', 'llama', 2, 20)]);
   const page = await open(`${server.url}/?view=attention`);
   await until(() => test(page, 'attention-command').count()).toBe(1);
-  expect(await test(page, 'capture').count()).toBe(0);
-  expect(await test(page, 'capture-here').count()).toBe(0);
+  await until(() => test(page, 'capture').count()).toBe(0);
+  await until(() => test(page, 'capture-here').count()).toBe(0);
   expect((await capture(server)).can_change).toBe(false);
 });

@@ -2,9 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
-import { api, open, serve, synthetic } from './support';
-
-const until = expect.poll;
+import { api, open, serve, synthetic, until } from './support';
 
 it('a damaged trace is called damaged, in the head and in every view that cannot show it', async () => {
   const path = synthetic('damaged.ggtrace', 'llama', 4, 40);
@@ -22,7 +20,9 @@ it('a damaged trace is called damaged, in the head and in every view that cannot
     await page.goto(`${server.url}/?session=0&view=${view}`);
     const said = page.locator(`[data-panel="${view}"]`);
     await until(() => said.textContent(), { timeout: 10_000 }).toMatch(/damaged/);
-    expect(await page.textContent('body'), view).not.toMatch(/never computed|been computed yet|was read yet/);
+    await until(() => page.textContent('body'), { message: view }).not.toMatch(
+      /never computed|been computed yet|was read yet/,
+    );
   }
   await page.locator('[data-test="damaged"]').click();
   await until(() => page.locator('[data-test="problem"]').first().textContent()).toContain('damaged.ggtrace: byte');

@@ -1,9 +1,7 @@
 // The page follows the newest token of a real llama-server, and does at once what somebody asks of it meanwhile.
-import { expect, it } from 'vitest';
+import { it } from 'vitest';
 import type { Operator, Page as List, SessionSummary } from '../src/lib/types';
-import { api, open, record } from './support';
-
-const until = expect.poll;
+import { api, open, record, until } from './support';
 
 it('what is followed is selected at once, and who sorts meanwhile does not wait for the next token', async () => {
   const server = await record('followed.ggtrace');
@@ -26,10 +24,12 @@ it('what is followed is selected at once, and who sorts meanwhile does not wait 
   const before = tokens;
   await server.ask('Say it again.', 3);
   await until(async () => Number(await selected()), { timeout: 10_000 }).toBeGreaterThanOrEqual(before);
-  await page.waitForTimeout(300);
+  // All three have come, and no more will: what is selected now stays.
+  const [{ tokens: all }] = await api<SessionSummary[]>(server, '/sessions');
+  await until(async () => Number(await selected()), { timeout: 10_000 }).toBe(all - 1);
   const last = await selected();
   const slowest = await api<List<Operator>>(server, `/sessions/0/operators?tokens=${last}&sort=-duration&limit=1`);
   await page.locator('[data-column="duration"]').click();
   await until(() => rows.first().textContent(), { timeout: 1200 }).toContain(slowest.items[0].name);
-  expect(await page.locator('[data-test="timeline-follow"]').getAttribute('aria-pressed')).toBe('true');
+  await until(() => page.locator('[data-test="timeline-follow"]').getAttribute('aria-pressed')).toBe('true');
 });

@@ -3,9 +3,8 @@ import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
 import type { Heads } from '../src/views/heads/types';
-import { api, open, record, serve, synthetic } from './support';
+import { api, open, record, serve, synthetic, until } from './support';
 
-const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
 const TEXT = 'The keys to the cabinet are here. The keys to the cabinet are there. Where are the keys to the cabinet?';
@@ -43,12 +42,12 @@ it('a cell of the map, a row of the table and the head beside it are the API’s
   const at = await cell(page, 17, 4);
   await page.mouse.move(at.x, at.y);
   await until(() => test(page, 'heads-map-tip').textContent()).toContain('layer 17, head 4');
-  expect(await test(page, 'heads-map-tip').textContent()).toContain(of(17, 4).induction!.toFixed(3));
+  await until(() => test(page, 'heads-map-tip').textContent()).toContain(of(17, 4).induction!.toFixed(3));
   await page.mouse.click(at.x, at.y);
   await until(() => [selected(page).layer, selected(page).head]).toEqual(['17', '4']);
   const row = page.locator('[data-place="17.4"]');
   await until(() => row.getAttribute('class')).toContain('chosen');
-  expect(await row.textContent()).toContain(of(17, 4).kind!.name);
+  await until(() => row.textContent()).toContain(of(17, 4).kind!.name);
 
   // With Shift: beside it, with their divergence.
   const other = await cell(page, 11, 1);
@@ -71,7 +70,7 @@ it('a cell of the map, a row of the table and the head beside it are the API’s
   await page.reload();
   await until(() => test(page, 'heads-paint').inputValue(), { timeout: 30_000 }).toBe('induction');
   await until(() => test(page, 'heads-beside').textContent()).toContain('11.1');
-  expect(await test(page, 'heads-legend').textContent()).toContain('induction score');
+  await until(() => test(page, 'heads-legend').textContent()).toContain('induction score');
 
   // Arrows go from head to head.
   await page.locator('[aria-label^="All layers and heads"]').focus();
@@ -94,7 +93,7 @@ it('1,024 heads are one picture, and what the pointer is over is said at once', 
   const canvas = test(page, 'heads-map-canvas');
   await until(() => canvas.getAttribute('data-heads'), { timeout: 30_000 }).toBe('32');
   // Only the rows on the screen are elements.
-  expect(await test(page, 'heads-row').count()).toBeLessThan(80);
+  await until(() => test(page, 'heads-row').count()).toBeLessThan(80);
   const took: number[] = [];
   for (const colours of ['first', 'entropy_normalized', 'cluster', 'kind', 'distance']) {
     took.push(

@@ -5,9 +5,8 @@ import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
 import type { Against, LayersOfRun, Lens, TokenMatrix } from '../src/views/layers/types';
-import { api, folder, GGSCOPE, MODEL, open, record, serve, synthetic } from './support';
+import { api, folder, GGSCOPE, MODEL, open, record, serve, synthetic, until } from './support';
 
-const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
 const CAPTURE = ['--capture', 'layers,logits', '--ring-size', '64M'];
@@ -34,8 +33,8 @@ it('shows every token in every layer, the layers, and where the answer appears',
   expect(lens.check?.same_top).toBe(true);
   // The row that is marked is the first with the answer on top.
   const first = test(page, 'lens').locator('tbody tr.first');
-  expect(await first.getAttribute('data-layer')).toBe(String(lens.rows[lens.first_on_top!].layer ?? 'embd'));
-  expect(await first.locator('.is-answer').count()).toBe(1);
+  await until(() => first.getAttribute('data-layer')).toBe(String(lens.rows[lens.first_on_top!].layer ?? 'embd'));
+  await until(() => first.locator('.is-answer').count()).toBe(1);
   // A layer that is chosen there is chosen everywhere.
   await test(page, 'lens').locator('tbody tr[data-layer="5"] button').click();
   await until(() => selected(page).get('layer')).toBe('5');
@@ -85,7 +84,7 @@ it('shows where the hidden states of a quantised model leave those of its refere
   await until(() => selected(page).get('with')).toBe('1');
   await until(() => test(page, 'chart-against-layers').getAttribute('data-points')).toBe('31');
   await until(() => test(page, 'chart-against-tokens').getAttribute('data-points')).toBe(String(31 * found.tokens));
-  expect(await test(page, 'against-words').textContent()).toContain(`grows most in layer ${found.steepest}`);
+  await until(() => test(page, 'against-words').textContent()).toContain(`grows most in layer ${found.steepest}`);
   // Enter on the line selects its layer, and what is said of it is what the server says.
   const chart = test(page, 'chart-against-layers');
   await chart.focus();
@@ -99,7 +98,7 @@ it('shows where the hidden states of a quantised model leave those of its refere
   // Another prompt is refused with the reason, and nothing of the comparison before stays on the screen.
   await test(page, 'layers-against').selectOption({ label: (await name(2)).trim() });
   await until(() => test(page, 'error-against').textContent()).toContain('the texts differ');
-  expect(await test(page, 'chart-against-layers').count()).toBe(0);
+  await until(() => test(page, 'chart-against-layers').count()).toBe(0);
 
   async function name(at: number): Promise<string> {
     return (await test(page, 'layers-against').locator('option').allTextContents())[at];

@@ -7,9 +7,20 @@ import { bytes, count } from '../src/lib/format';
 import type { Page as List, Region, SessionSummary } from '../src/lib/types';
 import { join } from 'node:path';
 import { stop } from './start.mjs';
-import { afterTest, api, folder, freePort, ggscope, open, record, serve, synthetic } from './support';
-
-const until = expect.poll;
+import {
+  afterTest,
+  api,
+  folder,
+  freePort,
+  ggscope,
+  atOnce,
+  open,
+  pause,
+  record,
+  serve,
+  synthetic,
+  until,
+} from './support';
 
 /** Evaluations that the page has drawn so far, and whether it ever drew fewer than before. */
 const watchDrawn = () => {
@@ -36,7 +47,7 @@ it('tokens appear while the model answers, on two pages at once, and stay when i
   let answering = true;
   void answer.then(() => (answering = false));
   expect(answering).toBe(true);
-  expect(await pages[0].locator('[data-test="state"]').textContent()).toContain('live');
+  await until(() => pages[0].locator('[data-test="state"]').textContent()).toContain('live');
   const text = await answer;
   expect(text.length).toBeGreaterThan(20);
   await until(async () => {
@@ -79,7 +90,7 @@ it('the cell under the cursor says what the API says of it, while the model answ
   const tokens = new Set<string>();
   const begun = Date.now();
   while (tokens.size < 3 && Date.now() - begun < 60_000) {
-    const { scope, tip } = await seen();
+    const { scope, tip } = await atOnce(seen);
     const token = /reads of token (\d+)$/.exec(scope)?.[1];
     if (token !== undefined && !tokens.has(token)) {
       tokens.add(token);
@@ -91,7 +102,7 @@ it('the cell under the cursor says what the API says of it, while the model answ
       expect(tip).toContain(`${count(region.accesses)} times, ${bytes(region.read_bytes)}`);
       expect(tip).toMatch(new RegExp(`last token\\s*${token}\\b`));
     }
-    await page.waitForTimeout(100);
+    await pause(100);
   }
   enough = true;
   await answers;
@@ -192,20 +203,20 @@ it('a program that is killed is said on the page, and later of its trace', async
   await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].evaluations, {
     timeout: 60_000,
   }).toBeGreaterThan(5);
-  expect(await page.locator('[data-test="ending"]').count()).toBe(0);
+  await until(() => page.locator('[data-test="ending"]').count()).toBe(0);
   await server.stopModel('SIGKILL');
   expect(await answer).toBe('cut off');
   const line = page.locator('[data-test="ending"]');
   await until(() => line.count()).toBe(1);
   const [{ tokens, state }] = await api<SessionSummary[]>(server, '/sessions');
   const text = `llama-server was killed by SIGKILL; the trace has everything up to token ${tokens - 1}`;
-  expect([await line.textContent(), state]).toEqual([text, 'ended']);
-  expect(await page.locator('[data-test="state"]').textContent()).toMatch(/ended · SIGKILL/);
+  await until(async () => [await line.textContent(), state]).toEqual([text, 'ended']);
+  await until(() => page.locator('[data-test="state"]').textContent()).toMatch(/ended · SIGKILL/);
   await until(() => page.locator('[data-test="ended"]').textContent()).toBe(text);
   const trace = /(\S+murdered\.ggtrace)/.exec(server.process.spawnargs.join(' '))![1];
   const later = await open(`${(await serve([trace])).url}/?view=info`);
   await until(() => later.locator('[data-test="ending"]').textContent()).toBe(text);
-  expect(await later.locator('[data-test="problem"]').first().textContent()).toContain(text);
+  await until(() => later.locator('[data-test="problem"]').first().textContent()).toContain(text);
 });
 
 it('a collector that is killed leaves a trace that opens as cut, with its tokens', async () => {
@@ -214,20 +225,22 @@ it('a collector that is killed leaves a trace that opens as cut, with its tokens
   await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].evaluations).toBeGreaterThan(5);
   const trace = /(\S+killed\.ggtrace)/.exec(server.process.spawnargs.join(' '))![1];
   // What was received is on disk after five seconds.
-  await new Promise((resolve) => setTimeout(resolve, 6000));
+  await pause(6000);
   await server.stopModel();
   await stop(server.process, 'SIGKILL');
   const again = await serve([trace]);
   const page = await open(`${again.url}/?view=table`);
   await until(() => page.locator('[data-test="table-row"]').count(), { timeout: 20_000 }).toBeGreaterThan(3);
-  expect(await page.locator('[data-test="state"]').textContent()).toContain('cut');
-  expect(await page.locator('[data-test="ending"]').textContent()).toMatch(/the recording was cut.* up to token \d+/);
+  await until(() => page.locator('[data-test="state"]').textContent()).toContain('cut');
+  await until(() => page.locator('[data-test="ending"]').textContent()).toMatch(
+    /the recording was cut.* up to token \d+/,
+  );
 });
 
 it('a trace that another process is writing grows on the page', async () => {
   const server = await record('written.ggtrace');
   await server.ask('Say hello.', 10);
-  await new Promise((resolve) => setTimeout(resolve, 6000));
+  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].evaluations).toBeGreaterThan(5);
   const trace = /(\S+written\.ggtrace)/.exec(server.process.spawnargs.join(' '))![1];
   const other = await serve([trace]);
   const page = await open(`${other.url}/?view=table`);
@@ -253,13 +266,17 @@ it('another collector at the same address is not taken for the one before', asyn
   await stop(one.process);
   const two = await serveAt(port, second);
   await until(() => legend.textContent(), { timeout: 20_000 }).toMatch(/GENERATE\s*12\b/);
-  expect([session().get('session'), session().get('tokens'), session().get('view')]).toEqual(['0', null, 'table']);
-  expect(await page.textContent('body')).not.toContain('there is no session');
+  await until(() => [session().get('session'), session().get('tokens'), session().get('view')]).toEqual([
+    '0',
+    null,
+    'table',
+  ]);
+  await until(() => page.textContent('body')).not.toContain('there is no session');
   // The same recording under another number is what it was.
   await page.goto(`${two.url}/?session=0&view=table&tokens=7`);
   await until(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
   await stop(two.process);
   await serveAt(port, first, second);
   await until(() => session().get('session'), { timeout: 20_000 }).toBe('1');
-  expect(session().get('tokens')).toBe('7');
+  await until(() => session().get('tokens')).toBe('7');
 });

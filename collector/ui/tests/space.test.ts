@@ -5,9 +5,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
 import type { AttentionLinks } from '../src/views/attention/space/links';
 import { launch, stop } from './start.mjs';
-import { afterTest, api, folder, open, record, serve, type Server } from './support';
+import { afterTest, api, folder, open, record, serve, type Server, settled, until } from './support';
 
-const until = expect.poll;
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
 let file: string;
@@ -37,11 +36,15 @@ it('what flows to a token is drawn, turned, pointed at and chosen', async () => 
     server,
     `/sessions/0/attention/links?tokens=${last}&span=128&without_first=true`,
   );
-  expect([await number('layers'), await number('tokens'), await number('token')]).toEqual([30, of.tokens.length, last]);
+  await until(async () => [await number('layers'), await number('tokens'), await number('token')]).toEqual([
+    30,
+    of.tokens.length,
+    last,
+  ]);
   // By rollout, all of the state is somewhere before the first layer.
   expect(of.tokens.reduce((sum, token) => sum + token.shares[0], 0)).toBeCloseTo(1, 2);
   const most = of.tokens.reduce((a, b) => (b.shares[0] > a.shares[0] ? b : a));
-  expect(await test(page, 'space-sources').textContent()).toContain(String(most.token));
+  await until(() => test(page, 'space-sources').textContent()).toContain(String(most.token));
 
   // The strongest link is where the page says, and is the API's.
   await until(() => room.getAttribute('data-strongest'), { timeout: 20_000 }).toMatch(/\d/);
@@ -55,18 +58,22 @@ it('what flows to a token is drawn, turned, pointed at and chosen', async () => 
   const at = of.links.share.indexOf(Math.max(...of.links.share));
   await page.mouse.move(...(await place()));
   const tip = test(page, 'space-tip');
-  await until(() => tip.textContent()).toMatch(/layer \d+, head \d+/);
-  const [, layer, head] = /layer (\d+), head (\d+)/.exec((await tip.textContent())!)!.map(Number);
-  const weight = await test(page, 'space-weight').textContent();
-  const found = of.links.layer.findIndex(
-    (one, i) => one === layer && of.links.head[i] === head && of.links.weight[i].toFixed(4) === weight,
-  );
-  expect(found, `a link of layer ${layer}, head ${head} with weight ${weight}`).toBeGreaterThanOrEqual(0);
+  // What is pointed at is a link of the API's.
+  const { layer, head, found } = await settled(async () => {
+    const named = /layer (\d+), head (\d+)/.exec((await tip.textContent()) ?? '');
+    if (!named) return null;
+    const [layer, head] = [Number(named[1]), Number(named[2])];
+    const weight = await test(page, 'space-weight').textContent();
+    const found = of.links.layer.findIndex(
+      (one, i) => one === layer && of.links.head[i] === head && of.links.weight[i].toFixed(4) === weight,
+    );
+    return found < 0 ? null : { layer, head, found };
+  });
   expect(of.links.share[found]).toBeGreaterThan(of.links.share[at] / 100);
   await page.mouse.click(...(await place()));
   await until(() => selected(page)).toMatchObject({ layer: String(layer), head: String(head) });
   await until(() => selected(page).tokens).toMatch(/^\d+$/);
-  expect(Number(selected(page).key)).toBeLessThanOrEqual(Number(selected(page).tokens));
+  await until(() => Number(selected(page).key)).toBeLessThanOrEqual(Number(selected(page).tokens));
 
   // The keyboard turns it, and goes from token to token and from layer to layer.
   const token = Number(selected(page).tokens);
@@ -115,13 +122,17 @@ it('a token of the timeline has its attention row, and a head of the map its ten
   const canvas = test(page, 'timeline-canvas');
   const box = (await canvas.boundingBox())!;
   let chosen = last;
-  for (const part of [0.97, 0.93, 0.85, 0.7]) {
+  let part = 1;
+  await until(async () => {
+    part = part < 0.6 ? 0.97 : part - 0.04;
     await page.mouse.click(box.x + box.width * part, box.y + 62);
-    await page.waitForTimeout(300);
     chosen = Number(/^\d+/.exec(selected(page).tokens ?? '')?.[0] ?? last);
-    if (chosen !== last) break;
-  }
-  expect(chosen).not.toBe(last);
+    return chosen;
+  }).not.toBe(last);
+  chosen = await settled(() => {
+    const now = /^\d+/.exec(selected(page).tokens ?? '')?.[0];
+    return now === undefined ? null : Number(now);
+  });
   await until(() => test(page, 'attention-token').textContent()).toMatch(new RegExp(`^\\s*${chosen} “`));
   await until(() => test(page, 'attention-said').textContent()).toContain(`${chosen} “`);
 

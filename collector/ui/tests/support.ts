@@ -8,7 +8,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import { launch, start, stop } from './start.mjs';
 
 const ROOT = new URL('../../..', import.meta.url).pathname;
@@ -18,6 +18,39 @@ const SYNTHETIC = join(TARGET, 'release/examples/synthetic');
 const FIXTURE = join(TARGET, 'release/examples/gguf');
 const LLAMA_SERVER = join(ROOT, 'vendor/build/bin/llama-server');
 export const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+
+/** Looks again and again until what it sees is as expected: `await until(() => page.title()).toBe('ggscope')`. */
+export const until = expect.poll;
+
+/** Looks again and again until there is something, and returns that: for what a test goes on with. */
+export function settled<T>(look: () => T | Promise<T>): Promise<NonNullable<Exclude<T, false>>> {
+  return vi.waitUntil(look, { timeout: 20_000, interval: 50 }) as Promise<NonNullable<Exclude<T, false>>>;
+}
+
+/** A look that is right whenever it is: what it sees has to fit together, and nothing else. */
+export function atOnce<T>(look: () => Promise<T>): Promise<T> {
+  return look();
+}
+
+/** What is expected of something now, and goes on to be so. There is no other end to wait for: `ms` have to be enough for
+ * the page to do what it must not do. */
+export async function stays<T>(ms: number, look: () => T | Promise<T>, check: (value: T) => void): Promise<void> {
+  for (const end = Date.now() + ms; Date.now() < end; await pause(50)) check(await look());
+}
+
+/** Expects that no markup out of a trace or a model comes to life. */
+export function unharmed(page: Page, where = '', ms = 80): Promise<void> {
+  const look = async () => [await page.title(), await page.locator('img[src="x"]').count()] as const;
+  return stays(ms, look, ([title, images]) => {
+    expect(title, where).not.toBe('harmed');
+    expect(images, where).toBe(0);
+  });
+}
+
+/** Lets time go by: for what has to be seen by the second. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 /** Where a test file's traces go. */
 export const folder = mkdtempSync(join(tmpdir(), 'ggscope-ui-'));
@@ -112,7 +145,7 @@ export async function record(name = 'live.ggtrace', options: string[] = [], more
     );
     if (ready) break;
     if (i > 300) throw new Error(`llama-server was not ready: ${server.said()}`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await pause(200);
   }
   const ask = async (question: string, tokens: number) => {
     const body = { messages: [{ role: 'user', content: question }], max_tokens: tokens, temperature: 0 };

@@ -1,12 +1,21 @@
 // What each view shows is what the API says, and what is clicked in one view moves the others.
 import type { Page } from 'playwright-core';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import type { GraphPart, GraphSummary, LayerSum, Operator, Page as List, Region } from '../src/lib/types';
-import { api, open, serve, synthetic, type Server } from './support';
+import { timeInTotal } from '../src/lib/batch';
+import { time } from '../src/lib/format';
+import type {
+  EvaluationSummary,
+  GraphPart,
+  GraphSummary,
+  LayerSum,
+  Operator,
+  Page as List,
+  Region,
+} from '../src/lib/types';
+import { api, open, serve, type Server, settled, stays, synthetic, until } from './support';
 
 const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
-const until = expect.poll;
 
 let server: Server;
 beforeEach(async () => {
@@ -27,13 +36,10 @@ describe('the graph', () => {
     const of = (category: string) => part.tensors.filter((t) => t.category === category).length;
     const counts = test(page, 'graph-counts');
     await until(() => counts.getAttribute('data-layer')).toBe('5');
-    const shown = await Promise.all(
-      ['layer-nodes', 'infrastructure', 'inputs', 'outputs', 'tensors', 'edges'].map((name) =>
-        counts.getAttribute(`data-${name}`),
-      ),
-    );
+    const names = ['layer-nodes', 'infrastructure', 'inputs', 'outputs', 'tensors', 'edges'];
+    const shown = () => Promise.all(names.map(async (name) => Number(await counts.getAttribute(`data-${name}`))));
     const expected = [of('layer'), of('infrastructure'), of('input'), of('output'), part.tensors.length];
-    expect(shown.map(Number)).toEqual([...expected, part.edges.length]);
+    await until(shown).toEqual([...expected, part.edges.length]);
     expect(of('layer')).toBeGreaterThan(20);
   });
 
@@ -77,7 +83,7 @@ describe('the trace table', () => {
     const page = await open(`${server.url}/?session=0&view=graph+table&layer=5`);
     await page.locator('[data-test="table-row"]').filter({ hasText: 'Vcur-5' }).first().click();
     await until(() => selected(page).get('tensor')).toBe('Vcur-5');
-    expect(selected(page).get('tokens')).toMatch(/^0/);
+    await until(() => selected(page).get('tokens')).toMatch(/^0/);
     await until(() => test(page, 'inspector-name').textContent()).toBe('Vcur-5');
     await until(() => test(page, 'graph-live').textContent()).toContain('Vcur-5');
   });
@@ -145,9 +151,12 @@ describe('the memory heatmap', () => {
     await canvas.focus();
     const said = new Set<string>();
     for (let i = 0; i < all.items.length; i++) {
+      const before = await test(page, 'memory-live').textContent();
       await page.keyboard.press('ArrowRight');
-      await page.waitForTimeout(60);
-      const text = (await test(page, 'memory-live').textContent()) ?? '';
+      const text = await settled(async () => {
+        const now = await test(page, 'memory-live').textContent();
+        return now !== before || i === all.items.length - 1 ? (now ?? '') : null;
+      });
       for (const expert of text.matchAll(/expert (\d+)/g)) said.add(expert[1]);
     }
     expect([...said].sort()).toEqual(['0', '1', '2', '3', '4', '5']);
@@ -166,13 +175,16 @@ describe('analytics', () => {
     await test(page, 'table-layers').click();
     const rows = page.locator('[data-test="numbers-layers"] tbody tr');
     await until(() => rows.count()).toBe(layers.length);
-    const names = await page.locator('[data-test="numbers-layers"] th').allTextContents();
-    const at = names.findIndex((name) => /operators/i.test(name));
-    const cells = await rows.evaluateAll(
-      (rows, at) => rows.map((row) => Number(row.querySelectorAll('td')[at].textContent!.replace(/[^\d]/g, ''))),
-      at,
-    );
-    expect(cells.reduce((a, b) => a + b, 0)).toBe(layers.reduce((n, l) => n + l.operators, 0));
+    const sum = async () => {
+      const names = await page.locator('[data-test="numbers-layers"] th').allTextContents();
+      const at = names.findIndex((name) => /operators/i.test(name));
+      const cells = await rows.evaluateAll(
+        (rows, at) => rows.map((row) => Number(row.querySelectorAll('td')[at].textContent!.replace(/[^\d]/g, ''))),
+        at,
+      );
+      return cells.reduce((a, b) => a + b, 0);
+    };
+    await until(sum).toBe(layers.reduce((n, l) => n + l.operators, 0));
   });
 });
 
@@ -180,9 +192,8 @@ describe('compare', () => {
   it('a trace beside another: each operator of both, and the difference', async () => {
     const page = await open(`${server.url}/?session=0&view=compare&with=1`);
     await until(() => test(page, 'compare-row').count()).toBeGreaterThan(5);
-    const rows = await test(page, 'compare-row').allTextContents();
-    expect(rows.some((row) => row.includes('MUL_MAT'))).toBe(true);
-    expect(await test(page, 'compare-headline').textContent()).toMatch(/a token|the same time/);
+    await until(() => test(page, 'compare-row').filter({ hasText: 'MUL_MAT' }).count()).toBeGreaterThan(0);
+    await until(() => test(page, 'compare-headline').textContent()).toMatch(/a token|the same time/);
   });
 });
 
@@ -195,9 +206,9 @@ describe('the selection', () => {
     await until(async () => ({ ...selectionOf(page), total: await test(page, 'table-total').textContent() })).toEqual(
       before,
     );
-    expect(await test(page, 'selection').textContent()).toMatch(/7\.\.9.*5.*MUL_MAT/s);
-    expect(
-      await page.locator('[data-panel]').evaluateAll((all) => all.map((p) => (p as HTMLElement).dataset.panel)),
+    await until(() => test(page, 'selection').textContent()).toMatch(/7\.\.9.*5.*MUL_MAT/s);
+    await until(() =>
+      page.locator('[data-panel]').evaluateAll((all) => all.map((p) => (p as HTMLElement).dataset.panel)),
     ).toEqual(['timeline', 'table', 'memory']);
   });
 
@@ -219,8 +230,8 @@ describe('the selection', () => {
     const [row, text] = [selected(page).get('row'), await firstRow()];
     await page.reload();
     await until(firstRow).toBe(text);
-    expect(selected(page).get('row')).toBe(row);
-    expect(await page.locator('[data-panel="table"].maximised').count()).toBe(1);
+    await until(() => selected(page).get('row')).toBe(row);
+    await until(() => page.locator('[data-panel="table"].maximised').count()).toBe(1);
     // Other rows begin at their begin.
     await page.keyboard.press('Escape');
     await until(() => selected(page).get('full')).toBe(null);
@@ -284,9 +295,80 @@ describe('the selection', () => {
     await page.keyboard.press(' ');
     await until(() => Number(selected(page).get('tokens'))).toBeGreaterThan(22);
     await page.keyboard.press(' ');
-    await page.waitForTimeout(300);
-    const paused = selected(page).get('tokens');
-    await page.waitForTimeout(600);
-    expect(selected(page).get('tokens')).toBe(paused);
+    // The address is written a little later than tokens are selected.
+    const shown = () => test(page, 'selection').textContent();
+    await until(async () => (await shown())?.includes(selected(page).get('tokens') ?? 'none')).toBe(true);
+    const paused = await shown();
+    await stays(600, shown, (now) => expect(now).toBe(paused));
   });
+});
+
+describe('a tensor that is selected', () => {
+  const graph = (page: Page) => test(page, 'graph-canvas');
+
+  it('in a search, in memory, in a table or in the details brings its layer along', async () => {
+    const page = await open(`${server.url}/?session=0&view=graph&tokens=9`);
+    await until(() => test(page, 'graph-counts').getAttribute('data-tensors')).not.toBe(null);
+    await page.keyboard.press('/');
+    await page.keyboard.type('Qcur-7');
+    await page.keyboard.press('Enter');
+    await until(() => selectionOf(page)).toMatchObject({ tensor: 'Qcur-7', layer: '7' });
+    await until(() => graph(page).getAttribute('data-layer')).toBe('7');
+    // What it is computed from is of its layer too; what no layer has leaves the one that reads it.
+    await test(page, 'inspector').getByRole('button', { name: 'attn_norm-7' }).click();
+    await until(() => selectionOf(page)).toMatchObject({ tensor: 'attn_norm-7', layer: '7' });
+
+    await page.goto(`${server.url}/?session=0&view=table&tokens=9`);
+    await until(() => test(page, 'table-row').count()).toBeGreaterThan(3);
+    await page.keyboard.press('/');
+    await page.keyboard.type('Vcur-5');
+    await page.keyboard.press('Enter');
+    await test(page, 'table-row').filter({ hasText: 'Vcur-5' }).first().click();
+    await until(() => selectionOf(page)).toMatchObject({ tensor: 'Vcur-5', layer: '5' });
+
+    await page.goto(`${server.url}/?session=0&view=info&tokens=9`);
+    await until(() => test(page, 'leaves-search').count()).toBe(1);
+    await page.keyboard.press('/');
+    await page.keyboard.type('blk.3.ffn_up');
+    await page.getByRole('button', { name: 'blk.3.ffn_up.weight' }).first().click();
+    await until(() => selectionOf(page)).toMatchObject({ tensor: 'blk.3.ffn_up.weight', layer: '3' });
+
+    const disk = await api<List<Region>>(server, '/sessions/0/memory?memory=disk&limit=1000');
+    await page.goto(`${server.url}/?session=0&view=memory&tokens=9`);
+    const canvas = page
+      .locator('[data-test="memory-track"][data-memory="DISK"] canvas[data-test="memory-canvas"]')
+      .first();
+    await until(() => canvas.isVisible()).toBe(true);
+    const region = disk.items.find((r) => r.name === 'blk.20.ffn_gate.weight')!;
+    const end = Math.max(...disk.items.map((r) => r.start + r.bytes), 98_000_000);
+    const box = (await canvas.boundingBox())!;
+    await page.mouse.click(box.x + (box.width * (region.start + region.bytes / 2)) / end, box.y + box.height / 2);
+    await until(() => selectionOf(page)).toMatchObject({ tensor: region.name, layer: '20' });
+  });
+});
+
+it('what a batch took is the same wherever it is said, and says that it is of a batch', async () => {
+  const page = await open(`${server.url}/?session=0&view=analytics&tokens=1&layer=5&op=MUL_MAT`);
+  const [batch] = (await api<List<EvaluationSummary>>(server, '/sessions/0/evaluations?tokens=1')).items;
+  const n = batch.tokens.length;
+  expect(n).toBeGreaterThan(1);
+  const total = timeInTotal(batch.dur_ns, n);
+  expect(total).toMatch(/ in total, .* per token \(1\/\d+\)$/);
+  await until(() => test(page, 'inspector-batch').textContent()).toBe(`in a batch of ${n}`);
+  await until(() => test(page, 'inspector-time').textContent()).toBe(total);
+  await until(() => test(page, 'inspector-operators').textContent()).toContain(`${batch.operators} in total`);
+  const layers = await api<LayerSum[]>(server, '/sessions/0/analytics/layers?tokens=1');
+  const layer = layers.find((sum) => sum.layer === 5)!;
+  await until(() => test(page, 'inspector-layer-time').textContent()).toBe(timeInTotal(layer.ns, n));
+  const ops = layers.reduce((sum, of) => sum + of.ns, 0);
+  await until(async () => {
+    await page.locator('[data-card="ops"]').scrollIntoViewIfNeeded();
+    return test(page, 'ops-total').textContent();
+  }).toBe(`${timeInTotal(ops, n)}, ${batch.operators} executions`);
+  await until(() => test(page, 'analytics-scope').textContent()).toBe(`of token 1, in a batch of ${n}`);
+  await until(() => test(page, 'kpi-prompt-in-total').textContent()).toBe(time(batch.dur_ns));
+  // All of its tokens are the same batch.
+  await page.goto(`${server.url}/?session=0&view=memory&tokens=0..${n - 1}`);
+  await until(() => test(page, 'inspector-time').textContent()).toBe(total);
+  await until(() => test(page, 'memory-scope').textContent()).toContain(`in a batch of ${n}`);
 });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Browser } from 'playwright-core';
 import type { GraphPart, GraphSummary, Page as List } from '../src/lib/types';
 import { launch } from './start.mjs';
-import { afterTest, api, serve, synthetic } from './support';
+import { afterTest, api, serve, synthetic, until } from './support';
 
 let browser: Browser;
 beforeAll(async () => {
@@ -18,13 +18,13 @@ it('without WebGL the nodes of the graph are a list, which selects and follows a
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(error.message));
   await page.goto(`${server.url}/?session=0&view=graph&tokens=9`);
-  expect(await page.evaluate(() => document.createElement('canvas').getContext('webgl2'))).toBe(null);
+  await until(() => page.evaluate(() => document.createElement('canvas').getContext('webgl2'))).toBe(null);
   const rows = page.locator('[data-test="graph-list-row"]');
   const graphs = await api<List<GraphSummary>>(server, '/sessions/0/graphs');
   const { graph } = graphs.items.find((g) => g.evaluations === 20)!;
   const whole = await api<GraphPart>(server, `/sessions/0/graphs/${graph}`);
   await expect.poll(() => rows.count()).toBe(whole.tensors.length);
-  expect(await page.locator('[data-test="graph-list"]').textContent()).toContain('WebGL');
+  await until(() => page.locator('[data-test="graph-list"]').textContent()).toContain('WebGL');
 
   // One layer: what the API has of it.
   await page.keyboard.press(']');
@@ -35,7 +35,7 @@ it('without WebGL the nodes of the graph are a list, which selects and follows a
   // A row selects, by the keyboard too; what is selected elsewhere is brought into view.
   await rows.filter({ hasText: 'ffn_out-1' }).getByRole('button').first().press('Enter');
   await expect.poll(() => new URL(page.url()).searchParams.get('tensor')).toBe('ffn_out-1');
-  expect(await page.locator('[data-test="inspector-name"]').textContent()).toBe('ffn_out-1');
+  await until(() => page.locator('[data-test="inspector-name"]').textContent()).toBe('ffn_out-1');
   await page.keyboard.press('/');
   await page.keyboard.type('Qcur-1');
   await page.keyboard.press('Enter');

@@ -41,6 +41,19 @@ export function opColor(op: string): string {
   return PALETTE[hash % PALETTE.length];
 }
 
+/** Black or white: what can be read best on a colour, `#rrggbb` or `rgb(…)`. One of them always has 4.5 : 1. */
+export function inkOn(color: string): '#000000' | '#ffffff' {
+  const parts = color.startsWith('#')
+    ? [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16))
+    : (color.match(/[\d.]+/g) ?? ['0', '0', '0']).slice(0, 3).map(Number);
+  const [r, g, b] = parts.map((part) => {
+    const x = part / 255;
+    return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+  });
+  const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return (light + 0.05) / 0.05 > 1.05 / (light + 0.05) ? '#000000' : '#ffffff';
+}
+
 /** A colour of the page's theme, for a canvas: `--accent`. */
 export function themeColor(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();

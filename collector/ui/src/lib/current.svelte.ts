@@ -145,16 +145,30 @@ class Current {
     selection.set({ tokens }, { keep });
   }
 
-  /** Selects a tensor of the graph on the screen, and what it says of layer and name. */
+  /** Selects a tensor of the graph on the screen, with its name and its layer. */
   selectNode(tensor: GraphTensor | null) {
     if (!tensor) selection.set({ node: null, tensor: null });
-    else selection.set({ node: tensor.id, tensor: tensor.name });
+    else selection.set({ node: tensor.id, tensor: tensor.name, layer: this.layerWith(tensor, tensor.layer) });
   }
 
-  /** Selects a tensor by its name, as the heatmap and the analytics know it. */
-  selectTensor(name: string | null) {
+  /** Selects a tensor by its name, as the heatmap and the analytics know it, with its layer: the graph's, or `layer` where
+   * the graph on the screen does not have it. */
+  selectTensor(name: string | null, layer: number | null = null) {
     const found = name === null ? undefined : this.graph?.tensors.find((t) => t.name === name);
-    selection.set({ tensor: name, node: found?.id ?? null });
+    if (name === null) selection.set({ tensor: null, node: null });
+    else selection.set({ tensor: name, node: found?.id ?? null, layer: this.layerWith(found, found?.layer ?? layer) });
+  }
+
+  /** The layer that is selected together with a tensor: its own. One of no layer leaves the selected layer if an operator
+   * of that layer reads it, or computes what it is made of. */
+  layerWith(tensor: GraphTensor | undefined, layer: number | null): number | null {
+    if (layer !== null || selection.layer === null || !tensor || !this.graph) return layer;
+    const { tensors, edges } = this.graph;
+    const within = new Set(tensors.filter((t) => t.layer === selection.layer).map((t) => t.id));
+    const touches = edges.some(
+      ({ from, to }) => (from === tensor.id && within.has(to)) || (to === tensor.id && within.has(from)),
+    );
+    return touches ? selection.layer : null;
   }
 
   /** One token on, or back. */

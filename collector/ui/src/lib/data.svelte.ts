@@ -1,6 +1,7 @@
 // What the page knows of the server: the sessions, the evaluations of those that are looked at, their graphs and token
 // texts. One stream of events keeps it up to date; after a lost connection it asks for what it has missed.
 import { address, ApiError, get, getAll, getBytes } from './api';
+import { labelOf, running } from './joined';
 import { BEAT } from './paced.svelte';
 import { Timeline } from './timeline';
 import type { EvaluationSummary, GraphPart, LiveEvaluations, SessionSummary, Token } from './types';
@@ -68,6 +69,20 @@ export class SessionData {
       void this.fetchTexts(block);
     }
     return known;
+  }
+
+  /** The text of a token, joined with its neighbours where several tokens are one character; `text` is what another answer
+   * says of it. */
+  textOf(number: number | null, text: string | null = null): string | null {
+    const split = text === null || text.includes('\ufffd');
+    const known = number !== null && split ? this.token(number) : undefined;
+    return known ? labelOf(known, (n) => this.tokens.get(n)) : text;
+  }
+
+  /** The texts of tokens one after the other. */
+  running(first: number, last: number): string {
+    for (let n = first; n <= last; n++) this.token(n);
+    return running(first, last, (n) => this.tokens.get(n));
   }
 
   private async fetchTexts(block: number) {

@@ -1,25 +1,11 @@
 // The one selection that all views share. It lives in the address, so that a link reproduces what is on the screen.
 import { untrack } from 'svelte';
+import { rangeText, VIEWS, type Range, type View } from './names';
 import { formatPlace, NOWHERE, parsePlace, type ModelPlace } from '../views/model/place';
 
-export const VIEWS = [
-  'graph',
-  'memory',
-  'table',
-  'analytics',
-  'compare',
-  'info',
-  'model',
-  'attention',
-  'layers',
-  'heads',
-  'experts',
-] as const;
-export type View = (typeof VIEWS)[number];
+export { rangeText, VIEWS };
+export type { Range, View };
 export type Panel = View | 'timeline';
-
-/** Numbers from the first to the last, both included. */
-export type Range = [number, number];
 
 /** What is selected; null is nothing, and no filter. */
 export interface Selected {
@@ -242,11 +228,6 @@ export function format(s: Selected): string {
   formatPlace(s.model, put);
   put('full', s.full);
   return `?${p.toString().replace(/%20/g, '+')}`;
-}
-
-/** `7`, or `7..9`. */
-export function rangeText([first, last]: Range): string {
-  return first === last ? String(first) : `${first}..${last}`;
 }
 
 /** Browsers let a page replace its address only so often; what drags and playback select gets there a little later. Each

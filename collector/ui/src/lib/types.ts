@@ -23,6 +23,10 @@ export interface SessionSummary {
   model: string | null;
   n_layer: number | null;
   level: string;
+  /** Sets and globs that were captured at any time; absent if the server does not say. */
+  captured?: string[];
+  /** Whether this collector records it, and it goes on. */
+  recorded_here?: boolean;
   tokens: number;
   prompt_tokens: number;
   generated_tokens: number;
@@ -51,6 +55,8 @@ export interface Token {
   number: number;
   id: number | null;
   text: string | null;
+  /** The bytes of a text that is no UTF-8 by itself, in hexadecimal. */
+  text_bytes?: string | null;
   phase: Phase;
 }
 

@@ -63,7 +63,7 @@ export interface Form {
   budget: number | null;
 }
 
-const isSet = (name: string): name is SetName => name in SETS;
+export const isSet = (name: string): name is SetName => name in SETS;
 
 export function formOf(capture: CaptureOf): Form {
   const { names, layers, heads, tokens, every, statistics, as_f16: asF16, budget } = capture;

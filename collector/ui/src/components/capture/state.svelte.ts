@@ -3,7 +3,16 @@
 import { untrack } from 'svelte';
 import { ApiError, get, put } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
-import { bringsNone, captureOf, formOf, withSets, type CaptureOf, type CaptureState, type SetName } from './settings';
+import {
+  bringsNone,
+  captureOf,
+  formOf,
+  isSet,
+  withSets,
+  type CaptureOf,
+  type CaptureState,
+  type SetName,
+} from './settings';
 
 /** Between two questions, milliseconds: while something is about to change, and otherwise. */
 const SOON = 400;
@@ -13,6 +22,9 @@ const SELDOM = 3000;
 export function nothingCaptured(error: ApiError | null): boolean {
   return error?.status === 404 && error.field === 'id';
 }
+
+/** What the server would say of a session that has nothing captured: it is not asked. */
+export const NOTHING_CAPTURED = new ApiError(404, 'nothing of it was captured', 'record with --capture', 'id');
 
 class Captures {
   state = $state.raw<CaptureState | null>(null);
@@ -99,6 +111,12 @@ class Captures {
   /** Whether nothing of these sets comes until the capture is changed: to ask for it would be for nothing. */
   never(sets: readonly SetName[]): boolean {
     return this.state !== null && bringsNone(this.state, sets);
+  }
+
+  /** Whether any of these sets, or a tensor that might belong to them, was captured of the session on the screen. */
+  ever(sets: readonly SetName[]): boolean {
+    const names = current.summary?.captured;
+    return !names || names.some((name) => !isSet(name) || sets.includes(name));
   }
 
   /** Captures these sets too; whatever limits there are stay. */

@@ -44,7 +44,7 @@ export function layerOption(layers: LayerSum[], evaluations: number, selected: n
     textStyle: { color: colors.muted, fontSize: 11, fontWeight: 'normal' },
   });
   return {
-    title: [title('time (left: sum, right: average of an evaluation)', 0), title('weights of the layer', 189)],
+    title: [title('time (left: in total, right: per evaluation)', 0), title('weights of the layer', 189)],
     grid: [
       { left: 64, right: 70, top: 20, height: 160, outerBoundsMode: 'none' },
       { left: 64, right: 70, top: 210, height: 54, outerBoundsMode: 'none' },

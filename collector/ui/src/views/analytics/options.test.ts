@@ -72,9 +72,11 @@ describe('the pictures', () => {
     expect(binLines(one, '<b>')).toEqual([
       'token 0 “<b>” (GENERATE)',
       '3.00 ms',
-      '10 operators',
-      '300 B DISK, 100 B BUFFER (75.0 % DISK)',
-      '1 page faults, 0 of them read from disk',
+      'operators: 10',
+      'DISK: 300 B (75.0 % of what was read)',
+      'BUFFER: 100 B',
+      'minor page faults: 1',
+      'major page faults: 0',
     ]);
     expect(binRow(one)).toMatchObject({ token: 0, last_token: 0, phase: 'GENERATE', ms: 3, disk_share: 0.75 });
     const bins = binTokens(timeline([[8, 0, 8]]), [0, 7], 4);

@@ -1,5 +1,6 @@
 // The picture of what each token cost: five small charts over one axis of tokens.
-import { bytes, count, digits, time } from '../../lib/format';
+import { batchText, bytesInTotal, countInTotal, timeInTotal } from '../../lib/batch';
+import { time } from '../../lib/format';
 import type { Range } from '../../lib/selection.svelte';
 import { round } from './barOptions';
 import { amounts, frame, names, type Look, type Option } from './look';
@@ -11,11 +12,11 @@ const RIGHT = 14;
 /** Room of the title over each of the small charts. */
 const TITLE = 23;
 const ROWS = [
-  { title: 'milliseconds a token', height: 92 },
-  { title: 'operators a token', height: 36 },
-  { title: 'MiB touched a token: DISK and BUFFER', height: 62 },
-  { title: 'part that came from DISK, %', height: 36 },
-  { title: 'page faults a token', height: 36 },
+  { title: 'milliseconds per token', height: 92 },
+  { title: 'operators per token', height: 36 },
+  { title: 'MiB read per token: DISK and BUFFER', height: 62 },
+  { title: 'part of that read from DISK, %', height: 36 },
+  { title: 'page faults per token', height: 36 },
 ];
 const SLIDER = 46;
 export const HEIGHT = ROWS.reduce((sum, row) => sum + row.height + TITLE, 0) + SLIDER;
@@ -24,6 +25,8 @@ const NAMED_OUTLIERS = 4;
 
 const tokens = (bin: TokenBin) => bin.last - bin.first + 1;
 const each = (bin: TokenBin, sum: number) => sum / tokens(bin);
+/** A whole number that was divided and multiplied again. */
+const whole = (n: number) => (Math.abs(n - Math.round(n)) < 1e-6 ? Math.round(n) : n);
 
 /** DISK's part of the bytes that were touched; null if none were. */
 export function diskShare(bin: TokenBin): number | null {
@@ -31,22 +34,27 @@ export function diskShare(bin: TokenBin): number | null {
   return all > 0 ? bin.disk_bytes / all : null;
 }
 
-/** Whole numbers as they are, averages with three digits. */
-const amount = (n: number) => (Number.isInteger(n) ? count(n) : digits(n));
-
-/** What a bin says. */
+/** What a bin says: of tokens that were computed together what the batch took, of others the average. */
 export function binLines(bin: TokenBin, text: string | null): string[] {
   const n = tokens(bin);
   const share = diskShare(bin);
+  const batch = batchText({ evaluations: 1, tokens: bin.batch });
+  const together = Math.max(1, bin.batch);
+  const of = (sum: number) => each(bin, sum) * together;
+  const average = n > 1 && !batch ? ', average' : '';
   return [
     n === 1
       ? `token ${bin.first}${text === null ? '' : ` “${text}”`} (${bin.phase})`
-      : `tokens ${bin.first} to ${bin.last} (${bin.phase}), average`,
-    time(each(bin, bin.ns)) + (n > 1 ? `, slowest ${time(bin.slowest_ns)} (token ${bin.slowest})` : ''),
-    `${amount(each(bin, bin.operators))} operators`,
-    `${bytes(each(bin, bin.disk_bytes))} DISK, ${bytes(each(bin, bin.buffer_bytes))} BUFFER` +
-      (share === null ? '' : ` (${(100 * share).toFixed(1)} % DISK)`),
-    `${amount(each(bin, bin.minor_faults + bin.major_faults))} page faults, ${amount(each(bin, bin.major_faults))} of them read from disk`,
+      : `tokens ${bin.first} to ${bin.last} (${bin.phase})${average}`,
+    ...(batch ? [batch] : []),
+    timeInTotal(of(bin.ns), together) +
+      (n > 1 && !batch ? `, slowest ${time(bin.slowest_ns)} (token ${bin.slowest})` : ''),
+    `operators: ${countInTotal(whole(of(bin.operators)), together)}`,
+    `DISK: ${bytesInTotal(of(bin.disk_bytes), together)}` +
+      (share === null ? '' : ` (${(100 * share).toFixed(1)} % of what was read)`),
+    `BUFFER: ${bytesInTotal(of(bin.buffer_bytes), together)}`,
+    `minor page faults: ${countInTotal(whole(of(bin.minor_faults)), together)}`,
+    `major page faults: ${countInTotal(whole(of(bin.major_faults)), together)}`,
   ];
 }
 

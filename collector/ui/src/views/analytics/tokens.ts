@@ -9,6 +9,8 @@ export interface TokenBin {
   last: number;
   /** What most of its tokens are. */
   phase: Phase;
+  /** Tokens of the one evaluation that all of its tokens are in; 0 if they are in several. */
+  batch: number;
   ns: number;
   operators: number;
   disk_bytes: number;
@@ -50,6 +52,7 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
       first,
       last: Math.min(to, first + size - 1),
       phase: 'PROMPT',
+      batch: 0,
       ...zero,
       slowest: first,
       slowest_ns: 0,
@@ -65,6 +68,7 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
     for (let at = Math.floor((begin - from) / size); at <= Math.floor((end - from) / size); at++) {
       const bin = bins[at];
       const part = (Math.min(end, bin.last) - Math.max(begin, bin.first) + 1) / n;
+      if (first <= bin.first && bin.last < first + n) bin.batch = n;
       bin.ns += timeline.dur_ns[seq] * part;
       bin.operators += timeline.operators[seq] * part;
       bin.disk_bytes += timeline.disk_bytes[seq] * part;
@@ -81,7 +85,8 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
   return bins;
 }
 
-/** Time and tokens by phase, of some tokens or of all evaluations. As the server counts: by the share of tokens. */
+/** Time and tokens by phase of the evaluations that have one of some tokens, or of all. Where an evaluation has tokens of
+ * both phases its time is divided by their numbers. */
 export function phaseSums(timeline: Timeline, tokens: Range | null): Record<Phase, PhaseSum> {
   const sums: Record<Phase, PhaseSum> = {
     PROMPT: { phase: 'PROMPT', tokens: 0, ns: 0 },
@@ -90,27 +95,14 @@ export function phaseSums(timeline: Timeline, tokens: Range | null): Record<Phas
   for (let seq = 0; seq < timeline.length; seq++) {
     const n = timeline.n_tokens[seq];
     const first = timeline.first_token[seq];
-    const within = tokens ? Math.min(tokens[1], first + n - 1) - Math.max(tokens[0], first) + 1 : n;
-    if (tokens && within <= 0) continue;
-    const part = n === 0 ? 1 : within / n;
+    if (tokens && (n === 0 || first > tokens[1] || first + n <= tokens[0])) continue;
     const answer = n === 0 ? 0 : timeline.n_generated[seq] / n;
-    sums.GENERATE.tokens += timeline.n_generated[seq] * part;
-    sums.GENERATE.ns += timeline.dur_ns[seq] * part * answer;
-    sums.PROMPT.tokens += (n - timeline.n_generated[seq]) * part;
-    sums.PROMPT.ns += timeline.dur_ns[seq] * part * (1 - answer);
+    sums.GENERATE.tokens += timeline.n_generated[seq];
+    sums.GENERATE.ns += timeline.dur_ns[seq] * answer;
+    sums.PROMPT.tokens += n - timeline.n_generated[seq];
+    sums.PROMPT.ns += timeline.dur_ns[seq] * (1 - answer);
   }
   return sums;
-}
-
-/** How many evaluations have one of the tokens; all without a choice. */
-export function evaluationsOf(timeline: Timeline, tokens: Range | null): number {
-  if (!tokens) return timeline.length;
-  let n = 0;
-  for (let seq = 0; seq < timeline.length; seq++) {
-    const [first, count] = [timeline.first_token[seq], timeline.n_tokens[seq]];
-    if (count > 0 && first <= tokens[1] && first + count > tokens[0]) n++;
-  }
-  return n;
 }
 
 /** The value below which the part `q` of the values lies. */

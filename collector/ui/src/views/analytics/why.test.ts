@@ -42,7 +42,7 @@ describe('why a token is slow', () => {
     expect(verdict(run, 1, 10, { ...generate, ns: 16 * MS })).toContain('25 % slower than the median');
     expect(verdict(run, 1, 10, { ...generate, ns: 25 * MS })).toContain('20 % faster than the median');
     expect(verdict(run, 0, 0, usual(run, 'PROMPT')!)).toBe(
-      'PROMPT token 0 took 50.0 ms (its part of a batch of 10). It is the only evaluation of its phase: there is none to compare with.',
+      'PROMPT token 0, in a batch of 10, took 500 ms in total, 50.0 ms per token (1/10). It is the only evaluation of its phase: there is none to compare with.',
     );
   });
 

@@ -1,5 +1,6 @@
 // Why a token is slow: it beside the median of its phase, and the kinds of operators that differ most.
-import { count, time } from '../../lib/format';
+import { batchText, timeInTotal } from '../../lib/batch';
+import { time } from '../../lib/format';
 import type { Range } from '../../lib/selection.svelte';
 import type { Timeline } from '../../lib/timeline';
 import type { EvaluationSummary, Phase } from '../../lib/types';
@@ -101,12 +102,14 @@ export function differences(evaluation: Ops, usuals: Ops[]): Part[] {
     .sort((a, b) => Math.abs(b.ns - b.usual_ns) - Math.abs(a.ns - a.usual_ns));
 }
 
-/** `GENERATE token 7 took 90.1 ms: 4.00 ms (5 %) more than the median of 238`. */
+/** `GENERATE token 7 took 90.1 ms: 2.0 times the median of GENERATE (45.1 ms)`. */
 export function verdict(timeline: Timeline, seq: number, token: number, usual: Usual): string {
   const ns = perToken(timeline, seq);
   const difference = ns - usual.ns;
   const n = timeline.n_tokens[seq];
-  const subject = `${usual.phase} token ${token} took ${time(ns)}${n > 1 ? ` (its part of a batch of ${count(n)})` : ''}`;
+  const batch = batchText({ evaluations: 1, tokens: n });
+  const named = `${usual.phase} token ${token}${batch ? `, ${batch},` : ''}`;
+  const subject = `${named} took ${timeInTotal(timeline.dur_ns[seq], n)}`;
   const median = `the median of ${usual.phase} (${time(usual.ns)})`;
   if (usual.evaluations < 2)
     return `${subject}. It is the only evaluation of its phase: there is none to compare with.`;

@@ -1,7 +1,7 @@
 // What the view asks the server: answers about a token never change once they are there, so none is asked for twice, and
 // the old picture stays until the new one is here.
 import { untrack } from 'svelte';
-import { captures, nothingCaptured } from '../../components/capture/state.svelte';
+import { captures, NOTHING_CAPTURED, nothingCaptured } from '../../components/capture/state.svelte';
 import { ApiError, ended, get, type Query } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
 import { PACE } from '../../lib/paced.svelte';
@@ -54,6 +54,7 @@ export function asked<T extends object>(question: () => { key: string; path: str
   /** The session that the error is of. */
   let of = $state.raw<string | null>(null);
   const vain = $derived(isVain(state.error, of));
+  const absent = $derived(!captures.ever(['attention']));
   function later() {
     if (!isLive() || tries >= TRIES) return;
     timer = setTimeout(() => attempt++, soon(tries++));
@@ -61,6 +62,11 @@ export function asked<T extends object>(question: () => { key: string; path: str
   let before: string | null = null;
   $effect(() => {
     void attempt;
+    if (absent) {
+      [before, misses] = [null, 0];
+      untrack(() => Object.assign(state, { value: null, error: NOTHING_CAPTURED }));
+      return;
+    }
     if (vain) {
       // Begins anew when something else is captured.
       [before, misses] = [null, 0];
@@ -133,6 +139,7 @@ export function rows(wanted: () => Wanted | null): Rows {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let abort: AbortController | null = null;
   const vain = $derived(isVain(state.error, wanted()?.session ?? null));
+  const absent = $derived(!captures.ever(['attention']));
 
   async function load(now: Wanted) {
     const name = `${now.session}/${now.layer}`;
@@ -207,7 +214,8 @@ export function rows(wanted: () => Wanted | null): Rows {
     const now = wanted();
     // An answer that has come may leave some to be asked for.
     void [attempt, state.matrix, state.alone];
-    if (vain) [waiting, misses] = ['', 0];
+    if (absent) untrack(() => Object.assign(state, { matrix: null, error: NOTHING_CAPTURED }));
+    if (vain || absent) [waiting, misses] = ['', 0];
     else if (now) untrack(() => void load(now));
   });
   $effect(() => stop);

@@ -1,5 +1,5 @@
 // Draws the heatmap on a canvas: cells, names of tokens on both axes, and frames around what is selected or pointed at.
-import { tokenText } from '../../lib/format';
+import { shownText } from '../../lib/shownText';
 import { NAMED, stride, type Geometry } from './geometry';
 import type { Picture } from './matrix';
 import type { Palette, Scale } from './palette';
@@ -132,7 +132,7 @@ function cut(context: Context, text: string, room: number): string {
 
 function nameOf(of: { token: number | null; text: string | null }): string {
   const number = of.token === null ? '' : String(of.token);
-  return of.text === null ? number || '?' : tokenText(of.text);
+  return of.text === null ? number || '?' : shownText(of.token, of.text);
 }
 
 function drawRowNames(context: Context, { picture, geometry: g, scroll, height, ink, row, hover }: Scene) {

@@ -1,11 +1,11 @@
 // Words for numbers of attention, the same in tooltips, tables and for those who hear the page.
-import { tokenText } from '../../lib/format';
+import { shownText } from '../../lib/shownText';
 import { UNSEEN } from './matrix';
 
 /** A token with its number: `12 “␣keys”`. */
 export function tokenName(token: { token: number | null; cell?: number | null; text: string | null }): string {
   const number = token.token === null ? (token.cell == null ? '' : `cell ${token.cell}`) : String(token.token);
-  return token.text === null ? number || 'unknown' : `${number} “${tokenText(token.text)}”`;
+  return token.text === null ? number || 'unknown' : `${number} “${shownText(token.token, token.text)}”`;
 }
 
 /** A weight as a part of one, and what it is if it is none. */

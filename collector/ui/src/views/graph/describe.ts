@@ -1,5 +1,6 @@
 // A node in words: for the pointer's note, for the lists, for those who listen to the page.
-import { bytes, count, fileName, hex, shape, time } from '../../lib/format';
+import { bytesInTotal, timeInTotal } from '../../lib/batch';
+import { bytes, count, fileName, hex, shape } from '../../lib/format';
 import type { Model } from './model';
 import { measureText, parameters, type Values } from './measures';
 import type { VisibleNode } from './visible';
@@ -15,6 +16,8 @@ export interface Known {
   read: Values;
   /** How many evaluations the sums are over; null if nothing has come yet. */
   over: string | null;
+  /** Tokens of those evaluations. */
+  tokens: number;
 }
 
 export function describe(model: Model, node: VisibleNode, known: Known): Description {
@@ -24,7 +27,7 @@ export function describe(model: Model, node: VisibleNode, known: Known): Descrip
       ['nodes', count(group.operators)],
       ['leaves', count(group.leaves)],
     ];
-    addCosts(facts, known.time.groups[node.of], known.read.groups[node.of], known.over);
+    addCosts(facts, known.time.groups[node.of], known.read.groups[node.of], known);
     return { title: group.title, facts };
   }
   const t = model.tensors[node.of];
@@ -35,7 +38,7 @@ export function describe(model: Model, node: VisibleNode, known: Known): Descrip
   facts.push(['shape', shape(t.ne)], ['type', t.type], ['size', bytes(t.bytes)]);
   const weights = parameters(model, node.of);
   if (weights) facts.push(['parameters', measureText('parameters', weights)]);
-  if (!t.leaf) addCosts(facts, known.time.tensors[node.of], known.read.tensors[node.of], known.over);
+  if (!t.leaf) addCosts(facts, known.time.tensors[node.of], known.read.tensors[node.of], known);
   if (t.file !== undefined) facts.push(['DISK', `${fileName(t.file)} @ ${hex(t.offset)}`]);
   if (t.buffer !== undefined) facts.push(['BUFFER', t.buffer]);
   if (node.category === 'input') facts.push(['category', 'input from another layer']);
@@ -44,10 +47,11 @@ export function describe(model: Model, node: VisibleNode, known: Known): Descrip
   return { title: t.name.trim() || `#${t.id}`, facts };
 }
 
-function addCosts(facts: [string, string][], ns: number, read: number, over: string | null) {
-  if (over === null) return;
-  if (ns > 0) facts.push(['time', `${time(ns)} ${over}`]);
-  if (read > 0) facts.push(['reads', `${bytes(read)} ${over}`]);
+function addCosts(facts: [string, string][], ns: number, read: number, { over, tokens }: Known) {
+  if (over === null || (ns <= 0 && read <= 0)) return;
+  if (ns > 0) facts.push(['time', timeInTotal(ns, tokens)]);
+  if (read > 0) facts.push(['read', bytesInTotal(read, tokens)]);
+  facts.push(['of', over]);
 }
 
 /** In one line. */

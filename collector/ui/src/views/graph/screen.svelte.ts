@@ -4,7 +4,9 @@ import { untrack } from 'svelte';
 import { get } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
 import { PACE } from '../../lib/paced.svelte';
+import { batchOf, batchText, type Batch } from '../../lib/batch';
 import { DEPTHS, selection } from '../../lib/selection.svelte';
+import { scopeText } from '../analytics/scope';
 import type { GraphCosts, GraphPart } from '../../lib/types';
 import { arrange } from './arrange';
 import { labelOf, sizer, withValue } from './labels';
@@ -82,12 +84,25 @@ export class GraphScreen {
   readonly read: Values | null = $derived(this.model && valuesOf(this.model, 'bytes', this.costs));
   readonly weights: Values | null = $derived(this.model && valuesOf(this.model, 'parameters', null));
   private readonly some: boolean = $derived(selection.tokens !== null);
+  /** The evaluations that the sums are of. */
+  private readonly batch: Batch | null = $derived.by(() => {
+    const [session, graph] = [current.session, current.graphId];
+    if (!session || graph === null) return null;
+    void session.version;
+    return batchOf(session.timeline, selection.tokens, graph);
+  });
+  private readonly selected: string = $derived.by(() => {
+    if (!selection.tokens || !this.batch) return '';
+    const said = batchText(this.batch);
+    return `${scopeText(selection.tokens)}${said ? `, ${said}` : ''}`;
+  });
   readonly sums: Known | null = $derived(
     this.time && this.read
       ? {
           time: this.time,
           read: this.read,
-          over: this.costs ? (this.some ? 'in the selected tokens' : 'in all runs of this graph') : null,
+          over: this.costs ? (this.some ? this.selected : 'all evaluations of this graph') : null,
+          tokens: this.batch?.tokens ?? 1,
         }
       : null,
   );

@@ -26,6 +26,12 @@ export function usedBy(leaf: Leaf): string {
     .join('; ');
 }
 
+/** The layer whose operators alone use a leaf; null if none, or those of several do. */
+export function layerOf(leaf: Leaf): number | null {
+  const layers = new Set(leaf.used_by.flatMap((use) => use.layers));
+  return layers.size === 1 ? [...layers][0] : null;
+}
+
 const elements = (leaf: Leaf) => leaf.ne.reduce((product, n) => product * n, 1);
 const operators = (leaf: Leaf) => leaf.used_by.reduce((sum, use) => sum + use.operators, 0);
 

@@ -1,4 +1,5 @@
 // What is said of a place on a track: the region there, those that share it, or what was never read.
+import { bytesInTotal } from '../../lib/batch';
 import { bytes, count, hex, shape, times, tokenText } from '../../lib/format';
 import type { GraphTensor, Region, Token } from '../../lib/types';
 import type { Axis } from './axis';
@@ -32,6 +33,8 @@ export function facts(
   region: Region,
   tensor: GraphTensor | undefined,
   token: (n: number) => Token | undefined,
+  /** Tokens that the reads are of, if some are selected. */
+  readers = 1,
 ): Fact[] {
   const found: Fact[] = [];
   if (tensor) found.push(['tensor', `${tensor.type} · ${shape(tensor.ne)}`]);
@@ -40,7 +43,7 @@ export function facts(
     region.memory === 'DISK' ? 'offset' : 'address',
     `${hex(region.start)} … ${hex(region.start + region.bytes)}`,
   ]);
-  found.push(['reads', `${times(region.accesses)}, ${bytes(region.read_bytes)}`]);
+  found.push(['reads', `${times(region.accesses)}, ${bytesInTotal(region.read_bytes, readers)}`]);
   found.push(['last token', lastToken(region, token)]);
   return found;
 }
@@ -52,11 +55,11 @@ function lastToken(region: Region, token: (n: number) => Token | undefined): str
 }
 
 /** The whole of it as one sentence, for those who hear the page. */
-export function sentence(hit: Hit, placed: Placed, token: (n: number) => Token | undefined): string {
+export function sentence(hit: Hit, placed: Placed, token: (n: number) => Token | undefined, readers = 1): string {
   const region = placed.items[hit.regions[0]];
   const layer = region.layer === null ? '' : `, layer ${region.layer}`;
   const others = hit.regions.length > 1 ? `${count(hit.regions.length)} regions, hottest: ` : '';
-  const said = facts(region, undefined, token).map(([name, value]) => `${name} ${value}`);
+  const said = facts(region, undefined, token, readers).map(([name, value]) => `${name} ${value}`);
   return `${others}${title(region)}${layer}, ${said.join(', ')}`;
 }
 

@@ -1,4 +1,5 @@
 // Asks every two seconds, while the page is seen, which pages of the files are in memory.
+import { untrack } from 'svelte';
 import { ApiError, get } from '../../lib/api';
 import { current } from '../../lib/current.svelte';
 import type { Region, Residency } from '../../lib/types';
@@ -47,6 +48,7 @@ export class Pages {
       const abort = new AbortController();
       let timer: ReturnType<typeof setTimeout>;
       const ask = async () => {
+        if (!(await this.mayAsk(session, abort.signal))) return;
         const never = document.visibilityState === 'visible' && (await this.ask(session, files, abort.signal));
         if (!never && !abort.signal.aborted) timer = setTimeout(() => void ask(), EVERY);
       };
@@ -56,6 +58,18 @@ export class Pages {
         clearTimeout(timer);
       };
     });
+  }
+
+  /** Whether the collector may look at the session's model: it records the session, or the model was named. */
+  private async mayAsk(session: string, signal: AbortSignal): Promise<boolean> {
+    if (untrack(() => current.summary?.recorded_here ?? true)) return true;
+    const models = await get<{ sessions: string[] }[]>('/models', {}, signal).catch(() => []);
+    if (models.some((model) => model.sessions.includes(session))) return true;
+    if (!signal.aborted) {
+      this.reason =
+        'the session is not recorded here, so its files may have changed; name the model with ggscope open --model FILE to see which of its pages are in memory';
+    }
+    return false;
   }
 
   /** Returns whether there is no use in asking again. */

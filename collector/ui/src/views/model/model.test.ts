@@ -209,7 +209,7 @@ describe('a block', () => {
   });
 
   it('is coloured by sign and size', () => {
-    expect(diverging(-1)).toContain('100%');
+    expect(diverging(-1)).toContain('55%');
     expect(diverging(0)).toContain('0%');
     expect(diverging(1)).not.toBe(diverging(-1));
   });

@@ -17,7 +17,14 @@ export interface Column {
 }
 
 export const COLUMNS: readonly Column[] = [
-  { id: 'token', title: 'token', help: 'number and text of the token', width: 112, narrow: 88, sort: 'token' },
+  {
+    id: 'token',
+    title: 'token',
+    help: 'number and text of the token; ×39: one of a batch of 39, whose operators have one duration together',
+    width: 112,
+    narrow: 88,
+    sort: 'token',
+  },
   { id: 'phase', title: 'phase', help: 'PROMPT (PRO) or GENERATE (GEN)', width: 72, narrow: 46, sort: 'phase' },
   { id: 'layer', title: 'layer', help: 'layer of the model', width: 46, numeric: true, sort: 'layer' },
   { id: 'op', title: 'op', help: 'kind of operator', width: 114, narrow: 98, sort: 'op' },
@@ -25,7 +32,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: 'duration',
     title: 'duration',
-    help: 'its own time; the bar is its part of the longest one around',
+    help: 'its own time, for all tokens of its batch together; the bar is its part of the longest one around',
     width: 108,
     narrow: 98,
     grows: 2,
@@ -43,7 +50,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: 'read',
     title: 'read',
-    help: 'what it read of its sources: rows and experts count as what was read of them',
+    help: 'what it read of its sources, for all tokens of its batch together: of rows and experts what was read of them',
     width: 72,
     numeric: true,
   },

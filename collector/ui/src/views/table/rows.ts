@@ -1,5 +1,7 @@
 // What a row of the table says, in words and as a record of a file.
-import { bytes, fileName, hex, shape, time, tokenText } from '../../lib/format';
+import { batchText, bytesInTotal, timeInTotal } from '../../lib/batch';
+import { bytes, fileName, hex, shape, time } from '../../lib/format';
+import { shownText } from '../../lib/shownText';
 import type { Cell } from '../../lib/save';
 import type { Operator, Source } from '../../lib/types';
 
@@ -43,9 +45,10 @@ export function untimed(row: Operator): { text: string; why: string } {
 export function describe(row: Operator, index: number, total: number): string {
   const of = [
     row.layer === null ? null : `layer ${row.layer}`,
-    row.token === null ? null : `token ${row.token} ${tokenText(row.token_text)}`.trim(),
-    row.dur_ns === null ? untimed(row).why : time(row.dur_ns),
-    `${bytes(row.read_bytes)} read`,
+    row.token === null ? null : `token ${row.token} ${shownText(row.token, row.token_text)}`.trim(),
+    batchText({ evaluations: 1, tokens: row.n_tokens }) || null,
+    row.dur_ns === null ? untimed(row).why : timeInTotal(row.dur_ns, row.n_tokens),
+    `${bytesInTotal(row.read_bytes, row.n_tokens)} read`,
   ].filter((part) => part !== null);
   return `Row ${index + 1} of ${total}: ${row.op} ${row.name || `node ${row.node}`}, ${of.join(', ')}`;
 }
@@ -55,6 +58,7 @@ export function record(row: Operator): Record<string, Cell> {
   return {
     token: row.token,
     token_text: row.token_text ?? null,
+    n_tokens: row.n_tokens,
     phase: row.phase,
     eval: row.eval,
     layer: row.layer,

@@ -20,16 +20,28 @@ const said = (hit: Parameters<typeof describe>[0]) => sentence(describe(hit, ses
 group('what is said of an evaluation', () => {
   it('is the token, its text, phase, time, operators, bytes and faults', () => {
     const text = said({ kind: 'evaluation', seq: 1, token: null });
-    for (const part of ['token 3', '␣sky', 'id 42', 'GENERATE', '2.00 ms', 'operators 5', 'DISK 0 B', '1,200 minor']) {
+    for (const part of [
+      'token 3',
+      '␣sky',
+      'id 42',
+      'GENERATE',
+      '2.00 ms',
+      'operators 5',
+      'DISK read 0 B',
+      'minor faults 1,200',
+    ]) {
       expect(text).toContain(part);
     }
   });
 
   it('is the range and the texts of a prompt, with the time for each token', () => {
     const text = said({ kind: 'evaluation', seq: 0, token: null });
-    for (const part of ['tokens 0..2', '␣The ⏎ <b>', 'PROMPT', '3.00 ms · 1.00 ms a token'])
+    const time = 'in a batch of 3, time 3.00 ms in total, 1.00 ms per token (1/3)';
+    for (const part of ['tokens 0..2', '␣The ⏎ <b>', 'PROMPT', time, 'operators 5 in total, 1.67 per token (1/3)'])
       expect(text).toContain(part);
-    expect(said({ kind: 'evaluation', seq: 0, token: 1 })).toContain('token 1, one of 3');
+    const one = said({ kind: 'evaluation', seq: 0, token: 1 });
+    expect(one).toContain('token 1, ');
+    expect(one).toContain(time);
   });
 
   it('says when it did not end well', () => {
@@ -52,7 +64,14 @@ group('what is said of an operator', () => {
 
   it('is its time, its share and what was computed in one go with it', () => {
     const text = said({ kind: 'operator', flame, part: flame.operators[0] });
-    for (const part of ['attn_norm-3', 'MUL', '3 · norm', '400 ns · 40.0 %', 'in one go with norm-3 (RMS_NORM)']) {
+    for (const part of [
+      'attn_norm-3',
+      'MUL',
+      '3 · norm',
+      '400 ns in total, 133 ns per token (1/3)',
+      '40.0 %',
+      'in one go with norm-3 (RMS_NORM)',
+    ]) {
       expect(text).toContain(part);
     }
   });
@@ -62,7 +81,9 @@ group('what is said of an operator', () => {
   });
 
   it('of a layer is the sum of its operators', () => {
-    expect(said({ kind: 'layer', flame, part: flame.layers[0] })).toMatch(/layer 3.*400 ns.*operators 1/);
+    expect(said({ kind: 'layer', flame, part: flame.layers[0] })).toMatch(
+      /layer 3.*400 ns in total.*operators 1 in total/,
+    );
   });
 });
 

@@ -1,6 +1,7 @@
 // What the timeline says of the thing under the pointer or the selection, in the tooltip and to screen readers.
 import type { SessionData } from '../../lib/data.svelte';
-import { bytes, count, percent, time, tokenText } from '../../lib/format';
+import { batchText, bytesInTotal, countInTotal, timeInTotal } from '../../lib/batch';
+import { count, percent, time, tokenText } from '../../lib/format';
 import { rangeText, type Range } from '../../lib/selection.svelte';
 import type { Flame } from './flame';
 import { kindOf } from './lanes';
@@ -27,7 +28,8 @@ export function describe(hit: Hit, session: SessionData): Description | null {
       const { part, flame } = hit;
       const n = part.last - part.first + 1;
       const title = hit.kind === 'block' && part.layer !== null ? `${part.label} · layer ${part.layer}` : part.label;
-      return { title, rows: [...timeRows(flame, part.start, part.ns), ['operators', count(n)]] };
+      const tokens = tokensIn(session, flame);
+      return { title, rows: [...timeRows(flame, part.start, part.ns, tokens), ['operators', countInTotal(n, tokens)]] };
     }
     case 'operator': {
       const { part, flame } = hit;
@@ -35,7 +37,7 @@ export function describe(hit: Hit, session: SessionData): Description | null {
       const rows: [string, string][] = [
         ['operator', tensor?.op ?? 'not in the graph'],
         ['layer', part.layer === null ? (tensor?.node_type ?? '–') : `${part.layer} · ${part.block}`],
-        ...timeRows(flame, part.start, part.end - part.start),
+        ...timeRows(flame, part.start, part.end - part.start, tokensIn(session, flame)),
       ];
       if (part.fused.length === 0) return { title: tensor?.name || `#${part.node}`, rows };
       const fused = part.fused.map((node) => flame.tensors.get(node)).map((t) => `${t?.name ?? '?'} (${t?.op ?? '?'})`);
@@ -56,9 +58,17 @@ export function describe(hit: Hit, session: SessionData): Description | null {
   }
 }
 
-function timeRows(flame: Flame, start: number, ns: number): [string, string][] {
+/** Tokens of the evaluation that a flame is of. */
+function tokensIn(session: SessionData, flame: Flame): number {
+  return session.timeline.row(flame.seq)?.n_tokens ?? 1;
+}
+
+function timeRows(flame: Flame, start: number, ns: number, tokens: number): [string, string][] {
+  const batch = batchText({ evaluations: 1, tokens });
   return [
-    ['time', `${time(ns)} · ${percent(ns / Math.max(1, flame.dur_ns))} of the evaluation`],
+    ...(batch ? [['computed', batch] as [string, string]] : []),
+    ['time', timeInTotal(ns, tokens)],
+    ['share', `${percent(ns / Math.max(1, flame.dur_ns))} of the evaluation`],
     ['begins at', `+${time(start)}`],
   ];
 }
@@ -75,27 +85,29 @@ function evaluation(session: SessionData, seq: number, token: number | null): De
     const known = session.token(token ?? row.first_token);
     rows.push([
       'text',
-      known ? `${tokenText(known.text) || '–'}${known.id === null ? '' : `  (id ${known.id})`}` : '…',
+      known ? `${tokenText(session.textOf(known.number)) || '–'}${known.id === null ? '' : `  (id ${known.id})`}` : '…',
     ]);
   }
   if (n > 1) {
     const texts: string[] = [];
-    for (let i = 0; i < Math.min(n, LISTED); i++) texts.push(tokenText(session.token(row.first_token + i)?.text));
+    for (let i = 0; i < Math.min(n, LISTED); i++) texts.push(tokenText(session.textOf(row.first_token + i)));
     rows.push(['texts', `${texts.join(' ')}${n > LISTED ? ' …' : ''}`]);
   }
   rows.push(['phase', PHASE[kind] + (n > 1 && kind === 'generate' ? ` (${row.n_generated} of ${n})` : '')]);
-  rows.push(['time', time(row.dur_ns) + (n > 1 ? ` · ${time(row.dur_ns / n)} a token` : '')]);
+  const batch = batchText({ evaluations: 1, tokens: n });
+  if (batch) rows.push(['computed', batch]);
+  rows.push(['time', timeInTotal(row.dur_ns, n)]);
   rows.push(['begins at', time(row.start_ns)]);
   const untimed = row.untimed === row.operators ? 'their times are not known' : `${count(row.untimed)} without a time`;
-  rows.push(['operators', row.untimed === 0 ? count(row.operators) : `${count(row.operators)}: ${untimed}`]);
-  rows.push(['read', `DISK ${bytes(row.disk_bytes)} · BUFFER ${bytes(row.buffer_bytes)}`]);
-  rows.push(['page faults', `${count(row.minor_faults)} minor · ${count(row.major_faults)} major`]);
+  rows.push(['operators', countInTotal(row.operators, n) + (row.untimed === 0 ? '' : `: ${untimed}`)]);
+  rows.push(['DISK read', bytesInTotal(row.disk_bytes, n)], ['BUFFER read', bytesInTotal(row.buffer_bytes, n)]);
+  rows.push(['minor faults', countInTotal(row.minor_faults, n)], ['major faults', countInTotal(row.major_faults, n)]);
   if (row.status !== 0) rows.push(['status', `${row.status}: it did not end well`]);
   const title =
     n === 0
       ? `evaluation ${row.eval}`
       : token !== null
-        ? `token ${token}, one of ${n}`
+        ? `token ${token}`
         : n === 1
           ? `token ${row.first_token}`
           : `tokens ${rangeText([row.first_token, last])}`;

@@ -199,7 +199,7 @@ function drawTokens(s: Scene, seq: number, kind: Kind, y: number, h: number) {
 function textOf(s: Scene, token: number): string {
   const known = s.session.token(token);
   if (!known) return '';
-  return tokenText(known.text) || (known.id === null ? '' : `#${known.id}`);
+  return tokenText(s.session.textOf(known.number)) || (known.id === null ? '' : `#${known.id}`);
 }
 
 function drawTimes(s: Scene) {

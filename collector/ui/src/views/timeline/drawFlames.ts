@@ -1,11 +1,10 @@
 // Draws the operators of the tokens that are wide enough: layers over blocks over operators.
-import { opColor } from '../../lib/colors';
+import { inkOn, opColor } from '../../lib/colors';
 import { time } from '../../lib/format';
 import { baseName } from './blocks';
 import { wantedOperators, type Flame, type GroupPart, type OperatorPart, type UnknownPart } from './flame';
 import { untimedShare } from './lanes';
 import type { Lane } from './layout';
-import { inkOn } from './palette';
 import type { OpenBar, Scene } from './scene';
 import { put, putFirst } from './text';
 

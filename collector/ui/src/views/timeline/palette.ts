@@ -1,5 +1,5 @@
 // Colours and type of the page's theme for the timeline's canvas.
-import { themeColor } from '../../lib/colors';
+import { inkOn, themeColor } from '../../lib/colors';
 import type { Block } from './blocks';
 import type { Kind } from './lanes';
 
@@ -39,10 +39,4 @@ export function palette(): Palette {
     sans: themeColor('--font'),
     mono: themeColor('--mono'),
   };
-}
-
-/** Black or white: what can be read on a colour `#rrggbb`. */
-export function inkOn(color: string): string {
-  const [r, g, b] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
-  return r * 0.299 + g * 0.587 + b * 0.114 > 130 ? '#0b1016' : '#ffffff';
 }

@@ -49,7 +49,7 @@ export function selectOperator(flame: Flame, part: OperatorPart, t: Timeline) {
   if (!tensor) return;
   // Numbers of nodes are those of the graph on the screen, which follows the tokens.
   const shown = current.graph ? counterpart(tensor, flame.graph, current.graph) : tensor;
-  const layer = selection.layer === null || selection.layer === part.layer ? selection.layer : part.layer;
+  const layer = current.layerWith(shown, part.layer);
   change(t, flame.seq, { node: shown?.id ?? null, tensor: tensor.name, layer });
 }
 

@@ -15,6 +15,7 @@ import {
   WebGLRenderer,
 } from 'three';
 import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js';
+import { place, type Label } from './labels';
 import type { Link, Point, Space, Stay } from './links';
 
 export interface Colours {
@@ -100,9 +101,11 @@ export class SpaceScene {
   private frame = 0;
   /** Whether somebody has turned or zoomed it: then it stays as it is. */
   private moved = false;
-  private width = 1;
-  private height = 1;
-  private labels: { x: number; y: number; half: number; found: Found }[] = [];
+  width = 1;
+  height = 1;
+  private labels: (Label & { found: Found })[] = [];
+  /** What lies over the picture: no name is drawn below it. */
+  private taken: Label[] = [];
 
   constructor(
     canvas: HTMLCanvasElement,
@@ -193,6 +196,12 @@ export class SpaceScene {
     else this.reset();
   }
 
+  /** Keeps names out of a part of the picture at its upper left. */
+  keepFree(width: number, height: number) {
+    this.taken = width > 0 ? [{ x: width / 2, y: height / 2, half: width / 2, height }] : [];
+    this.draw();
+  }
+
   show(shown: Shown) {
     this.shown = shown;
     const lines = linesOf(shown);
@@ -264,12 +273,12 @@ export class SpaceScene {
     const [hx, hy, hz] = space.half;
     const [front, side] = [Math.sign(this.camera.position.z || 1), Math.sign(this.camera.position.x || 1)];
     const put = (point: Point, text: string, chosen: boolean, found: Found, room: number) => {
-      const at = this.project(point);
-      if (!at || at.x < 0 || at.y < 0 || at.x > this.width || at.y > this.height) return;
+      const from = this.project(point);
+      if (!from || from.x < 0 || from.y < 0 || from.x > this.width || from.y > this.height) return;
       const half = context.measureText(text).width / 2 + 2;
-      const near = (one: { x: number; y: number; half: number }) =>
-        Math.abs(one.x - at.x) < one.half + half && Math.abs(one.y - at.y) < room;
-      if (!chosen && this.labels.some(near)) return;
+      const wanted = { ...from, half, height: room };
+      const at = place(wanted, [...this.taken, ...this.labels], this, chosen);
+      if (!at) return;
       context.textAlign = 'center';
       if (chosen) {
         context.fillStyle = colours.panel;
@@ -277,7 +286,7 @@ export class SpaceScene {
       }
       context.fillStyle = chosen ? colours.select : colours.muted;
       context.fillText(text, at.x, at.y);
-      this.labels.push({ ...at, half, found });
+      this.labels.push({ ...at, half, height: room, found });
     };
     const tokenAt = (of: number): Point => [space.x(of), -hy - 4, front * (hz + 4)];
     const layerAt = (i: number): Point => [-side * (hx + 5), space.y(i + 0.5), front * hz];

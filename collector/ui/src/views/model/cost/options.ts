@@ -45,7 +45,7 @@ export function cacheOption(memory: Inspection['memory'], height: number, colors
   const away = spread(
     lines.map((line) => room * (1 - line.bytes[line.bytes.length - 1] / axis.max)),
     12,
-    room + 8,
+    room - 4,
   );
   return {
     grid: { left: 72, right: 84, ...CACHE_ROOM, outerBoundsMode: 'none' },
@@ -217,9 +217,11 @@ export function roofOption(points: RoofPoint[], machine: Machine, colors: Look):
           fontSize: 11,
           formatter: ({ dataIndex }: { dataIndex: number }) => points[dataIndex].op,
         },
-        labelLayout: { moveOverlap: 'shiftY' },
+        labelLayout: { moveOverlap: 'shiftY', hideOverlap: true },
         data: points.map((p) => ({
           value: [p.intensity, p.reached],
+          // A name beside a point at the right end would be cut off.
+          label: { position: Math.log(p.intensity / low) > 0.7 * Math.log(high / low) ? 'left' : 'right' },
           itemStyle: { color: p.phase === 'PROMPT' ? colors.prompt : colors.generate, opacity: 0.85 },
         })),
       },

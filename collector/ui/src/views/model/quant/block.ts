@@ -52,6 +52,7 @@ export function scaleText({ scale, scale_code }: SubBlock): string {
 
 /** A colour between two of opposite sign; `x` is from −1 to 1. */
 export function diverging(x: number): string {
-  const part = Math.round(100 * Math.min(1, Math.abs(x)) ** 0.8);
+  // Half of the ground is left: the page's text can be read on it in both themes.
+  const part = Math.round(55 * Math.min(1, Math.abs(x)) ** 0.8);
   return `color-mix(in oklab, ${x < 0 ? '#3b8fd9' : '#e08a1e'} ${part}%, var(--panel))`;
 }

@@ -19,10 +19,6 @@ export function typeColour(bits: number): string {
   return `rgb(${viridis(0.08 + 0.9 * place).join(',')})`;
 }
 
-export function isBright(bits: number): boolean {
-  return bits > 5.6;
-}
-
 /** All layers; what is in none is in the first column. */
 export function mixTable(mix: Mix): MixTable {
   const columns: MixTable['columns'] = mix.layers.map(({ stack, layer }) => ({ stack, layer }));
