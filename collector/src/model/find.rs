@@ -8,6 +8,8 @@ use ggscope_format::session::Hello;
 use ggscope_model::gguf::{Gguf, is_gguf};
 use ggscope_model::mapped::{FileId, Stamp};
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// No more arguments of a command line than these are tried as paths.
@@ -28,20 +30,26 @@ pub(super) struct Found {
     /// `None` if it cannot be read.
     by_mapped: HashMap<MappedFile, Option<usize>>,
     by_file: HashMap<FileId, (usize, String)>,
+    /// The same by what the kernel shows of a mapping: device and inode.
+    by_mapping: HashMap<(u64, u64), (usize, String)>,
 }
 
 impl Found {
     /// Looks at the command line; opens nothing yet.
     pub(super) fn new(hello: &Hello) -> Found {
-        let values = hello.argv.iter().skip(1).take(MAX_ARGUMENTS).map(|arg| match arg.split_once('=') {
-            Some((flag, value)) if flag.starts_with('-') => value,
-            _ => arg,
-        });
-        let named = values.filter(|v| !v.is_empty()).map(|v| Path::new(&hello.cwd).join(v)).collect();
+        let arguments = arguments(hello);
+        let values =
+            arguments.iter().skip(1).take(MAX_ARGUMENTS).map(|arg| match arg.iter().position(|&b| b == b'=') {
+                Some(at) if arg.starts_with(b"-") => &arg[at + 1..],
+                _ => &arg[..],
+            });
+        let cwd = cwd(hello);
+        let named = values.filter(|v| !v.is_empty()).map(|v| cwd.join(OsStr::from_bytes(v))).collect();
         let process = Path::new("/proc").join(hello.pid.to_string());
         let is_elsewhere = hello.pid > 0 && is_elsewhere(&process);
         let root = process.join("root");
-        Found { root, is_elsewhere, named, of_names: None, by_mapped: HashMap::new(), by_file: HashMap::new() }
+        let (by_mapped, by_file, by_mapping) = Default::default();
+        Found { root, is_elsewhere, named, of_names: None, by_mapped, by_file, by_mapping }
     }
 
     /// The models that the command line names, each once. An argument that is no path is not worth a note.
@@ -74,13 +82,17 @@ impl Found {
                 found
             }
         };
-        if let Some((_, path)) = self.identity(file).as_ref().and_then(|id| self.by_file.get(id)) {
+        let of_mapping = self.by_mapping.get(&(file.device, file.inode));
+        if let Some((_, path)) = of_mapping.or_else(|| self.by_file.get(&self.identity(file)?)) {
             file.path.clone_from(path);
         }
         known
     }
 
     fn find(&mut self, file: &MappedFile, opened: &mut Vec<Opened>, notes: &mut Vec<String>) -> Option<usize> {
+        if let Some((model, _)) = self.by_mapping.get(&(file.device, file.inode)) {
+            return Some(*model);
+        }
         let Some(id) = self.identity(file) else {
             let path = Path::new(&file.path);
             notes.push(match self.reachable(path) {
@@ -135,10 +147,13 @@ impl Found {
                     Ok(inside) => Path::new("/").join(inside).to_string_lossy().into_owned(),
                     Err(_) => path.to_string_lossy().into_owned(),
                 };
-                let files = gguf.files().iter();
-                let known: Vec<_> = files.filter_map(|f| Some((f.stamp()?.file(), (number, name(f.path()))))).collect();
+                let files = || gguf.files().iter().map(|file| (file, (number, name(file.path()))));
+                let by_file = files().filter_map(|(file, known)| Some((file.stamp()?.file(), known)));
+                let by_mapping = files().filter_map(|(file, known)| Some((FileId::as_mapped(file.path())?, known)));
+                let (by_file, by_mapping): (Vec<_>, Vec<_>) = (by_file.collect(), by_mapping.collect());
                 opened.push(Opened::new(gguf, name));
-                self.by_file.extend(known);
+                self.by_file.extend(by_file);
+                self.by_mapping.extend(by_mapping);
                 Some(number)
             }
             Err(error) => {
@@ -147,6 +162,27 @@ impl Found {
             }
         }
     }
+}
+
+/// The arguments of a process. What it said of them is text, and paths need not be: they are read again if that is lost.
+fn arguments(hello: &Hello) -> Vec<Vec<u8>> {
+    let said: Vec<Vec<u8>> = hello.argv.iter().map(|arg| arg.clone().into_bytes()).collect();
+    if !hello.argv.iter().any(|arg| arg.contains(char::REPLACEMENT_CHARACTER)) {
+        return said;
+    }
+    let read = std::fs::read(format!("/proc/{}/cmdline", hello.pid)).unwrap_or_default();
+    let read = read.strip_suffix(&[0]).unwrap_or(&read).split(|&byte| byte == 0);
+    let read: Vec<Vec<u8>> = read.map(<[u8]>::to_vec).collect();
+    let same = read.iter().map(|arg| String::from_utf8_lossy(arg)).eq(hello.argv.iter().map(String::as_str));
+    if same { read } else { said }
+}
+
+/// The working directory of a process, likewise.
+fn cwd(hello: &Hello) -> PathBuf {
+    let link = || std::fs::read_link(format!("/proc/{}/cwd", hello.pid)).ok();
+    let is_lost = hello.cwd.contains(char::REPLACEMENT_CHARACTER);
+    let read = if is_lost { link().filter(|read| read.to_string_lossy() == hello.cwd) } else { None };
+    read.unwrap_or_else(|| PathBuf::from(&hello.cwd))
 }
 
 /// Whether a process has another tree of files than this one.
