@@ -116,7 +116,9 @@ fn what_a_slow_collector_misses_is_counted_and_the_rest_is_intact() {
     let number = |value: &serde_json::Value| value.as_u64().unwrap();
     let (recorded, dropped) = (number(&info["evaluations"]), number(&info["dropped"]["records"]));
     assert!(dropped > 0 && number(&info["dropped"]["bytes"]) > 0, "nothing was lost: this test does not test");
-    assert_eq!(recorded + dropped, expected.lines().count() as u64, "{info:#}");
+    // Each of the eight rounds begins with a cleared memory, and the record of that may be lost too.
+    let computed = expected.lines().count() as u64;
+    assert!((computed..=computed + 8).contains(&(recorded + dropped)), "{info:#}");
     assert_eq!(info["complete"], true);
     assert!(info["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().contains("lost")), "{info:#}");
     let there = evaluations(trace);
