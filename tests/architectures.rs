@@ -18,8 +18,7 @@ use crate::support::hosts;
 fn of_architecture(fixture: &Fixture, names: &str) -> (BTreeSet<String>, String) {
     let dir = tempfile::tempdir().unwrap();
     let (trace, model) = (dir.path().join("run.ggtrace"), dir.path().join("zeros.gguf"));
-    let mut fixture = fixture.reduced(7, 8);
-    fixture.general("tokenizer.ggml.model", "no_vocab").write(&model);
+    fixture.reduced(7, 8).loadable().write(&model);
     let mut host = command(hosts::feed());
     host.arg(&model).arg("3");
     let finished = run(record(&trace, &["--capture", names, "--capture-layers", "0-6"], &host)).ok();

@@ -1,9 +1,10 @@
-//! Compiles the part of the vendored ggml that turns rows of bytes into numbers and back, and generates its bindings.
+//! Compiles the part of the vendored ggml that turns rows of bytes into numbers and back, and generates its
+//! bindings. Links llama.cpp's loader into a program that the crate carries.
 
 #[path = "../../ffi/vendored_ggml.rs"]
 mod vendored_ggml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() {
     let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -39,4 +40,52 @@ fn main() {
         .flag("-fvisibility=hidden")
         .warnings(false)
         .compile("ggml_rows");
+    link_loader(&here.join("../../vendor"), &out.join("loader"));
+}
+
+/// Links the program that loads models with llama.cpp's own code, of the objects that the shared libraries were made of.
+fn link_loader(vendor: &Path, to: &Path) {
+    let build = vendor.join("build");
+    let library = build.join("bin/libllama.so");
+    if !library.exists() {
+        eprintln!("error: llama.cpp is not built at {}: run `make vendor` first", build.display());
+        std::process::exit(1);
+    }
+    println!("cargo::rerun-if-changed={}", library.display());
+    let compiler = cc::Build::new().cpp(true).opt_level(1).debug(false).get_compiler();
+    let mut link = compiler.to_command();
+    link.args(["-std=c++17", "-s", "-o"]).arg(to).arg("ffi/loader.cpp");
+    for include in ["include", "ggml/include"] {
+        link.arg("-I").arg(vendor.join("llama.cpp").join(include));
+    }
+    let parts = [("src", "llama"), ("ggml/src", "ggml"), ("ggml/src", "ggml-cpu"), ("ggml/src", "ggml-base")];
+    let folders = parts.map(|(dir, name)| build.join(dir).join(format!("CMakeFiles/{name}.dir")));
+    let objects: Vec<PathBuf> = folders.iter().flat_map(|dir| objects(dir)).collect();
+    if folders.iter().all(|dir| dir.is_dir()) {
+        link.args(objects).args(["-static", "-fopenmp", "-pthread", "-ldl", "-lm"]);
+    } else {
+        // A llama.cpp of one's own may have come without its objects.
+        let bin = build.join("bin");
+        let run_path = format!("-Wl,-rpath,{}", bin.canonicalize().unwrap_or_else(|_| bin.clone()).display());
+        link.arg("-L").arg(&bin).arg(run_path).args(["-lllama", "-lggml", "-lggml-cpu", "-lggml-base"]);
+    }
+    let linked = link.output().unwrap_or_else(|e| panic!("cannot run the C++ compiler: {e}"));
+    if !linked.status.success() {
+        eprintln!("error: cannot link llama.cpp's loader: {}", String::from_utf8_lossy(&linked.stderr));
+        std::process::exit(1);
+    }
+}
+
+/// The object files in a folder and in those inside it.
+fn objects(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = entries
+        .flat_map(|path| match path.is_dir() {
+            true => objects(&path),
+            false => vec![path],
+        })
+        .filter(|path| path.extension().is_some_and(|e| e == "o"))
+        .collect();
+    found.sort();
+    found
 }

@@ -1,8 +1,9 @@
 //! The promises of `ggscope inspect`: a model in order is told in full, one that is not ends with 1 and with what is wrong,
 //! and nothing that is no model hangs or costs more than it is.
 
-use ggscope_model::testing::{self, Fixture, Put};
+use ggscope_model::testing::{self, Dtype, Fixture, Put};
 use serde_json::Value as Json;
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -27,7 +28,7 @@ fn json(path: &Path, options: &[&str]) -> Json {
 fn written(fixture: &Fixture) -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
-    fixture.write(&path);
+    fixture.loadable().write(&path);
     (dir, path)
 }
 
@@ -158,7 +159,7 @@ fn a_name_that_a_terminal_would_obey_is_shown() {
 #[test]
 fn a_model_in_parts_is_one_and_a_missing_part_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let paths = testing::split(&testing::qwen3moe().reduced(4, 8), dir.path(), 3);
+    let paths = testing::split(&testing::qwen3moe().reduced(4, 8).loadable(), dir.path(), 3);
     let whole = json(&paths[1], &[]);
     assert_eq!(whole["models"][0]["files"]["paths"].as_array().unwrap().len(), 3);
     assert_eq!(whole["models"][0]["valid"], true, "{}", whole["models"][0]["findings"]);
@@ -184,5 +185,89 @@ fn every_kind_of_model_is_reported_without_complaint() {
         let output = inspect(&path, &["--vram", "8GiB", "--bandwidth", "50", "--flops", "500"]);
         assert!(output.status.success(), "{name}: {}", stdout(&output));
         assert!(output.stderr.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn what_llama_cpp_refuses_has_no_caches_and_no_costs() {
+    let mut fixture = testing::llama(testing::LLAMA_8B, false).first_layers(2);
+    fixture.set("rope.scaling.type", "ntk");
+    let (_dir, path) = written(&fixture);
+    let output = inspect(&path, &["--bandwidth", "50", "--flops", "500"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(text.contains("refused  byte") && text.contains("rope"), "{text}");
+    assert!(!text.contains("FLOPs") && !text.contains("cache") && !text.contains("context of 4"), "{text}");
+    let model = &json(&path, &[])["models"][0];
+    assert_eq!((&model["memory"]["caches"], &model["memory"]["total_bytes"]), (&Json::Null, &Json::Null));
+    assert_eq!(model["costs"]["generate"], Json::Array(vec![]));
+}
+
+#[test]
+fn files_that_are_no_models_are_told_as_what_they_are() {
+    let mut matrix = Fixture::default();
+    matrix.general("general.type", "imatrix").general("imatrix.chunk_count", 2_u32);
+    matrix.tensor("blk.0.attn_q.weight.in_sum2", Dtype::F32, &[64]);
+    matrix.tensor("blk.0.attn_q.weight.counts", Dtype::F32, &[1]);
+    let mut vector = Fixture::new("controlvector");
+    vector.tensor("direction.1", Dtype::F32, &[64]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("other.gguf");
+    for (fixture, kind, name) in
+        [(&matrix, "importance_matrix", "importance matrix"), (&vector, "control_vector", "control vector")]
+    {
+        fixture.write(&path);
+        let output = inspect(&path, &[]);
+        let text = stdout(&output);
+        assert!(output.status.success() && text.contains(name), "{text}");
+        assert!(!text.contains("FLOPs") && !text.contains("attention "), "{text}");
+        assert_eq!(json(&path, &[])["models"][0]["contents"]["kind"], kind);
+    }
+    let mut broken = vector.clone();
+    broken.tensor("direction.0", Dtype::F32, &[64]);
+    broken.write(&path);
+    assert_eq!(inspect(&path, &[]).status.code(), Some(1));
+}
+
+#[test]
+fn a_name_that_is_no_utf8_is_kept_as_its_bytes() {
+    let mut fixture = testing::llama(testing::LLAMA_8B, false).first_layers(1);
+    for name in ["@@1", "@@2"] {
+        fixture.tensor(name, Dtype::F32, &[8]);
+    }
+    let (_dir, path) = written(&fixture);
+    let mut bytes = fixture.loadable().header();
+    for (name, byte) in [(b"@@1", 0xff), (b"@@2", 0xfe)] {
+        let at = bytes.windows(3).position(|window| window == name).unwrap();
+        bytes[at..at + 3].copy_from_slice(&[b'x', byte, b'y']);
+    }
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(&bytes).unwrap();
+    let model = &json(&path, &[])["models"][0];
+    let names: Vec<&str> = model["tensors"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"x\\xffy") && names.contains(&"x\\xfey"), "{names:?}");
+    let said = model["findings"].to_string();
+    assert!(said.contains("are not used: ") && !said.contains("twice") && !said.contains('\u{fffd}'), "{said}");
+}
+
+#[test]
+fn a_file_of_holes_costs_what_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("holes.gguf");
+    let size = 256_u64 << 20;
+    let mut header = b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    header.extend(((size - 24) / 13).to_le_bytes());
+    let mut strings =
+        b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0a\x09\0\0\0\x08\0\0\0".to_vec();
+    strings.extend((size / 8 - 100).to_le_bytes());
+    for bytes in [header, strings] {
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(size).unwrap();
+        let script = "ulimit -d 150000; exec \"$0\" inspect --all --json \"$1\"";
+        let output =
+            Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_ggscope")]).arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        let told: Json = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["models"][0]["findings"][0]["severity"], "damaged");
+        assert!(output.stdout.len() < 1 << 20, "{} bytes", output.stdout.len());
     }
 }

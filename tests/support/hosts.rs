@@ -67,6 +67,32 @@ pub fn load_only() -> PathBuf {
     linked_with_llama("load_only")
 }
 
+/// Linked with libllama: `verdicts`, which reads paths from stdin and says of each whether llama.cpp loads it.
+pub fn verdicts() -> PathBuf {
+    in_cpp("verdicts", &[])
+}
+
+/// Headers of models of every architecture, by llama.cpp's own test generator: `arch_headers FOLDER`.
+pub fn arch_headers() -> PathBuf {
+    in_cpp("arch_headers", &[vendored::llama_cpp().join("tests/test-llama-archs.cpp")])
+}
+
+/// A program in C++ that uses what llama.cpp keeps to itself; it also changes with `inputs`.
+fn in_cpp(name: &str, inputs: &[PathBuf]) -> PathBuf {
+    let (tree, bin) = (vendored::llama_cpp(), vendored::bin());
+    let mut flags: Vec<String> = ["", "include", "ggml/include", "common", "src", "vendor", "tests"]
+        .iter()
+        .map(|dir| format!("-I{}", tree.join(dir).display()))
+        .collect();
+    flags.extend([format!("-L{}", bin.display()), format!("-Wl,-rpath,{}", bin.display())]);
+    flags.extend(["-lllama-common", "-lllama", "-lggml", "-lggml-base"].map(String::from));
+    let program = source(&format!("{name}.cpp"));
+    build(name, &[inputs, &[program.clone()]].concat(), |out| {
+        compile("c++", &["-std=c++17", "-O1"], out.join(name), &[program], &flags);
+    })
+    .join(name)
+}
+
 /// Linked with nothing of llama.cpp: `dlopen_local LIBLLAMA MODEL N [THREADS] [BACKENDS_DIR]`.
 pub fn dlopen_local() -> PathBuf {
     let mut parts = Vec::new();
@@ -191,15 +217,19 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 fn cc(output: PathBuf, inputs: &[PathBuf], flags: &[impl AsRef<OsStr>]) {
-    let mut command = Command::new("cc");
-    command.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra"]);
+    compile("cc", &["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra"], output, inputs, flags);
+}
+
+fn compile(compiler: &str, options: &[&str], output: PathBuf, inputs: &[PathBuf], flags: &[impl AsRef<OsStr>]) {
+    let mut command = Command::new(compiler);
+    command.args(options);
     command.arg("-o").arg(&output).args(inputs).args(flags);
-    let result = command
-        .output()
-        .unwrap_or_else(|e: io::Error| panic!("cannot run cc: {e}; install a C compiler (Debian: build-essential)"));
+    let result = command.output().unwrap_or_else(|e: io::Error| {
+        panic!("cannot run {compiler}: {e}; install a C and C++ compiler (Debian: build-essential)")
+    });
     assert!(
         result.status.success(),
-        "cc could not build {}:\n{}",
+        "{compiler} could not build {}:\n{}",
         output.display(),
         String::from_utf8_lossy(&result.stderr)
     );

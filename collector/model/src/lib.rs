@@ -8,3 +8,4 @@ pub mod mapped;
 pub mod quant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod verdict;

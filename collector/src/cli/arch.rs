@@ -20,6 +20,7 @@ use ggscope_analytics::{Compute, Device};
 use ggscope_model::arch::{ArchGraph, EdgeKind, NodeKind, Schema};
 use ggscope_model::gguf::Gguf;
 use ggscope_model::inspect::{Architecture, Stack};
+use ggscope_model::verdict;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -228,7 +229,7 @@ fn write_dashboard(dir: &Path, model: &Path, run: Option<&Measured>, compute: &C
         ));
         return Ok(());
     };
-    let (gguf, findings) = Gguf::examine(model)?;
+    let (gguf, findings) = verdict::examine(model)?;
     let run = run.map(|Measured { trace, weights, reached }| dashboard::Run { trace, weights, reached });
     file(dir, "complete_dashboard.html", |out| Ok(dashboard::write(&template, &gguf, findings, run, compute, out)?))
 }

@@ -11,8 +11,10 @@ use axum::extract::State;
 use axum::response::Response;
 use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::{Finding, Gguf, is_gguf};
+use ggscope_model::inspect::contents::FileKind;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
 use ggscope_model::inspect::{Architecture, Inspection, Wanted};
+use ggscope_model::verdict;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,7 +67,7 @@ impl Models {
             }
             known.path.clone()
         };
-        let read = Gguf::examine(&path).map_err(|error| {
+        let read = verdict::examine(&path).map_err(|error| {
             Problem::missing("id", error.to_string(), "`ggscope inspect` says more about a file that is damaged")
         });
         Some(read.map(|(gguf, findings)| {
@@ -140,6 +142,8 @@ pub(super) struct ModelSummary {
     name: String,
     /// Its architecture.
     architecture: String,
+    /// What it is, if it is no model.
+    kind: Option<FileKind>,
     /// Its layers.
     layers: usize,
     /// Bytes of its files.
@@ -171,6 +175,7 @@ fn summary(sessions: &Sessions, number: usize, path: &Path) -> ModelSummary {
         path: path.display().to_string(),
         name: of.map(|m| m.gguf.name().to_owned()).unwrap_or_default(),
         architecture: of.map(|m| m.architecture.name.clone()).unwrap_or_default(),
+        kind: of.and_then(|m| FileKind::of(&m.gguf)),
         layers: of.map_or(0, |m| m.architecture.layers.len()),
         bytes: of.map_or(0, |m| m.gguf.bytes()),
         sessions: ran_it,

@@ -181,7 +181,7 @@ describe('memory and cost', () => {
     const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=cost`);
     const total = (query: string) =>
-      api<Inspection>(server, `/models/0${query}`).then((m) => m.memory.total_bytes.toLocaleString('en-US'));
+      api<Inspection>(server, `/models/0${query}`).then((m) => m.memory.total_bytes?.toLocaleString('en-US'));
     await until(() => test(page, 'memory-total').getAttribute('title')).toBe(await total(''));
     await test(page, 'plan-ctx').fill('8192');
     await test(page, 'plan-ctx').press('Enter');
@@ -387,7 +387,7 @@ describe('complete_dashboard.html', () => {
     );
     await test(page, 'model-tab-cost').click();
     await until(() => test(page, 'memory-total').getAttribute('title')).toBe(
-      model.memory.total_bytes.toLocaleString('en-US'),
+      model.memory.total_bytes?.toLocaleString('en-US'),
     );
     await until(() => test(page, 'chart-model-cache').getAttribute('data-drawn')).toBe('true');
     await test(page, 'model-tab-ranks').click();

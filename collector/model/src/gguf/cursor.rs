@@ -1,6 +1,8 @@
 //! A place in the bytes of a GGUF file, from which numbers and strings are taken. Every length is checked against what
 //! is left before anything is done with it.
 
+use super::holes::Holes;
+use super::name::Name;
 use super::value::{Scalar, Value};
 
 const STRING: u32 = 8;
@@ -8,6 +10,9 @@ const ARRAY: u32 = 9;
 
 /// Arrays of arrays are followed this deep. Nobody writes any, and llama.cpp refuses them all.
 const MAX_DEPTH: usize = 64;
+
+/// Bytes of a header that may lie in holes of the file. What lies there is zeros, and nobody writes more of them.
+const MOST_IN_HOLES: usize = 16 << 20;
 
 /// Bytes that are not a GGUF header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +27,25 @@ pub struct Malformed {
 pub(super) struct Cursor<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
+    holes: &'a Holes,
+    in_holes: usize,
 }
 
 impl<'a> Cursor<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize, holes: &'a Holes) -> Cursor<'a> {
+        Cursor { bytes, at, holes, in_holes: 0 }
+    }
+
+    /// Counts what was read since `start` of things that each take memory.
+    pub(super) fn spend(&mut self, start: usize) -> Result<(), Malformed> {
+        self.in_holes += self.holes.bytes_in(start..self.at);
+        if self.in_holes > MOST_IN_HOLES {
+            let what = format!("more than {MOST_IN_HOLES} bytes of the header are holes: the file is sparse here");
+            return Err(Malformed { at: start as u64, what });
+        }
+        Ok(())
+    }
+
     pub(super) fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
@@ -67,8 +88,11 @@ impl<'a> Cursor<'a> {
 
     /// The bytes of a string.
     pub(super) fn string(&mut self, what: &str) -> Result<&'a [u8], Malformed> {
+        let start = self.at;
         let len = self.length(what)?;
-        self.take(len, what)
+        let bytes = self.take(len, what)?;
+        self.spend(start)?;
+        Ok(bytes)
     }
 
     /// A number of things of which each takes `least` bytes or more.
@@ -86,7 +110,7 @@ impl<'a> Cursor<'a> {
     /// A value of the type with this number.
     pub(super) fn value(&mut self, kind: u32) -> Result<Value, Malformed> {
         match kind {
-            STRING => self.string("a string").map(|text| Value::Text(String::from_utf8_lossy(text).into_owned())),
+            STRING => self.string("a string").map(|text| Value::Text(Name::of(text))),
             ARRAY => self.array(),
             _ => match Scalar::from_gguf(kind) {
                 Some(scalar) => Ok(scalar.read(self.take(scalar.bytes(), "a value")?)),
@@ -152,11 +176,14 @@ impl<'a> Cursor<'a> {
     fn skip_elements(&mut self, kind: u32, count: u64) -> Result<(), Malformed> {
         match Scalar::from_gguf(kind) {
             // `elements` has checked that they fit.
-            Some(scalar) => self.at += count as usize * scalar.bytes(),
+            Some(scalar) => {
+                let start = self.at;
+                self.at += count as usize * scalar.bytes();
+                self.spend(start)?;
+            }
             None => {
                 for _ in 0..count {
-                    let len = self.length("a string of an array")?;
-                    self.at += len;
+                    self.string("a string of an array")?;
                 }
             }
         }

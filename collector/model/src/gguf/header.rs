@@ -9,10 +9,13 @@
 
 use super::cursor::{Cursor, Malformed};
 use super::findings::{Finding, Findings};
+use super::holes::Holes;
 use super::layout;
+use super::name::Name;
 use super::value::{Scalar, Value};
 use super::{MAGIC, foreign};
 use crate::ggml::GgmlType;
+use std::collections::HashMap;
 use std::ops::Range;
 
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -20,6 +23,8 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 const LEAST_PAIR: usize = 8 + 4 + 1;
 /// The fewest bytes of an entry of the tensor table: a name without a character, no dimensions, a type, an offset.
 const LEAST_TENSOR: usize = 8 + 4 + 4 + 8;
+/// Keys that llama.cpp refuses, after which reading ends: they cost memory and say nothing.
+const MOST_UNUSABLE: usize = 64;
 /// Names that are longer do not fit into a `ggml_tensor` (`GGML_MAX_NAME`).
 const MAX_NAME: usize = 63;
 
@@ -27,7 +32,7 @@ const MAX_NAME: usize = 63;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     /// The key.
-    pub key: String,
+    pub key: Name,
     /// Offset of the pair in the file in bytes.
     pub at: u64,
     /// Number of the value's `gguf_type`.
@@ -61,7 +66,7 @@ impl Pair {
             Value::Float(n) if self.kind == Scalar::F32 as u32 => (*n as f32).to_string(),
             Value::Float(n) => n.to_string(),
             Value::Bool(b) => b.to_string(),
-            Value::Text(text) => text.clone(),
+            Value::Text(text) => text.to_string(),
             Value::Strings { count, .. } => format!("{count} strings"),
             Value::Arrays { count, .. } => format!("{count} arrays"),
             Value::Scalars { kind, count, .. } => format!("{count} {}", kind.name()),
@@ -73,7 +78,7 @@ impl Pair {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Name.
-    pub name: String,
+    pub name: Name,
     /// Elements in each dimension; missing ones are 1.
     pub ne: [i64; 4],
     /// Dimensions that the file gives.
@@ -141,8 +146,8 @@ impl Header {
     ///
     /// # Errors
     /// When it is cut or contradicts itself. What only llama.cpp would refuse is none: a newer one may not.
-    pub fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
-        let (header, findings) = Header::read(bytes);
+    pub(super) fn parse(bytes: &[u8], holes: &Holes) -> Result<Header, Malformed> {
+        let (header, findings) = Header::read(bytes, holes);
         match findings.contradiction() {
             Some(malformed) => Err(malformed.clone()),
             None => Ok(header),
@@ -150,15 +155,15 @@ impl Header {
     }
 
     /// Reads as much of the header as there is, with all that is wrong with the file.
-    pub fn examine(bytes: &[u8]) -> (Header, Vec<Finding>) {
-        let (header, findings) = Header::read(bytes);
+    pub(super) fn examine(bytes: &[u8], holes: &Holes) -> (Header, Vec<Finding>) {
+        let (header, findings) = Header::read(bytes, holes);
         (header, findings.into_list())
     }
 
-    fn read(bytes: &[u8]) -> (Header, Findings) {
+    fn read(bytes: &[u8], holes: &Holes) -> (Header, Findings) {
         let mut header = Header { alignment: DEFAULT_ALIGNMENT, ..Header::default() };
         let mut findings = Findings::default();
-        let mut cursor = Cursor { bytes, at: 0 };
+        let mut cursor = Cursor::new(bytes, 0, holes);
         match header.read_all(&mut cursor, &mut findings) {
             Ok(()) => header.complete = true,
             Err(Malformed { at, what }) => findings.damaged(at, what),
@@ -208,25 +213,39 @@ impl Header {
 
     /// The metadata pair with the key.
     pub fn pair(&self, key: &str) -> Option<&Pair> {
-        let key_of = |i: &u32| self.pairs[*i as usize].key.as_str();
-        let first = self.by_key.partition_point(|i| key_of(i) < key);
-        self.by_key.get(first).filter(|i| key_of(i) == key).map(|&i| &self.pairs[i as usize])
+        let key_of = |i: &u32| self.pairs[*i as usize].key.bytes();
+        let first = self.by_key.partition_point(|i| key_of(i) < key.as_bytes());
+        self.by_key.get(first).filter(|i| key_of(i) == key.as_bytes()).map(|&i| &self.pairs[i as usize])
     }
 
     /// The metadata is read, and what is read before damage can be found.
     fn read_pairs(&mut self, r: &mut Cursor, count: u64, findings: &mut Findings) -> Result<(), Malformed> {
+        let mut first: HashMap<&[u8], u64> = HashMap::new();
+        let mut unusable = 0;
         let mut read = || {
             for _ in 0..count {
-                let at = r.at as u64;
+                let start = r.at;
+                let at = start as u64;
                 let bytes = r.string("a metadata key")?;
-                let key = String::from_utf8_lossy(bytes).into_owned();
+                let key = Name::of(bytes);
                 let kind = r.u32("the type of a value")?;
                 let value_at = r.at as u64;
                 let value = r.value(kind)?;
+                r.spend(start)?;
                 if key.is_empty() {
+                    unusable += 1;
                     findings.refused(at, "a metadata key without a character".into());
+                } else if let Some(before) = first.get(bytes) {
+                    unusable += 1;
+                    findings.contradicts(at, format!("the key {key} is there twice (first at byte {before})"));
+                } else {
+                    first.insert(bytes, at);
                 }
-                if std::str::from_utf8(bytes).is_err() {
+                if unusable > MOST_UNUSABLE {
+                    let what = format!("more than {MOST_UNUSABLE} keys are empty or there twice: this is no metadata");
+                    return Err(Malformed { at, what });
+                }
+                if !key.is_utf8() {
                     findings.notice(at, format!("the key {key} is not UTF-8"));
                 }
                 if matches!(value, Value::Arrays { .. }) {
@@ -240,12 +259,6 @@ impl Header {
         // Equal keys stay in the order of the file, so that the first one counts.
         self.by_key = (0..self.pairs.len() as u32).collect();
         self.by_key.sort_by(|&a, &b| self.pairs[a as usize].key.cmp(&self.pairs[b as usize].key));
-        for (a, b) in self.by_key.iter().zip(self.by_key.iter().skip(1)) {
-            let (a, b) = (&self.pairs[*a as usize], &self.pairs[*b as usize]);
-            if a.key == b.key {
-                findings.contradicts(b.at, format!("the key {} is there twice (first at byte {})", b.key, a.at));
-            }
-        }
         done
     }
 
@@ -253,11 +266,11 @@ impl Header {
         let Some(pair) = self.pair("general.alignment") else { return };
         let wrong = match pair.value {
             _ if pair.kind != Scalar::U32 as u32 => format!("is of type {}, not u32", pair.type_name()),
-            Value::Unsigned(n) if n.is_power_of_two() && n <= 1 << 30 => {
+            Value::Unsigned(n) if n.is_power_of_two() && n <= 1 << 31 => {
                 self.alignment = n;
                 return;
             }
-            _ => format!("is {}, which is no power of two up to 2^30", pair.brief()),
+            _ => format!("is {}, which is no power of two up to 2^31", pair.brief()),
         };
         findings.contradicts(pair.value_at.min(end), format!("general.alignment {wrong}"));
     }
@@ -277,21 +290,24 @@ fn unknown_version(version: u32) -> String {
     }
 }
 
+/// What was read once is read again without a limit.
+static NO_HOLES: Holes = Holes::NONE;
+
 /// Where each of `count` strings that begin at `at` lies.
 pub(super) fn string_ranges(bytes: &[u8], at: usize, count: u64) -> Result<Vec<Range<usize>>, Malformed> {
-    let mut r = Cursor { bytes, at };
     let mut out = vec![];
+    let mut r = Cursor::new(bytes, at, &NO_HOLES);
     for _ in 0..count {
-        let len = r.length("a string of an array")?;
-        out.push(r.at..r.at + len);
-        r.at += len;
+        let len = r.string("a string of an array")?.len();
+        out.push(r.at - len..r.at);
     }
     Ok(out)
 }
 
 fn read_tensor(r: &mut Cursor, findings: &mut Findings) -> Result<TensorInfo, Malformed> {
-    let at = r.at as u64;
-    let name = String::from_utf8_lossy(r.string("a tensor's name")?).into_owned();
+    let start = r.at;
+    let at = start as u64;
+    let name = Name::of(r.string("a tensor's name")?);
     let n_dims = r.u32("a tensor's number of dimensions")?;
     let mut ne = [1; 4];
     if n_dims as usize > ne.len() {
@@ -305,9 +321,13 @@ fn read_tensor(r: &mut Cursor, findings: &mut Findings) -> Result<TensorInfo, Ma
     }
     let type_id = r.u32("a tensor's type")?;
     let offset = r.u64("a tensor's offset")?;
-    if name.len() > MAX_NAME {
-        findings
-            .refused(at, format!("the name of tensor {name} has {} bytes, and {MAX_NAME} are the most", name.len()));
+    r.spend(start)?;
+    let length = name.bytes().len();
+    if length > MAX_NAME {
+        findings.refused(at, format!("the name of tensor {name} has {length} bytes, and {MAX_NAME} are the most"));
+    }
+    if !name.is_utf8() {
+        findings.notice(at, format!("the name of tensor {name} is not UTF-8"));
     }
     let elements = ne.iter().try_fold(1_i64, |n, &e| n.checked_mul(e).filter(|_| e >= 0));
     match elements {

@@ -24,12 +24,12 @@ fn bytes(fixture: &Fixture) -> Vec<u8> {
 
 /// Findings of a file, each as what is said.
 fn said(bytes: &[u8]) -> Vec<String> {
-    Header::examine(bytes).1.into_iter().map(|f| f.what).collect()
+    Header::examine(bytes, &Holes::NONE).1.into_iter().map(|f| f.what).collect()
 }
 
 /// The only finding of a file.
 fn only(bytes: &[u8]) -> Finding {
-    let findings = Header::examine(bytes).1;
+    let findings = Header::examine(bytes, &Holes::NONE).1;
     assert_eq!(findings.len(), 1, "{findings:?}");
     findings.into_iter().next().unwrap()
 }
@@ -37,7 +37,7 @@ fn only(bytes: &[u8]) -> Finding {
 #[test]
 fn a_header_says_what_was_written() {
     let bytes = bytes(&fixture());
-    let (header, findings) = Header::examine(&bytes);
+    let (header, findings) = Header::examine(&bytes, &Holes::NONE);
     assert_eq!((findings, header.complete, header.version), (vec![], true, 3));
     assert_eq!(header.get("a").and_then(Value::text), Some("text"));
     assert_eq!(header.get("b"), Some(&Value::Signed(-3)));
@@ -56,10 +56,10 @@ fn a_header_says_what_was_written() {
 fn every_prefix_is_an_error() {
     let bytes = bytes(&fixture());
     for len in 0..bytes.len() - 32 {
-        assert!(Header::parse(&bytes[..len]).is_err(), "cut at {len}");
+        assert!(Header::parse(&bytes[..len], &Holes::NONE).is_err(), "cut at {len}");
     }
     for len in 0..bytes.len() {
-        let (_, findings) = Header::examine(&bytes[..len]);
+        let (_, findings) = Header::examine(&bytes[..len], &Holes::NONE);
         assert!(findings.iter().any(|f| f.severity > Severity::Notice), "cut at {len}");
     }
 }
@@ -72,7 +72,7 @@ fn huge_counts_and_lengths_are_errors_and_cost_nothing() {
             let mut damaged = bytes.clone();
             damaged[at..at + 8].copy_from_slice(&huge.to_le_bytes());
             // Some places hold text, where any bytes will do; what counts is that it ends, soon and small.
-            let _ = Header::examine(&damaged);
+            let _ = Header::examine(&damaged, &Holes::NONE);
         }
     }
     for (count_at, what) in [(8, "the number of tensors is 1152921504606846976"), (16, "the number of metadata pairs")]
@@ -90,9 +90,9 @@ fn an_error_names_the_byte_and_the_thing() {
     let mut bytes = bytes(&fixture());
     // The type of the second pair, after its key of one byte.
     bytes[49 + 9..49 + 13].copy_from_slice(&77_u32.to_le_bytes());
-    let error = Header::parse(&bytes).unwrap_err();
+    let error = Header::parse(&bytes, &Holes::NONE).unwrap_err();
     assert_eq!(error, Malformed { at: 58, what: "unknown type of value 77".into() });
-    let (header, _) = Header::examine(&bytes);
+    let (header, _) = Header::examine(&bytes, &Holes::NONE);
     assert_eq!((header.pairs.len(), header.complete), (1, false));
     assert_eq!(header.get("a").and_then(Value::text), Some("text"), "what comes before damage is read");
 }
@@ -117,7 +117,7 @@ fn arrays_in_arrays_are_followed_and_a_million_of_them_are_an_error() {
     nested.general("a", Put::Array(9, vec![Put::Array(9, vec![inner(1), inner(2)]), Put::Array(9, vec![])]));
     nested.general("b", true);
     let bytes = bytes(&nested);
-    let (header, findings) = Header::examine(&bytes);
+    let (header, findings) = Header::examine(&bytes, &Holes::NONE);
     assert_eq!(header.get("b"), Some(&Value::Bool(true)));
     assert_eq!(
         (findings[0].severity, findings[0].what.as_str()),
@@ -139,12 +139,12 @@ fn equal_keys_and_equal_names_are_told_with_both_places() {
     let mut twice = fixture();
     twice.general("b", 7_u32).tensor("w", Dtype::F32, &[8]);
     let bytes = bytes(&twice);
-    let (header, findings) = Header::examine(&bytes);
+    let (header, findings) = Header::examine(&bytes, &Holes::NONE);
     assert_eq!(header.get("b"), Some(&Value::Signed(-3)), "the first one counts");
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert_eq!(findings[0].what, "the key b is there twice (first at byte 49)");
     assert!(findings[1].what.starts_with("the tensor w is there twice"));
-    assert!(Header::parse(&bytes).is_err());
+    assert!(Header::parse(&bytes, &Holes::NONE).is_err());
 }
 
 #[test]
@@ -208,9 +208,9 @@ fn an_alignment_is_a_power_of_two() {
     ] {
         let file = with(bad);
         assert!(said(&file)[0].contains(what), "{:?}", said(&file));
-        assert!(Header::parse(&file).is_err());
+        assert!(Header::parse(&file, &Holes::NONE).is_err());
     }
-    assert_eq!(Header::examine(&with(Put::U32(16))).0.alignment, 16);
+    assert_eq!(Header::examine(&with(Put::U32(16)), &Holes::NONE).0.alignment, 16);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn bytes_after_the_last_tensor_are_noticed() {
     let finding = only(&bytes);
     assert_eq!((finding.severity, finding.at), (Severity::Notice, 192));
     assert_eq!(finding.what, "100 bytes after the last tensor belong to nothing");
-    assert!(Header::parse(&bytes).is_ok());
+    assert!(Header::parse(&bytes, &Holes::NONE).is_ok());
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_file_that_is_bad_everywhere_has_a_short_list_of_findings() {
     for _ in 0..10_000 {
         f.entry(Entry { name: "x".repeat(100), ne: vec![3], type_id: 77, offset: 5 });
     }
-    let (header, findings) = Header::examine(&bytes(&f));
+    let (header, findings) = Header::examine(&bytes(&f), &Holes::NONE);
     assert_eq!(header.tensors.len(), 10_000);
     assert!(findings.len() <= 102, "{}", findings.len());
     assert!(findings.iter().any(|f| f.what.ends_with("more like these")));

@@ -75,9 +75,9 @@ pub(super) fn place(header: &mut Header, file_bytes: u64, findings: &mut Finding
 }
 
 fn check_names(header: &Header, findings: &mut Findings) {
-    let mut first: HashMap<&str, u64> = HashMap::with_capacity(header.tensors.len());
+    let mut first: HashMap<&[u8], u64> = HashMap::with_capacity(header.tensors.len());
     for t in &header.tensors {
-        if let Some(before) = first.insert(&t.name, t.at) {
+        if let Some(before) = first.insert(t.name.bytes(), t.at) {
             findings.refused(t.at, format!("the tensor {} is there twice (first at byte {before})", t.name));
         }
     }

@@ -7,7 +7,9 @@ mod cursor;
 mod findings;
 mod foreign;
 mod header;
+mod holes;
 mod layout;
+mod name;
 mod pieces;
 mod split;
 mod value;
@@ -17,11 +19,13 @@ mod weights;
 pub use cursor::Malformed;
 pub use findings::{Finding, Severity};
 pub use header::{Header, Pair, TensorInfo};
+pub use name::{Name, shown};
 pub use value::{Scalar, Value};
 pub use vocab::Vocab;
 pub use weights::NoWeights;
 
 use crate::mapped::{Mapped, Stamp};
+use holes::Holes;
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -74,6 +78,7 @@ pub struct GgufFile {
     content: Content,
     /// A copy of the header's bytes, which stays as it is when the mapped file changes.
     head: Vec<u8>,
+    holes: Holes,
     header: Header,
 }
 
@@ -91,6 +96,14 @@ impl Content {
         let stamp = Stamp::of(&file).map_err(unopened)?;
         let map = Mapped::of(&file).map_err(unopened)?;
         Ok(Content::Mapped { map, file, stamp })
+    }
+
+    /// Where nothing of it is on disk.
+    fn holes(&self) -> Holes {
+        match self {
+            Content::Mapped { file, .. } => Holes::of(file),
+            Content::Owned(_) => Holes::NONE,
+        }
     }
 
     /// Whether the bytes are those that were opened.
@@ -119,24 +132,31 @@ impl GgufFile {
     }
 
     fn of(path: &Path, content: Content) -> Result<GgufFile, GgufError> {
-        let parsed = Header::parse(&content);
+        let holes = content.holes();
+        let parsed = Header::parse(&content, &holes);
         let read = |Malformed { at, what }| GgufError::Malformed { path: path.to_owned(), at, what };
-        GgufFile::with(path, content, parsed.map_err(read))
+        GgufFile::with(path, content, holes, parsed.map_err(read))
     }
 
     fn examine(path: &Path, content: Content) -> Result<(GgufFile, Vec<Finding>), GgufError> {
-        let (header, findings) = Header::examine(&content);
-        Ok((GgufFile::with(path, content, Ok(header))?, findings))
+        let holes = content.holes();
+        let (header, findings) = Header::examine(&content, &holes);
+        Ok((GgufFile::with(path, content, holes, Ok(header))?, findings))
     }
 
     /// Keeps what was read, if it was read from a file that stayed as it was meanwhile.
-    fn with(path: &Path, content: Content, header: Result<Header, GgufError>) -> Result<GgufFile, GgufError> {
+    fn with(
+        path: &Path,
+        content: Content,
+        holes: Holes,
+        header: Result<Header, GgufError>,
+    ) -> Result<GgufFile, GgufError> {
         let head = match (&content, &header) {
             (Content::Mapped { map, .. }, Ok(header)) => map[..header.read].to_vec(),
             _ => vec![],
         };
         match content.unchanged() {
-            true => Ok(GgufFile { path: path.to_owned(), content, head, header: header? }),
+            true => Ok(GgufFile { path: path.to_owned(), content, head, holes, header: header? }),
             false => Err(GgufError::Changed { path: path.to_owned() }),
         }
     }
@@ -179,6 +199,13 @@ impl GgufFile {
         self.content.len() as u64
     }
 
+    /// Bytes before the weights that are on disk and in no hole.
+    pub fn header_on_disk(&self) -> u64 {
+        let all = self.content.len();
+        let header = usize::try_from(self.header.data).map_or(all, |data| data.min(all));
+        (header - self.holes.bytes_in(0..header)) as u64
+    }
+
     /// What its header says.
     pub fn header(&self) -> &Header {
         &self.header
@@ -186,18 +213,15 @@ impl GgufFile {
 
     /// Up to `most` elements of an array of scalars of the metadata.
     pub fn scalars(&self, key: &str, most: usize) -> Option<Vec<Value>> {
-        match *self.header.get(key)? {
-            Value::Scalars { kind, at, count } => {
-                let count = usize::try_from(count).unwrap_or(usize::MAX).min(most);
-                Some(
-                    self.head()[at..at + count * kind.bytes()]
-                        .chunks_exact(kind.bytes())
-                        .map(|b| kind.read(b))
-                        .collect(),
-                )
-            }
-            _ => None,
-        }
+        let value = self.header.get(key)?;
+        matches!(value, Value::Scalars { .. }).then(|| self.scalars_of(value, most))
+    }
+
+    /// Up to `most` elements of `value`, which is one of this file's; none if it is no array of scalars.
+    pub(crate) fn scalars_of(&self, value: &Value, most: usize) -> Vec<Value> {
+        let &Value::Scalars { kind, at, count } = value else { return vec![] };
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(most);
+        self.head()[at..at + count * kind.bytes()].chunks_exact(kind.bytes()).map(|b| kind.read(b)).collect()
     }
 
     /// The elements of an array of numbers of 32 bits of the metadata; none if it is something else.
@@ -211,7 +235,12 @@ impl GgufFile {
 
     /// The first strings of an array of the metadata, `most` of them.
     pub(crate) fn first_strings(&self, key: &str, most: usize) -> Vec<&[u8]> {
-        let Some(&Value::Strings { at, count }) = self.header.get(key) else { return vec![] };
+        self.header.get(key).map_or_else(Vec::new, |value| self.strings_of(value, most))
+    }
+
+    /// The first strings of `value`, which is one of this file's, `most` of them.
+    pub(crate) fn strings_of(&self, value: &Value, most: usize) -> Vec<&[u8]> {
+        let &Value::Strings { at, count } = value else { return vec![] };
         let ranges = header::string_ranges(self.head(), at, count.min(most as u64)).unwrap_or_default();
         ranges.into_iter().map(|range| &self.head()[range]).collect()
     }
@@ -275,8 +304,9 @@ impl Gguf {
 
     /// The same for a model that consists of one file with these bytes; `path` is what it is called.
     pub fn examine_bytes(path: &Path, bytes: Vec<u8>) -> (Gguf, Vec<Finding>) {
-        let (header, findings) = Header::examine(&bytes);
-        let file = GgufFile { path: path.to_owned(), content: Content::Owned(bytes), head: vec![], header };
+        let (header, findings) = Header::examine(&bytes, &Holes::NONE);
+        let content = Content::Owned(bytes);
+        let file = GgufFile { path: path.to_owned(), content, head: vec![], holes: Holes::NONE, header };
         (Gguf { files: vec![Arc::new(file)] }, findings)
     }
 
@@ -410,12 +440,12 @@ mod tests {
     #[test]
     fn a_model_cut_anywhere_in_its_header_is_an_error() {
         let bytes = std::fs::read(demo_model()).unwrap();
-        let header = Header::parse(&bytes).unwrap();
+        let header = Header::parse(&bytes, &Holes::NONE).unwrap();
         let data = header.tensors.iter().map(|t| t.offset).min().unwrap() as usize;
         // Most of it is vocabulary; `header::tests` cuts a small header at every byte.
         let lengths = (0..256).chain((256..data).step_by(19_997)).chain((data - 2000..data).step_by(23));
         for len in lengths {
-            assert!(Header::parse(&bytes[..len]).is_err(), "cut at {len}");
+            assert!(Header::parse(&bytes[..len], &Holes::NONE).is_err(), "cut at {len}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Values of GGUF metadata. Scalars and strings are kept; arrays can be megabytes, so only their place is.
 
+use super::name::Name;
+
 /// One value of the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -12,7 +14,7 @@ pub enum Value {
     /// A truth value.
     Bool(bool),
     /// A string.
-    Text(String),
+    Text(Name),
     /// An array of strings.
     Strings {
         /// Offset of the first element in the file, in bytes.

@@ -64,7 +64,7 @@ impl GgufFile {
     /// When its type is unknown, its shape does not fit its type, the file ends before it, or has changed. It may change
     /// while the bytes are read: see [`GgufFile::still`].
     pub fn weights(&self, tensor: &TensorInfo) -> Result<&[u8], NoWeights> {
-        let (name, path) = (|| tensor.name.clone(), || self.path.clone());
+        let (name, path) = (|| tensor.name.to_string(), || self.path.clone());
         let Some(ty) = tensor.ggml_type() else {
             return Err(NoWeights::UnknownType { tensor: name(), path: path(), type_id: tensor.type_id });
         };

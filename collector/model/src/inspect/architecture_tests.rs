@@ -1,8 +1,7 @@
 //! Architectures of header-only models, as the models' makers and llama.cpp describe them.
 
 use super::*;
-use crate::inspect::check;
-use crate::testing::{self, Dtype, Fixture, Put};
+use crate::testing::{self, Fixture};
 
 fn of(fixture: &Fixture) -> Architecture {
     Architecture::of(&fixture.model()).0
@@ -152,23 +151,4 @@ fn what_llama_cpp_writes_for_nothing_is_said_to_be_nothing() {
     f.set("pooling_type", u32::MAX).set("rope.scaling.type", "linear");
     let a = of(&f);
     assert_eq!((a.pooling, a.rope.map(|rope| rope.scaling).as_deref()), (None, Some("none")));
-}
-
-#[test]
-fn a_key_of_a_type_that_llama_cpp_does_not_take_is_refused_where_it_stands() {
-    for (value, kind) in [(Put::Text("28".into()), "string"), (Put::U64(28), "u64"), (Put::U32(0), "")] {
-        let mut f = Fixture::new("llama");
-        f.set("context_length", 512_u32).set("embedding_length", 32_u32).set("block_count", value);
-        f.tensor("token_embd.weight", Dtype::F32, &[32, 16]);
-        let model = f.model();
-        let (a, hp) = Architecture::of(&model);
-        let findings = check::check(&model, &a, &hp, &[]);
-        let pair = model.first().header().pair("llama.block_count").unwrap();
-        let what = if kind.is_empty() {
-            "a model without layers".into()
-        } else {
-            format!("llama.block_count is of type {kind}, not u32")
-        };
-        assert!(findings.iter().any(|f| f.what == what && f.at == pair.value_at), "{findings:?}");
-    }
 }

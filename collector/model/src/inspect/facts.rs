@@ -36,7 +36,7 @@ impl Tensor {
         let files = model.files().iter().enumerate();
         let tensors = files.flat_map(|(i, file)| file.header().tensors.iter().map(move |t| (i as u32, t)));
         let facts = tensors.map(|(file, t)| Tensor {
-            name: t.name.clone(),
+            name: t.name.to_string(),
             shape: t.shape().to_vec(),
             type_name: t.type_name().map_or_else(|| format!("type {}", t.type_id), str::to_owned),
             file,

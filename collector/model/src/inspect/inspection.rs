@@ -1,19 +1,22 @@
 //! Everything that is known of one model from its file: what `ggscope inspect` prints and the page shows.
 
 use super::architecture::Architecture;
-use super::check;
+use super::contents::Contents;
 use super::facts::Tensor;
 use super::memory::{Context, Memory};
 use super::parameters::Parameters;
 use super::tokenizer::Tokenizer;
 use super::work::Costs;
-use crate::gguf::{Finding, Gguf, GgufError, GgufFile, Pair, Severity, Value};
+use crate::gguf::{Finding, Gguf, GgufError, GgufFile, Pair, Severity, Value, shown};
+use crate::verdict;
 use serde::Serialize;
 use std::path::Path;
 use utoipa::ToSchema;
 
 /// Elements of an array that are shown, unless all are wanted.
 const SOME: usize = 8;
+/// Elements of all arrays together that are shown if all are wanted. No vocabulary has so many, but a file may claim them.
+const MOST: usize = 1 << 22;
 
 /// One key of the metadata.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -73,8 +76,10 @@ pub struct Inspection {
     pub size_label: Option<String>,
     /// The files.
     pub files: Files,
-    /// Whether llama.cpp would load it, as far as a header shows.
+    /// Whether llama.cpp takes it.
     pub valid: bool,
+    /// What is in the file, if it is no model.
+    pub contents: Option<Contents>,
     /// The architecture.
     pub architecture: Architecture,
     /// The tokenizer.
@@ -99,19 +104,18 @@ impl Inspection {
     /// # Errors
     /// When the file cannot be opened.
     pub fn of_path(path: &Path, wanted: &Wanted) -> Result<Inspection, GgufError> {
-        let (model, findings) = Gguf::examine(path)?;
+        let (model, findings) = verdict::examine(path)?;
         Ok(Inspection::of(&model, findings, wanted))
     }
 
-    /// Inspects a model that was examined, with the findings of that.
-    pub fn of(model: &Gguf, mut findings: Vec<Finding>, wanted: &Wanted) -> Inspection {
+    /// Inspects a model that was examined, with the findings of that. What llama.cpp refuses has no caches and no costs.
+    pub fn of(model: &Gguf, findings: Vec<Finding>, wanted: &Wanted) -> Inspection {
         let (architecture, hp) = Architecture::of(model);
         let tensors = Tensor::all(model);
         let header = model.first().header();
-        if header.complete {
-            findings.extend(check::check(model, &architecture, &hp, &tensors));
-        }
-        findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
+        let valid = findings.iter().all(|f| f.severity == Severity::Notice);
+        let contents = Contents::of(model);
+        let runs = valid && contents.is_none();
         let mut context = wanted.context;
         if let Some(most) = wanted.context_of_model {
             context.tokens = if architecture.context > 0 { architecture.context.min(most) } else { most };
@@ -121,12 +125,21 @@ impl Inspection {
             name: model.name().to_owned(),
             size_label: text("general.size_label"),
             files: files(model),
-            valid: findings.iter().all(|f| f.severity == Severity::Notice),
+            valid,
+            contents,
             tokenizer: Tokenizer::of(model),
             parameters: Parameters::of(&architecture, &hp, &tensors),
-            memory: Memory::of(&architecture, &hp, &tensors, &context, wanted.vram),
-            costs: Costs::of(&architecture, &hp, &tensors, &context, &lengths(&architecture, &context)),
-            metadata: header.pairs.iter().map(|pair| metadata(model.first(), pair, wanted.all)).collect(),
+            memory: if runs {
+                Memory::of(&architecture, &hp, &tensors, &context, wanted.vram)
+            } else {
+                Memory::of_weights(&hp, &tensors, &context)
+            },
+            costs: if runs {
+                Costs::of(&architecture, &hp, &tensors, &context, &lengths(&architecture, &context))
+            } else {
+                Costs::default()
+            },
+            metadata: all_metadata(model.first(), wanted.all),
             architecture,
             tensors,
             findings,
@@ -157,8 +170,17 @@ fn files(model: &Gguf) -> Files {
     }
 }
 
-fn metadata(file: &GgufFile, pair: &Pair, all: bool) -> Metadata {
-    let most = if all { usize::MAX } else { SOME };
+fn all_metadata(file: &GgufFile, all: bool) -> Vec<Metadata> {
+    let mut left = MOST;
+    let pairs = file.header().pairs.iter().map(|pair| {
+        let shown = metadata(file, pair, if all { left } else { SOME });
+        left -= shown.value.as_array().map_or(0, Vec::len).min(left);
+        shown
+    });
+    pairs.collect()
+}
+
+fn metadata(file: &GgufFile, pair: &Pair, most: usize) -> Metadata {
     let scalar = |value: &Value| match *value {
         Value::Unsigned(n) => n.into(),
         Value::Signed(n) => n.into(),
@@ -169,16 +191,16 @@ fn metadata(file: &GgufFile, pair: &Pair, all: bool) -> Metadata {
     let (type_name, value, count) = match &pair.value {
         Value::Text(text) => ("string".to_owned(), text.as_str().into(), None),
         Value::Strings { count, .. } => {
-            let strings = file.first_strings(&pair.key, most);
-            let texts = strings.iter().map(|s| String::from_utf8_lossy(s).into_owned().into()).collect();
+            let strings = file.strings_of(&pair.value, most);
+            let texts = strings.iter().map(|s| shown(s).into_owned().into()).collect();
             ("array of string".to_owned(), serde_json::Value::Array(texts), Some(*count))
         }
         Value::Arrays { count, .. } => ("array of array".to_owned(), serde_json::Value::Null, Some(*count)),
         Value::Scalars { kind, count, .. } => {
-            let values = file.scalars(&pair.key, most).unwrap_or_default();
+            let values = file.scalars_of(&pair.value, most);
             (format!("array of {}", kind.name()), values.iter().map(scalar).collect(), Some(*count))
         }
         value => (pair.scalar_name().to_owned(), scalar(value), None),
     };
-    Metadata { key: pair.key.clone(), type_name, offset: pair.at, value, count }
+    Metadata { key: pair.key.to_string(), type_name, offset: pair.at, value, count }
 }

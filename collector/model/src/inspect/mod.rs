@@ -3,7 +3,7 @@
 
 mod arch_rules;
 mod architecture;
-mod check;
+pub mod contents;
 mod facts;
 mod families;
 mod hparams;

@@ -1,5 +1,6 @@
 //! For tests: tables of the vendored llama.cpp, read from its source, to hold ours against.
 
+use crate::ggml::GgmlType;
 use std::collections::BTreeMap;
 
 fn source(file: &str) -> String {
@@ -28,6 +29,15 @@ pub(crate) fn tensor_names() -> Vec<String> {
 /// `LLM_ARCH_NAMES`: the name by its constant.
 pub(crate) fn architectures() -> BTreeMap<String, String> {
     table("LLM_ARCH_NAMES").into_iter().filter(|(constant, _)| constant != "LLM_ARCH_UNKNOWN").collect()
+}
+
+/// Types that llama-quantize makes: `llama_ftype_get_default_type`.
+pub(crate) fn default_types() -> Vec<GgmlType> {
+    let source = source("llama-quant.cpp");
+    let start = source.find("llama_ftype_get_default_type(").expect("the function is there");
+    let lines = source[start..].lines().take_while(|line| *line != "}");
+    let constant = |line: &str| Some(line.split_once("return GGML_TYPE_")?.1.split_once(';')?.0.to_owned());
+    lines.filter_map(|line| GgmlType::from_name(&constant(line)?)).collect()
 }
 
 /// Names of the architectures that the function whose signature contains `signature` returns `value` for.

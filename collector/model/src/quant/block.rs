@@ -71,7 +71,7 @@ pub struct GridPoint {
 /// # Errors
 /// When the tensor's type has no blocks, or it has fewer, or the file has changed.
 pub fn block(tensor: &Tensor<'_>, index: u64) -> Result<Block, QuantError> {
-    let (name, ty) = (tensor.info.name.clone(), tensor.ty);
+    let (name, ty) = (tensor.info.name.to_string(), tensor.ty);
     let Some(scheme) = Scheme::of(ty) else { return Err(QuantError::NoBlocks { tensor: name, ty }) };
     if index >= tensor.blocks() {
         return Err(QuantError::NoSuchBlock { tensor: name, index, blocks: tensor.blocks() });

@@ -100,7 +100,7 @@ impl TensorMix {
     pub fn of(info: &TensorInfo) -> TensorMix {
         let bytes = info.nbytes();
         TensorMix {
-            name: info.name.clone(),
+            name: info.name.to_string(),
             role: Role::of(&info.name),
             ne: info.ne,
             type_name: info.type_name().map_or_else(|| format!("type {}", info.type_id), str::to_owned),

@@ -65,13 +65,13 @@ pub fn errors(model: &Gguf, reference: &Gguf) -> ErrorReport {
                 tensors.push(tensor);
                 total = total.and(&sums);
             }
-            Err(reason) => unmatched.push(Unmatched { name: info.name.clone(), reason }),
+            Err(reason) => unmatched.push(Unmatched { name: info.name.to_string(), reason }),
         }
     }
     tensors.sort_by(|a, b| badness(&b.error).total_cmp(&badness(&a.error)).then_with(|| a.name.cmp(&b.name)));
     let only_there = reference.tensors().map(|(_, info)| info).filter(|info| there.contains_key(info.name.as_str()));
     unmatched.extend(
-        only_there.map(|info| Unmatched { name: info.name.clone(), reason: "only the reference has it".into() }),
+        only_there.map(|info| Unmatched { name: info.name.to_string(), reason: "only the reference has it".into() }),
     );
     let path = |model: &Gguf| model.first().path().display().to_string();
     ErrorReport { file: path(model), reference: path(reference), total: total.error(), tensors, unmatched }
@@ -84,7 +84,7 @@ pub fn errors(model: &Gguf, reference: &Gguf) -> ErrorReport {
 pub fn tensor_error(tensor: &Tensor<'_>, reference: &Gguf) -> Result<TensorError, Unmatched> {
     let there = reference.tensors().find(|(_, info)| info.name == tensor.info.name);
     let compared = compared(tensor.file, tensor.info, there).map(|(error, _)| error);
-    compared.map_err(|reason| Unmatched { name: tensor.info.name.clone(), reason })
+    compared.map_err(|reason| Unmatched { name: tensor.info.name.to_string(), reason })
 }
 
 /// What the list is ordered by: a difference from nothing at all is the worst.
@@ -106,7 +106,7 @@ fn compared(
     let sums = difference(&tensor, &reference);
     tensor.still().and_then(|()| reference.still()).map_err(|e| e.to_string())?;
     let error = TensorError {
-        name: info.name.clone(),
+        name: info.name.to_string(),
         type_name: tensor.ty.name(),
         reference_type: reference.ty.name(),
         ne: info.ne,

@@ -115,7 +115,7 @@ impl<'a> Tensor<'a> {
     }
 
     pub(super) fn unconvertible(&self, source: ConvertError) -> QuantError {
-        QuantError::Convert { tensor: self.info.name.clone(), source }
+        QuantError::Convert { tensor: self.info.name.to_string(), source }
     }
 }
 

@@ -204,6 +204,16 @@ impl Fixture {
         self
     }
 
+    /// Says that there is no vocabulary, unless there is one: llama.cpp then makes up as many tokens as the embedding has.
+    pub fn loadable(&self) -> Fixture {
+        let mut fixture = self.clone();
+        let key = "tokenizer.ggml.model";
+        if !fixture.metadata.iter().any(|(k, _)| k == key) {
+            fixture.general(key, "no_vocab");
+        }
+        fixture
+    }
+
     /// Adds a key of the architecture.
     pub fn set(&mut self, key: &str, value: impl Into<Put>) -> &mut Fixture {
         let key = format!("{}.{key}", self.arch);

@@ -26,7 +26,9 @@ type Fact = (&'static str, fn(&Inspection) -> String);
 type Quantity = (&'static str, fn(&Inspection) -> f64, fn(f64) -> String);
 
 const FACTS: [Fact; 15] = [
-    ("architecture", |m| report::what(&m.architecture)),
+    ("architecture", |m| {
+        m.contents.as_ref().map_or_else(|| report::what(&m.architecture), |c| c.kind.name().to_owned())
+    }),
     ("layers", |m| m.architecture.main_layers().count().to_string()),
     ("hidden size", |m| say::thousands(m.architecture.hidden.into())),
     ("vocabulary", |m| say::thousands(m.architecture.vocabulary)),
@@ -50,8 +52,12 @@ const FACTS: [Fact; 15] = [
     ("bits a weight", |m| format!("{:.2}", m.memory.weights.bits_per_weight)),
     ("weights", |m| say::bytes(m.memory.weights.bytes)),
     ("context of", |m| tokens(m.memory.context)),
-    ("its caches", |m| m.memory.caches.as_ref().map_or("impossible".into(), |c| say::bytes(c.bytes))),
-    ("in all", |m| say::bytes(m.memory.total_bytes)),
+    ("its caches", |m| match (&m.memory.caches, &m.memory.cache_error) {
+        (Some(caches), _) => say::bytes(caches.bytes),
+        (None, Some(_)) => "impossible".into(),
+        (None, None) => "unknown".into(),
+    }),
+    ("in all", |m| m.memory.total_bytes.map_or("unknown".into(), say::bytes)),
 ];
 
 const QUANTITIES: [Quantity; 5] = [

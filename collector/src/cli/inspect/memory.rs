@@ -12,11 +12,15 @@ const COLUMNS: usize = 6;
 pub(super) fn sections(model: &Inspection) -> String {
     let m = &model.memory;
     let mut out = weights(m);
-    out.push_str(&as_types(m));
+    if !m.as_types.is_empty() {
+        out.push_str(&as_types(m));
+    }
     if !m.cache_types.iter().all(|t| t.bytes.as_ref().is_none_or(|b| b.iter().all(|&b| b == 0))) {
         out.push_str(&caches(m));
     }
-    out.push_str(&total(m));
+    if let (Some(all), Some(computing)) = (m.total_bytes, m.compute_bytes) {
+        out.push_str(&total(m, all, computing));
+    }
     if let Some(offload) = &m.offload {
         out.push_str(&fits(offload, m));
     }
@@ -57,8 +61,9 @@ fn as_types(m: &Memory) -> String {
         let instead: Vec<String> =
             t.fallbacks.iter().map(|f| format!("{} {}", say::thousands(f.tensors), f.type_name)).collect();
         let instead = if instead.is_empty() { String::new() } else { format!("  ({} instead)", instead.join(", ")) };
+        let matrix = if t.needs_imatrix { "  (needs an importance matrix)" } else { "" };
         let bar = bar(t.bytes as f64 / most, 26);
-        out.push_str(&format!("    {:<18} {:>12}  {bar}{instead}\n", t.type_name, say::bytes(t.bytes)));
+        out.push_str(&format!("    {:<18} {:>12}  {bar}{instead}{matrix}\n", t.type_name, say::bytes(t.bytes)));
     }
     out
 }
@@ -80,12 +85,11 @@ fn caches(m: &Memory) -> String {
     out
 }
 
-fn total(m: &Memory) -> String {
+fn total(m: &Memory, all: u64, computing: u64) -> String {
     let sequences = if m.sequences > 1 { format!(", {} sequences", m.sequences) } else { String::new() };
-    let mut out =
-        format!("\n    {:<18} {:>12}\n", format!("context of {}", tokens(m.context)), say::bytes(m.total_bytes));
+    let mut out = format!("\n    {:<18} {:>12}\n", format!("context of {}", tokens(m.context)), say::bytes(all));
     let mut line = |what: &str, bytes: u64, note: String| {
-        let share = bytes as f64 / m.total_bytes.max(1) as f64;
+        let share = bytes as f64 / all.max(1) as f64;
         out.push_str(&format!(
             "    {what:<18} {:>12}  {:<26}  {}\n",
             say::bytes(bytes),
@@ -114,7 +118,7 @@ fn total(m: &Memory) -> String {
         (None, Some(error)) => line("  cache", 0, format!("impossible: {error}")),
         (None, None) => {}
     }
-    line("  computing", m.compute_bytes, "estimated".to_owned());
+    line("  computing", computing, "estimated".to_owned());
     out
 }
 

@@ -5,6 +5,7 @@ use super::super::text::printable;
 use super::amounts::bar;
 use super::{costs, memory};
 use ggscope_model::gguf::Severity;
+use ggscope_model::inspect::contents::Contents;
 use ggscope_model::inspect::{
     Architecture, Attention, Inspection, Metadata, ModelKind, Parameters, StateKind, Tokenizer, WindowKind,
 };
@@ -30,6 +31,14 @@ impl Lines {
 /// Everything on one screen or two.
 pub(super) fn report(model: &Inspection, all: bool) -> String {
     let mut lines = Lines::default();
+    if let Some(contents) = &model.contents {
+        let mut out = of_contents(lines, model, contents);
+        if all {
+            out.push_str(&metadata(&model.metadata));
+            out.push_str(&tensors(model));
+        }
+        return out;
+    }
     let name = if model.name.is_empty() { "unnamed" } else { &model.name };
     lines.add("model", format!("{name}, {}", what(&model.architecture)));
     file(&mut lines, model);
@@ -48,6 +57,21 @@ pub(super) fn report(model: &Inspection, all: bool) -> String {
         out.push_str(&tensors(model));
     }
     out
+}
+
+/// What is in a file that is no model.
+fn of_contents(mut lines: Lines, model: &Inspection, contents: &Contents) -> String {
+    let said = contents.general_type.as_deref().map_or(String::new(), |t| format!(" (general.type {t})"));
+    let name = if model.name.is_empty() { String::new() } else { format!("{}, ", model.name) };
+    lines.add("kind", format!("{name}{}{said}", contents.kind.name()));
+    file(&mut lines, model);
+    for fact in &contents.facts {
+        lines.add(&fact.name, &fact.value);
+    }
+    if let Some(t) = &model.tokenizer {
+        tokenizer(&mut lines, t);
+    }
+    lines.finish()
 }
 
 /// `llama decoder, 30 layers`.

@@ -43,10 +43,10 @@ pub struct Memory {
     pub caches: Option<Caches>,
     /// Why there are none.
     pub cache_error: Option<String>,
-    /// Compute buffer, estimated.
-    pub compute_bytes: u64,
+    /// Compute buffer, estimated; `None` if nothing is computed with the file.
+    pub compute_bytes: Option<u64>,
     /// Weights, caches and compute buffer together.
-    pub total_bytes: u64,
+    pub total_bytes: Option<u64>,
     /// What fits into the memory that was given.
     pub offload: Option<Offload>,
 }
@@ -96,12 +96,30 @@ impl Memory {
             sequences: context.sequences,
             cache_type: (context.type_k.name().to_owned(), context.type_v.name().to_owned()),
             cache_error: caches.as_ref().err().map(CacheTypeError::to_string),
-            total_bytes: weights.bytes.saturating_add(cache_bytes).saturating_add(compute_bytes),
+            total_bytes: Some(weights.bytes.saturating_add(cache_bytes).saturating_add(compute_bytes)),
             offload: vram.map(|vram| Parts::of(architecture, hp, tensors).offload(context, vram)),
             caches: caches.ok(),
-            compute_bytes,
+            compute_bytes: Some(compute_bytes),
             contexts,
             weights,
+        }
+    }
+
+    /// The weights of a file that llama.cpp makes no context for.
+    pub fn of_weights(hp: &HParams, tensors: &[Tensor], context: &Context) -> Memory {
+        Memory {
+            weights: Weights::of(tensors, hp.n_layer_all),
+            as_types: vec![],
+            contexts: vec![],
+            cache_types: vec![],
+            context: context.tokens,
+            sequences: context.sequences,
+            cache_type: (context.type_k.name().to_owned(), context.type_v.name().to_owned()),
+            caches: None,
+            cache_error: None,
+            compute_bytes: None,
+            total_bytes: None,
+            offload: None,
         }
     }
 }

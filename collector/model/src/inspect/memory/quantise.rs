@@ -1,5 +1,6 @@
-//! How large a model would be in every type of ggml: `llama-quantize --pure TYPE`, which keeps some tensors as they are and
-//! takes another type where rows do not fit a block. The rules are those of src/llama-quant.cpp.
+//! How large a model would be in other types: `llama-quantize --allow-requantize --pure TYPE`, which keeps some tensors as
+//! they are and takes another type where rows do not fit a block. Types that it cannot make are left out. The rules are
+//! those of src/llama-quant.cpp.
 
 use super::super::facts::Tensor;
 use crate::ggml::GgmlType;
@@ -20,6 +21,8 @@ pub struct AsType {
     pub kept: u64,
     /// Tensors whose rows do not fit, with the type that they get instead.
     pub fallbacks: Vec<Fallback>,
+    /// llama-quantize wants an importance matrix for it.
+    pub needs_imatrix: bool,
 }
 
 /// Tensors that get another type.
@@ -32,31 +35,36 @@ pub struct Fallback {
     pub tensors: u64,
 }
 
-/// The model in every type that weights can have, the smallest first.
+/// Types that llama-quantize makes (`llama_ftype_get_default_type`). The vendored release is compared with it in the tests.
+#[rustfmt::skip]
+const MADE: [&str; 27] = [
+    "bf16", "f16", "f32", "iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "iq4_nl", "iq4_xs", "mxfp4",
+    "q1_0", "q2_0", "q2_K", "q3_K", "q4_0", "q4_1", "q4_K", "q5_0", "q5_1", "q5_K", "q6_K", "q8_0", "tq1_0", "tq2_0",
+];
+
+/// The model in every type that llama-quantize can give it, the smallest first.
 pub fn as_types(tensors: &[Tensor], arch: &str) -> Vec<AsType> {
     let mut types: Vec<AsType> =
-        GgmlType::all().filter(|t| is_for_weights(*t)).map(|t| as_type(tensors, arch, t)).collect();
+        MADE.iter().filter_map(|name| as_type(tensors, arch, GgmlType::from_name(name)?)).collect();
     types.sort_by_key(|t| t.bytes);
     types
 }
 
-/// Types of whole numbers and of doubles are no way to store weights, and Q8_1 and Q8_K are what activations become.
-fn is_for_weights(t: GgmlType) -> bool {
-    let name = t.name();
-    (t.is_quantized() && !matches!(name, "q8_1" | "q8_K")) || matches!(name, "f32" | "f16" | "bf16")
-}
-
-/// The model in one type.
-pub fn as_type(tensors: &[Tensor], arch: &str, target: GgmlType) -> AsType {
-    let (mut bytes, mut kept) = (0_u64, 0);
+/// The model in one type; `None` if llama-quantize fails at it.
+fn as_type(tensors: &[Tensor], arch: &str, target: GgmlType) -> Option<AsType> {
+    let (mut bytes, mut kept, mut needs_imatrix) = (0_u64, 0, false);
     let mut fallbacks: Vec<Fallback> = vec![];
     for t in tensors {
-        let new = if may_quantise(t, arch) { fitting(target, t.row()) } else { None };
-        let Some(new) = new else {
+        if !may_quantise(t, arch) {
             bytes = bytes.saturating_add(t.size());
             kept += 1;
             continue;
-        };
+        }
+        let new = fitting(target, t.row())?;
+        if !may_convert(t, new) {
+            return None;
+        }
+        needs_imatrix |= wants_imatrix(t, new);
         bytes = bytes.saturating_add(new.nbytes(t.ne).unwrap_or(0));
         if new == target {
             continue;
@@ -66,10 +74,12 @@ pub fn as_type(tensors: &[Tensor], arch: &str, target: GgmlType) -> AsType {
             None => fallbacks.push(Fallback { type_name: new.name().to_owned(), tensors: 1 }),
         }
     }
-    AsType { type_name: target.name().to_owned(), bits_per_weight: target.bits_per_weight(), bytes, kept, fallbacks }
+    let (type_name, bits_per_weight) = (target.name().to_owned(), target.bits_per_weight());
+    Some(AsType { type_name, bits_per_weight, bytes, kept, fallbacks, needs_imatrix })
 }
 
-/// The type that a tensor with rows of `row` gets where `target` is wanted (`tensor_type_fallback`).
+/// The type that a tensor with rows of `row` gets where `target` is wanted (`tensor_type_fallback`); `None` where
+/// llama-quantize has none for it.
 fn fitting(target: GgmlType, row: u64) -> Option<GgmlType> {
     let fits = |t: &GgmlType| row.is_multiple_of(t.block_size());
     if fits(&target) {
@@ -81,9 +91,21 @@ fn fitting(target: GgmlType, row: u64) -> Option<GgmlType> {
         "q4_K" => "q5_0",
         "q5_K" => "q5_1",
         "q6_K" => "q8_0",
-        _ => "f16",
+        _ if target.block_size() <= 32 => "f16",
+        _ => return None,
     };
     GgmlType::from_name(smaller).filter(fits).or_else(|| GgmlType::from_name("f16"))
+}
+
+/// Whether the values of a tensor can be read, where another type is wanted (`llama_tensor_dequantize_impl`).
+fn may_convert(t: &Tensor, new: GgmlType) -> bool {
+    GgmlType::from_name(&t.type_name).is_some_and(|is| is == new || is.can_quantize())
+}
+
+/// Whether a tensor becomes too coarse without knowing which of its columns matter (`tensor_requires_imatrix`).
+fn wants_imatrix(t: &Tensor, new: GgmlType) -> bool {
+    !matches!(t.name.as_str(), "token_embd.weight" | "per_layer_token_embd.weight" | "output.weight")
+        && matches!(new.name(), "iq3_xxs" | "iq2_xxs" | "iq2_xs" | "iq2_s" | "iq1_m" | "iq1_s")
 }
 
 /// Whether llama-quantize touches the tensor at all (`tensor_allows_quantization`).
@@ -153,6 +175,7 @@ fn may_quantise(t: &Tensor, arch: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::vendored;
     use crate::testing;
 
     #[test]
@@ -161,6 +184,41 @@ mod tests {
         assert_eq!(name("q4_K", 256), "q4_K");
         assert_eq!((name("q4_K", 576), name("q6_K", 576), name("iq2_xs", 576)), ("q5_0", "q8_0", "iq4_nl"));
         assert_eq!((name("q4_K", 100), name("q4_0", 100), name("f16", 100)), ("f16", "f16", "f16"));
+        assert_eq!((name("mxfp4", 100), name("q1_0", 256), name("q2_0", 96)), ("f16", "q1_0", "q4_0"));
+        assert_eq!(fitting(GgmlType::from_name("q1_0").unwrap(), 96), None, "llama-quantize fails at it");
+    }
+
+    #[test]
+    fn the_types_made_are_those_of_the_vendored_llama_quantize() {
+        let mut theirs: Vec<&str> = vendored::default_types().iter().map(|t| t.name()).collect();
+        theirs.sort_unstable();
+        theirs.dedup();
+        assert_eq!(MADE.to_vec(), theirs);
+    }
+
+    #[test]
+    fn types_that_cannot_be_made_are_not_offered() {
+        let made = |row: u64| {
+            let mut f = testing::Fixture::new("llama");
+            f.tensor("blk.0.attn_q.weight", testing::Dtype::F32, &[row, 4]);
+            as_types(&Tensor::all(&f.model()), "llama").into_iter().map(|t| t.type_name).collect::<Vec<_>>()
+        };
+        let whole = made(256);
+        assert!(whole.contains(&"q1_0".to_owned()) && !whole.contains(&"nvfp4".to_owned()), "{whole:?}");
+        let broken = made(96);
+        assert!(!broken.contains(&"q1_0".to_owned()) && broken.len() == whole.len() - 1, "{broken:?}");
+    }
+
+    #[test]
+    fn coarse_types_want_an_importance_matrix_unless_all_fall_back() {
+        let wants = |row: u64, name: &str| {
+            let mut f = testing::Fixture::new("llama");
+            f.tensor(name, testing::Dtype::F32, &[row, 4]);
+            let types = as_types(&Tensor::all(&f.model()), "llama");
+            types.into_iter().filter(|t| t.needs_imatrix).map(|t| t.type_name).collect::<Vec<_>>()
+        };
+        assert_eq!(wants(256, "blk.0.attn_q.weight").len(), 6);
+        assert!(wants(96, "blk.0.attn_q.weight").is_empty() && wants(256, "token_embd.weight").is_empty());
     }
 
     #[test]

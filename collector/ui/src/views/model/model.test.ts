@@ -34,6 +34,7 @@ const inspection = {
   size_label: null,
   files: { paths: ['/m/small.gguf'], bytes: 2048, version: 3, header_bytes: 100, alignment: 32, keys: 2, tensors: 3 },
   valid: true,
+  contents: null,
   architecture: {
     name: 'llama',
     known: true,

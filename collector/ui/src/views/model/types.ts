@@ -107,6 +107,7 @@ export interface Memory {
     bytes: number;
     kept: number;
     fallbacks: { type: string; tensors: number }[];
+    needs_imatrix: boolean;
   }[];
   contexts: number[];
   cache_types: { type: string; bytes: number[] | null }[];
@@ -119,8 +120,9 @@ export interface Memory {
     inexact: string | null;
   } | null;
   cache_error: string | null;
-  compute_bytes: number;
-  total_bytes: number;
+  /** Of what llama.cpp refuses, neither is known. */
+  compute_bytes: number | null;
+  total_bytes: number | null;
   offload: {
     vram_bytes: number;
     layers: number;
@@ -167,8 +169,16 @@ export interface Finding {
   what: string;
 }
 
+/** What is in a file that is no model. */
+export interface Contents {
+  kind: string;
+  general_type: string | null;
+  facts: { name: string; value: string }[];
+}
+
 export interface Inspection {
   name: string;
+  contents: Contents | null;
   size_label: string | null;
   files: {
     paths: string[];
