@@ -274,19 +274,18 @@ fn tensor_shape(model: &mut Model, random: &mut Random) -> String {
     let t = &mut model.tensors[i];
     let old = t.ne.clone();
     let at = random.below(t.ne.len());
-    if let Some(n) = t.ne.get_mut(at) {
-        match random.below(10) {
-            0 => *n += 32,
-            1 => *n = (*n - 1).max(1),
-            2 => t.ne.reverse(),
-            3 if t.ne.len() < 4 => t.ne.push(1),
-            4 if t.ne.len() < 4 => t.ne.push(2),
-            5 => *n *= 2,
-            6 => *n = 0,
-            7 => *n = random.of(&[-1, 1 << 62]),
-            8 => t.ne.extend([1, 1, 1, 1]),
-            _ => *n = 1,
-        }
+    match (random.below(10), t.ne.get_mut(at)) {
+        (_, None) => {}
+        (0, Some(n)) => *n += 32,
+        (1, Some(n)) => *n = (*n - 1).max(1),
+        (2, _) => t.ne.reverse(),
+        (3, _) if old.len() < 4 => t.ne.push(1),
+        (4, _) if old.len() < 4 => t.ne.push(2),
+        (5, Some(n)) => *n *= 2,
+        (6, Some(n)) => *n = 0,
+        (7, Some(n)) => *n = random.of(&[-1, 1 << 62]),
+        (8, _) => t.ne.extend([1, 1, 1, 1]),
+        (_, Some(n)) => *n = 1,
     }
     format!("{} from {old:?} to {:?}", shown(&t.name), t.ne)
 }
