@@ -52,28 +52,35 @@ fn link_loader(vendor: &Path, to: &Path) {
         std::process::exit(1);
     }
     println!("cargo::rerun-if-changed={}", library.display());
-    let compiler = cc::Build::new().cpp(true).opt_level(1).debug(false).get_compiler();
-    let mut link = compiler.to_command();
-    link.args(["-std=c++17", "-s", "-o"]).arg(to).arg("ffi/loader.cpp");
-    for include in ["include", "ggml/include"] {
-        link.arg("-I").arg(vendor.join("llama.cpp").join(include));
-    }
     let parts = [("src", "llama"), ("ggml/src", "ggml"), ("ggml/src", "ggml-cpu"), ("ggml/src", "ggml-base")];
     let folders = parts.map(|(dir, name)| build.join(dir).join(format!("CMakeFiles/{name}.dir")));
     let objects: Vec<PathBuf> = folders.iter().flat_map(|dir| objects(dir)).collect();
-    if folders.iter().all(|dir| dir.is_dir()) {
-        link.args(objects).args(["-static", "-fopenmp", "-pthread", "-ldl", "-lm"]);
-    } else {
-        // A llama.cpp of one's own may have come without its objects.
-        let bin = build.join("bin");
-        let run_path = format!("-Wl,-rpath,{}", bin.canonicalize().unwrap_or_else(|_| bin.clone()).display());
-        link.arg("-L").arg(&bin).arg(run_path).args(["-lllama", "-lggml", "-lggml-cpu", "-lggml-base"]);
+    let whole = folders.iter().all(|dir| dir.is_dir());
+    // Without a static libc the program needs this machine's libraries, and without llama.cpp's objects those of llama.cpp.
+    let linked = (whole && link(vendor, to, &objects, &["-static", "-fopenmp", "-pthread", "-ldl", "-lm"]).is_ok())
+        || (whole && link(vendor, to, &objects, &["-fopenmp", "-pthread", "-ldl", "-lm"]).is_ok());
+    if linked {
+        return;
     }
-    let linked = link.output().unwrap_or_else(|e| panic!("cannot run the C++ compiler: {e}"));
-    if !linked.status.success() {
-        eprintln!("error: cannot link llama.cpp's loader: {}", String::from_utf8_lossy(&linked.stderr));
+    let bin = build.join("bin").canonicalize().unwrap_or_else(|e| panic!("cannot find {}/bin: {e}", build.display()));
+    let (folder, run_path) = (format!("-L{}", bin.display()), format!("-Wl,-rpath,{}", bin.display()));
+    if let Err(why) = link(vendor, to, &[], &[&folder, &run_path, "-lllama", "-lggml", "-lggml-cpu", "-lggml-base"]) {
+        eprintln!("error: cannot link llama.cpp's loader: {why}");
         std::process::exit(1);
     }
+}
+
+/// Compiles `ffi/loader.cpp` and links it with `objects` and `libraries`.
+fn link(vendor: &Path, to: &Path, objects: &[PathBuf], libraries: &[&str]) -> Result<(), String> {
+    let compiler = cc::Build::new().cpp(true).opt_level(1).debug(false).get_compiler();
+    let mut command = compiler.to_command();
+    command.args(["-std=c++17", "-s", "-o"]).arg(to).arg("ffi/loader.cpp");
+    for include in ["include", "ggml/include"] {
+        command.arg("-I").arg(vendor.join("llama.cpp").join(include));
+    }
+    let linked = command.args(objects).args(libraries).output().map_err(|e| format!("cannot run the compiler: {e}"))?;
+    let why = || String::from_utf8_lossy(&linked.stderr).into_owned();
+    if linked.status.success() { Ok(()) } else { Err(why()) }
 }
 
 /// The object files in a folder and in those inside it.

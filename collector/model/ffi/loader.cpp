@@ -55,15 +55,8 @@ bool wrong_number = false;
 void say(const char * word, const std::string & text) {
     std::string line = word;
     line += ' ';
-    for (unsigned char c : text.substr(0, MOST_TEXT)) {
-        if (c == '\n' || c == '\\') {
-            char escaped[5];
-            snprintf(escaped, sizeof(escaped), "\\x%02x", c);
-            line += escaped;
-        } else {
-            line += static_cast<char>(c);
-        }
-    }
+    line += text.substr(0, MOST_TEXT);
+    std::replace(line.begin(), line.end(), '\n', ' ');
     line += '\n';
     fputs(line.c_str(), stdout);
     fflush(stdout);

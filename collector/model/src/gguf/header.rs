@@ -211,9 +211,9 @@ impl Header {
         self.pair(key).map(|pair| &pair.value)
     }
 
-    /// The metadata pair with the key.
+    /// The metadata pair with the key, as llama.cpp finds it: a key ends at its first NUL, and the first of equal ones counts.
     pub fn pair(&self, key: &str) -> Option<&Pair> {
-        let key_of = |i: &u32| self.pairs[*i as usize].key.bytes();
+        let key_of = |i: &u32| self.pairs[*i as usize].key.c_bytes();
         let first = self.by_key.partition_point(|i| key_of(i) < key.as_bytes());
         self.by_key.get(first).filter(|i| key_of(i) == key.as_bytes()).map(|&i| &self.pairs[i as usize])
     }
@@ -258,7 +258,7 @@ impl Header {
         let done = read();
         // Equal keys stay in the order of the file, so that the first one counts.
         self.by_key = (0..self.pairs.len() as u32).collect();
-        self.by_key.sort_by(|&a, &b| self.pairs[a as usize].key.cmp(&self.pairs[b as usize].key));
+        self.by_key.sort_by(|&a, &b| self.pairs[a as usize].key.c_bytes().cmp(self.pairs[b as usize].key.c_bytes()));
         done
     }
 

@@ -148,6 +148,16 @@ fn equal_keys_and_equal_names_are_told_with_both_places() {
 }
 
 #[test]
+fn keys_are_found_up_to_a_nul_as_llama_cpp_finds_them() {
+    let mut f = fixture();
+    f.general("e\0x", Put::Text("llama\0y".into())).general("e", 7_u32);
+    let bytes = bytes(&f);
+    let (header, findings) = Header::examine(&bytes, &Holes::NONE);
+    assert_eq!(findings, []);
+    assert_eq!(header.get("e").and_then(Value::text), Some("llama"), "the first one counts");
+}
+
+#[test]
 fn shapes_that_cannot_be_are_findings() {
     let shape = |ne: &[u64]| {
         let mut f = fixture();

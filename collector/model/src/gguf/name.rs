@@ -34,6 +34,16 @@ impl Name {
         &self.shown
     }
 
+    /// What llama.cpp sees of it: in C a text ends at the first NUL.
+    pub fn as_c_str(&self) -> &str {
+        self.shown.split('\0').next().unwrap_or_default()
+    }
+
+    /// Its bytes up to the first NUL, by which llama.cpp finds keys.
+    pub(super) fn c_bytes(&self) -> &[u8] {
+        self.bytes().split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
     /// Whether its bytes are UTF-8.
     pub fn is_utf8(&self) -> bool {
         self.bytes.is_none()
@@ -135,6 +145,8 @@ mod tests {
         // The text that looks like it is another name.
         assert_ne!(a, Name::from("x\\xff"));
         assert!(a != "x\\xff" && Name::from("é") == "é" && Name::of("é".as_bytes()).is_utf8());
+        let cut = Name::of(b"x\0\xff");
+        assert_eq!((cut.as_c_str(), cut.c_bytes(), cut.bytes().len()), ("x", &b"x"[..], 3));
         assert!(b < a && Name::from("a") < Name::from("b"));
     }
 }

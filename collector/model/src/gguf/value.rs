@@ -60,10 +60,10 @@ impl Value {
         }
     }
 
-    /// The value as text.
+    /// The value as text, up to the first NUL, as llama.cpp reads it.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Value::Text(text) => Some(text),
+            Value::Text(text) => Some(text.as_c_str()),
             _ => None,
         }
     }

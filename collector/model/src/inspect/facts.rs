@@ -43,7 +43,7 @@ impl Tensor {
             offset: t.offset,
             bytes: t.nbytes(),
             elements: t.elements(),
-            role: Role::of(&t.name),
+            role: Role::of(t.name.as_c_str()),
             ne: t.ne,
         });
         facts.collect()

@@ -16,8 +16,8 @@ impl<'a> LayerTensors<'a> {
     pub fn of(model: &'a Gguf) -> LayerTensors<'a> {
         let mut tensors = LayerTensors { by_name: HashMap::new(), norms: BTreeSet::new(), numbered: HashMap::new() };
         for (_, tensor) in model.tensors() {
-            tensors.by_name.insert(&tensor.name, tensor.ne);
-            let role = Role::of(&tensor.name);
+            tensors.by_name.insert(tensor.name.as_c_str(), tensor.ne);
+            let role = Role::of(tensor.name.as_c_str());
             let Some(layer) = role.layer else { continue };
             if role.component == Component::Norm && role.kind == Kind::Weight && tensors.norms.len() < 64 {
                 tensors.norms.insert(role.part);

@@ -1,6 +1,7 @@
 //! Runs llama.cpp's own loader on a file, in a child process: what `ffi/loader.cpp` prints, and how it ended. The child has
 //! limits of memory and time, because the file may be hostile and llama.cpp believes more of it than ggscope does.
 
+use crate::gguf::shown;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -93,8 +94,8 @@ pub(super) fn load(load: &Load) -> std::io::Result<Report> {
 
 fn parse(said: &[u8]) -> Report {
     let mut report = Report::default();
-    for line in String::from_utf8_lossy(said).lines() {
-        let (word, text) = line.split_once(' ').unwrap_or((line, ""));
+    for line in said.split(|&byte| byte == b'\n').map(shown) {
+        let (word, text) = line.split_once(' ').unwrap_or((&line, ""));
         match word {
             "error" => report.errors.push(text.trim().to_owned()),
             "unused" => report.unused.push(text.to_owned()),
@@ -132,9 +133,9 @@ mod tests {
 
     #[test]
     fn what_the_loader_prints_is_understood() {
-        let report = parse(b"error a: b\nunused blk.0.x\nloaded \nsomething else\n");
+        let report = parse(b"error a: b\nunused blk.0.x\nunused x\xff\nloaded \nsomething else\n");
         assert_eq!(report.errors, ["a: b"]);
-        assert_eq!(report.unused, ["blk.0.x"]);
+        assert_eq!(report.unused, ["blk.0.x", "x\\xff"]);
         assert!(report.loaded && !report.ready);
     }
 
