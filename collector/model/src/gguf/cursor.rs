@@ -41,6 +41,8 @@ impl<'a> Cursor<'a> {
         self.in_holes += self.holes.bytes_in(start..self.at);
         if self.in_holes > MOST_IN_HOLES {
             let what = format!("more than {MOST_IN_HOLES} bytes of the header are holes: the file is sparse here");
+            // What lies there is not part of what was read.
+            self.at = start;
             return Err(Malformed { at: start as u64, what });
         }
         Ok(())
