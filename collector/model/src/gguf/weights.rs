@@ -92,7 +92,7 @@ impl GgufFile {
     pub fn still(&self, tensor: &TensorInfo) -> Result<(), NoWeights> {
         match self.unchanged() {
             true => Ok(()),
-            false => Err(NoWeights::Changed { tensor: tensor.name.clone(), path: self.path.clone() }),
+            false => Err(NoWeights::Changed { tensor: tensor.name.to_string(), path: self.path.clone() }),
         }
     }
 }
