@@ -9,12 +9,14 @@ pub mod attention;
 pub mod capture;
 pub mod chunk;
 pub mod columns;
+mod durations;
 pub mod ids;
 pub mod pair;
 pub mod phase;
 pub mod record;
 pub mod ring;
 pub mod segment;
+pub mod sequences;
 pub mod session;
 pub mod value;
 

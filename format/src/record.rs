@@ -7,6 +7,7 @@
 
 use crate::capture::CaptureChange;
 use crate::ids::{BufferId, Bytes, EvalId, GraphId, Nanos, TensorId};
+pub use crate::sequences::{MemoryChange, MemoryOp, SequencesFrom};
 pub use crate::value::{Statistics, Value};
 use serde::{Deserialize, Serialize};
 
@@ -298,85 +299,10 @@ pub struct Evaluation {
     /// What the scheduler handed to backends, in order.
     pub runs: Vec<Run>,
     /// Nanoseconds between successive calls of the clock, all runs one after the other ([`Run::n_calls`] each).
-    #[serde(with = "durations")]
+    #[serde(with = "crate::durations")]
     pub durations: Vec<u64>,
     /// Expert ids that the routers chose.
     pub experts: Vec<Experts>,
-}
-
-/// Where the sequences of an evaluation's tokens come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SequencesFrom {
-    /// They are unknown.
-    #[default]
-    Nowhere,
-    /// From the batch that the program passed to llama.cpp. The ids are the program's.
-    Batch,
-    /// From the cells of the cache that the graph lets each token see. The ids are ggscope's.
-    Cells,
-}
-
-/// A change of a context's memory: what llama.cpp keeps of the tokens that it has evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemoryChange {
-    /// The next evaluation of the session: the change comes after all earlier ones of the context.
-    pub before: EvalId,
-    /// The context, as in [`Evaluation::context`].
-    pub context: u32,
-    /// What changes.
-    pub op: MemoryOp,
-}
-
-/// What a program does to a context's memory. Positions are a range without its end; a negative begin is the first
-/// position and a negative end is behind the last, as in llama.cpp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MemoryOp {
-    /// `llama_memory_clear`: all sequences are empty.
-    Clear,
-    /// `llama_memory_seq_rm`.
-    Remove {
-        /// The sequence; negative for all.
-        sequence: i32,
-        /// The positions.
-        positions: (i32, i32),
-    },
-    /// `llama_memory_seq_cp`.
-    Copy {
-        /// Of this sequence.
-        from: i32,
-        /// To that sequence.
-        to: i32,
-        /// The positions.
-        positions: (i32, i32),
-    },
-    /// `llama_memory_seq_keep`: every other sequence is empty.
-    Keep {
-        /// The sequence.
-        sequence: i32,
-    },
-    /// `llama_memory_seq_add`.
-    Shift {
-        /// The sequence; negative for all.
-        sequence: i32,
-        /// The positions.
-        positions: (i32, i32),
-        /// What is added to them.
-        by: i32,
-    },
-    /// `llama_memory_seq_div`.
-    Divide {
-        /// The sequence; negative for all.
-        sequence: i32,
-        /// The positions.
-        positions: (i32, i32),
-        /// What they are divided by.
-        by: i32,
-    },
-    /// A saved state was restored: what the sequence holds is unknown.
-    Restore {
-        /// The sequence; negative for all.
-        sequence: i32,
-    },
 }
 
 /// A part of the graph that one backend computed in one go.
@@ -418,49 +344,6 @@ pub struct Experts {
     pub n_used: u32,
     /// Ids, `[n_used, n_tokens]`, a token's experts side by side.
     pub ids: Vec<i32>,
-}
-
-/// Durations as one run of bytes: a first byte that says how wide each is (4 or 8), then little-endian numbers. On the
-/// host's side this is the one long list that is written for every token, and copying is what costs least.
-mod durations {
-    use serde::{Deserializer, Serializer, de};
-    use std::cell::RefCell;
-
-    thread_local!(static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
-
-    fn fill<const N: usize>(bytes: &mut Vec<u8>, durations: &[u64], le: impl Fn(u64) -> [u8; N]) {
-        bytes.clear();
-        bytes.resize(1 + N * durations.len(), 0);
-        bytes[0] = N as u8;
-        for (place, &d) in bytes[1..].as_chunks_mut().0.iter_mut().zip(durations) {
-            *place = le(d);
-        }
-    }
-
-    pub fn serialize<S: Serializer>(durations: &[u64], s: S) -> Result<S::Ok, S::Error> {
-        BYTES.with_borrow_mut(|bytes| {
-            let all = durations.iter().fold(0, |all, d| all | d);
-            if u32::try_from(all).is_ok() {
-                fill(bytes, durations, |d| (d as u32).to_le_bytes());
-            } else {
-                fill(bytes, durations, u64::to_le_bytes);
-            }
-            s.serialize_bytes(bytes)
-        })
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u64>, D::Error> {
-        let bytes: &[u8] = serde::Deserialize::deserialize(d)?;
-        match bytes.split_first() {
-            Some((4, rest)) if rest.len().is_multiple_of(4) => {
-                Ok(rest.as_chunks().0.iter().map(|&b| u32::from_le_bytes(b).into()).collect())
-            }
-            Some((8, rest)) if rest.len().is_multiple_of(8) => {
-                Ok(rest.as_chunks().0.iter().map(|&b| u64::from_le_bytes(b)).collect())
-            }
-            _ => Err(de::Error::custom("durations have no width of 4 or 8")),
-        }
-    }
 }
 
 impl Graph {

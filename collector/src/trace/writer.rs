@@ -3,6 +3,7 @@
 //! wait until they are many, because many alike compress well, or until the caller flushes.
 
 mod chunks;
+mod size;
 mod waiting;
 
 use super::create::create_file;
@@ -25,6 +26,8 @@ use ggscope_format::record::{
     BufferEvent, Evaluation, LeftOut, MemoryChange, RecordError, RunEnd, Statistics, Value, encode,
 };
 use ggscope_format::value::Encoding;
+use size::evaluation_bytes;
+pub(crate) use size::words;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -90,19 +93,6 @@ pub struct TraceWriter {
     models: Vec<Model>,
     ending: Option<Ending>,
     display: Display,
-}
-
-/// How many numbers of four bytes an evaluation has for its tokens.
-pub(crate) fn words(e: &Evaluation) -> usize {
-    let outputs = [&e.outputs, &e.requested].into_iter().flatten().map(Vec::len).sum::<usize>();
-    e.tokens.len() + e.positions.len() + e.sequences.len() + e.n_sequences.len() + outputs
-}
-
-/// About how many bytes an evaluation takes in memory.
-fn evaluation_bytes(e: &Evaluation) -> usize {
-    let words = words(e);
-    let experts: usize = e.experts.iter().map(|x| x.ids.len() + 8).sum();
-    200 + 9 * e.n_tokens as usize + 4 * (words + experts) + 8 * e.durations.len() + 40 * e.runs.len()
 }
 
 impl TraceWriter {
