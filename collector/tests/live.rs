@@ -185,7 +185,13 @@ fn evaluations_are_told_as_they_end_to_all_who_look_on() {
     ] {
         assert_eq!(item[field], value, "{field}");
     }
-    assert_eq!(item["tokens"], json!([{"number": 39, "id": e.tokens[0], "text": null, "phase": "GENERATE"}]));
+    assert_eq!(
+        item["tokens"],
+        json!([{
+            "number": 39, "id": e.tokens[0], "text": null, "phase": "GENERATE", "pos": e.positions[0], "seq_ids": [0],
+            "output": true, "request": 0,
+        }])
+    );
     let session = "/api/v1/sessions/0";
     let regions = ok(live.address, &format!("{session}/memory?evals=39&limit=1000"));
     let read = |memory: &str| -> u64 {

@@ -336,6 +336,7 @@ fn the_document_lists_every_route() {
         "operators",
         "places",
         "reached",
+        "requests",
         "residency",
         "timeline",
         "weights",

@@ -124,7 +124,7 @@ fn requests_say_what_they_computed_reused_and_drafted() {
     let dir = tempfile::tempdir().unwrap();
     let (model, trace) = (dir.path().join("tiny.gguf"), dir.path().join("run.ggtrace"));
     tiny_model::write_dense_gguf(&model, TensorType::F32);
-    let mut of = |scenario: &str| {
+    let of = |scenario: &str| {
         run(record(&trace, &["--force"], &host(&model, &["ext", "0", "256", scenario]))).ok();
         let counts = |r: &Value| {
             ["sequence", "prompt_tokens", "reused_tokens", "generated_tokens", "drafted_tokens", "accepted_tokens"]
