@@ -57,8 +57,9 @@ fn link_loader(vendor: &Path, to: &Path) {
     let objects: Vec<PathBuf> = folders.iter().flat_map(|dir| objects(dir)).collect();
     let whole = folders.iter().all(|dir| dir.is_dir());
     // Without a static libc the program needs this machine's libraries, and without llama.cpp's objects those of llama.cpp.
-    let linked = (whole && link(vendor, to, &objects, &["-static", "-fopenmp", "-pthread", "-ldl", "-lm"]).is_ok())
-        || (whole && link(vendor, to, &objects, &["-fopenmp", "-pthread", "-ldl", "-lm"]).is_ok());
+    let libraries = ["-fopenmp", "-pthread", "-ldl", "-lm"];
+    let with = |first: &[&str]| link(vendor, to, &objects, &[first, &libraries].concat()).is_ok();
+    let linked = whole && (with(&["-static"]) || with(&[]));
     if linked {
         return;
     }
