@@ -38,13 +38,13 @@ fn ggml() -> &'static Ggml {
 
 /// Calls a function of ggml that the shim itself has no use for.
 macro_rules! call {
-    ($name:ident($($arg:expr => $ty:ty),*) -> $ret:ty) => {{
+    ($name:ident($($arg:expr => $ty:ty),*) $(-> $ret:ty)?) => {{
         let name = concat!(stringify!($name), "\0");
         // SAFETY: the library is open, and the function has this C signature.
         unsafe {
             let found = libc::dlsym(ggml().handle as *mut c_void, name.as_ptr().cast());
             assert!(!found.is_null(), "{name}");
-            std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) -> $ret>(found)($($arg),*)
+            std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) $(-> $ret)?>(found)($($arg),*)
         }
     }};
 }
@@ -116,14 +116,15 @@ impl Builder {
     /// The inputs of the graph that ends with these nodes.
     fn inputs(&self, ends: &[Node]) -> Inputs {
         let Ggml { host, layout, .. } = ggml();
+        // SAFETY: no preconditions.
+        let buft = unsafe { (host.ggml_backend_cpu_buffer_type)() };
+        let buffer = call!(ggml_backend_alloc_ctx_tensors_from_buft(
+            self.model => *mut c_void, buft => *mut c_void) -> *mut c_void);
+        if !buffer.is_null() {
+            call!(ggml_backend_buffer_set_usage(buffer => *mut c_void, WEIGHTS => c_int));
+        }
         // SAFETY: ggml's documented use, on tensors of live contexts.
         unsafe {
-            let buft = (host.ggml_backend_cpu_buffer_type)();
-            let buffer = call!(ggml_backend_alloc_ctx_tensors_from_buft(
-                self.model => *mut c_void, buft => *mut c_void) -> *mut c_void);
-            if !buffer.is_null() {
-                call!(ggml_backend_buffer_set_usage(buffer => *mut c_void, WEIGHTS => c_int) -> ());
-            }
             let graph = (host.ggml_new_graph)(self.graph);
             ends.iter().for_each(|&end| (host.ggml_build_forward_expand)(graph, end));
             inputs(GraphRef::new(host, layout, graph))
@@ -139,6 +140,7 @@ fn found(n_tokens: i64, tokens: Option<Node>, positions: Option<Node>, outputs: 
         positions: address(positions),
         outputs: address(outputs),
         embeddings: 0,
+        cells: None,
     }
 }
 

@@ -312,7 +312,9 @@ fn weighted(rows: &Rows, keys: &[KeyRef], head: usize, weights: &[f32]) -> Vec<f
 fn named(trace: &Trace, keys: &[KeyRef]) -> Vec<Key> {
     let tokens = || keys.iter().filter_map(|key| key.token);
     let range = tokens().min().unwrap_or(0)..tokens().max().map_or(0, |last| last + 1);
-    let mut known: HashMap<u64, (Option<(GraphId, i32)>, Option<i32>)> = HashMap::new();
+    /// The graph that a token was computed by, with its id, and its position.
+    type Known = (Option<(GraphId, i32)>, Option<i32>);
+    let mut known: HashMap<u64, Known> = HashMap::new();
     trace.for_each_evaluation(&Select { tokens: Some(range), ..Select::default() }, false, |row| {
         let e = &row.evaluation;
         let of = |i: usize| (e.tokens.get(i).map(|&id| (e.graph, id)), e.positions.get(i).copied());
