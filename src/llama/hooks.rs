@@ -25,7 +25,7 @@ extern "C" fn absent() -> i32 {
 
 /// Defines hooks of functions of pointers and scalars. `$last` is the register of the argument after the last.
 macro_rules! hooks {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, $x86:literal, $arm:literal, else $fallback:expr, |$real:ident, $caller:ident| $body:block)*) => {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, $x86:literal, $arm:literal, $(else $fallback:expr,)? |$real:ident, $caller:ident| $body:block)*) => {
         $(
             $(#[$doc])*
             ///
@@ -38,7 +38,7 @@ macro_rules! hooks {
                     static REAL: Symbol = Symbol::new(concat!(stringify!($name), "\0"));
                     let found = REAL.find($caller);
                     if found.is_null() {
-                        return $fallback;
+                        return $($fallback)?;
                     }
                     // SAFETY: the function of this name has this signature in every release that has it: pointers and
                     // scalars only.
@@ -64,14 +64,14 @@ hooks! {
     }
 
     /// A batch is freed.
-    fn llama_batch_ext_free(batch: usize), "rsi", "x1", else (), |real, caller| {
+    fn llama_batch_ext_free(batch: usize), "rsi", "x1", |real, caller| {
         ours(|| ext::freed(batch));
         // SAFETY: the program's own call.
         unsafe { real(batch) }
     }
 
     /// A batch is emptied.
-    fn llama_batch_ext_clear(batch: usize), "rsi", "x1", else (), |real, caller| {
+    fn llama_batch_ext_clear(batch: usize), "rsi", "x1", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(batch) };
         ours(|| ext::cleared(batch));
@@ -136,7 +136,7 @@ hooks! {
     }
 
     /// A context is freed.
-    fn llama_free(context: usize), "rsi", "x1", else (), |real, caller| {
+    fn llama_free(context: usize), "rsi", "x1", |real, caller| {
         // Before it is freed: afterwards another thread may get its address for a new one.
         ours(|| registry::with(|r| r.forget_context(context)));
         // SAFETY: the program's own call.
@@ -144,7 +144,7 @@ hooks! {
     }
 
     /// All sequences are forgotten.
-    fn llama_memory_clear(owner: usize, data: bool), "rdx", "x2", else (), |real, caller| {
+    fn llama_memory_clear(owner: usize, data: bool), "rdx", "x2", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(owner, data) };
         ours(|| memory::changed(owner, MemoryOp::Clear));
@@ -159,28 +159,28 @@ hooks! {
     }
 
     /// A sequence gets positions of another.
-    fn llama_memory_seq_cp(owner: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", else (), |real, caller| {
+    fn llama_memory_seq_cp(owner: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(owner, from, to, begin, end) };
         ours(|| memory::changed(owner, MemoryOp::Copy { from, to, positions: (begin, end) }));
     }
 
     /// All sequences but one are forgotten.
-    fn llama_memory_seq_keep(owner: usize, sequence: i32), "rdx", "x2", else (), |real, caller| {
+    fn llama_memory_seq_keep(owner: usize, sequence: i32), "rdx", "x2", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(owner, sequence) };
         ours(|| memory::changed(owner, MemoryOp::Keep { sequence }));
     }
 
     /// Positions of a sequence are moved.
-    fn llama_memory_seq_add(owner: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", else (), |real, caller| {
+    fn llama_memory_seq_add(owner: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(owner, sequence, begin, end, by) };
         ours(|| memory::changed(owner, MemoryOp::Shift { sequence, positions: (begin, end), by }));
     }
 
     /// Positions of a sequence are divided.
-    fn llama_memory_seq_div(owner: usize, sequence: i32, begin: i32, end: i32, by: c_int), "r9", "x5", else (), |real, caller| {
+    fn llama_memory_seq_div(owner: usize, sequence: i32, begin: i32, end: i32, by: c_int), "r9", "x5", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(owner, sequence, begin, end, by) };
         ours(|| memory::changed(owner, MemoryOp::Divide { sequence, positions: (begin, end), by }));
@@ -211,7 +211,7 @@ hooks! {
     }
 
     /// Older releases: all sequences are forgotten.
-    fn llama_kv_self_clear(context: usize), "rsi", "x1", else (), |real, caller| {
+    fn llama_kv_self_clear(context: usize), "rsi", "x1", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(context) };
         ours(|| memory::changed(context, MemoryOp::Clear));
@@ -226,21 +226,21 @@ hooks! {
     }
 
     /// Older releases: a sequence gets positions of another.
-    fn llama_kv_self_seq_cp(context: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", else (), |real, caller| {
+    fn llama_kv_self_seq_cp(context: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(context, from, to, begin, end) };
         ours(|| memory::changed(context, MemoryOp::Copy { from, to, positions: (begin, end) }));
     }
 
     /// Older releases: positions of a sequence are moved.
-    fn llama_kv_self_seq_add(context: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", else (), |real, caller| {
+    fn llama_kv_self_seq_add(context: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(context, sequence, begin, end, by) };
         ours(|| memory::changed(context, MemoryOp::Shift { sequence, positions: (begin, end), by }));
     }
 
     /// Before those: all sequences are forgotten.
-    fn llama_kv_cache_clear(context: usize), "rsi", "x1", else (), |real, caller| {
+    fn llama_kv_cache_clear(context: usize), "rsi", "x1", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(context) };
         ours(|| memory::changed(context, MemoryOp::Clear));
@@ -255,14 +255,14 @@ hooks! {
     }
 
     /// Before those: a sequence gets positions of another.
-    fn llama_kv_cache_seq_cp(context: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", else (), |real, caller| {
+    fn llama_kv_cache_seq_cp(context: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(context, from, to, begin, end) };
         ours(|| memory::changed(context, MemoryOp::Copy { from, to, positions: (begin, end) }));
     }
 
     /// Before those: positions of a sequence are moved.
-    fn llama_kv_cache_seq_add(context: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", else (), |real, caller| {
+    fn llama_kv_cache_seq_add(context: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(context, sequence, begin, end, by) };
         ours(|| memory::changed(context, MemoryOp::Shift { sequence, positions: (begin, end), by }));
