@@ -87,7 +87,7 @@ fn in_cpp(name: &str, inputs: &[PathBuf]) -> PathBuf {
     flags.extend([format!("-L{}", bin.display()), format!("-Wl,-rpath,{}", bin.display())]);
     flags.extend(["-lllama-common", "-lllama", "-lggml", "-lggml-base"].map(String::from));
     let program = source(&format!("{name}.cpp"));
-    build(name, &[inputs, &[program.clone()]].concat(), |out| {
+    build(name, &[inputs, std::slice::from_ref(&program)].concat(), |out| {
         compile("c++", &["-std=c++17", "-O1"], out.join(name), &[program], &flags);
     })
     .join(name)
