@@ -63,9 +63,14 @@ fn mib(bytes: u64) -> String {
     format!("{:.2}", bytes as f64 / 1024.0 / 1024.0)
 }
 
-fn inspect(path: &Path, context: Context) -> Inspection {
+/// What is read from a file, also of one that llama.cpp would refuse.
+fn read(path: &Path, context: Context) -> Inspection {
     let wanted = Wanted { context, context_of_model: None, vram: None, all: false };
-    let inspection = Inspection::of_path(path, &wanted).expect("it is inspected");
+    Inspection::of_path(path, &wanted).expect("it is inspected")
+}
+
+fn inspect(path: &Path, context: Context) -> Inspection {
+    let inspection = read(path, context);
     assert!(inspection.valid, "{:?}", inspection.findings);
     inspection
 }
@@ -276,7 +281,8 @@ fn metadata_and_tensors_are_what_the_gguf_package_reads() {
     }
     for path in paths {
         let theirs = as_python_reads(&path);
-        let ours = inspect(&path, Context::new(512));
+        // The vocabularies of small fixtures are shorter than llama.cpp wants; the package reads them all the same.
+        let ours = read(&path, Context::new(512));
         let fields = theirs["fields"].as_object().unwrap();
         assert_eq!(ours.metadata.len(), fields.len(), "{}", path.display());
         for pair in &ours.metadata {
