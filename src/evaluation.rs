@@ -34,7 +34,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// The address of whoever was asked.
+    /// The address of the scheduler or the backend.
     pub fn key(self) -> usize {
         match self {
             Target::Sched(p) | Target::Backend(p) => p as usize,

@@ -45,7 +45,7 @@ pub fn synchronized(backend: Backend) {
     }
 }
 
-/// The program is about to free a backend: when its runs have ended, nobody can see any more.
+/// The program is about to free a backend: when its runs have ended, cannot be seen any more.
 pub fn forget(backend: Backend) {
     if N_PENDING.load(Ordering::Relaxed) != 0 {
         drop(take(backend));

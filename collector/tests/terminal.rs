@@ -1,5 +1,5 @@
-//! What leaves for a terminal or a pipe: no command sends what a terminal would obey, whatever a file or an argument says, and
-//! none complains that its reader has seen enough.
+//! What leaves for a terminal or a pipe: no file and no argument makes a command send what a terminal would obey, and no
+//! command complains that its reader has seen enough.
 
 use ggscope_collector::trace::testing::{Shape, write};
 use ggscope_model::testing::{self, Dtype, Fixture};

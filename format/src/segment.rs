@@ -155,7 +155,7 @@ impl Segment {
 
     /// The shim says that every evaluation before `eval` is on the rings or counted as lost.
     pub fn settle(&self, eval: EvalId) {
-        // SYNC POINT: with the acquire load in `settled`: whoever sees the number sees the heads of the rings as they
+        // SYNC POINT: with the acquire load in `settled`: a reader that sees the number sees the heads of the rings as they
         // were when the evaluations before it had been written.
         self.header().settled.store(eval.0, Ordering::Release);
     }

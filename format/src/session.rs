@@ -75,7 +75,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// The version of whoever wrote these bytes, which stands first in every one.
+    /// The version of the writer of these bytes, which stands first in every one.
     ///
     /// # Errors
     /// When the bytes do not begin with a number.

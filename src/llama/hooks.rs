@@ -3,7 +3,7 @@
 //!
 //! Each hook is entered through a few instructions that add the caller's return address as one more argument, so that
 //! the call goes on to the copy of llama.cpp that it was meant for ([`crate::llama::symbols`]). A function that takes a
-//! struct by value is never called from here: the stack stays as the caller left it, whatever the size of the struct,
+//! struct by value is never called from here: the stack stays as the caller left it, for any size of the struct,
 //! and the hook jumps on after it has looked.
 
 use crate::interpose::ours;
@@ -150,33 +150,11 @@ hooks! {
         ours(|| memory::changed(owner, MemoryOp::Clear));
     }
 
-    /// Positions of a sequence are forgotten.
-    fn llama_memory_seq_rm(owner: usize, sequence: i32, begin: i32, end: i32) -> bool, "r8", "x4", else false, |real, caller| {
-        // SAFETY: the program's own call.
-        let done = unsafe { real(owner, sequence, begin, end) };
-        ours(|| if done { memory::changed(owner, MemoryOp::Remove { sequence, positions: (begin, end) }) });
-        done
-    }
-
-    /// A sequence gets positions of another.
-    fn llama_memory_seq_cp(owner: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", |real, caller| {
-        // SAFETY: the program's own call.
-        unsafe { real(owner, from, to, begin, end) };
-        ours(|| memory::changed(owner, MemoryOp::Copy { from, to, positions: (begin, end) }));
-    }
-
     /// All sequences but one are forgotten.
     fn llama_memory_seq_keep(owner: usize, sequence: i32), "rdx", "x2", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(owner, sequence) };
         ours(|| memory::changed(owner, MemoryOp::Keep { sequence }));
-    }
-
-    /// Positions of a sequence are moved.
-    fn llama_memory_seq_add(owner: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", |real, caller| {
-        // SAFETY: the program's own call.
-        unsafe { real(owner, sequence, begin, end, by) };
-        ours(|| memory::changed(owner, MemoryOp::Shift { sequence, positions: (begin, end), by }));
     }
 
     /// Positions of a sequence are divided.
@@ -217,56 +195,50 @@ hooks! {
         ours(|| memory::changed(context, MemoryOp::Clear));
     }
 
-    /// Older releases: positions of a sequence are forgotten.
-    fn llama_kv_self_seq_rm(context: usize, sequence: i32, begin: i32, end: i32) -> bool, "r8", "x4", else false, |real, caller| {
-        // SAFETY: the program's own call.
-        let done = unsafe { real(context, sequence, begin, end) };
-        ours(|| if done { memory::changed(context, MemoryOp::Remove { sequence, positions: (begin, end) }) });
-        done
-    }
-
-    /// Older releases: a sequence gets positions of another.
-    fn llama_kv_self_seq_cp(context: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", |real, caller| {
-        // SAFETY: the program's own call.
-        unsafe { real(context, from, to, begin, end) };
-        ours(|| memory::changed(context, MemoryOp::Copy { from, to, positions: (begin, end) }));
-    }
-
-    /// Older releases: positions of a sequence are moved.
-    fn llama_kv_self_seq_add(context: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", |real, caller| {
-        // SAFETY: the program's own call.
-        unsafe { real(context, sequence, begin, end, by) };
-        ours(|| memory::changed(context, MemoryOp::Shift { sequence, positions: (begin, end), by }));
-    }
-
     /// Before those: all sequences are forgotten.
     fn llama_kv_cache_clear(context: usize), "rsi", "x1", |real, caller| {
         // SAFETY: the program's own call.
         unsafe { real(context) };
         ours(|| memory::changed(context, MemoryOp::Clear));
     }
+}
 
-    /// Before those: positions of a sequence are forgotten.
-    fn llama_kv_cache_seq_rm(context: usize, sequence: i32, begin: i32, end: i32) -> bool, "r8", "x4", else false, |real, caller| {
-        // SAFETY: the program's own call.
-        let done = unsafe { real(context, sequence, begin, end) };
-        ours(|| if done { memory::changed(context, MemoryOp::Remove { sequence, positions: (begin, end) }) });
-        done
-    }
+/// Defines the hooks that every generation of llama.cpp has under other names. `owner` is the memory of a context, or the
+/// context itself in older releases.
+macro_rules! sequence_hooks {
+    ($($remove:ident, $copy:ident, $shift:ident;)*) => {
+        hooks! {
+            $(
+                /// Positions of a sequence are forgotten.
+                fn $remove(owner: usize, sequence: i32, begin: i32, end: i32) -> bool, "r8", "x4", else false, |real, caller| {
+                    // SAFETY: the program's own call.
+                    let done = unsafe { real(owner, sequence, begin, end) };
+                    ours(|| if done { memory::changed(owner, MemoryOp::Remove { sequence, positions: (begin, end) }) });
+                    done
+                }
 
-    /// Before those: a sequence gets positions of another.
-    fn llama_kv_cache_seq_cp(context: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", |real, caller| {
-        // SAFETY: the program's own call.
-        unsafe { real(context, from, to, begin, end) };
-        ours(|| memory::changed(context, MemoryOp::Copy { from, to, positions: (begin, end) }));
-    }
+                /// A sequence gets positions of another.
+                fn $copy(owner: usize, from: i32, to: i32, begin: i32, end: i32), "r9", "x5", |real, caller| {
+                    // SAFETY: the program's own call.
+                    unsafe { real(owner, from, to, begin, end) };
+                    ours(|| memory::changed(owner, MemoryOp::Copy { from, to, positions: (begin, end) }));
+                }
 
-    /// Before those: positions of a sequence are moved.
-    fn llama_kv_cache_seq_add(context: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", |real, caller| {
-        // SAFETY: the program's own call.
-        unsafe { real(context, sequence, begin, end, by) };
-        ours(|| memory::changed(context, MemoryOp::Shift { sequence, positions: (begin, end), by }));
-    }
+                /// Positions of a sequence are moved.
+                fn $shift(owner: usize, sequence: i32, begin: i32, end: i32, by: i32), "r9", "x5", |real, caller| {
+                    // SAFETY: the program's own call.
+                    unsafe { real(owner, sequence, begin, end, by) };
+                    ours(|| memory::changed(owner, MemoryOp::Shift { sequence, positions: (begin, end), by }));
+                }
+            )*
+        }
+    };
+}
+
+sequence_hooks! {
+    llama_memory_seq_rm, llama_memory_seq_cp, llama_memory_seq_add;
+    llama_kv_self_seq_rm, llama_kv_self_seq_cp, llama_kv_self_seq_add;
+    llama_kv_cache_seq_rm, llama_kv_cache_seq_cp, llama_kv_cache_seq_add;
 }
 
 /// Defines hooks of functions that take a struct by value: `look` gets the first two arguments, where the struct begins,

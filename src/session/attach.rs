@@ -16,7 +16,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-/// `Ok(None)`: nobody is there. `Err`: the host cannot be traced.
+/// `Ok(None)`: no collector listens. `Err`: the host cannot be traced.
 pub(super) fn attach(number: u64) -> Result<Option<Session>, String> {
     // SAFETY: no preconditions.
     let uid = unsafe { libc::getuid() };

@@ -173,7 +173,7 @@ fn refused(host: PathBuf) -> String {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(stderr.starts_with("ggscope: this process is not traced: "), "{stderr}");
     assert!(!trace.exists(), "there is nothing to record");
-    // Whoever is not quiet repeats the cause, and gives no other one.
+    // Without -q, record repeats the cause and gives no other one.
     let loud = run(record(&trace, &[], &command(&host))).stderr;
     let why = stderr.trim_end().strip_prefix("ggscope: this process is not traced: ").unwrap();
     assert_eq!(loud, format!("{stderr}ggscope: nothing was recorded: {why}\n"));

@@ -152,15 +152,13 @@ impl Requests {
     pub fn memory(&mut self, change: &MemoryChange) {
         let Some(context) = self.contexts.get_mut(&change.context) else { return };
         let sequences = &mut context.sequences;
-        let is_of = |wanted: i32| move |sequence: i32| wanted < 0 || sequence == wanted;
+        let each = |sequences: &mut HashMap<i32, Sequence>, wanted: i32, change: &dyn Fn(&mut Sequence)| {
+            sequences.iter_mut().filter(|(s, _)| wanted < 0 || **s == wanted).for_each(|(_, s)| change(s));
+        };
         match change.op {
             MemoryOp::Clear => sequences.clear(),
             MemoryOp::Keep { sequence } => sequences.retain(|&s, _| s == sequence),
-            MemoryOp::Remove { sequence, positions } => {
-                for (_, s) in sequences.iter_mut().filter(|(s, _)| is_of(sequence)(**s)) {
-                    s.remove(positions);
-                }
-            }
+            MemoryOp::Remove { sequence, positions } => each(sequences, sequence, &|s| s.remove(positions)),
             MemoryOp::Copy { from, to, positions } if from != to => {
                 if let Some(copy) = sequences.get(&from).map(|s| s.part(positions)) {
                     sequences.entry(to).or_default().receive(copy);
@@ -168,14 +166,10 @@ impl Requests {
             }
             MemoryOp::Copy { .. } => {}
             MemoryOp::Shift { sequence, positions, by } => {
-                for (_, s) in sequences.iter_mut().filter(|(s, _)| is_of(sequence)(**s)) {
-                    s.shift(positions, |p| p.saturating_add(by));
-                }
+                each(sequences, sequence, &|s| s.shift(positions, |p| p.saturating_add(by)));
             }
             MemoryOp::Divide { sequence, positions, by } => {
-                for (_, s) in sequences.iter_mut().filter(|(s, _)| is_of(sequence)(**s)) {
-                    s.shift(positions, |p| p.checked_div(by).unwrap_or(p));
-                }
+                each(sequences, sequence, &|s| s.shift(positions, |p| p.checked_div(by).unwrap_or(p)));
             }
             MemoryOp::Restore { sequence } if sequence < 0 => sequences.clear(),
             MemoryOp::Restore { sequence } => {

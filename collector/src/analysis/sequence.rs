@@ -143,9 +143,8 @@ impl Sequence {
         if self.cells.is_empty() {
             *self = copy;
         } else {
-            self.cells.extend(copy.cells);
+            self.share(&copy);
         }
-        (self.request, self.is_cut, self.verified) = (None, false, None);
     }
 
     /// The cell at a position, or the last, to be shared with another sequence.

@@ -71,7 +71,7 @@ fn written(args: &[impl AsRef<OsStr>]) -> String {
     args.iter().map(|arg| quoted(arg.as_ref())).collect::<Vec<String>>().join(" ")
 }
 
-/// The one of `names` that is most like `given`, whatever the case, if any is like it.
+/// The name of `names` that is most like `given`, ignoring case; `None` if none is like it.
 pub(super) fn nearest<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let given = given.to_lowercase();
     let alike = names.map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), name));

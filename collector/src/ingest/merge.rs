@@ -1,6 +1,6 @@
 //! Evaluations in the order in which they began, whichever rings they came through.
 //!
-//! A host computes on many threads, and each writes what it computed to whatever ring is free. The shim says which
+//! A host computes on many threads, and each writes what it computed to any ring that is free. The shim says which
 //! evaluations are settled: on the rings, or lost. What belongs to a settled evaluation goes on in the order of the
 //! evaluations' numbers, and changes of a context's memory between the evaluations around them. An evaluation that
 //! waits for one with a lower number waits at most [`PATIENCE`]: the other one may be a prompt of minutes. Evaluations

@@ -40,7 +40,7 @@ impl SessionError {
         matches!(self, SessionError::Handshake(HandshakeError::Untraceable(_)))
     }
 
-    /// Whether the process went away, will try again, or only looked whether somebody listens.
+    /// Whether the process went away, will try again, or only checked that a collector listens.
     pub fn is_hang_up(&self) -> bool {
         matches!(self, SessionError::Handshake(error) if error.is_hang_up())
     }

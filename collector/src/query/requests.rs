@@ -182,8 +182,6 @@ impl Counted {
 pub struct OfToken {
     /// Its sequences; `None` if they are unknown.
     pub seq_ids: Option<Vec<i32>>,
-    /// Whether they are inferred.
-    pub inferred: bool,
     /// Whether the program asked for its output; `None` if that is unknown.
     pub output: Option<bool>,
     /// Its request.
@@ -197,7 +195,6 @@ pub fn of_tokens(row: &Row) -> Vec<OfToken> {
         .map(|i| OfToken {
             request: row.requests.get(i).copied().flatten().map(|r| r.0),
             output: e.requested.as_ref().map(|rows| rows.iter().any(|&r| usize::try_from(r) == Ok(i))),
-            inferred: e.sequences_from == SequencesFrom::Cells,
             seq_ids: None,
         })
         .collect();

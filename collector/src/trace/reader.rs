@@ -12,7 +12,7 @@ use crate::analysis::timing::Plans;
 use ggscope_format::capture::CaptureChange;
 use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTES};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{BufferEvent, MemoryChange, Statistics, Value, decode};
+use ggscope_format::record::{BufferEvent, Statistics, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use ggscope_model::mapped::Mapped;
 use serde::de::DeserializeOwned;
@@ -444,11 +444,6 @@ impl Trace {
     /// Requests, in the order in which they began.
     pub fn requests(&self) -> Vec<RequestBegun> {
         self.remarks().filter_map(|r| if let Remark::Request(request) = r { Some(request) } else { None }).collect()
-    }
-
-    /// Changes of the memories of contexts, in the order in which they were made.
-    pub fn memory_changes(&self) -> Vec<MemoryChange> {
-        self.remarks().filter_map(|r| if let Remark::Memory(change) = r { Some(change) } else { None }).collect()
     }
 
     fn remarks(&self) -> impl Iterator<Item = Remark> {

@@ -11,7 +11,7 @@ const ARRAY: u32 = 9;
 /// Arrays of arrays are followed this deep. Nobody writes any, and llama.cpp refuses them all.
 const MAX_DEPTH: usize = 64;
 
-/// Bytes of a header that may lie in holes of the file. What lies there is zeros, and nobody writes more of them.
+/// Bytes of a header that may lie in holes of the file. A hole reads as zeros, and no writer makes more of them.
 const MOST_IN_HOLES: usize = 16 << 20;
 
 /// Bytes that are not a GGUF header.

@@ -182,8 +182,8 @@ impl GgufFile {
         }
     }
 
-    /// Whether its path leads to another file by now, or the file has changed. One that was deleted is still there for
-    /// whoever has opened it.
+    /// Whether its path leads to another file by now, or the file has changed. A deleted file
+    /// is still there for a process that has opened it.
     fn replaced(&self) -> bool {
         let another = |stamp| Stamp::of_path(&self.path).is_ok_and(|now| now != stamp);
         !self.unchanged() || self.stamp().is_some_and(another)

@@ -36,7 +36,7 @@ mod kind {
     pub const BYTE: i32 = 6;
 }
 
-/// Tokens that llama.cpp takes for control or user-defined tokens whatever their type is, by their text.
+/// Tokens that llama.cpp takes for control or user-defined tokens because of their text, not of their type.
 const SPECIAL: &[&str] = &[
     "<|eot_id|>",
     "<|im_end|>",

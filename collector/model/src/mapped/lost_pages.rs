@@ -1,4 +1,4 @@
-//! Another program can cut the memory or the file that is mapped here. Whoever touches what is gone gets SIGBUS, which
+//! Another program can cut the memory or the file that is mapped here. A thread that touches what is gone gets SIGBUS, which
 //! would end this process and with it every session. Here such a page becomes one of zeros, and its mapping is marked.
 
 use std::ptr::null_mut;

@@ -58,7 +58,7 @@ pub struct Stamp {
     modified: (i64, i64),
 }
 
-/// Which file it is, by whatever name.
+/// Which file it is, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     device: u64,

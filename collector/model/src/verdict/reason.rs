@@ -43,7 +43,7 @@ fn why(report: &Report, memory: u64) -> String {
     let errors = &report.errors;
     let assertion = errors.iter().find_map(|line| assertion(line));
     let loading = errors.iter().find_map(|line| line.rsplit_once("error loading model").map(|(_, rest)| rest));
-    // That a file was not read is said after the reason.
+    // llama.cpp reports the file that it did not read after the reason.
     let loading = loading.filter(|rest| !rest.contains("failed to load model from"));
     let loading = loading.map(|rest| {
         let rest = rest.trim_start_matches(" hyperparameters").trim_start_matches(" vocabulary");

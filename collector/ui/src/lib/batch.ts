@@ -4,13 +4,8 @@ import { bytes, count, digits, time } from './format';
 import { rangeText, type Range } from './names';
 import type { Timeline } from './timeline';
 
-/** The evaluations that have one of some tokens: sums over all of their tokens. */
-export interface Batch {
-  evaluations: number;
-  tokens: number;
-  /** Those of them that belong to an answer. */
-  generated: number;
-  ns: number;
+/** What evaluations took besides time. */
+export interface Sums {
   operators: number;
   disk_bytes: number;
   buffer_bytes: number;
@@ -18,7 +13,16 @@ export interface Batch {
   major_faults: number;
 }
 
-const SUMS = ['operators', 'disk_bytes', 'buffer_bytes', 'minor_faults', 'major_faults'] as const;
+/** The evaluations that have one of some tokens: sums over all of their tokens. */
+export interface Batch extends Sums {
+  evaluations: number;
+  tokens: number;
+  /** Those of them that belong to an answer. */
+  generated: number;
+  ns: number;
+}
+
+export const SUMS = ['operators', 'disk_bytes', 'buffer_bytes', 'minor_faults', 'major_faults'] as const;
 
 /** What the evaluations of `tokens` took; of all evaluations if that is null. `graph`: only of those that ran it. */
 export function batchOf(timeline: Timeline, tokens: Range | null, graph?: number): Batch {
@@ -36,7 +40,7 @@ export function batchOf(timeline: Timeline, tokens: Range | null, graph?: number
   return batch;
 }
 
-const zero = () => ({ operators: 0, disk_bytes: 0, buffer_bytes: 0, minor_faults: 0, major_faults: 0 });
+export const zero = (): Sums => ({ operators: 0, disk_bytes: 0, buffer_bytes: 0, minor_faults: 0, major_faults: 0 });
 
 /** An amount of `tokens` tokens together: `3.00 s in total, 76.9 ms per token (1/39)`; of one token just `76.9 ms`. */
 export function inTotal(

@@ -1,10 +1,11 @@
 // What each token cost, from the evaluations that are here. A token's part of an evaluation is the evaluation by its tokens.
+import { SUMS, zero, type Sums } from '../../lib/batch';
 import type { Range } from '../../lib/selection.svelte';
 import type { Timeline } from '../../lib/timeline';
 import type { Phase } from '../../lib/types';
 
 /** Neighbouring tokens and the sums of their parts. */
-export interface TokenBin {
+export interface TokenBin extends Sums {
   first: number;
   last: number;
   /** What most of its tokens are. */
@@ -12,11 +13,6 @@ export interface TokenBin {
   /** Tokens of the one evaluation that all of its tokens are in; 0 if they are in several. */
   batch: number;
   ns: number;
-  operators: number;
-  disk_bytes: number;
-  buffer_bytes: number;
-  minor_faults: number;
-  major_faults: number;
   /** The slowest of its tokens, and how long that took. */
   slowest: number;
   slowest_ns: number;
@@ -47,13 +43,13 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
   const size = Math.ceil((to - from + 1) / most);
   const bins = Array.from({ length: Math.ceil((to - from + 1) / size) }, (_, i): TokenBin => {
     const first = from + i * size;
-    const zero = { ns: 0, operators: 0, disk_bytes: 0, buffer_bytes: 0, minor_faults: 0, major_faults: 0 };
     return {
       first,
       last: Math.min(to, first + size - 1),
       phase: 'PROMPT',
       batch: 0,
-      ...zero,
+      ns: 0,
+      ...zero(),
       slowest: first,
       slowest_ns: 0,
     };
@@ -70,11 +66,7 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
       const part = (Math.min(end, bin.last) - Math.max(begin, bin.first) + 1) / n;
       if (first <= bin.first && bin.last < first + n) bin.batch = n;
       bin.ns += timeline.dur_ns[seq] * part;
-      bin.operators += timeline.operators[seq] * part;
-      bin.disk_bytes += timeline.disk_bytes[seq] * part;
-      bin.buffer_bytes += timeline.buffer_bytes[seq] * part;
-      bin.minor_faults += timeline.minor_faults[seq] * part;
-      bin.major_faults += timeline.major_faults[seq] * part;
+      for (const name of SUMS) bin[name] += timeline[name][seq] * part;
       generated[at] += timeline.n_generated[seq] * part;
       if (ns > bin.slowest_ns) [bin.slowest, bin.slowest_ns] = [Math.max(begin, bin.first), ns];
     }

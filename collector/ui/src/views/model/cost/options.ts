@@ -220,7 +220,7 @@ export function roofOption(points: RoofPoint[], machine: Machine, colors: Look):
         labelLayout: { moveOverlap: 'shiftY', hideOverlap: true },
         data: points.map((p) => ({
           value: [p.intensity, p.reached],
-          // A name beside a point at the right end would be cut off.
+          // A name next to a point at the right end would be cut off.
           label: { position: Math.log(p.intensity / low) > 0.7 * Math.log(high / low) ? 'left' : 'right' },
           itemStyle: { color: p.phase === 'PROMPT' ? colors.prompt : colors.generate, opacity: 0.85 },
         })),
