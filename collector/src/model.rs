@@ -119,11 +119,6 @@ impl Models {
         Completed { stored: StoredGraph { graph, model: id, origins }, model, notes }
     }
 
-    /// A model of the session if no graph has one: one that was opened is better than none.
-    pub fn finish(&mut self) -> Option<Model> {
-        if self.announced.is_empty() && !self.opened.is_empty() { self.announce(0).1 } else { None }
-    }
-
     /// Texts of those of a graph's tokens that were not asked for before, and whose they are.
     pub fn texts(&mut self, graph: GraphId, tokens: &[i32]) -> Vec<(ModelId, i32, Vec<u8>)> {
         let Some(&id) = self.of_graph.get(&graph) else { return vec![] };

@@ -62,3 +62,13 @@ fn a_program_whose_tensors_have_no_names_is_traced_and_what_is_not_there_is_said
         assert!(asked.stderr.contains(says) && !asked.stderr.contains("panicked"), "{view}: {}", asked.stderr);
     }
 }
+
+#[test]
+fn a_model_that_a_command_line_names_and_no_graph_reads_is_not_the_programs_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("run.ggtrace");
+    let mut host = command(hosts::unnamed());
+    host.arg("5").arg(vendored::demo_model());
+    run(record(&trace, &[], &host)).ok();
+    assert_eq!(info(&trace)["model"], Value::Null);
+}

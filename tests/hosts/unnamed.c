@@ -1,6 +1,6 @@
 /* A program on ggml alone: two products on a scheduler, again and again, and no tensor has a name.
  *
- *   unnamed N */
+ *   unnamed N [ignored…] */
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 int main(int argc, char ** argv) {
-    if (argc != 2) {
-        fprintf(stderr, "usage: unnamed N\n");
+    if (argc < 2) {
+        fprintf(stderr, "usage: unnamed N [ignored...]\n");
         return 2;
     }
     ggml_backend_load_all();

@@ -42,7 +42,7 @@ pub fn feed_unnamed() -> PathBuf {
     linked_with_llama("feed_unnamed")
 }
 
-/// Linked with libggml: `unnamed N`; its tensors have no names of their own.
+/// Linked with libggml: `unnamed N [ignored…]`; its tensors have no names of their own.
 pub fn unnamed() -> PathBuf {
     linked_with_llama("unnamed")
 }

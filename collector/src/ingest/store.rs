@@ -119,10 +119,6 @@ impl<'a> Store<'a> {
     pub(super) fn finish(mut self, ending: Option<Ending>) -> Outcome {
         let rest = self.merge.finish();
         self.records(rest);
-        if let Some(model) = self.models.finish() {
-            let wrote = self.sink.writer.model(model);
-            self.check(wrote);
-        }
         if let Some(ending) = ending.filter(|_| self.cut.is_none()) {
             let wrote = self.sink.writer.ended(ending);
             self.check(wrote);

@@ -66,7 +66,7 @@ fn the_model_is_the_file_that_weights_are_mapped_from() {
     assert_eq!((found.path.as_str(), found.n_layer), (model().to_str().unwrap(), 30));
     assert_eq!(completed.stored.origins, []);
     let again = models.complete(graph(Q, [576, 576, 1, 1], Some((0, 4096)), &[&model()]));
-    assert_eq!((again.model, models.finish()), (None, None));
+    assert_eq!(again.model, None);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn texts_are_given_once_and_only_for_tokens_that_exist() {
 fn a_process_without_a_model_has_none() {
     let mut models = Models::new(&hello(&["x", "-m", "absent.gguf", "/dev/null", "/etc/passwd"]));
     let completed = models.complete(graph(Q, [1; 4], None, &[]));
-    assert_eq!((completed.model, completed.notes, models.finish()), (None, vec![], None));
+    assert_eq!((completed.model, completed.notes), (None, vec![]));
 }
 
 /// A model with one weight of its own and a vocabulary of one token.
