@@ -46,9 +46,9 @@ fn readers_see_what_was_taken_whether_it_is_in_the_file_or_not() {
         }
     }
     writer.note("a remark".into()).unwrap();
-    writer.dropped(1, 10);
+    writer.dropped(Losses { full: 1, ..Losses::default() }, 10);
     writer.show();
-    writer.dropped(2, 20);
+    writer.dropped(Losses { full: 2, ..Losses::default() }, 20);
     writer.show();
     let trace = growing.trace();
     let dropped = Remark::Dropped { records: 2, bytes: 20 };

@@ -117,13 +117,13 @@ fn lines(out: &mut impl Write, lenses: &[Lens]) -> std::io::Result<()> {
 /// A line for each token, layer and candidate.
 pub(super) fn csv(out: &mut impl Write, lenses: &[Lens]) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["token", "layer", "place", "id", "text", "p", "logit", "entropy", "answer_p", "answer_rank"])?;
+    csv.write_record(["token", "layer", "place", "id", "text", "p", "logit", "entropy", "answer_p", "answer_rank", "context"])?;
     for lens in lenses {
         for row in &lens.rows {
             for (place, c) in row.top.iter().enumerate() {
                 csv.serialize((
                     (lens.token, row.layer, place, c.id, &c.text, c.p, c.logit),
-                    (row.entropy, row.answer.map(|a| a.p), row.answer.map(|a| a.rank)),
+                    (row.entropy, row.answer.map(|a| a.p), row.answer.map(|a| a.rank), lens.context),
                 ))?;
             }
         }
@@ -138,6 +138,7 @@ mod tests {
     fn lens(answer: Option<Candidate>, incomplete: Option<Incomplete>) -> Lens {
         let row = |layer| LensRow { layer: Some(layer), top: vec![], entropy: None, answer: None, next: None, nan: 9 };
         Lens {
+            context: 0,
             token: 66,
             text: None,
             complete: incomplete.is_none(),
