@@ -106,9 +106,12 @@ fn each_model_s_context_has_what_it_has_in_a_recording_of_its_own() {
         let here = ["--context", &number];
         let own = info(&alone)["contexts"][0].clone();
         assert_eq!(own["tokens"], contexts[context]["tokens"]);
-        for (command, options) in
-            [("layers", &[][..]), ("heads", &["--pairs"][..]), ("heads", &["--flow"][..]), ("attention", &["--layer", "1"])]
-        {
+        for (command, options) in [
+            ("layers", &[][..]),
+            ("heads", &["--pairs"][..]),
+            ("heads", &["--flow"][..]),
+            ("attention", &["--layer", "1"]),
+        ] {
             let beside = json(command, &both, &[&here, options].concat());
             let expected = json(command, &alone, options);
             assert_eq!(beside["context"], context, "{command}");
@@ -166,11 +169,11 @@ fn a_question_without_a_context_is_about_that_of_the_token_else_of_the_first_mod
         let error = refused(command, &both, &["--context", "7"]);
         assert!(error.contains("there is no context 7: the recording has 0, 1"), "{command}: {error}");
     }
-    for command in ["heads", "attention"] {
-        let (_, stderr) = said(command, &both, &[]);
-        assert!(stderr.contains("this is of context 0, ") && stderr.contains("--context chooses another: 1"), "{stderr}");
-        assert!(!said(command, &both, &["--context", "1"]).1.contains("--context"));
-    }
+    let (_, stderr) = said("heads", &both, &[]);
+    assert!(stderr.contains("this is of context 0, ") && stderr.contains("--context chooses another: 1"), "{stderr}");
+    assert_eq!(said("heads", &both, &["--context", "1"]).1, "");
+    assert!(said("attention", &both, &[]).0.contains(" of context 0 in layer "));
+    assert!(said("heads", &both, &["--flow"]).0.contains(" of context 0 through "));
     let (table, _) = said("layers", &both, &[]);
     let heading = |context: usize| table.contains(&format!("\ncontext {context}, "));
     assert!(heading(0) && heading(1), "{table}");

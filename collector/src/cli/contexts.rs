@@ -18,6 +18,11 @@ pub(super) fn named(context: &Context) -> String {
     format!("context {}{model}: {tokens}", context.context)
 }
 
+/// Whose a token is, if the recording has several contexts: ` of context 1`, or nothing.
+pub(super) fn whose(all: &Contexts, context: u32) -> String {
+    if all.others(context).is_empty() { String::new() } else { format!(" of context {context}") }
+}
+
 /// Says which context an answer is of, if there are others and nobody named it.
 pub(super) fn say_chosen(all: &Contexts, asked: Option<u32>, chosen: u32) {
     let others: Vec<String> = all.others(chosen).iter().map(u32::to_string).collect();
@@ -43,6 +48,8 @@ mod tests {
             "context 2, SmolLM2 135M Instruct: token 6",
         ];
         assert_eq!(names, expected);
+        assert_eq!(whose(&all, 1), " of context 1");
+        assert_eq!(whose(&Contexts::of(&contexts(&[(0, 0, 1)]).trace), 0), "", "there is no other");
         assert_eq!(named(&Context { context: 7, ..Context::default() }), "context 7: no tokens");
     }
 }

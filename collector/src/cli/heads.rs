@@ -2,7 +2,7 @@
 
 mod text;
 
-use super::contexts::say_chosen;
+use super::contexts::{say_chosen, whose};
 use super::say;
 use super::terminal::{Form, stdout};
 use crate::compute;
@@ -100,11 +100,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut out = stdout(Form::of(args.json, args.csv));
     if let Some(token) = args.flow {
         let found = flow(&trace, args.context, token)?;
-        say_chosen(&Contexts::of(&trace), args.context.or(token.and(Some(found.context))), found.context);
         match (args.json, args.csv) {
             (true, _) => writeln!(out, "{}", serde_json::to_string(&found)?)?,
             (_, true) => flow_csv(&mut out, &found)?,
-            _ => text::flow(&mut out, &found)?,
+            _ => text::flow(&mut out, &found, &whose(&Contexts::of(&trace), found.context))?,
         }
     } else {
         let found = heads(&trace, &wanted, &Arc::new(compute::open(args.device, &[])?))?;

@@ -1,7 +1,7 @@
 //! `ggscope info`: what a trace is of, on one screen.
 
-use super::inspect::amounts::bar;
 use super::contexts::named;
+use super::inspect::amounts::bar;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::{duration, printable, stretches};

@@ -177,11 +177,7 @@ pub(super) fn captured(trace: &Trace) -> Result<(), InsideError> {
 ///
 /// # Errors
 /// When there is no such context or token, or the token is another context's.
-pub(super) fn which_token(
-    trace: &Trace,
-    context: Option<u32>,
-    token: Option<u64>,
-) -> Result<(u64, u32), InsideError> {
+pub(super) fn which_token(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<(u64, u32), InsideError> {
     let all = Contexts::of(trace);
     let range = token.map(|token| token..token.saturating_add(1));
     let missing = |why| InsideError::Missing("context", why);
@@ -258,7 +254,8 @@ pub(super) fn stages(
         return Err(unknown("its queries: of these heads they were not captured (--capture-heads)".into()));
     }
     let values = walker.values_of(&of_layer);
-    of_token(trace, row, &of_layer, values, (token_in_row, &heads, vectors)).map_err(|why| unknown(why.said(&causes(), row)))
+    of_token(trace, row, &of_layer, values, (token_in_row, &heads, vectors))
+        .map_err(|why| unknown(why.said(&causes(), row)))
 }
 
 /// All stages of some heads for one token of an evaluation, with the vectors if they are wanted.

@@ -366,12 +366,7 @@ impl Walker {
     ///
     /// # Errors
     /// Says what is missing.
-    pub(super) fn layer<'a>(
-        &'a self,
-        plan: &'a Plan,
-        layer: u32,
-        n_tokens: usize,
-    ) -> Option<Result<Layer<'a>, Lacks>> {
+    pub(super) fn layer<'a>(&'a self, plan: &'a Plan, layer: u32, n_tokens: usize) -> Option<Result<Layer<'a>, Lacks>> {
         let (_, planned) = plan.layers.iter().find(|(number, _)| *number == layer)?;
         let planned = planned.as_ref().map_err(Lacks::from);
         Some(planned.and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))

@@ -105,7 +105,8 @@ impl Causes {
         let mut causes = vec![];
         let first = self.captures.iter().find(|change| change.capture.has(Set::Attention));
         if let Some(first) = first.filter(|first| first.from.0 > 0) {
-            causes.push(format!("attention is captured from evaluation {} on, and it was written before", first.from.0));
+            causes
+                .push(format!("attention is captured from evaluation {} on, and it was written before", first.from.0));
         }
         if self.put.contains(&row.evaluation.context) {
             causes.push("the program restored or copied a sequence".into());
@@ -188,10 +189,7 @@ mod tests {
         assert_eq!(none.of_values(&with(1)), "the program aborted the evaluation");
         assert_eq!(none.of_values(&with(-1)), "the evaluation failed (ggml's status -1)");
         let open = Causes { until: Some(Some(EvalId(2))), ..none };
-        assert_eq!(
-            open.of_values(&row(3, 1)),
-            "they come after the evaluation, and the trace does not go on so far"
-        );
+        assert_eq!(open.of_values(&row(3, 1)), "they come after the evaluation, and the trace does not go on so far");
         assert_eq!(open.of_values(&row(2, 1)), "the trace does not say why");
     }
 

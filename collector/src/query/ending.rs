@@ -93,8 +93,8 @@ fn signal_name(number: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Losses, TraceWriter};
     use crate::trace::testing::{Shape, recording, write};
+    use crate::trace::{Losses, TraceWriter};
 
     #[test]
     fn one_line_says_how_it_ended_and_what_there_is() {

@@ -311,11 +311,7 @@ pub fn info(trace: &Trace) -> Info {
         page_faults: PageFaults { minor: totals.minor_faults, major: totals.major_faults },
         operators_by_time: trace.operators().iter().map(by_operator).collect(),
         devices,
-        dropped: Dropped {
-            records: totals.dropped_records,
-            bytes: totals.dropped_bytes,
-            causes: trace.losses(),
-        },
+        dropped: Dropped { records: totals.dropped_records, bytes: totals.dropped_bytes, causes: trace.losses() },
         left_out: LeftOut { evaluations: totals.left_out_evaluations, bytes: totals.left_out_bytes },
         size: size(&totals),
         buffers: buffers(trace),

@@ -265,7 +265,8 @@ pub(super) async fn against(
         let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(unknown)?;
         let (context, tokens) = which.of(&session, &trace)?;
         let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
-        let found = inside::against(&trace, &reference, (Some(context), there), Some(tokens), layer.map(|l| l..=l), &device)?;
+        let found =
+            inside::against(&trace, &reference, (Some(context), there), Some(tokens), layer.map(|l| l..=l), &device)?;
         if let Some(layer) = layer.filter(|_| found.heads.is_empty()) {
             let error = format!("there is no attention in layer {layer} at these tokens");
             return Err(Problem::missing("layer", error, "attention/map says which layers there are"));

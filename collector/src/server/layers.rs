@@ -40,12 +40,7 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    fn run(
-        &self,
-        session: &Session,
-        trace: &Trace,
-        (context, tokens): (u32, Range<u64>),
-    ) -> Result<Arc<Run>, Problem> {
+    fn run(&self, session: &Session, trace: &Trace, (context, tokens): (u32, Range<u64>)) -> Result<Arc<Run>, Problem> {
         let key = (session.id.clone(), trace.n_evaluations(), context, tokens.clone());
         let kept = || self.run.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {

@@ -5,8 +5,8 @@
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::token_texts::KnownTexts;
 use super::{
-    AllStatistics, Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, RequestBegun, StoredGraph,
-    Texts, TraceError, Values, graph_columns, scan,
+    AllStatistics, Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, RequestBegun,
+    StoredGraph, Texts, TraceError, Values, graph_columns, scan,
 };
 use crate::analysis::timing::Plans;
 use ggscope_format::capture::CaptureChange;

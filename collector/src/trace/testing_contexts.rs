@@ -40,7 +40,8 @@ pub fn contexts(of: &[(u32, u32, i64)]) -> Recorded {
         let graph = stored.graph.clone();
         writer.graph(stored).unwrap();
         writer.evaluation(e).unwrap();
-        let states = graph.nodes().filter(|(_, t)| ["embd", "ffn_inp-", "l_out-"].iter().any(|n| t.name.starts_with(n)));
+        let states =
+            graph.nodes().filter(|(_, t)| ["embd", "ffn_inp-", "l_out-"].iter().any(|n| t.name.starts_with(n)));
         for (i, (tensor, t)) in states.enumerate() {
             let bytes = (context as f32 + 1.0 + i as f32).to_le_bytes().repeat(t.bytes.0 as usize / 4);
             let (eval, graph, total) = (EvalId(number.into()), GraphId(number), Bytes(bytes.len() as u64));

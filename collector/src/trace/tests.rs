@@ -154,7 +154,8 @@ fn what_was_written_comes_back() {
     assert_eq!(trace.values(EvalId(1)), []);
     assert_eq!(trace.texts().of(Some(ModelId(0))).len(), 4);
     assert_eq!(trace.buffers()[0].time, Nanos(9));
-    assert_eq!(trace.notes().len(), 5);
+    assert_eq!(trace.notes().len(), 6);
+    assert_eq!(trace.losses(), Some(Losses { full: 3, ..Losses::default() }));
     assert_eq!(trace.operators().iter().map(|o| o.count).sum::<u64>(), totals.operators);
     let ns: u64 = rows.iter().flat_map(|r| &r.evaluation.durations).sum();
     assert_eq!(trace.operators().iter().map(|o| o.ns).sum::<u64>(), ns);

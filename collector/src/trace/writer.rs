@@ -13,8 +13,8 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, ModelId, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
-    graph_columns,
+    Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, ModelId, Recording, Remark, Remarks, StoredGraph, Texts,
+    TraceError, graph_columns,
 };
 use crate::analysis::requests::{Attributed, Requests};
 use crate::analysis::timing::Plans;

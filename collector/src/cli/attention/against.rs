@@ -102,7 +102,14 @@ mod tests {
         let found = AttentionAgainst {
             context: 0,
             reference_context: 0,
-            reference: "b".into(), tokens: 5, parted: None, unpaired: 0, heads, by_token, took };
+            reference: "b".into(),
+            tokens: 5,
+            parted: None,
+            unpaired: 0,
+            heads,
+            by_token,
+            took,
+        };
         let mut out = vec![];
         text(&mut out, &found).unwrap();
         let out = String::from_utf8(out).unwrap();

@@ -3,7 +3,7 @@
 mod against;
 mod picture;
 
-use super::contexts::say_chosen;
+use super::contexts::{say_chosen, whose};
 use super::inspect::amounts::bar;
 use super::say;
 use super::terminal::{Form, stdout};
@@ -150,7 +150,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let layer = args.layer.unwrap_or_else(|| inside::first_layer(&trace));
     let mut found = attention(&trace, args.context, args.token, layer, args.head, args.vectors)?;
-    say_chosen(&Contexts::of(&trace), args.context.or(args.token.and(Some(found.context))), found.context);
     if let Some(path) = &args.model {
         if let Some(why) = &found.no_values {
             anyhow::bail!("what the heads add is not known: {why}; record with --capture attention,values");
@@ -163,7 +162,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else if args.csv {
         table(&mut out, &found)?;
     } else {
-        text(&mut out, &found)?;
+        text(&mut out, &found, &whose(&Contexts::of(&trace), found.context))?;
     }
     out.flush()?;
     for warning in trace.warnings() {
@@ -260,11 +259,11 @@ fn heaviest(head: &HeadRow) -> Vec<usize> {
     order
 }
 
-fn text(out: &mut impl Write, a: &Attention) -> std::io::Result<()> {
+fn text(out: &mut impl Write, a: &Attention, whose: &str) -> std::io::Result<()> {
     let of = a.text.as_deref().map_or(String::new(), |t| format!(" \u{201c}{}\u{201d}", printable(t)));
     writeln!(
         out,
-        "token {}{of} in layer {}: {} keys of {}, {} heads on {} of the keys, {}",
+        "token {}{of}{whose} in layer {}: {} keys of {}, {} heads on {} of the keys, {}",
         a.token,
         a.layer,
         a.keys.len(),

@@ -95,5 +95,8 @@ fn heading(trace: &Trace, args: &Args, found: &AttentionMatrix, contexts: &Conte
         _ => String::new(),
     };
     let trace = args.file.file_name().unwrap_or(args.file.as_os_str()).to_string_lossy();
-    Heading { title: format!("Attention in layer {}, {what}", found.layer), about: format!("{model}{context}{tokens}{trace}") }
+    Heading {
+        title: format!("Attention in layer {}, {what}", found.layer),
+        about: format!("{model}{context}{tokens}{trace}"),
+    }
 }

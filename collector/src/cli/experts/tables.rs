@@ -38,7 +38,9 @@ fn chosen(c: &TokenChoice) -> String {
 /// there were any.
 pub(super) fn choices(out: impl Write, trace: &Trace, filter: &Filter) -> anyhow::Result<bool> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["token", "eval", "pos", "token_id", "text", "phase", "layer", "rank", "expert", "weight", "context"])?;
+    csv.write_record([
+        "token", "eval", "pos", "token_id", "text", "phase", "layer", "rank", "expert", "weight", "context",
+    ])?;
     let (mut written, mut any) = (Ok(()), false);
     for_each_choice(trace, filter, |c| {
         any = true;

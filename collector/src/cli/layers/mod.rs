@@ -107,10 +107,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         say_chosen(&all, args.context, found.context);
         print(&args, &mut out, &found, against::text, against::csv)?;
     } else if args.lens {
-        let found = lenses(&args, &trace, tokens.clone(), args.top.into())?;
-        let asked = args.context.or(tokens.and(found.first().map(|lens| lens.context)));
-        found.first().into_iter().for_each(|lens| say_chosen(&all, asked, lens.context));
-        print(&args, &mut out, &found[..], lens::text, lens::csv)?;
+        let found = lenses(&args, &trace, tokens, args.top.into())?;
+        print(&args, &mut out, &found[..], |out, found| lens::text(out, found, &all), lens::csv)?;
     } else {
         by_context(&args, &trace, &all, tokens, &mut out)?;
     }

@@ -175,7 +175,8 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
             (None, None) => {
                 let last = range.end.saturating_sub(1);
                 let phase = wanted.phase.map_or(String::new(), |phase| format!(" of {}", phase.name()));
-                let whose = if contexts.others(context).is_empty() { String::new() } else { format!(" of context {context}") };
+                let whose =
+                    if contexts.others(context).is_empty() { String::new() } else { format!(" of context {context}") };
                 let tokens = format!("tokens {} to {last}{phase}{whose}", range.start);
                 let uncaptured = match walked.uncaptured {
                     0 => String::new(),

@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn runs_are_compared_in_the_order_of_their_contexts_wherever_others_stand_between() {
-        let (alone, beside) = (testing::contexts(&[(0, 0, 3), (0, 0, 1)]), testing::contexts(&[(1, 1, 2), (0, 0, 3), (0, 0, 1)]));
+        let (alone, beside) =
+            (testing::contexts(&[(0, 0, 3), (0, 0, 1)]), testing::contexts(&[(1, 1, 2), (0, 0, 3), (0, 0, 1)]));
         let found = against(&beside.trace, &alone.trace, (None, None), None).unwrap();
         assert_eq!((found.context, found.reference_context, found.tokens), (0, 0, 4));
         let tokens: Vec<u64> = found.by_token.iter().map(|token| token.token).collect();

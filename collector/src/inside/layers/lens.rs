@@ -331,11 +331,7 @@ fn key(glass: &str, keep: usize, next: Option<u32>, states: &[&[f32]], logits: O
 }
 
 /// Computes what is not known yet: the last states first, as the answer shows there, and how likely it was before is asked then.
-fn grind<'w>(
-    glass: &Glass,
-    wanted: impl Iterator<Item = &'w mut Wanted>,
-    how: &Grinding,
-) -> Result<(), LayersError> {
+fn grind<'w>(glass: &Glass, wanted: impl Iterator<Item = &'w mut Wanted>, how: &Grinding) -> Result<(), LayersError> {
     let mut unknown: Vec<&mut Wanted> = wanted.filter(|w| w.answer.is_none()).collect();
     if unknown.is_empty() {
         return Ok(());

@@ -132,7 +132,14 @@ impl Sums {
         let Layer { together, from_layer, from_token, .. } = self.layers.remove(&layer)?;
         let before = from_layer.as_ref().map(|((layer, _), _)| *layer);
         let from_layer = from_layer.map_or(vec![], |(_, matrix)| matrix.counts());
-        Some(ExpertPairs { context: 0, layer, together: together.counts(), before, from_layer, from_token: from_token.counts() })
+        Some(ExpertPairs {
+            context: 0,
+            layer,
+            together: together.counts(),
+            before,
+            from_layer,
+            from_token: from_token.counts(),
+        })
     }
 
     /// The report, with caches of so many experts a layer if they are asked for.

@@ -3,7 +3,8 @@ import { Timeline } from './timeline';
 import { usualContext } from './usual';
 import type { ContextOfSession, LiveEvaluation } from './types';
 
-const context = (context: number, model: number | null) => ({ context, model, model_name: `m${model}` }) as ContextOfSession;
+const context = (context: number, model: number | null) =>
+  ({ context, model, model_name: `m${model}` }) as ContextOfSession;
 
 describe('contexts', () => {
   it('that nobody has chosen is the last of the first model, not its draft', () => {

@@ -10,5 +10,7 @@ export function usualContext(
 ): number | null {
   const ofFirst = new Set(known.filter((one) => first !== null && one.model === first).map((one) => one.context));
   const all = [...last].filter(([context]) => ofFirst.size === 0 || ofFirst.has(context));
-  return all.reduce<[number, number] | null>((most, one) => (most && most[1] >= one[1] ? most : one), null)?.[0] ?? null;
+  return (
+    all.reduce<[number, number] | null>((most, one) => (most && most[1] >= one[1] ? most : one), null)?.[0] ?? null
+  );
 }
