@@ -28,7 +28,7 @@ int main(int argc, char ** argv) {
             continue;
         }
         struct llama_model_params of_model = llama_model_default_params();
-        of_model.use_mmap = argc < 6;
+        of_model.load_mode = argc < 6 ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
         one->model = load_model(argv[1 + i], of_model);
         struct llama_context_params params = llama_context_default_params();
         params.n_ctx = 256;
