@@ -25,7 +25,7 @@ fn record(path: &Path) {
     }
     let mut positions = [0; 2];
     for (number, (context, n_tokens)) in (0..).zip(EVALUATIONS) {
-        let n_layer = i64::from(2 - context);
+        let n_layer = 2 - context;
         let mut stored = llama(number, Shape { n_layer, n_tokens, n_outputs: n_tokens, ..Shape::default() });
         (stored.graph.context, stored.model) = (context, Some(ModelId(context)));
         let mut e = evaluation(&stored, u64::from(number), positions[context as usize], &mut Random(7));

@@ -44,8 +44,8 @@ impl Evaluated {
     /// Why there are no hidden states of it.
     pub fn without_states(&self, trace: &Trace) -> LayersError {
         let path = trace.path().display().to_string();
-        if trace.has_statistics() && self.statistics.is_empty() && self.values.is_empty() {
-            return LayersError::Absent(path, Causes::of(trace).of_values(&self.row));
+        if !self.statistics.is_empty() {
+            return LayersError::OnlyStatistics(path);
         }
         let (asked, eval) = (Asked::of(trace), self.row.evaluation.eval);
         let why: Vec<LeftOut> = self.stream.points.iter().map(|p| asked.left_out(eval, self.name(p.tensor))).collect();
