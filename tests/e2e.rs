@@ -10,6 +10,8 @@ mod against;
 mod attention;
 #[path = "e2e/capture.rs"]
 mod capture;
+#[path = "e2e/contexts.rs"]
+mod contexts;
 #[path = "e2e/devices.rs"]
 mod devices;
 #[path = "e2e/experts.rs"]

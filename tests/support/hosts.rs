@@ -22,6 +22,11 @@ pub fn two_contexts() -> PathBuf {
     linked_with_llama("two_contexts")
 }
 
+/// Linked with libllama: `two_models MODEL_0 MODEL_1 N WHICH [nommap]`.
+pub fn two_models() -> PathBuf {
+    linked_with_llama("two_models")
+}
+
 /// Linked with libllama: `pool MODEL N_PREDICT N_THREADS N_CONTEXTS [new]`.
 pub fn pool() -> PathBuf {
     linked_with_llama("pool")

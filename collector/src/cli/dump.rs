@@ -5,6 +5,7 @@ use super::suggest::nearest;
 use super::terminal::{Form, stdout};
 use super::text::{duration, place, printable, shape};
 use crate::query::Place;
+use crate::query::contexts::Contexts;
 use crate::query::dump::{Filter, Memory, Operator, Phase, Source, dump};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// These evaluations
     #[arg(long, value_name = "RANGE")]
     eval: Option<Numbers>,
+    /// Evaluations of this context
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
     /// Nodes of these layers
     #[arg(long, value_name = "RANGE")]
     layer: Option<Numbers>,
@@ -84,6 +88,7 @@ impl Args {
         Ok(Filter {
             tokens: self.token,
             evals: self.eval,
+            context: self.context,
             layers: self.layer,
             op: glob("--op", self.op.as_deref(), true)?,
             name: glob("--name", self.name.as_deref(), false)?,
@@ -101,6 +106,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let filter = args.filter()?;
     let trace = Trace::open(&args.file)?;
     known_operator(&args, &filter, &trace)?;
+    if let Some(context) = args.context {
+        Contexts::of(&trace).check(context).map_err(anyhow::Error::msg)?;
+    }
     let mut out = stdout(Form::of(args.jsonl, false));
     let limit = args.limit.unwrap_or(u64::MAX);
     let mut left = limit;

@@ -4,8 +4,10 @@
 mod report;
 mod tables;
 
+use super::contexts::say_chosen;
 use super::say;
 use super::terminal::{Form, stdout};
+use crate::query::contexts::Contexts;
 use crate::query::dump::{Filter, Phase};
 use crate::query::experts::{choices, experts};
 use crate::query::range::Numbers;
@@ -50,6 +52,10 @@ pub(super) struct Args {
     /// These tokens, counted from 0 through the session
     #[arg(long, visible_alias = "token", value_name = "RANGE")]
     tokens: Option<Numbers>,
+    /// The context that computed the tokens, if the recording has several [default: that of the tokens; else the last one of
+    /// the first model]
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
     /// Tokens of the prompt or of the answer
     #[arg(long, value_parser = ["prompt", "generate"])]
     phase: Option<String>,
@@ -72,6 +78,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let filter = Filter {
+        context: args.context,
         tokens: args.tokens,
         layers: args.layer,
         phase: args.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
@@ -92,6 +99,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         (false, _) => {
             let found = experts(&trace, &filter, Some(&args.cache).filter(|_| !args.csv).map(Vec::as_slice))
                 .context(args.file.display().to_string())?;
+            say_chosen(&Contexts::of(&trace), args.context, found.context);
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(&found)?)?;
             } else if args.csv {

@@ -2,10 +2,12 @@
 
 mod text;
 
+use super::contexts::{say_chosen, whose};
 use super::say;
 use super::terminal::{Form, stdout};
 use crate::compute;
 use crate::inside::heads::{Flow, Head, Heads, Wanted, flow, heads};
+use crate::query::contexts::Contexts;
 use crate::query::dump::Phase;
 use crate::query::range::Numbers;
 use crate::trace::Trace;
@@ -49,6 +51,10 @@ pub(super) struct Args {
     /// Tokens over which is measured, counted from 0 through the session: `0..99` [default: all]
     #[arg(long, value_name = "RANGE")]
     tokens: Option<Numbers>,
+    /// The context that computed the tokens, if the recording has several [default: that of the tokens; else the last one of
+    /// the first model]
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
     /// Measure over tokens of this phase only
     #[arg(long, value_parser = ["prompt", "generate"], ignore_case = true)]
     phase: Option<String>,
@@ -77,6 +83,7 @@ impl Args {
         }
         let layer = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Wanted {
+            context: self.context,
             tokens: self.tokens.map(|t| t.range()),
             layers: self.layer.map(|l| layer(l.first)..=layer(l.last)),
             head: self.head,
@@ -92,14 +99,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let mut out = stdout(Form::of(args.json, args.csv));
     if let Some(token) = args.flow {
-        let found = flow(&trace, token)?;
+        let found = flow(&trace, args.context, token)?;
         match (args.json, args.csv) {
             (true, _) => writeln!(out, "{}", serde_json::to_string(&found)?)?,
             (_, true) => flow_csv(&mut out, &found)?,
-            _ => text::flow(&mut out, &found)?,
+            _ => text::flow(&mut out, &found, &whose(&Contexts::of(&trace), found.context))?,
         }
     } else {
         let found = heads(&trace, &wanted, &Arc::new(compute::open(args.device, &[])?))?;
+        say_chosen(&Contexts::of(&trace), args.context, found.context);
         match (args.json, args.csv) {
             (true, _) => writeln!(out, "{}", serde_json::to_string(&found)?)?,
             (_, true) if args.pairs => pairs_csv(&mut out, &found)?,

@@ -1,5 +1,6 @@
 //! `ggscope info`: what a trace is of, on one screen.
 
+use super::contexts::named;
 use super::inspect::amounts::bar;
 use super::say;
 use super::terminal::{Form, stdout};
@@ -75,6 +76,13 @@ fn summary(file: &str, info: &Info) -> String {
         let text = format!("{} tokens of unknown sequences, neither prompt nor answer", number(tokens.unknown));
         lines.push(("unknown", text));
     }
+    if info.contexts.len() > 1 {
+        lines.push(("contexts", number(info.contexts.len() as u64)));
+        lines.extend(info.contexts.iter().take(LISTED_CONTEXTS).map(|context| ("", named(context))));
+        if info.contexts.len() > LISTED_CONTEXTS {
+            lines.push(("", "…: all with --json".into()));
+        }
+    }
     lines.extend(requests(info));
     let span = info.time.last_ns.saturating_sub(info.time.first_ns);
     lines.push((
@@ -146,6 +154,8 @@ fn by_time(info: &Info) -> String {
     out
 }
 
+/// Contexts that are listed one by one.
+const LISTED_CONTEXTS: usize = 16;
 /// Requests that are listed one by one.
 const LISTED_REQUESTS: usize = 8;
 

@@ -3,6 +3,7 @@
 mod analytics;
 mod arch;
 mod attention;
+mod contexts;
 mod daemon;
 mod diff;
 mod dump;

@@ -35,7 +35,7 @@ pub(super) fn trouble(path: &Path, trouble: &Trouble) {
 
 /// Says what was recorded.
 pub(super) fn summary(ended: &Ended) {
-    let Ended { path, outcome: Outcome { totals, cut, .. }, .. } = ended;
+    let Ended { path, outcome: Outcome { totals, lost, cut, .. }, .. } = ended;
     let what = format!(
         "{}, {}, {}",
         counted(totals.tokens(), "token"),
@@ -44,17 +44,7 @@ pub(super) fn summary(ended: &Ended) {
     );
     let cut = if cut.is_some() { ", cut: not all of it could be written" } else { "" };
     line(format_args!("{what} → {} ({}{cut})", path.display(), bytes(totals.file_bytes)));
-    if totals.dropped_records > 0 {
-        let lost = counted(totals.dropped_records, "record");
-        match totals.dropped_bytes {
-            // What a full ring had no room for is counted with its bytes.
-            0 => line(format_args!("{lost} lost on the way")),
-            full => line(format_args!(
-                "{lost} lost because the ring was full ({}); give it more with --ring-size",
-                bytes(full)
-            )),
-        }
-    }
+    lost.said().iter().for_each(|cause| line(format_args!("{cause}")));
     if totals.left_out_evaluations > 0 {
         line(format_args!(
             "values of {} left out ({}) because of --capture-budget",

@@ -8,7 +8,7 @@ mod of_token;
 mod poll;
 mod store;
 
-use crate::trace::{Ending, Totals, TraceWriter};
+use crate::trace::{Ending, Losses, Totals, TraceWriter};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use ggscope_format::segment::Segment;
 use ggscope_format::session::Hello;
@@ -56,6 +56,8 @@ pub enum Trouble {
 pub struct Outcome {
     /// What is in the file.
     pub totals: Totals,
+    /// Records that were lost, by cause.
+    pub lost: Losses,
     /// Why the file ends before the session did, if it does.
     pub cut: Option<String>,
     /// How the session ended.

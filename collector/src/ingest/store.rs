@@ -6,7 +6,7 @@ use super::of_token::OfToken;
 use super::poll::Batch;
 use super::{Outcome, Sink, Trouble};
 use crate::model::Models;
-use crate::trace::{Ending, TraceError};
+use crate::trace::{Ending, Losses, TraceError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use ggscope_format::GraphId;
 use ggscope_format::record::{Evaluation, Graph, Record};
@@ -38,7 +38,7 @@ pub(super) struct Store<'a> {
     dropped: (u64, u64),
     unleased: u64,
     /// `senseless` and `dropped` as the file has them.
-    written: (u64, u64),
+    written: (Losses, u64),
     remarks: u32,
     cut: Option<String>,
     of_token: OfToken,
@@ -57,7 +57,7 @@ impl<'a> Store<'a> {
             senseless: 0,
             dropped: (0, 0),
             unleased: 0,
-            written: (0, 0),
+            written: (Losses::default(), 0),
             remarks: 0,
             cut: None,
             of_token: OfToken::default(),
@@ -126,6 +126,7 @@ impl<'a> Store<'a> {
         self.of_token.end();
         self.tell_of_token();
         let mut totals = self.sink.writer.totals().clone();
+        let lost = self.sink.writer.losses();
         if self.cut.is_none() {
             match self.sink.writer.finish() {
                 Ok(finished) => totals = finished,
@@ -136,7 +137,7 @@ impl<'a> Store<'a> {
             }
         }
         self.sink.progress.set(&totals);
-        Outcome { totals, cut: self.cut, ending }
+        Outcome { totals, lost, cut: self.cut, ending }
     }
 
     fn take(&mut self, batch: &Batch) {
@@ -167,7 +168,9 @@ impl<'a> Store<'a> {
             self.remark(NO_RING.into());
         }
         self.unleased = batch.unleased;
-        let lost = (self.dropped.0.saturating_add(self.senseless), self.dropped.1);
+        let no_ring = self.unleased.min(self.dropped.0);
+        let causes = Losses { full: self.dropped.0 - no_ring, no_ring, senseless: self.senseless };
+        let lost = (causes, self.dropped.1);
         if lost != self.written && self.cut.is_none() {
             self.written = lost;
             self.sink.writer.dropped(lost.0, lost.1);

@@ -1,9 +1,11 @@
-//! Two runs of one text, token by token: how far they go together, and where they part. Tokens are paired by their
-//! numbers within the session and must have the same ids.
+//! Two runs of one text, token by token: how far they go together, and where they part. Of each run one context is
+//! compared. Tokens are paired in the order in which their contexts computed them, and must have the same ids.
 
+use crate::query::contexts::Contexts;
 use crate::trace::{Select, Trace};
 use ggscope_format::{GraphId, TokenPhase};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
 
@@ -29,14 +31,14 @@ pub(super) struct Known {
     pub generated: bool,
 }
 
-/// The tokens of a run, or of one context of it.
+/// The tokens of a context of a run.
 ///
 /// # Errors
 /// When their ids were not recorded.
-pub(super) fn tokens_of(trace: &Trace, context: Option<u32>) -> Result<Vec<Known>, String> {
+pub(super) fn tokens_of(trace: &Trace, context: u32) -> Result<Vec<Known>, String> {
     let mut all = vec![];
     trace.for_each_evaluation(&Select::default(), false, |row| {
-        if context.is_none_or(|context| row.evaluation.context == context) {
+        if row.evaluation.context == context {
             let of = row.evaluation.tokens.iter().zip(&row.phases);
             let graph = row.evaluation.graph;
             all.extend((row.first_token..).zip(of).map(|(token, (&id, &phase))| Known {
@@ -55,6 +57,31 @@ pub(super) fn tokens_of(trace: &Trace, context: Option<u32>) -> Result<Vec<Known
     Ok(all)
 }
 
+/// Which token of ours each of a reference's tokens is, of those that are the same.
+pub(super) fn ours_of(a: &[Known], b: &[Known]) -> HashMap<u64, u64> {
+    a.iter().zip(b).map(|(a, b)| (b.token, a.token)).collect()
+}
+
+/// The contexts of two runs that are compared: the one that is named, or the usual one; and of the reference the one that is
+/// named, else the one of the same number, else the usual one.
+///
+/// # Errors
+/// When there is no such context.
+pub(super) fn contexts_of(
+    trace: &Trace,
+    reference: &Trace,
+    (here, there): (Option<u32>, Option<u32>),
+) -> Result<(u32, u32), String> {
+    let (ours, theirs) = (Contexts::of(trace), Contexts::of(reference));
+    let nothing = |trace: &Trace| format!("{}: nothing was evaluated", trace.path().display());
+    let there = there.or(here.filter(|&here| theirs.get(here).is_some()));
+    let of = |all: &Contexts, trace: &Trace, named| {
+        let chosen = all.choose(trace, named, None).map_err(|why| format!("{}: {why}", trace.path().display()))?;
+        chosen.ok_or_else(|| nothing(trace))
+    };
+    Ok((of(&ours, trace, here)?, of(&theirs, reference, there)?))
+}
+
 /// How many tokens at the start are the same, and what follows.
 ///
 /// # Errors
@@ -65,7 +92,7 @@ pub(super) fn common(
     a: &[Known],
     b: &[Known],
 ) -> Result<(usize, Option<Parted>), String> {
-    let same = |(a, b): (&Known, &Known)| a.token == b.token && a.id == b.id;
+    let same = |(a, b): (&Known, &Known)| a.id == b.id;
     let n = a.iter().zip(b).take_while(|&pair| same(pair)).count();
     let next = (a.get(n), b.get(n));
     let text = |trace: &Trace, known: Option<&Known>| {

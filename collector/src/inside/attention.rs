@@ -1,6 +1,6 @@
 //! The attention of one token in one layer: found in the graph, computed from its queries, the K cache and the mask.
 
-use super::layer::Layer;
+use super::layer::{Lacks, Layer};
 use super::limits::{capture_of, left_out};
 use super::plan::Plan;
 use super::rows::Rows;
@@ -8,6 +8,8 @@ use super::softmax::Stages;
 use super::tile::products_of;
 use super::used::Used;
 use super::walk::{KeyRef, Walker};
+use crate::query::causes::Causes;
+use crate::query::contexts::Contexts;
 use crate::trace::{Select, Trace, TraceError};
 use ggscope_format::GraphId;
 use ggscope_format::capture::Set;
@@ -99,6 +101,8 @@ pub struct Vectors {
 /// The attention of one token in one layer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Attention {
+    /// The context that computed it.
+    pub context: u32,
     /// The token, counted from 0 through the session.
     pub token: u64,
     /// Its text, if it is known.
@@ -168,31 +172,43 @@ pub(super) fn captured(trace: &Trace) -> Result<(), InsideError> {
     is_captured.then_some(()).ok_or_else(|| InsideError::NotCaptured(trace.path().display().to_string()))
 }
 
-/// Computes the attention of a token (the last, if none is said) in a layer, of one head or of all.
+/// The token that a question is about, and its context: the token that is named, else the last one of the context that is
+/// named, else that of the usual one.
 ///
 /// # Errors
-/// When the trace has no such captures, no such token, layer or head, or something was lost.
-pub fn attention(trace: &Trace, token: Option<u64>, layer: u32, head: Option<usize>) -> Result<Attention, InsideError> {
-    attention_with(trace, token, layer, head, false)
+/// When there is no such context or token, or the token is another context's.
+pub(super) fn which_token(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<(u64, u32), InsideError> {
+    let all = Contexts::of(trace);
+    let range = token.map(|token| token..token.saturating_add(1));
+    let missing = |why| InsideError::Missing("context", why);
+    let chosen = all.choose(trace, context, range.as_ref()).map_err(missing)?;
+    let last = chosen.and_then(|chosen| all.get(chosen)?.last_token);
+    let n_tokens = trace.totals().tokens();
+    let none = || InsideError::Missing("token", super::no_token(token.unwrap_or(0), n_tokens));
+    token.or(last).filter(|&token| token < n_tokens).zip(chosen).ok_or_else(none)
 }
 
-/// The same, with queries, keys and values if `vectors` are wanted.
+/// Computes the attention of a token in a layer, of one head or of all, with queries, keys and values if `vectors` are wanted.
+/// If no token is named it is the last one of the context that is named, or of the usual one.
 ///
 /// # Errors
-/// As [`attention`].
-pub fn attention_with(
+/// When the trace has no such captures, no such context, token, layer or head, or something was lost.
+pub fn attention(
     trace: &Trace,
+    context: Option<u32>,
     token: Option<u64>,
     layer: u32,
     head: Option<usize>,
     vectors: bool,
 ) -> Result<Attention, InsideError> {
     captured(trace)?;
-    let last = trace.totals().tokens().saturating_sub(1);
-    let token = token.unwrap_or(last);
-    let mut walker = Walker::with_values(Some(layer..=layer));
+    let (token, context) = which_token(trace, context, token)?;
+    let mut walker = Walker::with_values(Some(layer..=layer)).in_context(context);
     let mut found = None;
     trace.for_each_evaluation(&Select::default(), false, |row| {
+        if row.evaluation.context != context {
+            return ControlFlow::Continue(());
+        }
         let plan = walker.move_on(trace, &row);
         if row.first_token.saturating_add(row.phases.len() as u64) <= token {
             return ControlFlow::Continue(());
@@ -200,8 +216,8 @@ pub fn attention_with(
         found = plan.filter(|_| row.first_token <= token).map(|plan| (row, plan));
         ControlFlow::Break(())
     });
-    let (row, plan) =
-        found.ok_or_else(|| InsideError::Missing("token", super::no_token(token, trace.totals().tokens())))?;
+    let unread = || format!("the graph of token {token} cannot be read: {}", trace.warnings().join("; "));
+    let (row, plan) = found.ok_or_else(|| InsideError::Missing("token", unread()))?;
     stages(trace, &walker, (&row, &plan), (token, layer, head, vectors))
 }
 
@@ -222,7 +238,8 @@ pub(super) fn stages(
         InsideError::Missing("layer", format!("the graph has no attention in layer {layer}: {there}"))
     })?;
     let limit = || left_out(&capture_of(trace, row.evaluation.eval)?, row, layer, plan.n_head(layer));
-    let of_layer = of_layer.map_err(|why| unknown(limit().unwrap_or(why)))?;
+    let causes = || Causes::of(trace);
+    let of_layer = of_layer.map_err(|why| unknown(limit().unwrap_or_else(|| why.said(&causes(), row))))?;
     let n_head = of_layer.plan.n_head();
     if let Some(head) = head.filter(|&head| head >= n_head) {
         return Err(InsideError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
@@ -237,7 +254,8 @@ pub(super) fn stages(
         return Err(unknown("its queries: of these heads they were not captured (--capture-heads)".into()));
     }
     let values = walker.values_of(&of_layer);
-    of_token(trace, row, &of_layer, values, (token_in_row, &heads, vectors)).map_err(unknown)
+    of_token(trace, row, &of_layer, values, (token_in_row, &heads, vectors))
+        .map_err(|why| unknown(why.said(&causes(), row)))
 }
 
 /// All stages of some heads for one token of an evaluation, with the vectors if they are wanted.
@@ -245,17 +263,16 @@ fn of_token(
     trace: &Trace,
     row: &Row,
     layer: &Layer<'_>,
-    values: Result<Cow<'_, Rows>, String>,
+    values: Result<Cow<'_, Rows>, Lacks>,
     (token, heads, vectors): (usize, &[usize], bool),
-) -> Result<Attention, String> {
+) -> Result<Attention, Lacks> {
     let plan = layer.plan;
     let (stream, i) = (token / plan.per_stream(), token % plan.per_stream());
     let seen = layer.seen(i, stream)?;
     let all = layer.keys(stream, row.first_token);
     let keys: Vec<KeyRef> = seen.each().map(|j| all[j]).collect();
-    let gap = "a row of the V cache was written before recording began, or otherwise than row by row, or was lost";
     let is_there = |rows: &Rows| keys.iter().all(|key| rows.has(key.cell));
-    let values = values.and_then(|rows| if is_there(&rows) { Ok(rows) } else { Err(gap.to_owned()) });
+    let values = values.and_then(|rows| if is_there(&rows) { Ok(rows) } else { Err(Lacks::Row("V")) });
     let group = plan.n_head() / plan.n_head_kv();
     let of_head = |&head: &usize| {
         let (products, bias) = (products_of(layer, i, stream, head, &seen), seen.bias_of(head));
@@ -276,6 +293,7 @@ fn of_token(
     let texts = trace.texts_of(row.evaluation.graph, &row.evaluation.tokens);
     let id = row.evaluation.tokens.get(token);
     Ok(Attention {
+        context: row.evaluation.context,
         token: row.first_token + token as u64,
         text: id.and_then(|id| texts.get(id)).map(|t| String::from_utf8_lossy(t).into_owned()),
         eval: row.evaluation.eval.0,
@@ -288,7 +306,7 @@ fn of_token(
         k_type: plan.k_shape.ty.name().to_owned(),
         keys: named(trace, &keys),
         heads: heads.par_iter().map(of_head).collect(),
-        no_values: values.as_ref().err().cloned(),
+        no_values: values.as_ref().err().map(|why| why.said(&Causes::of(trace), row)),
         no_contribution: None,
         output: plan.output.as_ref().map(|output| output.matrix.name.clone()),
         matrix: plan.output.as_ref().map(|output| output.matrix.clone()),

@@ -1,9 +1,9 @@
 //! Where one run's attention leaves that of another: the same text through one model in two quantisations, or through two
-//! models of the same shape. Tokens are paired by their numbers and ids, keys by their tokens, and the measure is the
+//! models of the same shape. Tokens are paired by their order and ids, keys by their tokens, and the measure is the
 //! Jensen-Shannon divergence of each head's rows. Both recordings are walked side by side, so memory is that of one batch.
 
-use super::aligned::{Parted, common, tokens_of};
-use super::attention::InsideError;
+use super::aligned::{Parted, common, contexts_of, ours_of, tokens_of};
+use super::attention::{InsideError, captured};
 use super::heads::entropy::{divergence, sum_x_ln_x};
 use super::walk::{KeyRef, Span, TokenRow, Walked, for_each_row_on};
 use crate::query::graph_report::Took;
@@ -54,8 +54,12 @@ pub struct TokenDifference {
 /// Attention beside that of a reference.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct AttentionAgainst {
+    /// The context that was compared.
+    pub context: u32,
     /// The reference's file.
     pub reference: String,
+    /// The context of the reference.
+    pub reference_context: u32,
     /// Tokens that were compared.
     pub tokens: u64,
     /// Where the runs part, if they do before one of them ends.
@@ -90,24 +94,40 @@ struct Owned {
 pub fn against(
     trace: &Trace,
     reference: &Trace,
+    contexts: (Option<u32>, Option<u32>),
     tokens: Option<Range<u64>>,
     layers: Option<RangeInclusive<u32>>,
     device: &Arc<Compute>,
 ) -> Result<AttentionAgainst, InsideError> {
-    let known = tokens_of(trace, None).map_err(InsideError::Unlike)?;
-    let others = tokens_of(reference, None).map_err(InsideError::Unlike)?;
+    captured(trace)?;
+    captured(reference)?;
+    let missing = |why| InsideError::Missing("context", why);
+    let (here, there) = contexts_of(trace, reference, contexts).map_err(missing)?;
+    let known = tokens_of(trace, here).map_err(InsideError::Unlike)?;
+    let others = tokens_of(reference, there).map_err(InsideError::Unlike)?;
     let (n, parted) = common(trace, reference, &known, &others).map_err(InsideError::Unlike)?;
     let shared = known[..n].first().map_or(0, |t| t.token)..known[..n].last().map_or(0, |t| t.token + 1);
     let tokens = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
-    let span = Span { tokens, layers };
+    let of_tokens = |token: u64| Some(others.get(known[..n].binary_search_by_key(&token, |t| t.token).ok()?)?.token);
+    // The reference's tokens that are these: a range, in which other contexts may have tokens, too.
+    let first = known[..n].iter().find(|t| t.token >= tokens.start).and_then(|t| of_tokens(t.token));
+    let last = known[..n].iter().rfind(|t| t.token < tokens.end).and_then(|t| of_tokens(t.token));
+    let theirs = first.zip(last).map_or(0..0, |(first, last)| first..last + 1);
+    let spans = [
+        Span { tokens, layers: layers.clone(), context: Some(here) },
+        Span { tokens: theirs, layers, context: Some(there) },
+    ];
     let mut sums = Sums::default();
-    let walked = for_each_pair(trace, reference, &span, device, |pair| sums.add(pair))?;
+    let of_ours = ours_of(&known[..n], &others[..n]);
+    let walked = for_each_pair((trace, reference), &spans, &of_ours, device, |pair| sums.add(pair))?;
     let took = [walked[0].took("attention"), walked[1].took("attention of the reference")].concat();
     let text = |token: u64| {
         let known = known.get(known.binary_search_by_key(&token, |t| t.token).ok()?)?;
         trace.text_of(known.graph, known.id)
     };
     Ok(AttentionAgainst {
+        context: here,
+        reference_context: there,
         reference: reference.path().display().to_string(),
         tokens: sums.tokens.len() as u64,
         parted,
@@ -134,9 +154,9 @@ struct Pair<'a> {
 
 /// Walks both recordings. Neither waits for more than the evaluations that the other is in.
 fn for_each_pair(
-    trace: &Trace,
-    reference: &Trace,
-    span: &Span,
+    (trace, reference): (&Trace, &Trace),
+    [span, span_there]: &[Span; 2],
+    of_ours: &HashMap<u64, u64>,
     device: &Arc<Compute>,
     mut f: impl FnMut(Pair<'_>) -> Result<(), InsideError>,
 ) -> Result<[Walked; 2], InsideError> {
@@ -145,9 +165,10 @@ fn for_each_pair(
     std::thread::scope(|scope| {
         let theirs = &theirs;
         let walk = scope.spawn(move || {
-            for_each_row_on(reference, span, device, |row| {
+            for_each_row_on(reference, span_there, device, |row| {
                 let first = theirs.get(&row.eval).map_or(row.token, |tokens| tokens.start);
-                match send.send(Owned::of(row, first)) {
+                let Some(row) = Owned::of(row, first).as_ours(of_ours) else { return ControlFlow::Continue(()) };
+                match send.send(row) {
                     Ok(()) => ControlFlow::Continue(()),
                     // Nobody listens any more.
                     Err(_) => ControlFlow::Break(()),
@@ -232,6 +253,14 @@ impl Waiting {
 }
 
 impl Owned {
+    /// With the numbers that its tokens have in our run; `None` if it has none.
+    fn as_ours(mut self, of_ours: &HashMap<u64, u64>) -> Option<Owned> {
+        self.token = *of_ours.get(&self.token)?;
+        self.first = of_ours.get(&self.first).copied().unwrap_or(self.token);
+        self.keys.iter_mut().for_each(|key| key.token = key.token.and_then(|token| of_ours.get(&token).copied()));
+        Some(self)
+    }
+
     fn of(row: &TokenRow<'_>, first: u64) -> Owned {
         Owned {
             token: row.token,
@@ -355,7 +384,7 @@ mod tests {
 
     fn row<'a>(token: u64, keys: &'a [KeyRef], weights: &'a [f32]) -> TokenRow<'a> {
         let n_head = weights.len() / keys.len();
-        TokenRow { token, eval: EvalId(token), layer: 0, n_head, n_head_kv: 1, keys, weights, sinks: &[] }
+        TokenRow { token, eval: EvalId(token), context: 0, layer: 0, n_head, n_head_kv: 1, keys, weights, sinks: &[] }
     }
 
     fn compared(a: &TokenRow<'_>, b: &TokenRow<'_>) -> Sums {

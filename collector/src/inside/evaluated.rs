@@ -1,9 +1,10 @@
 //! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
 
-use super::layer::{Layer, Seen, Showing};
+use super::layer::{Lacks, Layer, Seen, Showing};
 use super::on_gpu::{Looked, Marker, OnGpu};
 use super::tile::{TOKENS, Tile, compute};
 use super::walk::{KeyRef, TokenRow, Walked};
+use crate::query::causes::Causes;
 use ggscope_format::columns::Row;
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
@@ -29,7 +30,7 @@ struct Shown {
 
 impl Shown {
     /// As [`Layer::seen`].
-    fn seen(&mut self, layer: &Layer<'_>, i: usize, stream: usize) -> Result<Arc<Seen>, String> {
+    fn seen(&mut self, layer: &Layer<'_>, i: usize, stream: usize) -> Result<Arc<Seen>, Lacks> {
         let showing = layer.showing(i, stream);
         let seen = match self.known.get(&showing) {
             Some(seen) => seen.clone(),
@@ -51,6 +52,8 @@ impl Shown {
 /// An evaluation whose attention is being computed.
 pub struct Evaluated<'a, 'w> {
     row: &'a Row,
+    /// What the trace knows of what it lacks.
+    causes: Arc<Causes>,
     walked: &'w mut Walked,
     /// Where a GPU may compute it.
     on_gpu: Option<&'w mut OnGpu>,
@@ -68,13 +71,14 @@ pub struct Evaluated<'a, 'w> {
 impl<'a, 'w> Evaluated<'a, 'w> {
     /// Before the first layer.
     pub fn new(
-        row: &'a Row,
+        (row, causes): (&'a Row, Arc<Causes>),
         walked: &'w mut Walked,
         on_gpu: Option<&'w mut OnGpu>,
         marker: Option<&'w Marker<'w>>,
     ) -> Self {
         Evaluated {
             row,
+            causes,
             walked,
             on_gpu,
             marker,
@@ -120,7 +124,7 @@ impl<'a, 'w> Evaluated<'a, 'w> {
                 match self.shown.seen(&layer, i, stream) {
                     Ok(seen) => waiting.push(seen),
                     Err(why) => {
-                        self.refuse(number, why, 1);
+                        self.refuse(number, why.said(&self.causes, self.row), 1);
                         self.tile(&layer, stream, &mut keys, i, &mut waiting);
                     }
                 }
@@ -186,6 +190,7 @@ impl<'a, 'w> Evaluated<'a, 'w> {
                 let row = TokenRow {
                     token: self.row.first_token + (tile.stream * plan.per_stream() + i) as u64,
                     eval: self.row.evaluation.eval,
+                    context: self.row.evaluation.context,
                     layer: plan.layer,
                     n_head,
                     n_head_kv,

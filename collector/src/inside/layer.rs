@@ -7,8 +7,10 @@ use super::plan::{CacheKey, LayerPlan, Look, Source};
 use super::rows::{Rows, Shape};
 use super::softmax::{rounded, slope};
 use super::walk::KeyRef;
+use crate::query::causes::Causes;
 use crate::query::values::Stretches;
 use ggscope_format::TensorId;
+use ggscope_format::columns::Row;
 use half::f16;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -88,6 +90,48 @@ pub struct Showing {
     token: (usize, usize),
 }
 
+/// Why the attention of a layer cannot be computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// What was to be captured of the evaluation is not there: what, in the plural.
+    Values(&'static str),
+    /// It is not known what is in a row of a cache that it looks at: of which.
+    Row(&'static str),
+    /// Something else.
+    Otherwise(String),
+}
+
+impl Lacks {
+    /// In words, with the causes that the trace has evidence of.
+    pub fn said(&self, causes: &Causes, row: &Row) -> String {
+        match self {
+            Lacks::Values(what) => format!("its {what} are not in the trace: {}", causes.of_values(row)),
+            Lacks::Row(cache) => {
+                format!("a row of the {cache} cache that it looks at is not known: {}", causes.of_rows(row))
+            }
+            Lacks::Otherwise(why) => why.clone(),
+        }
+    }
+}
+
+impl From<&str> for Lacks {
+    fn from(why: &str) -> Lacks {
+        Lacks::Otherwise(why.to_owned())
+    }
+}
+
+impl From<&String> for Lacks {
+    fn from(why: &String) -> Lacks {
+        Lacks::Otherwise(why.clone())
+    }
+}
+
+impl From<String> for Lacks {
+    fn from(why: String) -> Lacks {
+        Lacks::Otherwise(why)
+    }
+}
+
 /// A layer of an evaluation.
 pub struct Layer<'a> {
     /// What is known of it from its graph.
@@ -111,15 +155,8 @@ fn halves(bytes: &[u8]) -> Vec<f32> {
     floats
 }
 
-fn lost(what: &str) -> String {
-    format!(
-        "its {what}: not captured (as --capture-every and --capture-budget had it), or lost because the ring was full; give it \
-         more room with --ring-size"
-    )
-}
-
-fn captured<'a>(whole: &'a Whole, id: TensorId, what: &str) -> Result<&'a [u8], String> {
-    whole.get(&id).and_then(Stretches::whole).ok_or_else(|| lost(what))
+fn captured<'a>(whole: &'a Whole, id: TensorId, what: &'static str) -> Result<&'a [u8], Lacks> {
+    whole.get(&id).and_then(Stretches::whole).ok_or(Lacks::Values(what))
 }
 
 const DAMAGED: &str = "its tensors are smaller than their shapes say";
@@ -129,12 +166,12 @@ impl<'a> Layer<'a> {
     ///
     /// # Errors
     /// Says what is missing.
-    pub fn new(plan: &'a LayerPlan, n_tokens: usize, whole: &'a Whole, caches: &'a Caches) -> Result<Self, String> {
+    pub fn new(plan: &'a LayerPlan, n_tokens: usize, whole: &'a Whole, caches: &'a Caches) -> Result<Self, Lacks> {
         if plan.q.ne[1].checked_mul(plan.q.ne[3]) != Some(n_tokens) {
             return Err("it has not as many queries as tokens".into());
         }
-        let q = whole.get(&plan.q.root).ok_or_else(|| lost("queries"))?;
-        let mask = plan.mask.map(|(mask, _)| captured(whole, mask.root, "mask")).transpose()?;
+        let q = whole.get(&plan.q.root).ok_or(Lacks::Values("queries"))?;
+        let mask = plan.mask.map(|(mask, _)| captured(whole, mask.root, "masks")).transpose()?;
         let sinks = plan.sinks.map(|sinks| captured(whole, sinks, "sinks").map(floats)).transpose()?;
         let (rows, owners) = match plan.k_source {
             Source::Own => {
@@ -142,9 +179,7 @@ impl<'a> Layer<'a> {
             }
             Source::Cache(key) => {
                 let rows = caches.of(key, plan.k_shape).filter(|rows| !rows.told().is_empty());
-                let rows = rows.ok_or(
-                    "the keys that it wrote were lost because the ring was full; give it more room with --ring-size",
-                )?;
+                let rows = rows.ok_or(Lacks::Values("keys"))?;
                 (Cow::Borrowed(rows), caches.owners.get(&key))
             }
         };
@@ -152,7 +187,7 @@ impl<'a> Layer<'a> {
         let (last, n_head) = ((plan.per_stream() - 1, plan.q.ne[3] - 1), plan.n_head());
         let is_there = |head: usize| layer.query(0, 0, head).and(layer.query(last.0, last.1, head)).is_some();
         if !(0..n_head).any(is_there) {
-            return Err(lost("queries"));
+            return Err(Lacks::Values("queries"));
         }
         if layer.sinks.as_ref().is_some_and(|sinks| sinks.len() < n_head) {
             return Err(DAMAGED.into());
@@ -164,8 +199,8 @@ impl<'a> Layer<'a> {
     ///
     /// # Errors
     /// Says why it is not known.
-    pub fn values(&self, whole: &Whole, caches: &'a Caches) -> Result<Cow<'a, Rows>, String> {
-        let plan = self.plan.values.as_ref().ok_or("they were not asked for")?.as_ref().map_err(Clone::clone)?;
+    pub fn values(&self, whole: &Whole, caches: &'a Caches) -> Result<Cow<'a, Rows>, Lacks> {
+        let plan = self.plan.values.as_ref().ok_or("they were not asked for")?.as_ref().map_err(String::as_str)?;
         match plan.source {
             Source::Own => {
                 let bytes = captured(whole, plan.look.root, "values")?;
@@ -173,7 +208,7 @@ impl<'a> Layer<'a> {
             }
             Source::Cache(key) => {
                 let rows = caches.of(key, plan.shape).filter(|rows| !rows.told().is_empty());
-                rows.map(Cow::Borrowed).ok_or_else(|| lost("values"))
+                rows.map(Cow::Borrowed).ok_or(Lacks::Values("values"))
             }
         }
     }
@@ -232,7 +267,7 @@ impl<'a> Layer<'a> {
     ///
     /// # Errors
     /// When that is not known, or one of the keys is not.
-    pub fn seen(&self, i: usize, stream: usize) -> Result<Seen, String> {
+    pub fn seen(&self, i: usize, stream: usize) -> Result<Seen, Lacks> {
         let seen = self.shown(i, stream)?;
         self.has(&seen, stream)?;
         Ok(seen)
@@ -248,7 +283,7 @@ impl<'a> Layer<'a> {
     ///
     /// # Errors
     /// When the mask is not all there.
-    pub fn shown(&self, i: usize, stream: usize) -> Result<Seen, String> {
+    pub fn shown(&self, i: usize, stream: usize) -> Result<Seen, Lacks> {
         let n_kv = self.plan.k.ne[1];
         let Some((bytes, (look, is_half))) = self.mask.zip(self.plan.mask) else {
             return Ok(Seen { range: 0..n_kv, some: None, bias: vec![] });
@@ -267,7 +302,7 @@ impl<'a> Layer<'a> {
     ///
     /// # Errors
     /// When one is not.
-    pub fn has(&self, seen: &Seen, stream: usize) -> Result<(), String> {
+    pub fn has(&self, seen: &Seen, stream: usize) -> Result<(), Lacks> {
         let first = self.plan.first_row(self.plan.k_stream(stream));
         let missing = match &seen.some {
             None => {
@@ -276,12 +311,7 @@ impl<'a> Layer<'a> {
             }
             Some(some) => some.iter().map(|&j| first.saturating_add(u64::from(j))).find(|&row| !self.rows.has(row)),
         };
-        match missing {
-            Some(_) => {
-                Err("a row of the K cache that it looks at was written before recording began, or was lost".into())
-            }
-            None => Ok(()),
-        }
+        missing.map_or(Ok(()), |_| Err(Lacks::Row("K")))
     }
 }
 

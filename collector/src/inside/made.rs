@@ -176,7 +176,7 @@ impl Made {
         let row =
             Row { evaluation, phases: vec![TokenPhase::Prompt; self.n], requests: vec![None; self.n], first_token: 0 };
         let (mut walked, mut on_gpu) = (Walked::default(), device.map(OnGpu::new));
-        let mut evaluated = Evaluated::new(&row, &mut walked, on_gpu.as_mut(), marker);
+        let mut evaluated = Evaluated::new((&row, Arc::default()), &mut walked, on_gpu.as_mut(), marker);
         let mut each = |row: &TokenRow<'_>, looked: Option<&Looked>| {
             f(row, looked);
             ControlFlow::Continue(())

@@ -26,7 +26,7 @@ mod used;
 mod walk;
 
 pub use aligned::Parted;
-pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention, attention_with};
+pub use attention::{Attention, HeadRow, InsideError, Key, Vectors, attention};
 pub use differ::{AttentionAgainst, HeadDifference, TokenDifference, against};
 pub use limits::{first_layer, said as captures_said};
 pub use output::add_contributions;

@@ -5,7 +5,7 @@
 use super::arrivals::Arrivals;
 use super::attention::{InsideError, captured};
 use super::evaluated::{Each, Evaluated};
-use super::layer::{Caches, Layer, Whole};
+use super::layer::{Caches, Lacks, Layer, Whole};
 use super::limits::left_out;
 use super::on_gpu::{Looked, Marker, OnGpu};
 use super::owners::Owners;
@@ -13,6 +13,7 @@ use super::plan::{CacheKey, Plan, Source};
 use super::rows::Rows;
 use super::transposed::{put_told, put_written};
 use crate::query::GraphView;
+use crate::query::causes::Causes;
 use crate::query::graph_report::Took;
 use crate::query::values::Stretches;
 use crate::trace::{Select, Trace};
@@ -37,6 +38,8 @@ pub struct Span {
     pub tokens: Range<u64>,
     /// Layers; all if `None`.
     pub layers: Option<RangeInclusive<u32>>,
+    /// The context that computed them; each if `None`.
+    pub context: Option<u32>,
 }
 
 /// A key that a token sees.
@@ -55,6 +58,8 @@ pub struct TokenRow<'a> {
     pub token: u64,
     /// Its evaluation.
     pub eval: EvalId,
+    /// The context that computed it.
+    pub context: u32,
     /// The layer.
     pub layer: u32,
     /// Heads.
@@ -112,7 +117,7 @@ pub fn for_each_row(
     span: &Span,
     mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
 ) -> Result<Walked, InsideError> {
-    walk(trace, span, Walker::new(span.layers.clone()), None, |row, _| f(row))
+    walk(trace, span, Walker::of(span), None, |row, _| f(row))
 }
 
 /// The same, computed on a device.
@@ -125,7 +130,7 @@ pub fn for_each_row_on(
     device: &Arc<Compute>,
     mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
 ) -> Result<Walked, InsideError> {
-    walk(trace, span, Walker::new(span.layers.clone()).on(device), None, |row, _| f(row))
+    walk(trace, span, Walker::of(span).on(device), None, |row, _| f(row))
 }
 
 /// The same with what a GPU measured of a row, given what keys are to a token.
@@ -136,7 +141,7 @@ pub(super) fn for_each_look(
     marker: &Marker<'_>,
     f: impl FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()>,
 ) -> Result<Walked, InsideError> {
-    walk(trace, span, Walker::new(span.layers.clone()).on(device), Some(marker), f)
+    walk(trace, span, Walker::of(span).on(device), Some(marker), f)
 }
 
 fn walk(
@@ -151,6 +156,9 @@ fn walk(
         if row.first_token >= span.tokens.end {
             return ControlFlow::Break(());
         }
+        if span.context.is_some_and(|context| context != row.evaluation.context) {
+            return ControlFlow::Continue(());
+        }
         match walker.move_on(trace, &row) {
             Some(plan) => walker.compute(trace, &plan, &row, &span.tokens, marker, &mut f),
             None => ControlFlow::Continue(()),
@@ -163,6 +171,8 @@ fn walk(
 #[derive(Default)]
 pub struct Walker {
     layers: Option<RangeInclusive<u32>>,
+    /// The only context whose evaluations it is given; each if `None`.
+    context: Option<u32>,
     plans: Plans,
     arrivals: Arrivals,
     caches: Caches,
@@ -174,6 +184,8 @@ pub struct Walker {
     values: bool,
     /// What was captured, as it was known when the file had so many bytes.
     captures: (u64, Vec<CaptureChange>),
+    /// What the trace knew of what it lacks when the file had so many bytes.
+    causes: Option<(u64, Arc<Causes>)>,
 }
 
 #[derive(Default)]
@@ -202,6 +214,16 @@ impl Walker {
     /// Before the first evaluation. Of other layers than these nothing is kept.
     pub fn new(layers: Option<RangeInclusive<u32>>) -> Walker {
         Walker { layers, ..Walker::default() }
+    }
+
+    /// The same, of what a span has.
+    fn of(span: &Span) -> Walker {
+        Walker { context: span.context, ..Walker::new(span.layers.clone()) }
+    }
+
+    /// The same, given evaluations of this context alone.
+    pub(super) fn in_context(self, context: u32) -> Walker {
+        Walker { context: Some(context), ..self }
     }
 
     /// The same, computed on a device.
@@ -281,11 +303,12 @@ impl Walker {
             return ControlFlow::Continue(());
         }
         let capture = self.capture_of(trace, row).cloned();
-        let mut evaluated = Evaluated::new(row, &mut self.walked, self.on_gpu.as_mut(), marker);
+        let causes = self.causes(trace);
+        let mut evaluated = Evaluated::new((row, causes.clone()), &mut self.walked, self.on_gpu.as_mut(), marker);
         let mut flow = ControlFlow::Continue(());
         for (layer, planned) in &plan.layers {
-            let found =
-                planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches));
+            let found = planned.as_ref().map_err(Lacks::from);
+            let found = found.and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches));
             flow = match found {
                 Ok(found) => evaluated.layer(found, &wanted, f),
                 Err(why) => {
@@ -294,7 +317,7 @@ impl Walker {
                         evaluated.leave_out(n);
                     } else {
                         let limit = capture.as_ref().and_then(|c| left_out(c, row, *layer, plan.n_head(*layer)));
-                        evaluated.refuse(*layer, limit.unwrap_or(why), n);
+                        evaluated.refuse(*layer, limit.unwrap_or_else(|| why.said(&causes, row)), n);
                     }
                     ControlFlow::Continue(())
                 }
@@ -310,6 +333,15 @@ impl Walker {
             self.walked.tokens += wanted.len() as u64;
         }
         flow
+    }
+
+    /// What the trace knows of what it lacks.
+    fn causes(&mut self, trace: &Trace) -> Arc<Causes> {
+        let now = trace.totals().file_bytes;
+        match &self.causes {
+            Some((then, causes)) if *then == now => causes.clone(),
+            _ => self.causes.insert((now, Arc::new(Causes::of(trace)))).1.clone(),
+        }
     }
 
     /// What was to be captured of an evaluation, as far as it is known.
@@ -334,21 +366,17 @@ impl Walker {
     ///
     /// # Errors
     /// Says what is missing.
-    pub(super) fn layer<'a>(
-        &'a self,
-        plan: &'a Plan,
-        layer: u32,
-        n_tokens: usize,
-    ) -> Option<Result<Layer<'a>, String>> {
+    pub(super) fn layer<'a>(&'a self, plan: &'a Plan, layer: u32, n_tokens: usize) -> Option<Result<Layer<'a>, Lacks>> {
         let (_, planned) = plan.layers.iter().find(|(number, _)| *number == layer)?;
-        Some(planned.as_ref().map_err(Clone::clone).and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))
+        let planned = planned.as_ref().map_err(Lacks::from);
+        Some(planned.and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))
     }
 
     /// What a layer of that evaluation weighs.
     ///
     /// # Errors
     /// Says why it is not known.
-    pub(super) fn values_of<'a>(&'a self, layer: &Layer<'a>) -> Result<Cow<'a, Rows>, String> {
+    pub(super) fn values_of<'a>(&'a self, layer: &Layer<'a>) -> Result<Cow<'a, Rows>, Lacks> {
         layer.values(&self.whole, &self.caches)
     }
 
@@ -359,7 +387,7 @@ impl Walker {
 
     /// Takes what was captured up to an evaluation. `None` if its graph cannot be read.
     pub(super) fn move_on(&mut self, trace: &Trace, row: &Row) -> Option<Arc<Plan>> {
-        let Walker { plans, arrivals, .. } = self;
+        let Walker { plans, arrivals, context: only, .. } = self;
         let (eval, wanted) = (row.evaluation.eval, (self.layers.as_ref(), self.values));
         let plan = plans.of(trace, row.evaluation.graph, wanted)?;
         let values = arrivals.up_to(trace, eval, plan.context, |value| {
@@ -368,7 +396,8 @@ impl Walker {
                 || plan.transposed.contains(&value.tensor)
                 || plan.places.contains_key(&value.tensor)
                 || plan.whole.contains(&value.tensor);
-            is_wanted.then_some(plan.context)
+            let is_given = only.is_none_or(|only| only == plan.context);
+            (is_wanted && is_given).then_some(plan.context)
         });
         let (own, earlier): (Vec<Value>, Vec<Value>) = values.into_iter().partition(|value| value.eval == eval);
         // Of evaluations that were lost themselves.

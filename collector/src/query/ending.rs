@@ -93,8 +93,8 @@ fn signal_name(number: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::TraceWriter;
     use crate::trace::testing::{Shape, recording, write};
+    use crate::trace::{Losses, TraceWriter};
 
     #[test]
     fn one_line_says_how_it_ended_and_what_there_is() {
@@ -103,7 +103,7 @@ mod tests {
         let of = |ending: Option<Ending>, dropped: u64| {
             let _ = std::fs::remove_file(&path);
             let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
-            writer.dropped(dropped, dropped);
+            writer.dropped(Losses { full: dropped, ..Losses::default() }, dropped);
             if let Some(ending) = ending {
                 writer.ended(ending).unwrap();
             }

@@ -16,6 +16,8 @@ const MAX_TOKENS: usize = 1 << 16;
 /// Which evaluations are wanted, and which part of them.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
+    /// The context that computed them.
+    pub context: Option<u32>,
     /// Numbers of tokens within the session, of which an evaluation has one at least.
     pub tokens: Option<Numbers>,
     /// Numbers of evaluations.
@@ -114,13 +116,14 @@ pub struct OpTime {
 
 /// The evaluations of a page, and how many there are in all. Only those of the page are read from the file.
 pub fn evaluations(trace: &Trace, table: &Table, wanted: &Wanted) -> (Vec<EvaluationSummary>, u64) {
-    let filter = Filter { tokens: wanted.tokens, evals: wanted.evals, ..Filter::default() };
-    let (mut total, mut tokens) = (0_usize, 0);
+    let Wanted { context, tokens, evals, .. } = *wanted;
+    let filter = Filter { context, tokens, evals, ..Filter::default() };
+    let (mut total, mut n_tokens) = (0_usize, 0);
     let mut page: Vec<usize> = vec![];
     for (seq, header) in table.headers(0).filter(|(_, h)| in_time(wanted, h) && h.choose(&filter).is_some()) {
         let next = total == wanted.offset.saturating_add(page.len());
-        tokens += if next { header.n_tokens as usize } else { 0 };
-        if next && page.len() < wanted.limit && (page.is_empty() || tokens <= MAX_TOKENS) {
+        n_tokens += if next { header.n_tokens as usize } else { 0 };
+        if next && page.len() < wanted.limit && (page.is_empty() || n_tokens <= MAX_TOKENS) {
             page.push(seq);
         }
         total += 1;

@@ -79,6 +79,8 @@ pub struct Filter {
     pub tokens: Option<Numbers>,
     /// Numbers of evaluations.
     pub evals: Option<Numbers>,
+    /// Number of the context that computed it.
+    pub context: Option<u32>,
     /// Layers.
     pub layers: Option<Numbers>,
     /// Kinds of operators.
@@ -134,7 +136,15 @@ impl Filter {
         self.durations.is_none_or(|n| duration.is_some_and(|ns| n.contains(ns)))
     }
 
+    /// Whether it lets evaluations of a context through.
+    pub(super) fn takes_context(&self, context: u32) -> bool {
+        self.context.is_none_or(|wanted| wanted == context)
+    }
+
     pub(super) fn choose(&self, row: &Row) -> Option<Chosen> {
+        if !self.takes_context(row.evaluation.context) {
+            return None;
+        }
         let takes = |&i: &usize| {
             let number = row.first_token.saturating_add(i as u64);
             self.tokens.is_none_or(|n| n.contains(number))

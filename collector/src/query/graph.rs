@@ -96,8 +96,11 @@ pub struct GraphEdge {
 pub struct GraphPart<'a> {
     /// Number within the session.
     pub graph: u32,
-    /// The scheduler that computes it.
+    /// The context that computes it.
     pub context: u32,
+    /// Number of the model that it is of, as in `model` and `more_models` of the session, whose vocabulary its tokens are of; null
+    /// if it is not known.
+    pub model: Option<u32>,
     /// The layer that was asked for.
     pub layer: Option<u32>,
     /// Layers of the whole graph, ascending.
@@ -113,8 +116,11 @@ pub struct GraphPart<'a> {
 pub struct GraphSummary {
     /// Number within the session.
     pub graph: u32,
-    /// The scheduler that computes it.
+    /// The context that computes it.
     pub context: u32,
+    /// Number of the model that it is of, as in `model` and `more_models` of the session, whose vocabulary its tokens are of; null
+    /// if it is not known.
+    pub model: Option<u32>,
     /// Nodes.
     pub n_nodes: usize,
     /// Nodes whose operator does work.
@@ -207,6 +213,7 @@ impl GraphQuery {
         GraphSummary {
             graph: graph.graph.0,
             context: graph.context,
+            model: self.view.stored.model.map(|model| model.0),
             n_nodes: graph.n_nodes as usize,
             n_computed: graph.nodes().filter(|(_, t)| t.flags.has(TensorFlags::COMPUTED)).count(),
             n_leaves: graph.leaves().count(),
@@ -274,6 +281,7 @@ impl GraphQuery {
         GraphPart {
             graph: graph.graph.0,
             context: graph.context,
+            model: self.view.stored.model.map(|model| model.0),
             layer,
             layers: self.layers(),
             tensors: chosen.iter().filter_map(tensor).collect(),

@@ -2,14 +2,14 @@
 //! where devices worked on after the host had counted them.
 
 use super::buffers::{BufferLife, buffers};
+use super::contexts::{Context, Contexts};
 use super::dump::{run_ends, whole_run};
 use super::ending::{Ended, ended};
 use super::requests::{Request, requests};
 use crate::analysis::timing::Plans;
-use crate::trace::{ModelId, OperatorTotal, Remark, Select, Totals, Trace};
+use crate::trace::{Losses, ModelId, OperatorTotal, Remark, Select, Totals, Trace};
 use ggscope_format::FORMAT_VERSION;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
 
@@ -34,6 +34,8 @@ pub struct Info {
     /// Further models.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more_models: Vec<Model>,
+    /// Contexts, each of which computes one model.
+    pub contexts: Vec<Context>,
     /// How much was recorded.
     pub level: &'static str,
     /// Sets and globs of captured tensors, of the whole recording.
@@ -197,8 +199,10 @@ pub struct Device {
 pub struct Dropped {
     /// Records.
     pub records: u64,
-    /// Bytes of records.
+    /// Bytes of records that the rings had no room for.
     pub bytes: u64,
+    /// How many of the records were lost for which cause; null if the recording does not say.
+    pub causes: Option<Losses>,
 }
 
 /// What was captured from an evaluation on.
@@ -236,7 +240,8 @@ pub fn info(trace: &Trace) -> Info {
     let mut totals = trace.totals().clone();
     let devices = count_devices(trace, &mut totals);
     let hello = &recording.hello;
-    let contexts = contexts_of_models(trace);
+    let all = Contexts::of(trace);
+    let contexts_of = |model: ModelId| all.iter().filter(|c| c.model == Some(model.0)).map(|c| c.context).collect();
     let first = trace.model().map(|model| model.id);
     let (model, more_models): (Vec<Model>, Vec<Model>) = trace
         .models()
@@ -248,7 +253,7 @@ pub fn info(trace: &Trace) -> Info {
             arch: m.arch.clone(),
             n_layer: m.n_layer,
             file_bytes: m.file_bytes,
-            contexts: contexts.get(&m.id).cloned().unwrap_or_default(),
+            contexts: contexts_of(m.id),
         })
         .partition(|m| Some(ModelId(m.id)) == first);
     let mut requests = requests(trace);
@@ -277,6 +282,7 @@ pub fn info(trace: &Trace) -> Info {
         },
         model: model.into_iter().next(),
         more_models,
+        contexts: all.iter().cloned().collect(),
         level: recording.level.name(),
         capture: names,
         captures,
@@ -305,7 +311,7 @@ pub fn info(trace: &Trace) -> Info {
         page_faults: PageFaults { minor: totals.minor_faults, major: totals.major_faults },
         operators_by_time: trace.operators().iter().map(by_operator).collect(),
         devices,
-        dropped: Dropped { records: totals.dropped_records, bytes: totals.dropped_bytes },
+        dropped: Dropped { records: totals.dropped_records, bytes: totals.dropped_bytes, causes: trace.losses() },
         left_out: LeftOut { evaluations: totals.left_out_evaluations, bytes: totals.left_out_bytes },
         size: size(&totals),
         buffers: buffers(trace),
@@ -313,17 +319,6 @@ pub fn info(trace: &Trace) -> Info {
         // Last, because reading can find something wrong.
         warnings: warnings(trace),
     }
-}
-
-/// The contexts of each model.
-fn contexts_of_models(trace: &Trace) -> HashMap<ModelId, Vec<u32>> {
-    let mut found: HashMap<ModelId, BTreeSet<u32>> = HashMap::new();
-    for stored in trace.graphs().filter_map(|id| trace.graph(id).ok()) {
-        if let Some(model) = stored.model {
-            found.entry(model).or_default().insert(stored.graph.context);
-        }
-    }
-    found.into_iter().map(|(model, contexts)| (model, contexts.into_iter().collect())).collect()
 }
 
 /// What asynchronous devices did, and until when: adds the times after the host had come back to `totals`.
@@ -383,11 +378,9 @@ fn size(totals: &Totals) -> Size {
 fn warnings(trace: &Trace) -> Vec<String> {
     let totals = trace.totals();
     let mut warnings = trace.warnings();
-    if totals.dropped_records > 0 {
-        warnings.push(format!(
-            "{} records ({} bytes) were lost while recording; a larger ring loses fewer (--ring-size)",
-            totals.dropped_records, totals.dropped_bytes
-        ));
+    match trace.losses() {
+        Some(losses) => warnings.extend(losses.said()),
+        None => warnings.push(format!("{} records were lost while it was recorded", totals.dropped_records)),
     }
     warnings
 }
@@ -406,7 +399,7 @@ mod tests {
         let path = dir.path().join("a.ggtrace");
         let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
         writer.note("a remark".into()).unwrap();
-        writer.dropped(2, 99);
+        writer.dropped(Losses { full: 2, ..Losses::default() }, 99);
         writer.finish().unwrap();
         let json = serde_json::to_value(info(&Trace::open(&path).unwrap())).unwrap();
         for (pointer, value) in [
@@ -438,7 +431,7 @@ mod tests {
         let file = std::fs::metadata(&path).unwrap().len() as f64;
         assert_eq!(number("/size/file_bytes"), file);
         assert_eq!(number("/size/bytes_per_generated_token"), file / 9.0);
-        assert!(json["warnings"][0].as_str().unwrap().contains("2 records (99 bytes) were lost"));
+        assert!(json["warnings"][0].as_str().unwrap().contains("2 records were lost because the ring was full"));
     }
 
     #[test]

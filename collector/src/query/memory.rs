@@ -16,6 +16,8 @@ use utoipa::ToSchema;
 /// Which reads are wanted; `None` lets all through.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
+    /// The context that read them.
+    pub context: Option<u32>,
     /// Numbers of tokens within the session, of which an evaluation has one at least.
     pub tokens: Option<Numbers>,
     /// Numbers of evaluations.
@@ -176,7 +178,8 @@ struct Times {
 
 /// The regions that were read, files before buffers, by place and first byte.
 pub fn memory(trace: &Trace, table: &Table, wanted: &Wanted) -> Vec<Region> {
-    let filter = Filter { evals: wanted.evals, tokens: wanted.tokens, ..Filter::default() };
+    let (evals, tokens, context) = (wanted.evals, wanted.tokens, wanted.context);
+    let filter = Filter { evals, tokens, context, ..Filter::default() };
     let plans = table.plans().all();
     let mut times = vec![Times::default(); plans.len()];
     let mut routed: Vec<usize> = vec![];

@@ -3,8 +3,9 @@
 use super::api::{App, answer};
 use super::document;
 use super::models::{self, Loaded};
-use super::params::{Params, Path, numbers, parse, word};
+use super::params::{Params, Path, context, numbers, parse, word};
 use super::problem::Problem;
+use super::session::Session;
 use crate::inside::picture::{AttentionLinks, AttentionMap, AttentionMatrix, links, map, matrix};
 use crate::inside::{self, Attention, AttentionAgainst, InsideError};
 use crate::trace::Trace;
@@ -53,24 +54,34 @@ impl From<InsideError> for Problem {
     }
 }
 
-/// Number of the last token.
-fn last(trace: &Trace) -> u64 {
-    let totals = trace.totals();
-    totals.tokens().saturating_sub(1)
-}
-
 /// Which token. It cannot be called `token`: that is the server's secret.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TokenParams {
-    /// The token, counted from 0 through the session; the last if not given
+    /// The token, counted from 0 through the session; the last of the context if not given
     #[param(schema_with = document::ordinal)]
     tokens: Option<String>,
+    /// The context that computed it, if the session has several: if not given that of the token; without one the context of the
+    /// first model that computed a token last
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 impl TokenParams {
     pub(super) fn token(&self) -> Result<Option<u64>, Problem> {
         parse("tokens", self.tokens.as_deref(), "give the number of one token")
+    }
+
+    pub(super) fn context(&self) -> Result<Option<u32>, Problem> {
+        context(self.context.as_deref())
+    }
+
+    /// The token that is asked about: the one that is named, else the last of the context.
+    fn of(&self, session: &Session, trace: &Trace) -> Result<u64, Problem> {
+        let (token, context) = (self.token()?, self.context()?);
+        let range = token.map(|token| token..token.saturating_add(1));
+        let context = session.context(trace, context, range.as_ref())?;
+        Ok(token.unwrap_or_else(|| session.end_of(trace, context).saturating_sub(1)))
     }
 }
 
@@ -158,15 +169,16 @@ pub(super) async fn of_token(
     Path(id): Path<String>,
     Params(which, p, v): Params<TokenParams, HeadParams, VectorParams>,
 ) -> Result<Response, Problem> {
-    let (token, layer, head) = (which.token()?, p.layer()?, p.head()?);
+    let (layer, head) = (p.layer()?, p.head()?);
     let (vectors, key) = v.wanted(head)?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        let wanted = (token.unwrap_or_else(|| last(&trace)), layer, head, vectors);
+        let wanted = (which.of(&session, &trace)?, layer, head, vectors);
         let mut found = session.followers(false).attention(&trace, wanted)?;
         if vectors {
-            with_vectors(&mut found, key, models::that_ran(sessions, &session))?;
+            let model = models::that_ran(sessions, &session, found.context);
+            with_vectors(&mut found, key, model)?;
         }
         Ok(found)
     })
@@ -177,19 +189,34 @@ pub(super) async fn of_token(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TokensParams {
-    /// These tokens, counted from 0 through the session: `7`, `7..9`; the last 128 if not given, and 4096 at most
+    /// These tokens, counted from 0 through the session: `7`, `7..9`; the last 128 of the context if not given, and 4096 at most
     #[param(schema_with = document::numbers)]
     tokens: Option<String>,
+    /// The context that computed them, if the session has several: if not given that of the tokens; without tokens the context of
+    /// the first model that computed a token last
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 impl TokensParams {
-    /// The tokens that were asked for, of those that there are up to `last`.
-    fn range(&self, last: u64) -> Result<Range<u64>, Problem> {
+    fn context(&self) -> Result<Option<u32>, Problem> {
+        context(self.context.as_deref())
+    }
+
+    /// The tokens that are asked for, and the context.
+    fn of(&self, session: &Session, trace: &Trace) -> Result<(u32, Range<u64>), Problem> {
+        let given = numbers("tokens", self.tokens.as_deref())?.map(|given| given.range());
+        let context = session.context(trace, self.context()?, given.as_ref())?;
+        Ok((context, self.range(trace.totals().tokens(), session.end_of(trace, context))?))
+    }
+
+    /// The tokens that are asked for, of `all` that there are; if none are, the last before `end`.
+    fn range(&self, all: u64, end: u64) -> Result<Range<u64>, Problem> {
         let given = numbers("tokens", self.tokens.as_deref())?;
-        let end = last.saturating_add(1);
         let Some(given) = given else { return Ok(end.saturating_sub(DEFAULT_TOKENS)..end) };
-        if given.first > last {
-            let error = inside::no_token(given.first, last.saturating_add(1));
+        let end = all;
+        if given.first >= all {
+            let error = inside::no_token(given.first, all);
             return Err(Problem::missing("tokens", error, "ask for tokens that there are"));
         }
         let range = given.first..given.range().end.min(end);
@@ -211,6 +238,10 @@ pub(super) struct WithParams {
     /// The layer; all of them if not given
     #[param(schema_with = document::number)]
     layer: Option<String>,
+    /// The context of the reference; if not given the one of the same number, else that of its first model that computed a token
+    /// last
+    #[param(schema_with = document::number)]
+    with_context: Option<String>,
 }
 
 /// How far each head looks elsewhere than in another session of the same prompt: the same as
@@ -226,13 +257,16 @@ pub(super) async fn against(
     let help = "give the id of another session: ?with=1; /api/v1/sessions lists them";
     let with = p.with.ok_or_else(|| Problem::bad("with", "with is missing", help))?;
     let layer: Option<u32> = parse("layer", p.layer.as_deref(), "give the number of a layer")?;
+    let there = context(p.with_context.as_deref())?;
     answer(app, move |sessions| {
         let unknown = |problem: Problem| Problem { field: Some("with".into()), ..problem };
-        let trace = sessions.get(&id)?.trace()?;
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
         let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(unknown)?;
-        let tokens = which.range(last(&trace))?;
+        let (context, tokens) = which.of(&session, &trace)?;
         let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
-        let found = inside::against(&trace, &reference, Some(tokens), layer.map(|layer| layer..=layer), &device)?;
+        let found =
+            inside::against(&trace, &reference, (Some(context), there), Some(tokens), layer.map(|l| l..=l), &device)?;
         if let Some(layer) = layer.filter(|_| found.heads.is_empty()) {
             let error = format!("there is no attention in layer {layer} at these tokens");
             return Err(Problem::missing("layer", error, "attention/map says which layers there are"));
@@ -256,7 +290,8 @@ pub(super) async fn of_tokens(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        Ok(matrix(&trace, &mut session.followers(false), &which.range(last(&trace))?, layer, head)?)
+        let (context, tokens) = which.of(&session, &trace)?;
+        Ok(matrix(&trace, &mut session.followers(false), (context, &tokens), layer, head)?)
     })
     .await
 }
@@ -270,11 +305,10 @@ pub(super) async fn of_heads(
     Path(id): Path<String>,
     Params(which, ..): Params<TokenParams>,
 ) -> Result<Response, Problem> {
-    let token = which.token()?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        Ok(map(&trace, &mut session.followers(true), token.unwrap_or_else(|| last(&trace)))?)
+        Ok(map(&trace, &mut session.followers(true), which.of(&session, &trace)?)?)
     })
     .await
 }
@@ -314,12 +348,12 @@ pub(super) async fn of_links(
     Path(id): Path<String>,
     Params(which, p, _): Params<TokenParams, SpanParams>,
 ) -> Result<Response, Problem> {
-    let (token, span) = (which.token()?, p.span()?);
+    let span = p.span()?;
     let without_first = word("without_first", p.without_first.as_deref(), &[("true", true), ("false", false)])?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        let wanted = (token.unwrap_or_else(|| last(&trace)), span, without_first.unwrap_or(false));
+        let wanted = (which.of(&session, &trace)?, span, without_first.unwrap_or(false));
         Ok(links(&trace, &mut session.followers(true), wanted)?)
     })
     .await
@@ -330,7 +364,7 @@ mod tests {
     use super::*;
 
     fn range(tokens: Option<&str>, last: u64) -> Result<Range<u64>, Problem> {
-        TokensParams { tokens: tokens.map(str::to_owned) }.range(last)
+        TokensParams { tokens: tokens.map(str::to_owned), context: None }.range(last + 1, last + 1)
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::problem::Problem;
 use super::session::{Behind, Session};
 use crate::estimate::Estimate;
 use crate::query::captures;
+use crate::trace::Losses;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -114,8 +115,10 @@ pub(super) struct CaptureState {
     pub left_out_evaluations: u64,
     /// Bytes of their values.
     pub left_out_bytes: u64,
-    /// Records that were lost because the rings were full.
+    /// Records that were lost.
     pub dropped_records: u64,
+    /// How many of them were lost for which cause; null if the recording does not say.
+    pub dropped_causes: Option<Losses>,
     /// How far values are behind the newest token; null if none have come, or nothing is captured.
     pub behind: Option<Behind>,
 }
@@ -136,6 +139,7 @@ fn state(session: &Session) -> Result<CaptureState, Problem> {
         left_out_evaluations: totals.left_out_evaluations,
         left_out_bytes: totals.left_out_bytes,
         dropped_records: totals.dropped_records,
+        dropped_causes: trace.losses(),
         behind: session.behind()?,
     })
 }
@@ -258,7 +262,8 @@ pub(super) async fn estimate(
     let capture = p.wanted()?.capture()?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
-        let model = models::that_ran(sessions, &session).ok();
+        let context = session.context(&*session.trace()?, None, None)?;
+        let model = models::that_ran(sessions, &session, context).ok();
         let known = model.and_then(|model| Estimate::of(&capture, &model.architecture));
         let unmatched = captures::unmatched_of(&*session.trace()?, &capture);
         Ok(CaptureEstimate {

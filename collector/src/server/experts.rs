@@ -21,6 +21,9 @@ impl From<NoExperts> for Problem {
             NoExperts::Dense => "look at a trace of a mixture-of-experts model",
             NoExperts::NotRecorded => "record it again with `ggscope record --level tensors -- …`",
             NoExperts::Nothing => "ask the model something",
+            NoExperts::NoContext(_) => {
+                return Problem::missing("context", error.to_string(), "/sessions/ID lists the contexts");
+            }
         };
         Problem::missing("id", error.to_string(), help)
     }

@@ -4,18 +4,18 @@
 use super::api::{App, answer};
 use super::attention::TokenParams;
 use super::document;
-use super::params::{PHASES, Params, Path, numbers, parse, word};
+use super::params::{PHASES, Params, Path, context, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::inside::InsideError;
 use crate::inside::heads::{Flow, Heads, Wanted, flow, heads};
-use crate::query::range::Numbers;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::to_raw_value;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use utoipa::IntoParams;
 
@@ -50,9 +50,13 @@ impl Kept {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct HeadsParams {
-    /// Measure over these tokens, counted from 0 through the session, 8192 at most; the first 1024 if not given
+    /// Measure over these tokens, counted from 0 through the session, 8192 at most; the first 1024 of the context if not given
     #[param(schema_with = document::numbers)]
     tokens: Option<String>,
+    /// The context that computed them, if the session has several: if not given that of the tokens; without tokens the context of
+    /// the first model that computed a token last
+    #[param(schema_with = document::number)]
+    context: Option<String>,
     /// Only these layers
     #[param(schema_with = document::numbers)]
     layer: Option<String>,
@@ -69,14 +73,14 @@ pub(super) struct HeadsParams {
 
 impl HeadsParams {
     fn wanted(&self) -> Result<Wanted, Problem> {
-        let tokens =
-            numbers("tokens", self.tokens.as_deref())?.unwrap_or(Numbers { first: 0, last: DEFAULT_TOKENS - 1 });
+        let tokens = numbers("tokens", self.tokens.as_deref())?;
         let layer = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let head: Option<u32> = parse("head", self.head.as_deref(), "give the number of a head")?;
-        let range = tokens.range();
+        let most = |range: Range<u64>| range.start..range.end.min(range.start.saturating_add(MAX_TOKENS));
         Ok(Wanted {
+            context: context(self.context.as_deref())?,
             // `7..` is the most from there on.
-            tokens: Some(range.start..range.end.min(range.start.saturating_add(MAX_TOKENS))),
+            tokens: tokens.map(|tokens| most(tokens.range())),
             layers: numbers("layer", self.layer.as_deref())?.map(|l| layer(l.first)..=layer(l.last)),
             head: head.map(|head| head as usize),
             phase: word("phase", self.phase.as_deref(), &PHASES)?,
@@ -97,6 +101,11 @@ pub(super) async fn of_session(
     let wanted = p.wanted()?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
+        let trace = session.trace()?;
+        let context = session.context(&trace, wanted.context, wanted.tokens.as_ref())?;
+        let first = session.contexts(&trace).get(context).and_then(|of| of.first_token).unwrap_or(0);
+        let tokens = wanted.tokens.unwrap_or(first..first.saturating_add(DEFAULT_TOKENS));
+        let wanted = Wanted { context: Some(context), tokens: Some(tokens), ..wanted };
         let found = session.heads.get(sessions, &session, wanted)?;
         to_raw_value(&*found)
             .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string(), "ask for one layer"))
@@ -114,8 +123,8 @@ pub(super) async fn of_token(
     Path(id): Path<String>,
     Params(p, ..): Params<TokenParams>,
 ) -> Result<Response, Problem> {
-    let token = p.token()?;
-    answer(app, move |sessions| Ok(flow(&*sessions.get(&id)?.trace()?, token)?)).await
+    let (token, context) = (p.token()?, p.context()?);
+    answer(app, move |sessions| Ok(flow(&*sessions.get(&id)?.trace()?, context, token)?)).await
 }
 
 #[cfg(test)]
@@ -125,6 +134,7 @@ mod tests {
     fn params(tokens: Option<&str>, phase: Option<&str>) -> HeadsParams {
         HeadsParams {
             tokens: tokens.map(Into::into),
+            context: None,
             layer: Some("3..5".into()),
             head: None,
             phase: phase.map(Into::into),
@@ -135,7 +145,7 @@ mod tests {
     #[test]
     fn questions_are_bounded_and_wrong_ones_named() {
         let tokens = |text: Option<&str>| params(text, None).wanted().unwrap().tokens;
-        assert_eq!(tokens(None), Some(0..1024));
+        assert_eq!(tokens(None), None, "those of the context");
         assert_eq!(tokens(Some("7..9")), Some(7..10));
         assert_eq!(tokens(Some("100..")), Some(100..8292));
         assert_eq!(params(None, Some("generate")).wanted().unwrap().layers, Some(3..=5));

@@ -5,7 +5,7 @@
 use super::api::{App, answer};
 use super::document;
 use super::models;
-use super::params::{Params, Path, numbers, parse, word};
+use super::params::{Params, Path, context, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
 use super::sessions::Sessions;
@@ -29,8 +29,8 @@ const MAX_WORK: u64 = 1 << 37;
 const DEFAULT_TOP: usize = 5;
 const MAX_TOP: usize = 50;
 
-/// A run that was measured: of which session, of how many evaluations, and of which tokens.
-type Kept = Option<((String, u64, Range<u64>), Arc<Run>)>;
+/// A run that was measured: of which session, of how many evaluations, of which context, and of which tokens.
+type Kept = Option<((String, u64, u32, Range<u64>), Arc<Run>)>;
 
 /// The run that was measured last, and what the lens found.
 #[derive(Default)]
@@ -40,13 +40,13 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    fn run(&self, session: &Session, trace: &Trace, tokens: &Range<u64>) -> Result<Arc<Run>, Problem> {
-        let key = (session.id.clone(), trace.n_evaluations(), tokens.clone());
+    fn run(&self, session: &Session, trace: &Trace, (context, tokens): (u32, Range<u64>)) -> Result<Arc<Run>, Problem> {
+        let key = (session.id.clone(), trace.n_evaluations(), context, tokens.clone());
         let kept = || self.run.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {
             return Ok(run.clone());
         }
-        let run = Arc::new(layers::run(trace, Some(tokens.clone()))?);
+        let run = Arc::new(layers::run(trace, Some(context), Some(tokens))?);
         // Values of a token come a little later than the token: a run that goes on is asked about again.
         if trace.complete() {
             *kept() = Some((key, run.clone()));
@@ -60,13 +60,13 @@ impl Measured {
         sessions: &Sessions,
         session: &Session,
         trace: &Trace,
-        tokens: Range<u64>,
+        (context, tokens): (u32, Range<u64>),
         keep: usize,
     ) -> Result<Vec<Lens>, Problem> {
-        let model = models::that_ran(sessions, session)?;
+        let model = models::that_ran(sessions, session, context)?;
         let compute = sessions.compute().map_err(LayersError::from)?;
         let how = Grinding { keep, most: MAX_WORK, compute: &compute, kept: Some(&self.lenses) };
-        Ok(layers::lens(trace, &model.gguf, Some(tokens), &how)?)
+        Ok(layers::lens(trace, &model.gguf, Some(context), Some(tokens), &how)?.0)
     }
 }
 
@@ -77,6 +77,7 @@ impl From<LayersError> for Problem {
             LayersError::NotCaptured(_) | LayersError::OnlyStatistics(_) | LayersError::NoStream(_) => {
                 Problem::missing("id", text, HOW_TO_RECORD)
             }
+            LayersError::Absent(..) => Problem::missing("tokens", text, "ask for tokens of which they were captured"),
             LayersError::Missing(field, _) => {
                 Problem::missing(field, text, "/sessions/ID says how many tokens there are")
             }
@@ -108,14 +109,25 @@ pub(super) struct Tokens {
     /// Only these tokens, counted from 0 through the session: `7`, `7..9`, `7..`
     #[param(schema_with = document::numbers)]
     tokens: Option<String>,
+    /// The context that computed them, if the session has several: if not given that of the tokens; without tokens the context of
+    /// the first model that computed a token last
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 impl Tokens {
-    /// The tokens, or the last `most` of all.
-    fn range(&self, trace: &Trace, most: u64) -> Result<Range<u64>, Problem> {
+    /// The context and the tokens, or the last `most` of the context.
+    fn of(&self, session: &Session, trace: &Trace, most: u64) -> Result<(u32, Range<u64>), Problem> {
+        let given = numbers("tokens", self.tokens.as_deref())?.map(|given| given.range());
+        let context = layers::context(trace, context(self.context.as_deref())?, given.as_ref())?;
+        Ok((context, self.range(trace, session.end_of(trace, context), most)?))
+    }
+
+    /// The tokens, or the last `most` before `end`.
+    fn range(&self, trace: &Trace, end: u64, most: u64) -> Result<Range<u64>, Problem> {
         let all = trace.totals().tokens();
         let Some(given) = numbers("tokens", self.tokens.as_deref())? else {
-            return Ok(all.saturating_sub(most)..all);
+            return Ok(end.saturating_sub(most)..end);
         };
         let range = given.range();
         // An open end is the last token; one that is not there is said as it was asked.
@@ -143,8 +155,8 @@ pub(super) async fn of_session(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        let tokens = which.range(&trace, MAX_TOKENS)?;
-        Ok(layers::layers(&*measured.run(&session, &trace, &tokens)?))
+        let of = which.of(&session, &trace, MAX_TOKENS)?;
+        Ok(layers::layers(&*measured.run(&session, &trace, of)?))
     })
     .await
 }
@@ -175,11 +187,11 @@ pub(super) async fn by_token(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        let tokens = which.range(&trace, MAX_TOKENS)?;
+        let of = which.of(&session, &trace, MAX_TOKENS)?;
         if !measure.is_of_lens() {
-            return Ok(layers::of_run(&trace, &*measured.run(&session, &trace, &tokens)?, measure)?);
+            return Ok(layers::of_run(&trace, &*measured.run(&session, &trace, of)?, measure)?);
         }
-        Ok(layers::of_lenses(&measured.lens(sessions, &session, &trace, tokens, 1)?, measure))
+        Ok(layers::of_lenses(&measured.lens(sessions, &session, &trace, of, 1)?, measure))
     })
     .await
 }
@@ -191,6 +203,10 @@ pub(super) struct With {
     /// The session that is the reference: of the same prompt
     #[param(required = true)]
     with: Option<String>,
+    /// The context of the reference; if not given the one of the same number, else that of its first model that computed a token
+    /// last
+    #[param(schema_with = document::number)]
+    with_context: Option<String>,
 }
 
 /// Where hidden states leave those of another session of the same prompt: the same as `ggscope layers --against --json`; of the
@@ -207,16 +223,22 @@ pub(super) async fn against(
 ) -> Result<Response, Problem> {
     let help = "give the id of another session: ?with=1; /api/v1/sessions lists them";
     let with = p.with.ok_or_else(|| Problem::bad("with", "with is missing", help))?;
+    let contexts = (context(which.context.as_deref())?, context(p.with_context.as_deref())?);
     answer(app, move |sessions| {
         let of_reference = |problem: Problem| Problem { field: Some("with".into()), ..problem };
-        let trace = sessions.get(&id)?.trace()?;
+        let session = sessions.get(&id)?;
+        let trace = session.trace()?;
         let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(of_reference)?;
         // What two runs have in common is their beginning.
         let tokens = match which.tokens {
-            Some(_) => which.range(&trace, MAX_TOKENS)?,
-            None => 0..MAX_TOKENS,
+            Some(_) => which.of(&session, &trace, MAX_TOKENS)?.1,
+            None => {
+                let context = layers::context(&trace, contexts.0, None)?;
+                let first = session.contexts(&trace).get(context).and_then(|of| of.first_token).unwrap_or(0);
+                first..first.saturating_add(MAX_TOKENS)
+            }
         };
-        layers::against(&trace, &reference, Some(tokens)).map_err(|error| {
+        layers::against(&trace, &reference, contexts, Some(tokens)).map_err(|error| {
             let lacks = error.lacking().is_some_and(|path| path == reference.path().display().to_string());
             if lacks { of_reference(error.into()) } else { error.into() }
         })
@@ -254,8 +276,8 @@ pub(super) async fn lens(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        let tokens = which.range(&trace, 1)?;
-        measured.lens(sessions, &session, &trace, tokens, top)
+        let of = which.of(&session, &trace, 1)?;
+        measured.lens(sessions, &session, &trace, of, top)
     })
     .await
 }

@@ -118,6 +118,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Losses;
     use crate::trace::testing::{Shape, write};
     use ggscope_format::capture::{Capture, CaptureChange};
     use ggscope_format::value::Value;
@@ -128,7 +129,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a\"\\\n.ggtrace");
         let mut writer = write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9);
-        writer.dropped(2, 99);
+        writer.dropped(Losses { full: 2, ..Losses::default() }, 99);
         let capture = Capture::named(["l_out-*"]);
         writer.capture(CaptureChange { from: EvalId(0), capture }).unwrap();
         // Values of the third token of the answer, of nine.

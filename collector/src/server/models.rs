@@ -100,19 +100,29 @@ pub(super) fn get(sessions: &Sessions, id: &str) -> Result<Arc<Loaded>, Problem>
     })
 }
 
-/// The model that a session ran, of those that may be asked about.
-pub(super) fn that_ran(sessions: &Sessions, session: &Session) -> Result<Arc<Loaded>, Problem> {
+/// The model that a context of a session computes, of those that may be asked about.
+pub(super) fn that_ran(sessions: &Sessions, session: &Session, context: u32) -> Result<Arc<Loaded>, Problem> {
     look(sessions);
     let paths = sessions.models().paths();
-    // Of several models the one that the session is about, and of several files of its name the one at its path.
-    let own = session.trace()?.model().map(|model| model.path.clone());
+    // Of several models the one of the context, and of several files of its name the one at its path.
+    let trace = session.trace()?;
+    let of_context = session.contexts(&trace).get(context).and_then(|context| context.model);
+    let own = trace.models().iter().find(|model| Some(model.id.0) == of_context).or(trace.model());
+    let own = own.map(|model| model.path.clone());
     let is_there = |path: &PathBuf| own.as_deref().is_some_and(|own| Path::new(own) == path);
     let is_own = |path: &PathBuf| own.as_deref().is_some_and(|own| is_same(own, path));
     let found = paths.iter().position(is_there).or_else(|| paths.iter().position(is_own));
-    let number = found.or_else(|| paths.iter().position(|path| ran(session, path)));
-    let number = number.or((paths.len() == 1).then_some(0));
+    // With several models another's file would be a wrong one.
+    let is_any = trace.models().len() < 2;
+    let number = found.or_else(|| paths.iter().position(|path| is_any && ran(session, path)));
+    let number = number.or((paths.len() == 1 && is_any).then_some(0));
     number.and_then(|number| sessions.models().load(number)).unwrap_or_else(|| {
-        let error = format!("the model of session {} is not known here", session.id);
+        let error = match &own {
+            Some(own) if trace.models().len() > 1 => {
+                format!("the model of context {context} of session {}, {own}, is not known here", session.id)
+            }
+            _ => format!("the model of session {} is not known here", session.id),
+        };
         Err(Problem::missing("id", error, "name it with `ggscope open run.ggtrace --model FILE`"))
     })
 }

@@ -115,6 +115,9 @@ pub(super) struct Which {
     /// Only in these evaluations: `7`, `7..9`, `7..`
     #[param(schema_with = document::numbers)]
     evals: Option<String>,
+    /// Only in evaluations of this context
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 impl Which {
@@ -126,9 +129,13 @@ impl Which {
         numbers("evals", self.evals.as_deref())
     }
 
+    pub(super) fn context(&self) -> Result<Option<u32>, Problem> {
+        context(self.context.as_deref())
+    }
+
     /// A filter that lets through all operators of these evaluations.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
-        Ok(Filter { tokens: self.tokens()?, evals: self.evals()?, ..Filter::default() })
+        Ok(Filter { tokens: self.tokens()?, evals: self.evals()?, context: self.context()?, ..Filter::default() })
     }
 }
 
@@ -157,6 +164,11 @@ fn in_words(error: &str) -> &str {
 /// A range of numbers.
 pub(super) fn numbers(field: &str, text: Option<&str>) -> Result<Option<Numbers>, Problem> {
     parse(field, text, "give a number or a range with both ends included: 7, 7..9, 7.. or ..9")
+}
+
+/// The number of a context.
+pub(super) fn context(text: Option<&str>) -> Result<Option<u32>, Problem> {
+    parse("context", text, "give the number of a context: /sessions/ID lists them")
 }
 
 /// One of a few words.

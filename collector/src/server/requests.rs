@@ -1,7 +1,7 @@
 //! The requests of a session.
 
 use super::api::{App, Page, answer};
-use super::params::{MAX_LIMIT, PageParams, Params, Path, parse};
+use super::params::{MAX_LIMIT, PageParams, Params, Path, context};
 use super::problem::Problem;
 use crate::query::requests::{Request, requests};
 use axum::extract::State;
@@ -30,7 +30,7 @@ pub(super) async fn list(
     Params(p, page, ..): Params<RequestParams, PageParams>,
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_LIMIT)?;
-    let context: Option<u32> = parse("context", p.context.as_deref(), "give the number of a context")?;
+    let context = context(p.context.as_deref())?;
     answer(app, move |sessions| {
         let (trace, _) = sessions.get(&id)?.now()?;
         let mut all = requests(&trace);

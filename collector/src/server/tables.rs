@@ -43,6 +43,7 @@ pub(super) async fn evaluations(
     let wanted = evaluations::Wanted {
         tokens: which.tokens()?,
         evals: which.evals()?,
+        context: which.context()?,
         time: numbers("time", p.time.as_deref())?,
         offset,
         limit,
@@ -183,6 +184,7 @@ pub(super) async fn memory(
     let wanted = memory::Wanted {
         tokens: which.tokens()?,
         evals: which.evals()?,
+        context: which.context()?,
         memory: word("memory", p.memory.as_deref(), &MEMORIES)?,
         bytes: numbers("bytes", p.bytes.as_deref())?,
         place: p.place,

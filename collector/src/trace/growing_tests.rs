@@ -3,6 +3,7 @@
 use super::super::testing::{Random, Shape, evaluation, llama, recording};
 use super::super::{ModelId, Select, TraceWriter};
 use super::*;
+use crate::trace::Losses;
 use ggscope_format::GraphId;
 use std::ops::ControlFlow;
 
@@ -46,13 +47,15 @@ fn readers_see_what_was_taken_whether_it_is_in_the_file_or_not() {
         }
     }
     writer.note("a remark".into()).unwrap();
-    writer.dropped(1, 10);
+    writer.dropped(Losses { full: 1, ..Losses::default() }, 10);
     writer.show();
-    writer.dropped(2, 20);
+    writer.dropped(Losses { full: 2, ..Losses::default() }, 20);
     writer.show();
     let trace = growing.trace();
     let dropped = Remark::Dropped { records: 2, bytes: 20 };
-    assert_eq!(trace.notes(), [Remark::Note("a remark".into()), dropped]);
+    let lost = Losses { full: 2, ..Losses::default() };
+    assert_eq!(trace.notes(), [Remark::Note("a remark".into()), dropped, Remark::Lost(lost)]);
+    assert_eq!(trace.losses(), Some(lost));
     let mut wanted = vec![];
     trace.for_each_evaluation(&Select { evals: Some(698..800), tokens: None }, false, |row| {
         wanted.push((row.evaluation.eval.0, row.evaluation.durations.len()));

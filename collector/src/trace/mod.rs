@@ -16,6 +16,8 @@ mod rows;
 mod scan;
 #[doc(hidden)]
 pub mod testing;
+#[cfg(test)]
+pub(crate) mod testing_contexts;
 mod token_texts;
 mod writer;
 
@@ -170,6 +172,26 @@ pub enum Remark {
     Request(RequestBegun),
     /// The memory of a context changed.
     Memory(MemoryChange),
+    /// Why records were lost up to here, in all.
+    Lost(Losses),
+}
+
+/// Records that were lost, by what is known of the cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Losses {
+    /// The ring had no room for them.
+    pub full: u64,
+    /// No ring was free: more threads computed at once than there are rings.
+    pub no_ring: u64,
+    /// They did not decode, or contradicted themselves.
+    pub senseless: u64,
+}
+
+impl Losses {
+    /// Of all causes.
+    pub fn records(&self) -> u64 {
+        self.full.saturating_add(self.no_ring).saturating_add(self.senseless)
+    }
 }
 
 /// A request began: a prompt and its answer in one sequence of one context.

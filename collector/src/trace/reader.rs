@@ -5,8 +5,8 @@
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::token_texts::KnownTexts;
 use super::{
-    AllStatistics, Buffers, Ending, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, RequestBegun, StoredGraph,
-    Texts, TraceError, Values, graph_columns, scan,
+    AllStatistics, Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, RequestBegun,
+    StoredGraph, Texts, TraceError, Values, graph_columns, scan,
 };
 use crate::analysis::timing::Plans;
 use ggscope_format::capture::CaptureChange;
@@ -439,6 +439,17 @@ impl Trace {
     /// Remarks on the recording, in the order of the file: neither requests nor changes of memories.
     pub fn notes(&self) -> Vec<Remark> {
         self.remarks().filter(|r| !matches!(r, Remark::Request(_) | Remark::Memory(_))).collect()
+    }
+
+    /// Changes of contexts' memories, in the order in which they came.
+    pub fn memory_changes(&self) -> Vec<Remark> {
+        self.remarks().filter(|r| matches!(r, Remark::Memory(_))).collect()
+    }
+
+    /// Why records were lost, in all; `None` if the recording does not say.
+    pub fn losses(&self) -> Option<Losses> {
+        let lost = self.remarks().filter_map(|r| if let Remark::Lost(lost) = r { Some(lost) } else { None }).last();
+        lost.or((self.totals().dropped_records == 0).then(Losses::default))
     }
 
     /// Requests, in the order in which they began.

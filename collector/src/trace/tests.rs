@@ -105,7 +105,7 @@ fn everything() -> &'static [u8] {
         writer.left_out(LeftOut { evaluations: 2, bytes: Bytes(99) }).unwrap();
         writer.capture(change()).unwrap();
         writer.note("a remark".into()).unwrap();
-        writer.dropped(3, 400);
+        writer.dropped(Losses { full: 3, ..Losses::default() }, 400);
         writer.finish().unwrap();
         std::fs::read(&path).unwrap()
     })
@@ -154,7 +154,8 @@ fn what_was_written_comes_back() {
     assert_eq!(trace.values(EvalId(1)), []);
     assert_eq!(trace.texts().of(Some(ModelId(0))).len(), 4);
     assert_eq!(trace.buffers()[0].time, Nanos(9));
-    assert_eq!(trace.notes().len(), 5);
+    assert_eq!(trace.notes().len(), 6);
+    assert_eq!(trace.losses(), Some(Losses { full: 3, ..Losses::default() }));
     assert_eq!(trace.operators().iter().map(|o| o.count).sum::<u64>(), totals.operators);
     let ns: u64 = rows.iter().flat_map(|r| &r.evaluation.durations).sum();
     assert_eq!(trace.operators().iter().map(|o| o.ns).sum::<u64>(), ns);
@@ -343,7 +344,7 @@ fn evaluations_that_contradict_themselves_are_counted_as_lost() {
     writer.evaluation(Evaluation { graph: GraphId(77), ..Default::default() }).unwrap();
     writer.evaluation(Evaluation { graph: GraphId(1), durations: vec![1], ..Default::default() }).unwrap();
     writer.evaluation(Evaluation { graph: GraphId(1), n_tokens: u32::MAX, ..Default::default() }).unwrap();
-    writer.dropped(10, 1_000);
+    writer.dropped(Losses { full: 10, ..Losses::default() }, 1_000);
     let totals = writer.finish().unwrap();
     assert_eq!((totals.evaluations, totals.dropped_records, totals.dropped_bytes), (2, 13, 1_000));
     let notes = Trace::open(&path).unwrap().notes();

@@ -13,8 +13,8 @@ use super::known_graphs::KnownGraphs;
 use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
-    Buffers, Ending, MAX_CHUNK_BYTES, Model, ModelId, Recording, Remark, Remarks, StoredGraph, Texts, TraceError,
-    graph_columns,
+    Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, ModelId, Recording, Remark, Remarks, StoredGraph, Texts,
+    TraceError, graph_columns,
 };
 use crate::analysis::requests::{Attributed, Requests};
 use crate::analysis::timing::Plans;
@@ -86,7 +86,7 @@ pub struct TraceWriter {
     buffers: Buffers,
     remarks: Remarks,
     /// What the rings lost, and what was refused here.
-    ring_dropped: (u64, u64),
+    ring_lost: (Losses, u64),
     refused: u64,
     pending_since: Option<Instant>,
     recording: Arc<Recording>,
@@ -125,7 +125,7 @@ impl TraceWriter {
             known_texts: HashSet::new(),
             buffers: vec![],
             remarks: vec![],
-            ring_dropped: (0, 0),
+            ring_lost: (Losses::default(), 0),
             refused: 0,
             pending_since: None,
             recording: Arc::new(recording.clone()),
@@ -360,12 +360,18 @@ impl TraceWriter {
         if self.texts.len() >= PENDING_ITEMS { self.flush_texts() } else { Ok(()) }
     }
 
-    /// Takes how many records and bytes the rings have lost so far, in all.
-    pub fn dropped(&mut self, records: u64, bytes: u64) {
-        if self.ring_dropped != (records, bytes) {
-            self.ring_dropped = (records, bytes);
+    /// Takes how many records were lost before they came here so far, and how many bytes the rings had no room for, in all.
+    pub fn dropped(&mut self, lost: Losses, bytes: u64) {
+        if self.ring_lost != (lost, bytes) {
+            self.ring_lost = (lost, bytes);
             self.count_dropped();
         }
+    }
+
+    /// Why records were lost so far, in all.
+    pub fn losses(&self) -> Losses {
+        let (lost, _) = self.ring_lost;
+        Losses { senseless: lost.senseless.saturating_add(self.refused), ..lost }
     }
 
     fn refuse(&mut self, why: String) {
@@ -379,13 +385,14 @@ impl TraceWriter {
     }
 
     fn count_dropped(&mut self) {
-        let (records, bytes) = (self.ring_dropped.0 + self.refused, self.ring_dropped.1);
+        let (lost, bytes) = (self.losses(), self.ring_lost.1);
+        let records = lost.records();
         (self.index.totals.dropped_records, self.index.totals.dropped_bytes) = (records, bytes);
-        if let Some(Remark::Dropped { .. }) = self.remarks.last() {
-            self.remarks.pop();
+        if let [.., Remark::Dropped { .. }, Remark::Lost(_)] = self.remarks[..] {
+            self.remarks.truncate(self.remarks.len() - 2);
             self.display.same.remarks = self.display.same.remarks.min(self.remarks.len());
         }
-        self.remarks.push(Remark::Dropped { records, bytes });
+        self.remarks.extend([Remark::Dropped { records, bytes }, Remark::Lost(lost)]);
         self.pending();
     }
 

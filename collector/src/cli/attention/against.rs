@@ -99,8 +99,17 @@ mod tests {
         };
         let heads = vec![head(0, Some(0.0)), head(1, Some(0.5)), head(2, None)];
         let (by_token, took) = (vec![], vec![]);
-        let found =
-            AttentionAgainst { reference: "b".into(), tokens: 5, parted: None, unpaired: 0, heads, by_token, took };
+        let found = AttentionAgainst {
+            context: 0,
+            reference_context: 0,
+            reference: "b".into(),
+            tokens: 5,
+            parted: None,
+            unpaired: 0,
+            heads,
+            by_token,
+            took,
+        };
         let mut out = vec![];
         text(&mut out, &found).unwrap();
         let out = String::from_utf8(out).unwrap();

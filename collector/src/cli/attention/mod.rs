@@ -3,12 +3,14 @@
 mod against;
 mod picture;
 
+use super::contexts::{say_chosen, whose};
 use super::inspect::amounts::bar;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
 use crate::compute;
-use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention_with, for_each_row_on};
+use crate::inside::{self, Attention, HeadRow, Key, Span, add_contributions, attention, for_each_row_on};
+use crate::query::contexts::Contexts;
 use crate::query::range::Numbers;
 use crate::trace::Trace;
 use ggscope_analytics::{Compute, Device, Ran};
@@ -67,6 +69,10 @@ pub(super) struct Args {
     /// [default there: the last 1,024]
     #[arg(long, value_name = "RANGE", conflicts_with = "token")]
     tokens: Option<Numbers>,
+    /// The context that computed the tokens, if the recording has several [default: that of the tokens; else the last one of
+    /// the first model]
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
     /// The layer [default: the first that was captured; all of them with --tokens]
     #[arg(long, value_name = "N")]
     layer: Option<u32>,
@@ -76,6 +82,9 @@ pub(super) struct Args {
     /// Another recording of the same prompt, by another quantisation or model: how far each head is off
     #[arg(long, value_name = "TRACE", conflicts_with_all = ["token", "head", "vectors", "model"])]
     against: Option<PathBuf>,
+    /// The context of the other recording [default: the one of the same number, else as of --context]
+    #[arg(long, value_name = "N", requires = "against")]
+    against_context: Option<u32>,
     /// Where --tokens and --against compute: on a GPU that no traced program uses if the work is worth the trip (auto), cpu,
     /// or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -119,7 +128,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;
         let layers = args.layer.map(|layer| layer..=layer);
-        let found = inside::against(&trace, &reference, tokens, layers, &device)?;
+        let contexts = (args.context, args.against_context);
+        let found = inside::against(&trace, &reference, contexts, tokens, layers, &device)?;
+        say_chosen(&Contexts::of(&trace), args.context, found.context);
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&found)?)?;
         } else if args.csv {
@@ -132,11 +143,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(tokens) = tokens {
         anyhow::ensure!(args.head.is_none(), "--tokens prints all heads; --head goes with --token, or with --png");
         anyhow::ensure!(!args.csv, "--tokens prints a line of JSON for each token and layer, and no CSV");
-        rows(&mut out, &trace, &Span { tokens, layers: args.layer.map(|layer| layer..=layer) }, &device)?;
+        let layers = args.layer.map(|layer| layer..=layer);
+        Contexts::of(&trace).choose(&trace, args.context, Some(&tokens)).map_err(anyhow::Error::msg)?;
+        rows(&mut out, &trace, &Span { tokens, layers, context: args.context }, &device)?;
         return Ok(ExitCode::SUCCESS);
     }
     let layer = args.layer.unwrap_or_else(|| inside::first_layer(&trace));
-    let mut found = attention_with(&trace, args.token, layer, args.head, args.vectors)?;
+    let mut found = attention(&trace, args.context, args.token, layer, args.head, args.vectors)?;
     if let Some(path) = &args.model {
         if let Some(why) = &found.no_values {
             anyhow::bail!("what the heads add is not known: {why}; record with --capture attention,values");
@@ -149,7 +162,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else if args.csv {
         table(&mut out, &found)?;
     } else {
-        text(&mut out, &found)?;
+        text(&mut out, &found, &whose(&Contexts::of(&trace), found.context))?;
     }
     out.flush()?;
     for warning in trace.warnings() {
@@ -161,6 +174,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// One line: a token in a layer.
 #[derive(Serialize)]
 struct Line<'a> {
+    context: u32,
     token: u64,
     eval: u64,
     layer: u32,
@@ -181,6 +195,7 @@ fn rows(out: &mut impl Write, trace: &Trace, span: &Span, device: &Arc<Compute>)
     let walked = for_each_row_on(trace, span, device, |row| {
         let n = row.keys.len();
         let line = Line {
+            context: row.context,
             token: row.token,
             eval: row.eval.0,
             layer: row.layer,
@@ -244,11 +259,11 @@ fn heaviest(head: &HeadRow) -> Vec<usize> {
     order
 }
 
-fn text(out: &mut impl Write, a: &Attention) -> std::io::Result<()> {
+fn text(out: &mut impl Write, a: &Attention, whose: &str) -> std::io::Result<()> {
     let of = a.text.as_deref().map_or(String::new(), |t| format!(" \u{201c}{}\u{201d}", printable(t)));
     writeln!(
         out,
-        "token {}{of} in layer {}: {} keys of {}, {} heads on {} of the keys, {}",
+        "token {}{of}{whose} in layer {}: {} keys of {}, {} heads on {} of the keys, {}",
         a.token,
         a.layer,
         a.keys.len(),

@@ -1,11 +1,13 @@
 //! `ggscope attention --png`: tokens × keys as a picture, of one head or of all heads of a layer.
 
 use super::Args;
+use crate::cli::contexts::say_chosen;
 use crate::cli::output::{Output, Replace};
 use crate::cli::say;
 use crate::export::heatmap::{Heading, png};
 use crate::inside::first_layer;
 use crate::inside::picture::{AttentionMatrix, Followers, matrix};
+use crate::query::contexts::Contexts;
 use crate::trace::Trace;
 use anyhow::bail;
 use std::io::{self, IsTerminal};
@@ -23,14 +25,18 @@ pub(super) fn run(trace: &Trace, args: &Args) -> anyhow::Result<ExitCode> {
     }
     let layer = args.layer.unwrap_or_else(|| first_layer(trace));
     let output = output(args, file.as_ref().or(args.output.as_ref()), layer)?.beside(&args.file)?;
-    let n_tokens = trace.totals().tokens();
-    let tokens = args.tokens.map_or(n_tokens.saturating_sub(DEFAULT_TOKENS)..n_tokens, |tokens| tokens.range());
+    let contexts = Contexts::of(trace);
+    let asked = args.tokens.map(|tokens| tokens.range());
+    let context = contexts.choose(trace, args.context, asked.as_ref()).map_err(anyhow::Error::msg)?.unwrap_or(0);
+    say_chosen(&contexts, args.context, context);
+    let end = contexts.get(context).and_then(|of| of.last_token).map_or(0, |last| last + 1);
+    let tokens = asked.unwrap_or(end.saturating_sub(DEFAULT_TOKENS)..end);
     if args.tokens.is_none() && tokens.start > 0 {
         say::line(format_args!("the last {DEFAULT_TOKENS} tokens are drawn; --tokens chooses others"));
     }
-    let mut found = matrix(trace, &mut Followers::default(), &tokens, layer, args.head)?;
+    let mut found = matrix(trace, &mut Followers::default(), (context, &tokens), layer, args.head)?;
     only_captured(trace, &mut found)?;
-    let bytes = png(&found, &heading(trace, args, &found)).map_err(|why| anyhow::anyhow!("--png: {why}"))?;
+    let bytes = png(&found, &heading(trace, args, &found, &contexts)).map_err(|why| anyhow::anyhow!("--png: {why}"))?;
     output.write(|to| to.write_all(&bytes).and_then(|()| to.flush()))?;
     if let Some((path, bytes)) = output.file() {
         let (rows, heads) = (found.rows.len() as u64, found.heads.len());
@@ -72,18 +78,25 @@ fn only_captured(trace: &Trace, found: &mut AttentionMatrix) -> anyhow::Result<(
     Ok(())
 }
 
-fn heading(trace: &Trace, args: &Args, found: &AttentionMatrix) -> Heading {
+fn heading(trace: &Trace, args: &Args, found: &AttentionMatrix, contexts: &Contexts) -> Heading {
     let what = match &found.heads[..] {
         [one] => format!("head {} of {}", one.head, found.n_head),
         all if all.len() == found.n_head => format!("all {} heads", all.len()),
         several => format!("{} of {} heads", several.len(), found.n_head),
     };
-    let model =
-        trace.model().filter(|model| !model.name.is_empty()).map_or(String::new(), |model| format!("{}, ", model.name));
+    let model = contexts.get(found.context).and_then(|of| of.model_name.clone().or(Some(trace.model()?.name.clone())));
+    let model = model.filter(|name| !name.is_empty()).map_or(String::new(), |name| format!("{name}, "));
+    let context = match contexts.others(found.context)[..] {
+        [] => String::new(),
+        _ => format!("context {}, ", found.context),
+    };
     let tokens = match (found.rows.first(), found.rows.last()) {
         (Some(first), Some(last)) => format!("tokens {} to {}, ", first.token, last.token),
         _ => String::new(),
     };
     let trace = args.file.file_name().unwrap_or(args.file.as_os_str()).to_string_lossy();
-    Heading { title: format!("Attention in layer {}, {what}", found.layer), about: format!("{model}{tokens}{trace}") }
+    Heading {
+        title: format!("Attention in layer {}, {what}", found.layer),
+        about: format!("{model}{context}{tokens}{trace}"),
+    }
 }

@@ -38,14 +38,16 @@ fn chosen(c: &TokenChoice) -> String {
 /// there were any.
 pub(super) fn choices(out: impl Write, trace: &Trace, filter: &Filter) -> anyhow::Result<bool> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["token", "eval", "pos", "token_id", "text", "phase", "layer", "rank", "expert", "weight"])?;
+    csv.write_record([
+        "token", "eval", "pos", "token_id", "text", "phase", "layer", "rank", "expert", "weight", "context",
+    ])?;
     let (mut written, mut any) = (Ok(()), false);
     for_each_choice(trace, filter, |c| {
         any = true;
         written = c.experts.iter().enumerate().try_for_each(|(rank, expert)| {
             let weight = c.weights.as_ref().and_then(|w| w.get(rank));
             let of_token = (c.token, c.eval, c.pos, c.token_id, &c.token_text, c.phase.name());
-            csv.serialize((of_token, c.layer, rank, expert, weight))
+            csv.serialize((of_token, c.layer, rank, expert, weight, c.context))
         });
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -77,6 +79,7 @@ mod tests {
 
     fn choice(token: u64, layer: u32, weights: Option<Vec<f32>>) -> TokenChoice {
         TokenChoice {
+            context: 0,
             eval: 1,
             token,
             token_id: Some(7),

@@ -36,6 +36,9 @@ pub(super) fn heads(out: &mut impl Write, found: &Heads) -> Result<()> {
         String::new()
     };
     line(out, "heads", &format!("{} in {layers} layer{s}{of_them}", count(found.heads.len())))?;
+    if !found.other_contexts.is_empty() {
+        line(out, "context", &found.context.to_string())?;
+    }
     let rows = format!(
         "{} to {} of the session, {} rows with at least {} keys",
         thousands(found.first_token),
@@ -197,14 +200,14 @@ fn alike(out: &mut impl Write, found: &Heads) -> Result<()> {
 }
 
 /// Where a token's state comes from: the tokens with the most, in the order of the text.
-pub(super) fn flow(out: &mut impl Write, found: &Flow) -> Result<()> {
+pub(super) fn flow(out: &mut impl Write, found: &Flow, whose: &str) -> Result<()> {
     const SHOWN: usize = 40;
     let quoted =
         |text: &Option<String>| text.as_deref().map_or("?".to_owned(), |t| format!("\u{201c}{}\u{201d}", printable(t)));
     let layers = found.layers.len();
     writeln!(
         out,
-        "token {} {} through {layers} layers, by attention rollout and attention flow",
+        "token {} {}{whose} through {layers} layers, by attention rollout and attention flow",
         found.token,
         quoted(&found.text)
     )?;
@@ -272,6 +275,7 @@ mod tests {
     fn a_narrowed_capture_says_of_how_many_heads_and_layers_a_flow_is() {
         let said = |uncaptured_layers: u64, captured_heads: usize| {
             let found = Flow {
+                context: 0,
                 token: 67,
                 text: None,
                 layers: vec![5, 7],
@@ -284,7 +288,7 @@ mod tests {
                 flow_refused: None,
             };
             let mut out = vec![];
-            flow(&mut out, &found).unwrap();
+            flow(&mut out, &found, "").unwrap();
             String::from_utf8(out).unwrap()
         };
         let narrowed = said(28, 4);

@@ -1,9 +1,11 @@
 //! The logit lens as a table: the most likely tokens behind each layer of one token, or a line for each of several.
 
 use super::table::{fitted, layer_name, token_name};
+use crate::cli::contexts::whose;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::text::printable;
 use crate::inside::layers::{Candidate, Incomplete, Lens, LensRow};
+use crate::query::contexts::Contexts;
 use std::io::Write;
 
 /// Width of a candidate and of the bar of the answer's probability.
@@ -15,10 +17,10 @@ fn name(candidate: &Candidate) -> String {
 }
 
 /// One table, or a line for each token.
-pub(super) fn text(out: &mut impl Write, lenses: &[Lens]) -> std::io::Result<()> {
+pub(super) fn text(out: &mut impl Write, lenses: &[Lens], contexts: &Contexts) -> std::io::Result<()> {
     match lenses {
-        [one] => table(out, one)?,
-        _ => lines(out, lenses)?,
+        [one] => table(out, one, &whose(contexts, one.context))?,
+        _ => lines(out, lenses, contexts)?,
     }
     lenses.first().map_or(Ok(()), |lens| writeln!(out, "computed on {}", lens.computed))
 }
@@ -50,9 +52,9 @@ fn entropy(row: Option<&LensRow>) -> String {
     row.and_then(|r| r.entropy).map_or("-".into(), |entropy| format!("{entropy:.2}"))
 }
 
-fn table(out: &mut impl Write, lens: &Lens) -> std::io::Result<()> {
+fn table(out: &mut impl Write, lens: &Lens, whose: &str) -> std::io::Result<()> {
     let end = lens.rows.last();
-    writeln!(out, "token {}: {}", token_name(lens.token, lens.text.as_deref()), answer(lens))?;
+    writeln!(out, "token {}{whose}: {}", token_name(lens.token, lens.text.as_deref()), answer(lens))?;
     if let Some(next) = lens.next.as_ref().filter(|next| lens.answer.as_ref().is_none_or(|a| a.id != next.id)) {
         let rank = end.and_then(|r| r.next).map_or(0, |n| n.rank + 1);
         writeln!(out, "what came next is {} with {:.1} %, number {rank}", name(next), 100.0 * next.p)?;
@@ -95,20 +97,21 @@ fn table(out: &mut impl Write, lens: &Lens) -> std::io::Result<()> {
     }
 }
 
-fn lines(out: &mut impl Write, lenses: &[Lens]) -> std::io::Result<()> {
+fn lines(out: &mut impl Write, lenses: &[Lens], contexts: &Contexts) -> std::io::Result<()> {
     writeln!(out, "  token                   answer              p  on top from  stays from  entropy")?;
     for lens in lenses {
         let answer = lens.answer.as_ref();
         writeln!(
             out,
-            "  {}  {} {:>7}  {:>11}  {:>10}  {:>7}{}",
+            "  {}  {} {:>7}  {:>11}  {:>10}  {:>7}{}{}",
             fitted(&token_name(lens.token, lens.text.as_deref()), 22),
             fitted(&answer.map_or("-".into(), name), 14),
             answer.map_or("-".into(), |a| format!("{:.1} %", 100.0 * a.p)),
             layer_at(lens, lens.first_on_top),
             layer_at(lens, lens.settled),
             entropy(lens.rows.last()),
-            if lens.complete { "" } else { "  without the last layer" }
+            if lens.complete { "" } else { "  without the last layer" },
+            Some(whose(contexts, lens.context)).filter(|w| !w.is_empty()).map_or(String::new(), |w| format!(" {w}"))
         )?;
     }
     Ok(())
@@ -117,13 +120,25 @@ fn lines(out: &mut impl Write, lenses: &[Lens]) -> std::io::Result<()> {
 /// A line for each token, layer and candidate.
 pub(super) fn csv(out: &mut impl Write, lenses: &[Lens]) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["token", "layer", "place", "id", "text", "p", "logit", "entropy", "answer_p", "answer_rank"])?;
+    csv.write_record([
+        "token",
+        "layer",
+        "place",
+        "id",
+        "text",
+        "p",
+        "logit",
+        "entropy",
+        "answer_p",
+        "answer_rank",
+        "context",
+    ])?;
     for lens in lenses {
         for row in &lens.rows {
             for (place, c) in row.top.iter().enumerate() {
                 csv.serialize((
                     (lens.token, row.layer, place, c.id, &c.text, c.p, c.logit),
-                    (row.entropy, row.answer.map(|a| a.p), row.answer.map(|a| a.rank)),
+                    (row.entropy, row.answer.map(|a| a.p), row.answer.map(|a| a.rank), lens.context),
                 ))?;
             }
         }
@@ -138,6 +153,7 @@ mod tests {
     fn lens(answer: Option<Candidate>, incomplete: Option<Incomplete>) -> Lens {
         let row = |layer| LensRow { layer: Some(layer), top: vec![], entropy: None, answer: None, next: None, nan: 9 };
         Lens {
+            context: 0,
             token: 66,
             text: None,
             complete: incomplete.is_none(),
@@ -154,7 +170,7 @@ mod tests {
 
     fn said(lens: Lens) -> String {
         let mut out = vec![];
-        text(&mut out, &[lens]).unwrap();
+        text(&mut out, &[lens], &Contexts::default()).unwrap();
         String::from_utf8(out).unwrap()
     }
 

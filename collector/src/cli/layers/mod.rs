@@ -4,10 +4,12 @@ mod against;
 mod lens;
 mod table;
 
+use super::contexts::{named, say_chosen};
 use super::say;
 use super::terminal::{Form, stdout};
 use crate::compute;
-use crate::inside::layers::{self, Grinding, Lens, Measure};
+use crate::inside::layers::{self, Grinding, Lens, Measure, WithoutLens};
+use crate::query::contexts::{Contexts, of_tokens};
 use crate::query::range::Numbers;
 use crate::trace::Trace;
 use anyhow::{Context, bail};
@@ -50,6 +52,10 @@ pub(super) struct Args {
     /// Only these tokens
     #[arg(long, value_name = "RANGE")]
     tokens: Option<Numbers>,
+    /// The context that computed the tokens, if the recording has several [default: each of them, one after the
+    /// other; with --json, --layer, --lens or --against that of the tokens, else the last one of the first model]
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
     /// Say more of one layer, token by token
     #[arg(long, value_name = "N", conflicts_with_all = ["lens", "against", "measure"])]
     layer: Option<u32>,
@@ -72,6 +78,9 @@ pub(super) struct Args {
     /// Compare with the hidden states of another run of the same text
     #[arg(long, value_name = "TRACE")]
     against: Option<PathBuf>,
+    /// The context of the other recording [default: the one of the same number, else as of --context]
+    #[arg(long, value_name = "N", requires = "against")]
+    against_context: Option<u32>,
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -91,38 +100,100 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let tokens = args.token.map(|t| t..t.saturating_add(1)).or(args.tokens.map(|t| t.range()));
     let mut out = stdout(Form::of(args.json, args.csv));
+    let all = Contexts::of(&trace);
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;
-        let found = layers::against(&trace, &reference, tokens)?;
+        let found = layers::against(&trace, &reference, (args.context, args.against_context), tokens)?;
+        say_chosen(&all, args.context, found.context);
         print(&args, &mut out, &found, against::text, against::csv)?;
     } else if args.lens {
         let found = lenses(&args, &trace, tokens, args.top.into())?;
-        print(&args, &mut out, &found[..], lens::text, lens::csv)?;
-    } else if let Some(measure) = args.measure {
-        let found = match measure.is_of_lens() {
-            true => layers::of_lenses(&lenses(&args, &trace, Some(tokens.unwrap_or(0..u64::MAX)), 1)?, measure),
-            false => layers::of_run(&trace, &layers::run(&trace, tokens)?, measure)?,
-        };
-        print(&args, &mut out, &found, table::matrix, table::matrix_csv)?;
+        print(&args, &mut out, &found[..], |out, found| lens::text(out, found, &all), lens::csv)?;
     } else {
-        let run = layers::run(&trace, tokens)?;
-        let all = layers::layers(&run);
-        match args.layer {
-            Some(layer) if !run.places.contains(&Some(layer)) => {
-                let last = run.places.iter().flatten().max();
-                bail!("there is no layer {layer}: the last one is {}", last.map_or("?".into(), u32::to_string));
-            }
-            _ if args.json => writeln!(out, "{}", serde_json::to_string(&all)?)?,
-            layer if args.csv => table::csv(&mut out, &run, layer)?,
-            Some(layer) => table::one(&mut out, &run, &all, layer)?,
-            None => table::text(&mut out, &all)?,
-        }
+        by_context(&args, &trace, &all, tokens, &mut out)?;
     }
     out.flush()?;
     for warning in trace.warnings() {
         say::line(format_args!("{}: {warning}", args.file.display()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a table for each context, one after the other, or of the one that is meant where there is only room for one.
+fn by_context(
+    args: &Args,
+    trace: &Trace,
+    all: &Contexts,
+    tokens: Option<Range<u64>>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let contexts = match args.context {
+        None if !args.json && args.layer.is_none() => layers::contexts(trace, tokens.as_ref())?,
+        _ => vec![],
+    };
+    if contexts.len() < 2 {
+        let chosen = of_context(args, trace, args.context, tokens.clone(), (out, true))?;
+        let is_clear = tokens.filter(|t| of_tokens(trace, t).len() < 2).map(|_| chosen);
+        say_chosen(all, args.context.or(is_clear), chosen);
+        return Ok(());
+    }
+    if !args.csv {
+        let n = contexts.iter().filter_map(|&c| all.get(c)).map(|c| c.tokens).sum();
+        let of = if tokens.is_some() { "these tokens are of" } else { "tokens of" };
+        let n = if tokens.is_some() { String::new() } else { format!("{} ", say::thousands(n)) };
+        writeln!(out, "{n}{of} {} contexts; no number is of two of them; --context N is one alone", contexts.len())?;
+    }
+    let (mut failed, mut any) = (None, false);
+    for context in contexts {
+        if let Some(context) = all.get(context).filter(|_| !args.csv) {
+            writeln!(out, "\n{}", named(context))?;
+        }
+        match of_context(args, trace, Some(context), tokens.clone(), (out, !any)) {
+            Ok(_) => any = true,
+            Err(error) => {
+                // A context without states is no reason to keep those of the others back.
+                if !args.csv {
+                    writeln!(out, "  {error}")?;
+                }
+                failed = failed.or(Some(error));
+            }
+        }
+    }
+    failed.filter(|_| !any).map_or(Ok(()), Err)
+}
+
+/// Prints the table of one context, as CSV with a line of names or without, and returns which context that is.
+fn of_context(
+    args: &Args,
+    trace: &Trace,
+    context: Option<u32>,
+    tokens: Option<Range<u64>>,
+    (out, names): (&mut impl Write, bool),
+) -> anyhow::Result<u32> {
+    if let Some(measure) = args.measure {
+        let found = if measure.is_of_lens() {
+            let chosen = layers::context(trace, context, tokens.as_ref())?;
+            let found = lenses_of(args, trace, Some(chosen), Some(tokens.unwrap_or(0..u64::MAX)), 1)?;
+            layers::of_lenses(&found, measure)
+        } else {
+            layers::of_run(trace, &layers::run(trace, context, tokens)?, measure)?
+        };
+        print(args, out, &found, table::matrix, |out, found| table::matrix_csv(out, found, names))?;
+        return Ok(found.context);
+    }
+    let run = layers::run(trace, context, tokens)?;
+    let all = layers::layers(&run);
+    match args.layer {
+        Some(layer) if !run.places.contains(&Some(layer)) => {
+            let last = run.places.iter().flatten().max();
+            bail!("there is no layer {layer}: the last one is {}", last.map_or("?".into(), u32::to_string));
+        }
+        _ if args.json => writeln!(out, "{}", serde_json::to_string(&all)?)?,
+        layer if args.csv => table::csv(&mut *out, &run, layer, names)?,
+        Some(layer) => table::one(out, &run, &all, layer)?,
+        None => table::text(out, &all)?,
+    }
+    Ok(run.context)
 }
 
 /// Prints an answer in the form that was asked for.
@@ -145,9 +216,24 @@ fn print<T: Serialize + ?Sized, W: Write>(
 
 /// The lens of some tokens, or of the last.
 fn lenses(args: &Args, trace: &Trace, tokens: Option<Range<u64>>, keep: usize) -> anyhow::Result<Vec<Lens>> {
+    lenses_of(args, trace, args.context, tokens, keep)
+}
+
+/// The same of a context, or of each that has some of the tokens.
+fn lenses_of(
+    args: &Args,
+    trace: &Trace,
+    context: Option<u32>,
+    tokens: Option<Range<u64>>,
+    keep: usize,
+) -> anyhow::Result<Vec<Lens>> {
     let compute = compute::open(args.device, &[])?;
     let how = Grinding { keep, most: u64::MAX, compute: &compute, kept: None };
-    Ok(layers::lens(trace, &model(args, trace)?, tokens, &how)?)
+    let (found, without) = layers::lens(trace, &model(args, trace)?, context, tokens, &how)?;
+    for WithoutLens { context, tokens, why } in without {
+        say::line(format_args!("{} tokens of context {context} have no lens: {why}", say::thousands(tokens)));
+    }
+    Ok(found)
 }
 
 /// The model that was named. What a trace says is not opened: it may come from anybody.

@@ -194,29 +194,35 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
     notes(out, all)
 }
 
+/// Columns of [`csv`].
+const COLUMNS: [&str; 19] = [
+    "token",
+    "id",
+    "text",
+    "phase",
+    "layer",
+    "norm",
+    "mean",
+    "rms",
+    "largest",
+    "largest_at",
+    "median",
+    "outliers",
+    "massive",
+    "nan",
+    "inf",
+    "cosine",
+    "attention",
+    "feed_forward",
+    "context",
+];
+
 /// Every token and layer, or those of one layer.
-pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>) -> anyhow::Result<()> {
+pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>, names: bool) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record([
-        "token",
-        "id",
-        "text",
-        "phase",
-        "layer",
-        "norm",
-        "mean",
-        "rms",
-        "largest",
-        "largest_at",
-        "median",
-        "outliers",
-        "massive",
-        "nan",
-        "inf",
-        "cosine",
-        "attention",
-        "feed_forward",
-    ])?;
+    if names {
+        csv.write_record(COLUMNS)?;
+    }
     for token in &run.tokens {
         for (place, cell) in run.places.iter().zip(&token.cells) {
             let Some(cell) = cell.as_ref().filter(|_| layer.is_none() || *place == layer) else { continue };
@@ -227,6 +233,7 @@ pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>) -> anyhow::Res
                 (largest.map(|l| l.value), largest.and_then(|l| l.at)),
                 (h.median, h.outliers, massive, h.nan, h.inf, cell.cosine),
                 (cell.share(|p| p != Part::FeedForward), cell.share(|p| p == Part::FeedForward)),
+                run.context,
             ))?;
         }
     }
@@ -269,12 +276,14 @@ pub(super) fn matrix(out: &mut impl Write, found: &TokenMatrix) -> std::io::Resu
 }
 
 /// The same as numbers.
-pub(super) fn matrix_csv(out: &mut impl Write, found: &TokenMatrix) -> anyhow::Result<()> {
+pub(super) fn matrix_csv(out: &mut impl Write, found: &TokenMatrix, names: bool) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["token", "text", "layer", found.measure])?;
+    if names {
+        csv.write_record(["token", "text", "layer", found.measure, "context"])?;
+    }
     for row in &found.rows {
         for (layer, value) in found.layers.iter().zip(&row.values) {
-            csv.serialize((row.token, &row.text, layer, value))?;
+            csv.serialize((row.token, &row.text, layer, value, found.context))?;
         }
     }
     Ok(csv.flush()?)

@@ -21,6 +21,7 @@ fn causal(n: usize, heads: usize, sinks: bool, weight: impl Fn(usize, usize, usi
         sinks: if sinks { (0..n).map(|_| Rounded(0.5)).collect() } else { vec![] },
     };
     AttentionMatrix {
+        context: 0,
         layer: 5,
         n_head: heads,
         n_head_kv: heads.div_ceil(2),

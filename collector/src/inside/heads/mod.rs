@@ -28,6 +28,7 @@ use super::limits::said;
 use super::on_gpu::Looked;
 use super::walk::for_each_look;
 use super::{InsideError, KeyRef, Span, TokenRow};
+use crate::query::contexts::Contexts;
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use ggscope_analytics::Compute;
@@ -44,6 +45,8 @@ use tokens::Tokens;
 /// Which heads, over which part of the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// The context; if `None` that of the tokens, or the usual one.
+    pub context: Option<u32>,
     /// Tokens of the session whose rows count; all if `None`.
     pub tokens: Option<Range<u64>>,
     /// Layers; all if `None`.
@@ -132,21 +135,25 @@ fn is_wanted(tokens: &Tokens, phase: Option<Phase>, token: u64) -> bool {
     phase.is_none_or(|wanted| wanted == Phase::of(tokens.get(token).phase))
 }
 
-/// What each head does over the wanted tokens, computed on a device.
+/// What each head does over the wanted tokens of one context, computed on a device.
 ///
 /// # Errors
 /// As [`super::for_each_row_on`]; when no row is left to measure.
 pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<Heads, InsideError> {
     captured(trace)?;
     let all = trace.totals().tokens();
-    let range = wanted.tokens.clone().unwrap_or(0..all);
+    let contexts = Contexts::of(trace);
+    let missing = |why| InsideError::Missing("context", why);
+    let context = contexts.choose(trace, wanted.context, wanted.tokens.as_ref()).map_err(missing)?.unwrap_or(0);
+    let own = contexts.get(context).and_then(|of| Some(of.first_token?..of.last_token? + 1));
+    let range = wanted.tokens.clone().or(own).unwrap_or(0..all);
     if range.start >= all {
         return Err(InsideError::Missing("tokens", super::no_token(range.start, all)));
     }
     let range = range.start..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
     let mut analysis = Analysis::new(&tokens, trace.captures(), range.start, wanted.phase);
-    let span = Span { tokens: range.clone(), layers: wanted.layers.clone() };
+    let span = Span { tokens: range.clone(), layers: wanted.layers.clone(), context: Some(context) };
     let marks = |token: u64, keys: &[KeyRef]| {
         let counts = keys.len() >= MIN_KEYS && is_wanted(&tokens, wanted.phase, token);
         counts.then(|| Marks::new(&tokens, token, keys))
@@ -168,7 +175,9 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
             (None, None) => {
                 let last = range.end.saturating_sub(1);
                 let phase = wanted.phase.map_or(String::new(), |phase| format!(" of {}", phase.name()));
-                let tokens = format!("tokens {} to {last}{phase}", range.start);
+                let whose =
+                    if contexts.others(context).is_empty() { String::new() } else { format!(" of context {context}") };
+                let tokens = format!("tokens {} to {last}{phase}{whose}", range.start);
                 let uncaptured = match walked.uncaptured {
                     0 => String::new(),
                     n => format!(": {n} rows were not captured, as the capture was {}", said(trace)),
@@ -178,7 +187,8 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
             }
         });
     }
-    analysis.report(wanted, range, walked, device)
+    let found = analysis.report(wanted, range, walked, device)?;
+    Ok(Heads { context, other_contexts: contexts.others(context), ..found })
 }
 
 #[cfg(test)]
@@ -220,6 +230,7 @@ mod tests {
                     &TokenRow {
                         token: t,
                         eval: EvalId(0),
+                        context: 0,
                         layer,
                         n_head: 3,
                         n_head_kv: 1,

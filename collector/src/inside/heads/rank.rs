@@ -118,6 +118,7 @@ mod tests {
                     &TokenRow {
                         token: t,
                         eval: EvalId(0),
+                        context: 0,
                         layer,
                         n_head: weights.len() / keys.len(),
                         n_head_kv: 1,

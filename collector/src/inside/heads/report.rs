@@ -157,6 +157,10 @@ pub struct Refused {
 /// What all heads do.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Heads {
+    /// The context whose tokens were measured: `/sessions/{id}` says which model that is.
+    pub context: u32,
+    /// The other contexts of the recording.
+    pub other_contexts: Vec<u32>,
     /// The first token that was wanted.
     pub first_token: u64,
     /// The last one.
@@ -260,6 +264,8 @@ impl Analysis<'_> {
         let count = |name: Name| heads.iter().filter(|h| h.kind.is_some_and(|k| k.name == name)).count();
         let kinds = NAMES.map(|name| KindCount { name, heads: count(name) }).to_vec();
         Ok(Heads {
+            context: 0,
+            other_contexts: vec![],
             first_token: range.start,
             last_token: range.end.saturating_sub(1),
             tokens: walked.tokens,

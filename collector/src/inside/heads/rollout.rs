@@ -3,6 +3,7 @@
 
 use super::flow::{Layered, MAX_EDGES};
 use super::tokens::Tokens;
+use crate::inside::attention::{captured, which_token};
 use crate::inside::limits::{capture_of, said};
 use crate::inside::{InsideError, Span, TokenRow, for_each_row};
 use crate::query::dump::Phase;
@@ -32,6 +33,8 @@ pub struct Source {
 /// Where a token's state comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Flow {
+    /// The context that computed the token.
+    pub context: u32,
     /// The token.
     pub token: u64,
     /// Its text, if it is known.
@@ -100,16 +103,16 @@ impl Step {
     }
 }
 
-/// Follows a token (the last, if none is said) back through all layers.
+/// Follows a token back through all layers: if none is named, the last one of the context that is named, or of the usual one.
 ///
 /// # Errors
 /// As [`for_each_row`]; when there is no such token.
-pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
-    let all = trace.totals().tokens();
-    let token = token.unwrap_or(all.saturating_sub(1));
+pub fn flow(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<Flow, InsideError> {
+    captured(trace)?;
+    let (token, context) = which_token(trace, context, token)?;
     let mut layers = BTreeSet::new();
     let (mut heads, mut captured_heads) = (0, 0);
-    let last = Span { tokens: token..token.saturating_add(1), layers: None };
+    let last = Span { tokens: token..token.saturating_add(1), layers: None, context: Some(context) };
     let walked = for_each_row(trace, &last, |row| {
         layers.insert(row.layer);
         let wanted = capture_of(trace, row.eval).map(|capture| capture.heads).unwrap_or_default();
@@ -124,7 +127,10 @@ pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
                 let why = format!("the attention of token {token} was not captured: the capture was {}", said(trace));
                 InsideError::Missing("token", why)
             }
-            None => InsideError::Missing("token", crate::inside::no_token(token, all)),
+            None => {
+                let why = format!("the graph that computed token {token} has no attention");
+                InsideError::Missing("token", why)
+            }
         });
     }
     let mut step = Step { from: BTreeMap::new(), to: BTreeMap::from([(token, 1.0)]), unknown: 0.0 };
@@ -134,7 +140,8 @@ pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
         step.from = std::mem::take(&mut step.to);
         let first = step.from.keys().next().copied().unwrap_or(token);
         let last = step.from.keys().next_back().copied().unwrap_or(token);
-        let span = Span { tokens: first..last.saturating_add(1), layers: Some(layer..=layer) };
+        let tokens = first..last.saturating_add(1);
+        let span = Span { tokens, layers: Some(layer..=layer), context: Some(context) };
         let mut next = layered.layer();
         for_each_row(trace, &span, |row| {
             if step.from.contains_key(&row.token) {
@@ -166,6 +173,7 @@ pub fn flow(trace: &Trace, token: Option<u64>) -> Result<Flow, InsideError> {
         }
     };
     Ok(Flow {
+        context,
         token,
         text: tokens.text(token),
         layers: layers.into_iter().collect(),
@@ -194,6 +202,7 @@ mod tests {
         let row = TokenRow {
             token: 1,
             eval: EvalId(0),
+            context: 0,
             layer: 0,
             n_head: 2,
             n_head_kv: 1,

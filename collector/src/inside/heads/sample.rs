@@ -149,7 +149,17 @@ mod tests {
     fn add(sample: &mut Sample, token: u64, layer: u32, keys: &[u64], weights: &[f32], sinks: &[f32]) {
         let keys: Vec<KeyRef> = keys.iter().map(|&k| KeyRef { cell: 0, token: Some(k) }).collect();
         let n_head = weights.len() / keys.len();
-        sample.add(&TokenRow { token, eval: EvalId(0), layer, n_head, n_head_kv: 1, keys: &keys, weights, sinks });
+        sample.add(&TokenRow {
+            token,
+            eval: EvalId(0),
+            context: 0,
+            layer,
+            n_head,
+            n_head_kv: 1,
+            keys: &keys,
+            weights,
+            sinks,
+        });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where one run's hidden states leave those of another: the same text through the same model in two quantisations. Tokens
 //! are paired by their numbers and must have the same ids; where answers part, the comparison ends.
 
-use super::super::aligned::{Parted, common, tokens_of};
+use super::super::aligned::{Parted, common, ours_of, tokens_of};
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::measure::{cosine, median, not_finite, relative_error};
@@ -46,8 +46,12 @@ pub struct LayerError {
 /// Hidden states beside those of a reference.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Against {
+    /// The context that was compared.
+    pub context: u32,
     /// The reference's file.
     pub reference: String,
+    /// The context of the reference.
+    pub reference_context: u32,
     /// Tokens that were compared.
     pub tokens: u64,
     /// Where the runs part, if they do before one of them ends.
@@ -88,15 +92,23 @@ fn states(evaluated: &Evaluated, tokens: &Range<u64>) -> States {
     (places, evaluated.wanted(Some(tokens)).into_iter().map(of_token).collect())
 }
 
-/// Compares the hidden states of a run with those of a reference.
+/// Compares the hidden states of a run with those of a reference, of one context each: the one that is named, else the usual
+/// one; of the reference, before that, the one of the same number.
 ///
 /// # Errors
 /// When the texts differ, the models have other shapes, one of them has no hidden states or no token ids, or a trace is
 /// damaged.
-pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> Result<Against, LayersError> {
+pub fn against(
+    trace: &Trace,
+    reference: &Trace,
+    contexts: (Option<u32>, Option<u32>),
+    tokens: Option<Range<u64>>,
+) -> Result<Against, LayersError> {
     let (mut ours, mut theirs) = (Streams::default(), Streams::default());
-    let (here, there) = (ours.context(trace)?, theirs.context(reference)?);
-    let known = |trace: &Trace, context| tokens_of(trace, Some(context)).map_err(LayersError::Unlike);
+    let here = ours.context(trace, contexts.0, None)?;
+    let same_number = contexts.0.filter(|here| theirs.contexts(reference).is_ok_and(|all| all.contains(here)));
+    let there = theirs.context(reference, contexts.1.or(same_number), None)?;
+    let known = |trace: &Trace, context| tokens_of(trace, context).map_err(LayersError::Unlike);
     let (a, b) = (known(trace, here)?, known(reference, there)?);
     let (n, diverges) = common(trace, reference, &a, &b).map_err(LayersError::Unlike)?;
     let shared = a[..n].first().map_or(0, |t| t.token)..a[..n].last().map_or(0, |t| t.token + 1);
@@ -109,15 +121,18 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
         };
         return Err(LayersError::Missing("tokens", what));
     }
+    let of_ours = ours_of(&a[..n], &b[..n]);
     let mut places: Vec<Option<u32>> = vec![];
     let mut found: Vec<Off> = vec![];
-    ours.for_each(trace, Some(&span), |evaluated| {
+    ours.for_each(trace, Some(here), Some(&span), |evaluated| {
         let (layers, states_here) = states(evaluated, &span);
-        let Some(range) = states_here.first().map(|f| f.0..states_here.last().map_or(0, |l| l.0 + 1)) else {
+        let theirs_of = |token: u64| Some(b[a[..n].binary_search_by_key(&token, |k| k.token).ok()?].token);
+        let last = states_here.last().and_then(|last| theirs_of(last.0));
+        let Some(range) = states_here.first().and_then(|first| Some(theirs_of(first.0)?..last? + 1)) else {
             return Ok(ControlFlow::Continue(()));
         };
-        let mut there: Vec<(u64, TokenStates)> = vec![];
-        theirs.for_each(reference, Some(&range), |other| {
+        let mut states_there: Vec<(u64, TokenStates)> = vec![];
+        theirs.for_each(reference, Some(there), Some(&range), |other| {
             let (other_layers, states) = states(other, &range);
             if other_layers != layers {
                 return Err(shapes(
@@ -128,7 +143,7 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
                     "places in the residual stream",
                 ));
             }
-            there.extend(states);
+            states_there.extend(states.into_iter().filter_map(|(token, of)| Some((*of_ours.get(&token)?, of))));
             Ok(ControlFlow::Continue(()))
         })?;
         if places.is_empty() {
@@ -136,7 +151,10 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
         }
         let pairs: Vec<_> = states_here
             .iter()
-            .filter_map(|(token, h)| Some((*token, h, &there[there.binary_search_by_key(token, |t| t.0).ok()?].1)))
+            .filter_map(|(token, h)| {
+                let at = states_there.binary_search_by_key(token, |t| t.0).ok()?;
+                Some((*token, h, &states_there[at].1))
+            })
             .collect();
         if let Some((x, y)) = pairs.iter().flat_map(|p| p.1.iter().flatten().zip(p.2.iter().flatten())).next()
             && x.len() != y.len()
@@ -171,6 +189,8 @@ pub fn against(trace: &Trace, reference: &Trace, tokens: Option<Range<u64>>) -> 
     let grown = (1..layers.len()).filter_map(|i| Some((layers[i].layer, growth(i, &found).filter(|&by| by > 0.0)?)));
     let steepest = grown.max_by(|x, y| x.1.total_cmp(&y.1)).and_then(|m| m.0);
     Ok(Against {
+        context: here,
+        reference_context: there,
         reference: reference.path().display().to_string(),
         tokens: by_token.len() as u64,
         diverges,
@@ -218,7 +238,7 @@ mod tests {
             let of: Vec<_> = ["embd", "l_out-0", "l_out-1", "l_out-2"].into_iter().zip(of).collect();
             values(Capture::named(["layers"]), &of)
         };
-        against(&recorded(ours).trace, &recorded(theirs).trace, None).unwrap()
+        against(&recorded(ours).trace, &recorded(theirs).trace, (None, None), None).unwrap()
     }
 
     #[test]

@@ -77,12 +77,31 @@ impl<'m> Glass<'m> {
         Ok(Glass { before, matrix, n_in, n_out, bias: None, after: vec![] })
     }
 
+    /// Whether another does the same with the same numbers: that of another graph of the same model.
+    pub fn is_like(&self, other: &Glass<'_>) -> bool {
+        let alike = |a: &Step, b: &Step| match (a, b) {
+            (Step::Mul(_), Step::Mul(_)) | (Step::Add(_), Step::Add(_)) => true,
+            _ => a == b,
+        };
+        let before = |a: &(Step, Vec<f32>), b: &(Step, Vec<f32>)| alike(&a.0, &b.0) && a.1 == b.1;
+        let (a, b) = (self.matrix.info, other.matrix.info);
+        (&a.name, a.offset, a.ne, self.matrix.path()) == (&b.name, b.offset, b.ne, other.matrix.path())
+            && self.before.len() == other.before.len()
+            && self.before.iter().zip(&other.before).all(|(a, b)| before(a, b))
+            && (&self.bias, &self.after) == (&other.bias, &other.after)
+    }
+
     /// What tells it from others.
     pub fn name(&self) -> String {
         let (path, info) = (self.matrix.path().display(), self.matrix.info);
         let steps: Vec<&Step> = self.before.iter().map(|b| &b.0).collect();
         let stamp = self.matrix.stamp();
         format!("{path} {stamp:?} {} {} {:?} {steps:?} {:?}", info.name, info.offset, info.ne, self.after)
+    }
+
+    /// Multiplications that a hidden state takes.
+    pub fn work(&self) -> u64 {
+        (self.n_in as u64).saturating_mul(self.n_out as u64)
     }
 
     /// Whether a hidden state is what the steps begin with.

@@ -3,11 +3,14 @@
 
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
+use super::following::Following;
 use super::glass::Glass;
+use super::glasses::Glasses;
 use super::kept::KeptLenses;
 use super::rows::Captured;
 use crate::inside::no_token;
-use crate::trace::{Select, Trace};
+use crate::query::contexts::Contexts;
+use crate::trace::Trace;
 use ggscope_analytics::{Compute, Reduced, Row};
 use ggscope_format::record::Evaluation;
 use ggscope_model::gguf::{Gguf, Vocab};
@@ -84,6 +87,8 @@ pub enum Incomplete {
 /// The lens of one token.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Lens {
+    /// The context that computed it.
+    pub context: u32,
     /// The token, counted from 0 through the session.
     pub token: u64,
     /// Its text, if it is known.
@@ -140,8 +145,22 @@ impl Answer {
     }
 }
 
+/// Tokens that have no lens, of a context beside others that have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WithoutLens {
+    /// The context.
+    pub context: u32,
+    /// How many tokens.
+    pub tokens: u64,
+    /// Why.
+    pub why: String,
+}
+
 /// A token whose lens is wanted.
 struct Wanted {
+    context: u32,
+    /// Which of the glasses it is looked at through.
+    glass: usize,
     token: u64,
     id: Option<i32>,
     incomplete: Option<Incomplete>,
@@ -157,51 +176,88 @@ struct Wanted {
     answer: Option<Arc<Answer>>,
 }
 
-/// The lens of each of some tokens. Without tokens, of the last.
+/// The lens of each of some tokens, by its own graph, and the tokens that have none though others have. Without tokens, of the
+/// last of the context that is named, or of the usual one.
 ///
 /// # Errors
-/// When it takes too much, or nothing of the stream was captured, the model is another one or has no output matrix, or the
-/// trace is damaged; when a GPU that was asked for fails.
-pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, how: &Grinding) -> Result<Vec<Lens>, LayersError> {
+/// When it takes too much, or nothing of the stream was captured, there is no such context, the model is another one or has no
+/// output matrix, or the trace is damaged; when a GPU that was asked for fails.
+pub fn lens(
+    trace: &Trace,
+    model: &Gguf,
+    context: Option<u32>,
+    tokens: Option<Range<u64>>,
+    how: &Grinding,
+) -> Result<(Vec<Lens>, Vec<WithoutLens>), LayersError> {
     let all = trace.totals().tokens();
-    let tokens = tokens.unwrap_or(all.saturating_sub(1)..all);
-    let (mut glass, mut any, mut wanted, mut work) = (None, false, vec![], 0_u64);
+    let mut streams = Streams::default();
+    let chosen = streams.context(trace, context, tokens.as_ref())?;
+    let context = if tokens.is_some() { context } else { Some(chosen) };
+    let tokens = tokens.unwrap_or_else(|| {
+        let last = Contexts::of(trace).get(chosen).and_then(|context| context.last_token);
+        last.map_or(all..all, |last| last..last + 1)
+    });
     let following = Following::of(trace, &tokens);
-    Streams::default().for_each(trace, Some(&tokens), |evaluated| {
+    let mut glasses = Glasses::new(model);
+    let (mut any, mut wanted, mut work) = (false, vec![], 0_u64);
+    let (mut without, mut absent): (Vec<(WithoutLens, LayersError)>, Option<LayersError>) = Default::default();
+    streams.for_each(trace, context, Some(&tokens), |evaluated| {
         any = true;
-        if glass.is_none() {
-            let head = evaluated.stream.head.as_ref().ok_or_else(|| {
-                let what = "the graph has no output matrix, or something behind its last layer that is not known";
-                LayersError::Model(what.into())
-            })?;
-            glass = Some(Glass::new(evaluated, head, model)?);
-        }
-        if let Some(glass) = &glass {
-            let before = wanted.len();
-            take(evaluated, glass, &tokens, &following, how, &mut wanted)?;
-            let states: u64 = wanted[before..].iter().map(|w: &Wanted| w.states.len() as u64).sum();
-            work = work.saturating_add(states.saturating_mul(glass.n_in as u64).saturating_mul(glass.n_out as u64));
-            if work > how.most {
-                return Err(LayersError::TooMuch { work, most: how.most });
+        let before = wanted.len();
+        let taken = glasses.of(evaluated).and_then(|glass| {
+            let (glass, number) = (&glasses.all[glass], glass);
+            take(evaluated, (glass, number), &tokens, &following, how, &mut wanted)?;
+            Ok(glass.work())
+        });
+        match taken {
+            Ok(each) => {
+                if wanted.len() == before {
+                    absent.get_or_insert_with(|| evaluated.without_states(trace));
+                }
+                let states: u64 = wanted[before..].iter().map(|w: &Wanted| w.states.len() as u64).sum();
+                work = work.saturating_add(states.saturating_mul(each));
+                if work > how.most {
+                    return Err(LayersError::TooMuch { work, most: how.most });
+                }
             }
+            Err(error @ (LayersError::Model(_) | LayersError::Weights(_))) => {
+                wanted.truncate(before);
+                let (context, why) = (evaluated.row.evaluation.context, error.to_string());
+                let n = evaluated.wanted(Some(&tokens)).len() as u64;
+                match without.iter().position(|(w, _)| w.context == context && w.why == why) {
+                    Some(known) => without[known].0.tokens += n,
+                    None if without.len() < MOST_REASONS => {
+                        without.push((WithoutLens { context, tokens: n, why }, error));
+                    }
+                    None => {}
+                }
+            }
+            Err(error) => return Err(error),
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let Some(glass) = glass.filter(|_| any) else {
+    if !any {
         return Err(LayersError::Missing("token", no_token(tokens.start, all)));
-    };
-    if wanted.is_empty() {
-        return Err(LayersError::without_values(trace));
     }
-    grind(&glass, &mut wanted, how)?;
+    if wanted.is_empty() {
+        let error = without.into_iter().next().map(|(_, error)| error);
+        return Err(error.or(absent).unwrap_or_else(|| LayersError::without_values(trace)));
+    }
+    for (number, glass) in glasses.all.iter().enumerate() {
+        grind(glass, wanted.iter_mut().filter(|w| w.glass == number), how)?;
+    }
     let vocab = model.vocab();
-    Ok(wanted.iter().filter_map(|w| told(w, vocab.as_ref())).collect())
+    let lenses = wanted.iter().filter_map(|w| told(w, vocab.as_ref())).collect();
+    Ok((lenses, without.into_iter().map(|(without, _)| without).collect()))
 }
+
+/// Reasons for which tokens have no lens that are kept.
+const MOST_REASONS: usize = 100;
 
 /// Takes the hidden states of an evaluation's tokens.
 fn take(
     evaluated: &Evaluated,
-    glass: &Glass,
+    (glass, number): (&Glass, usize),
     tokens: &Range<u64>,
     following: &Following,
     how: &Grinding,
@@ -232,6 +288,8 @@ fn take(
         let answer = how.kept.and_then(|kept| kept.get(key));
         let known = answer.is_some();
         out.push(Wanted {
+            context: evaluation.context,
+            glass: number,
             token,
             id: evaluation.tokens.get(i).copied(),
             incomplete,
@@ -272,35 +330,9 @@ fn key(glass: &str, keep: usize, next: Option<u32>, states: &[&[f32]], logits: O
     hash.digest128()
 }
 
-/// The tokens of a recording, to find the one that came after another.
-struct Following(Vec<(u64, u32, i32, i32)>);
-
-impl Following {
-    /// Of these tokens and the one behind them.
-    fn of(trace: &Trace, tokens: &Range<u64>) -> Following {
-        let mut all = vec![];
-        let select = Select { tokens: Some(tokens.start..tokens.end.saturating_add(1)), ..Select::default() };
-        trace.for_each_evaluation(&select, false, |row| {
-            let e = &row.evaluation;
-            let tokens = e.tokens.iter().zip(&e.positions);
-            all.extend((row.first_token..).zip(tokens).map(|(n, (&id, &pos))| (n, e.context, id, pos)));
-            ControlFlow::Continue(())
-        });
-        all.sort_unstable();
-        Following(all)
-    }
-
-    /// The next one in the context, if it has the next position.
-    fn after(&self, token: u64, context: u32, position: Option<i32>) -> Option<u32> {
-        let at = self.0.binary_search_by_key(&(token + 1, context), |t| (t.0, t.1)).ok()?;
-        let (_, _, id, next) = self.0[at];
-        (position?.checked_add(1) == Some(next)).then(|| u32::try_from(id).ok())?
-    }
-}
-
 /// Computes what is not known yet: the last states first, as the answer shows there, and how likely it was before is asked then.
-fn grind(glass: &Glass, wanted: &mut [Wanted], how: &Grinding) -> Result<(), LayersError> {
-    let mut unknown: Vec<&mut Wanted> = wanted.iter_mut().filter(|w| w.answer.is_none()).collect();
+fn grind<'w>(glass: &Glass, wanted: impl Iterator<Item = &'w mut Wanted>, how: &Grinding) -> Result<(), LayersError> {
+    let mut unknown: Vec<&mut Wanted> = wanted.filter(|w| w.answer.is_none()).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -376,6 +408,7 @@ fn told(w: &Wanted, vocab: Option<&Vocab>) -> Option<Lens> {
         })
     });
     Some(Lens {
+        context: w.context,
         token: w.token,
         text: w.id.and_then(|id| text(u32::try_from(id).ok()?)),
         answer: id.zip(last.answer).map(|(id, likely)| candidate(end, id, likely.logit)),
@@ -413,6 +446,8 @@ mod tests {
         let asked: Vec<u32> = [first(&end), Some(1)].into_iter().flatten().collect();
         let rows = layers.iter().map(|logits| reduced(logits, &asked)).collect();
         let w = Wanted {
+            context: 0,
+            glass: 0,
             token: 7,
             id: None,
             incomplete: None,

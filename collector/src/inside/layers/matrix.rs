@@ -104,6 +104,8 @@ pub struct MatrixRow {
 /// One number for every token and layer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct TokenMatrix {
+    /// The context that computed the tokens.
+    pub context: u32,
     /// What the numbers are.
     pub measure: &'static str,
     /// Layers; null for what goes into the first.
@@ -126,7 +128,7 @@ pub fn of_run(trace: &Trace, run: &Run, measure: Measure) -> Result<TokenMatrix,
         phase: Some(t.phase),
         values: t.cells.iter().map(|cell| cell.as_ref().and_then(|c| measure.of(c))).collect(),
     });
-    Ok(TokenMatrix { measure: measure.name(), layers: run.places.clone(), rows: rows.collect() })
+    Ok(TokenMatrix { context: run.context, measure: measure.name(), layers: run.places.clone(), rows: rows.collect() })
 }
 
 /// A measure of lenses.
@@ -140,7 +142,8 @@ pub fn of_lenses(lenses: &[Lens], measure: Measure) -> TokenMatrix {
         };
         MatrixRow { token: lens.token, text: lens.text.clone(), phase: None, values: layers.iter().map(of).collect() }
     };
-    TokenMatrix { measure: measure.name(), rows: lenses.iter().map(row).collect(), layers }
+    let context = lenses.first().map_or(0, |lens| lens.context);
+    TokenMatrix { context, measure: measure.name(), rows: lenses.iter().map(row).collect(), layers }
 }
 
 #[cfg(test)]
@@ -151,7 +154,7 @@ mod tests {
     use ggscope_format::capture::Capture;
 
     fn first(trace: &Trace, measure: Measure) -> Result<Vec<Option<f32>>, LayersError> {
-        of_run(trace, &run(trace, None).unwrap(), measure).map(|found| found.rows[0].values.clone())
+        of_run(trace, &run(trace, None, None).unwrap(), measure).map(|found| found.rows[0].values.clone())
     }
 
     #[test]

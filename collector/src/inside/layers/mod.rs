@@ -4,7 +4,9 @@
 
 mod against;
 mod evaluated;
+mod following;
 mod glass;
+mod glasses;
 mod head;
 mod kept;
 mod lens;
@@ -20,10 +22,10 @@ mod units;
 
 pub use against::{Against, LayerError, TokenError, against};
 pub use kept::KeptLenses;
-pub use lens::{Candidate, Check, Grinding, Incomplete, Lens, LensRow, Likely, lens};
+pub use lens::{Candidate, Check, Grinding, Incomplete, Lens, LensRow, Likely, WithoutLens, lens};
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};
-pub use run::{Addition, Cell, Normed, Run, TokenRow, run};
+pub use run::{Addition, Cell, Normed, Run, TokenRow, context, contexts, run};
 pub use stream::Part;
 pub use summary::{Layer, Layers, Lost, Massive, NormSummary, PartSummary, Rules, Spread, layers};
 pub use units::UnitCounts;
@@ -40,6 +42,9 @@ pub enum LayersError {
     /// The trace has none.
     #[error("{0} has no hidden states: {HOW_TO_RECORD}")]
     NotCaptured(String),
+    /// They were to be captured, and are not there: of which trace, and why.
+    #[error("{0} has no hidden states of these tokens: {1}")]
+    Absent(String, String),
     /// The trace has statistics in their place.
     #[error("{0} has only statistics of hidden states, and this needs their values: record without --capture-stats")]
     OnlyStatistics(String),

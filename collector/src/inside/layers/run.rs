@@ -8,6 +8,7 @@ use super::stream::{From, Norm, Part, Point, Stream};
 use super::units::{Seen, UnitCounts};
 use crate::inside::no_token;
 use crate::query::asked::{Asked, LeftOut};
+use crate::query::contexts::of_tokens;
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use ggscope_format::TensorId;
@@ -87,6 +88,10 @@ pub struct TokenRow {
 /// Every token in every layer.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
+    /// The context that computed the tokens.
+    pub context: u32,
+    /// The other contexts of the recording that compute layers.
+    pub other_contexts: Vec<u32>,
     /// The places of the stream: `None` is what goes into the first layer, then the ends of layers.
     pub places: Vec<Option<u32>>,
     /// Names of the tensors at the places.
@@ -111,17 +116,39 @@ pub struct Run {
     pub lost: Vec<(String, u64)>,
 }
 
-/// Goes through all tokens, or those of a range.
+/// Goes through all tokens of a context, or those of a range: of the context that is named, else of that of the tokens, else
+/// of the usual one.
 ///
 /// # Errors
-/// When nothing of the stream was captured, there is no such token, or the trace is damaged.
-pub fn run(trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
+/// When nothing of the stream was captured, there is no such context or token, or the trace is damaged.
+pub fn run(trace: &Trace, context: Option<u32>, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
+    let mut streams = Streams::default();
+    let context = streams.context(trace, context, tokens.as_ref())?;
     let mut all = Gathered { asked: Asked::of(trace), ..Gathered::default() };
-    Streams::default().for_each(trace, tokens.as_ref(), |evaluated| {
+    streams.for_each(trace, Some(context), tokens.as_ref(), |evaluated| {
         all.take(trace, evaluated, tokens.as_ref());
         Ok(ControlFlow::Continue(()))
     })?;
-    all.finish(trace, tokens)
+    let other_contexts = streams.contexts(trace)?.into_iter().filter(|&other| other != context).collect();
+    Ok(Run { context, other_contexts, ..all.finish(trace, tokens)? })
+}
+
+/// The context that a question about hidden states is about: as [`run`] chooses it.
+///
+/// # Errors
+/// When there is no such context, none has layers, or the trace is damaged.
+pub fn context(trace: &Trace, named: Option<u32>, tokens: Option<&Range<u64>>) -> Result<u32, LayersError> {
+    Streams::default().context(trace, named, tokens)
+}
+
+/// The contexts that compute layers and have tokens, or those of a range.
+///
+/// # Errors
+/// When there are none, or the trace is damaged.
+pub fn contexts(trace: &Trace, tokens: Option<&Range<u64>>) -> Result<Vec<u32>, LayersError> {
+    let layered = Streams::default().contexts(trace)?;
+    let of = of_tokens(trace, tokens.unwrap_or(&(0..u64::MAX)));
+    Ok(layered.into_iter().filter(|context| of.contains(context)).collect())
 }
 
 /// What is gathered while going through.
@@ -137,6 +164,8 @@ struct Gathered {
     lacks_layers: bool,
     lost: BTreeMap<String, u64>,
     any: bool,
+    /// Why the first evaluation without hidden states has none.
+    without: Option<LayersError>,
 }
 
 /// All rows of an evaluation that are needed.
@@ -188,6 +217,9 @@ impl Gathered {
             self.rows(evaluated, point.tensor, point.selected)
         });
         let points: Vec<_> = points.collect();
+        if !self.any && self.without.is_none() {
+            self.without = Some(evaluated.without_states(trace));
+        }
         let has_values = points.iter().flatten().any(|rows| !rows.data.is_empty());
         self.run.has_values |= has_values;
         let parts = stream.points.iter().map(|p| self.parts(evaluated, p, has_values)).collect();
@@ -297,13 +329,13 @@ impl Gathered {
     }
 
     fn finish(self, trace: &Trace, tokens: Option<Range<u64>>) -> Result<Run, LayersError> {
-        let Gathered { mut run, cosines, units, elements, asked, missing, lacks_layers, lost, any } = self;
+        let Gathered { mut run, cosines, units, elements, asked, missing, lacks_layers, lost, any, without } = self;
         if run.tokens.is_empty() {
             let error = no_token(tokens.map_or(0, |tokens| tokens.start), trace.totals().tokens());
             return Err(LayersError::Missing("tokens", error));
         }
         if !any && lost.is_empty() {
-            return Err(LayersError::NotCaptured(trace.path().display().to_string()));
+            return Err(without.unwrap_or_else(|| LayersError::without_values(trace)));
         }
         let n = run.places.len();
         run.similarity = vec![vec![None; n]; n];

@@ -145,6 +145,10 @@ pub struct Rules {
 /// Hidden states through all layers.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Layers {
+    /// The context that computed the tokens: `/sessions/{id}` says which model that is.
+    pub context: u32,
+    /// The other contexts of the recording that compute layers.
+    pub other_contexts: Vec<u32>,
     /// Elements of a hidden state.
     pub n_embd: usize,
     /// Tokens that were looked at.
@@ -177,6 +181,8 @@ pub fn layers(run: &Run) -> Layers {
         }
     };
     Layers {
+        context: run.context,
+        other_contexts: run.other_contexts.clone(),
         n_embd: run.n_embd,
         tokens: run.tokens.len() as u64,
         with_states: run.tokens.iter().filter(|t| t.cells.iter().any(Option::is_some)).count() as u64,
@@ -299,7 +305,7 @@ mod tests {
     ];
 
     fn of(trace: &Trace) -> Layers {
-        layers(&run(trace, None).unwrap())
+        layers(&run(trace, None, None).unwrap())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::Refused;
 use crate::inside::attention::{self, captured};
-use crate::inside::{Attention, InsideError, TokenRow, Walker};
+use crate::inside::{Attention, InsideError, TokenRow, Walker, no_token};
 use crate::trace::{Select, Trace};
 use ggscope_format::EvalId;
 use ggscope_format::capture::Set;
@@ -40,9 +40,16 @@ impl Follower {
         self.last.as_ref().is_none_or(|row| row.first_token <= token)
     }
 
-    fn rows(&mut self, trace: &Trace, tokens: &Range<u64>, mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>) {
+    fn rows(
+        &mut self,
+        trace: &Trace,
+        (context, tokens): (u32, &Range<u64>),
+        mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
+    ) {
+        // Of the others only the caches are moved on: the next question may be about them.
+        let of_context = |row: &Row| if row.evaluation.context == context { tokens.clone() } else { 0..0 };
         if let Some(row) = &self.last
-            && self.walker.again(trace, row, tokens, &mut f).is_break()
+            && self.walker.again(trace, row, &of_context(row), &mut f).is_break()
         {
             return;
         }
@@ -51,7 +58,7 @@ impl Follower {
             if row.first_token >= tokens.end || row.evaluation.eval > come {
                 return ControlFlow::Break(());
             }
-            let flow = self.walker.advance(trace, &row, tokens, &mut f);
+            let flow = self.walker.advance(trace, &row, &of_context(&row), &mut f);
             (self.next, self.last) = (number + 1, Some(row));
             flow
         });
@@ -110,7 +117,10 @@ pub(super) fn not_here(trace: &Trace, token: u64) -> String {
             "nothing of token {token} has come yet that attention is computed from: if it was captured, it soon will"
         );
     }
-    format!("there is no attention at token {token}: there are {n_tokens} tokens")
+    if token >= n_tokens {
+        return no_token(token, n_tokens);
+    }
+    format!("the graph that computed token {token} has no attention, or cannot be read")
 }
 
 /// The walkers of one recording, those that were asked last first.
@@ -151,7 +161,7 @@ impl Followers {
         self.shrink();
     }
 
-    /// As [`crate::inside::attention_with`], of a certain token: token, layer, head (all if none is said), and whether
+    /// As [`crate::inside::attention`], of a certain token: token, layer, head (all if none is said), and whether
     /// vectors are wanted.
     ///
     /// # Errors
@@ -178,14 +188,14 @@ impl Followers {
         }
     }
 
-    /// Calls `f` for every one of these tokens in one layer or in all, and returns what could not be computed.
+    /// Calls `f` for every one of these tokens of a context in one layer or in all, and returns what could not be computed.
     ///
     /// # Errors
     /// When the trace has no such captures, or `f` says so.
     pub(super) fn rows(
         &mut self,
         trace: &Trace,
-        tokens: &Range<u64>,
+        (context, tokens): (u32, &Range<u64>),
         layer: Option<u32>,
         mut f: impl FnMut(&TokenRow<'_>) -> Result<(), InsideError>,
     ) -> Result<Vec<Refused>, InsideError> {
@@ -193,7 +203,7 @@ impl Followers {
         let mut follower = self.take(layer, tokens.start);
         let before = follower.walker.walked().refused.clone();
         let mut failed = None;
-        follower.rows(trace, tokens, |row| match f(row) {
+        follower.rows(trace, (context, tokens), |row| match f(row) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 failed = Some(error);

@@ -7,6 +7,7 @@ use super::names::{Named, named};
 use super::{Followers, MAX_WEIGHTS, Refused, of_head};
 use crate::inside::heads::mixed;
 use crate::inside::{InsideError, TokenRow};
+use crate::query::contexts::of_token;
 use crate::trace::Trace;
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -55,6 +56,8 @@ pub struct Links {
 /// Links of some tokens, in all layers.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct AttentionLinks {
+    /// The context that computed the tokens.
+    pub context: u32,
     /// The token that is followed.
     pub token: u64,
     /// The tokens that looked, from this one on.
@@ -175,6 +178,7 @@ impl Collected {
             LinkToken { token, pos, text, shares: at.iter().map(share).collect() }
         };
         AttentionLinks {
+            context: 0,
             token: self.token,
             first,
             layers: self.layers.keys().copied().collect(),
@@ -230,11 +234,12 @@ pub fn links(
     let end = token.saturating_add(1);
     let first = end.saturating_sub(span.max(1));
     let mut collected = Collected::new(token, without_first);
-    let refused = followers.rows(trace, &(first..end), None, |row| collected.take(row))?;
+    let context = of_token(trace, token).unwrap_or(0);
+    let refused = followers.rows(trace, (context, &(first..end)), None, |row| collected.take(row))?;
     if !collected.layers.values().any(|rows| rows.contains_key(&token)) && refused.is_empty() {
         return Err(InsideError::Missing("tokens", not_here(trace, token)));
     }
-    Ok(collected.finish(trace, first, refused))
+    Ok(AttentionLinks { context, ..collected.finish(trace, first, refused) })
 }
 
 #[cfg(test)]

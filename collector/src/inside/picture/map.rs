@@ -4,6 +4,7 @@ use super::follow::not_here;
 use super::names::{Named, named};
 use super::{Followers, Refused, of_head};
 use crate::inside::{InsideError, TokenRow};
+use crate::query::contexts::of_token;
 use crate::trace::Trace;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -59,6 +60,8 @@ pub struct LayerSummary {
 /// All layers and heads at one token.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct AttentionMap {
+    /// The context that computed the token.
+    pub context: u32,
     /// The token, counted from 0 through the session.
     pub token: u64,
     /// Its text, if it is known.
@@ -113,7 +116,8 @@ fn layer(row: &TokenRow<'_>) -> LayerSummary {
 /// When the trace has no such captures, or no such token.
 pub fn map(trace: &Trace, followers: &mut Followers, token: u64) -> Result<AttentionMap, InsideError> {
     let mut layers: BTreeMap<u32, LayerSummary> = BTreeMap::new();
-    let refused = followers.rows(trace, &(token..token.saturating_add(1)), None, |row| {
+    let context = of_token(trace, token).unwrap_or(0);
+    let refused = followers.rows(trace, (context, &(token..token.saturating_add(1))), None, |row| {
         layers.insert(row.layer, layer(row));
         Ok(())
     })?;
@@ -127,7 +131,7 @@ pub fn map(trace: &Trace, followers: &mut Followers, token: u64) -> Result<Atten
     let names: HashMap<u64, Named> = named(trace, &tokens);
     let text = |token: Option<u64>| names.get(&token?)?.text.clone();
     heaviest.iter_mut().for_each(|key| key.text = text(key.token));
-    Ok(AttentionMap { token, text: text(Some(token)), layers, refused })
+    Ok(AttentionMap { context, token, text: text(Some(token)), layers, refused })
 }
 
 #[cfg(test)]

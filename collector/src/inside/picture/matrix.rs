@@ -81,6 +81,8 @@ pub struct HeadMatrix {
 /// Tokens × keys of one layer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct AttentionMatrix {
+    /// The context that computed the tokens.
+    pub context: u32,
     /// The layer.
     pub layer: u32,
     /// Heads of the layer.
@@ -189,6 +191,7 @@ impl Collected {
             sinks: self.rows.values().filter_map(|row| row.sinks.get(i).map(|&s| Rounded(s))).collect(),
         };
         AttentionMatrix {
+            context: 0,
             layer: self.layer,
             n_head,
             n_head_kv,
@@ -212,25 +215,25 @@ fn spans(all: &[Column], own: &[Column]) -> Vec<KeySpan> {
     spans
 }
 
-/// The attention of these tokens in a layer, of one head or of all.
+/// The attention of a context's tokens among these in a layer, of one head or of all.
 ///
 /// # Errors
 /// When the trace has no such captures, layer or head, or the tokens have more than [`MAX_WEIGHTS`].
 pub fn matrix(
     trace: &Trace,
     followers: &mut Followers,
-    tokens: &Range<u64>,
+    (context, tokens): (u32, &Range<u64>),
     layer: u32,
     head: Option<usize>,
 ) -> Result<AttentionMatrix, InsideError> {
     let mut collected = Collected::new(layer, head);
-    let refused = followers.rows(trace, tokens, Some(layer), |row| collected.take(row))?;
+    let refused = followers.rows(trace, (context, tokens), Some(layer), |row| collected.take(row))?;
     // What has not come yet has no rows, and will have some.
     if collected.rows.is_empty() && refused.is_empty() && trace.complete() {
         return Err(InsideError::Missing("layer", format!("there is no attention in layer {layer} at these tokens")));
     }
     let names = named(trace, &collected.tokens());
-    Ok(collected.finish(&names, refused))
+    Ok(AttentionMatrix { context, ..collected.finish(&names, refused) })
 }
 
 #[cfg(test)]

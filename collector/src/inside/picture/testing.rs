@@ -10,5 +10,5 @@ pub fn keys(of: &[(u64, Option<u64>)]) -> Vec<KeyRef> {
 
 /// A row of as many heads of queries as of keys.
 pub fn row<'a>(token: u64, keys: &'a [KeyRef], n_head: usize, weights: &'a [f32]) -> TokenRow<'a> {
-    TokenRow { token, eval: EvalId(token), layer: 0, n_head, n_head_kv: n_head, keys, weights, sinks: &[] }
+    TokenRow { token, eval: EvalId(token), context: 0, layer: 0, n_head, n_head_kv: n_head, keys, weights, sinks: &[] }
 }

@@ -10,6 +10,7 @@ mod sums;
 pub use load::Load;
 pub use pairs::Pair;
 
+use super::contexts::Contexts;
 use super::dump::{Filter, Phase, text};
 use super::range::Numbers;
 use super::view::GraphView;
@@ -23,6 +24,10 @@ use utoipa::ToSchema;
 /// What the routers of a run chose.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ExpertReport {
+    /// The context whose tokens were counted: `/sessions/{id}` says which model that is.
+    pub context: u32,
+    /// The other contexts of the recording.
+    pub other_contexts: Vec<u32>,
     /// Evaluations that were counted.
     pub evaluations: u64,
     /// Evaluations that used every expert, as llama.cpp does to warm up: nothing was chosen there, and they are not
@@ -129,6 +134,8 @@ pub struct FromToken {
 /// How often experts of a layer went together: counts as matrices, a row an expert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ExpertPairs {
+    /// The context whose tokens were counted.
+    pub context: u32,
     /// The layer.
     pub layer: u32,
     /// Chosen for one token: symmetric, and on the diagonal how often each was chosen.
@@ -186,6 +193,8 @@ pub struct ExpertChoices {
 /// A token in a layer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct TokenChoice {
+    /// The context that computed the token.
+    pub context: u32,
     /// Number of the evaluation.
     pub eval: u64,
     /// Number of the token within the session.
@@ -221,6 +230,9 @@ pub enum NoExperts {
     /// Nothing was evaluated.
     #[error("the trace has no evaluations")]
     Nothing,
+    /// There is no such context.
+    #[error("{0}")]
+    NoContext(String),
 }
 
 /// Single choices that are told at most.
@@ -233,7 +245,10 @@ pub const MAX_CHOICES: usize = 20_000;
 /// # Errors
 /// When no part of the trace has expert ids.
 pub fn experts(trace: &Trace, filter: &Filter, sizes: Option<&[u32]>) -> Result<ExpertReport, NoExperts> {
-    Ok(sums(trace, filter)?.report(trace, sizes))
+    let (filter, all) = in_one_context(trace, filter)?;
+    let report = sums(trace, &filter)?.report(trace, sizes);
+    let context = filter.context.unwrap_or(0);
+    Ok(ExpertReport { context, other_contexts: all.others(context), ..report })
 }
 
 /// Which experts of a layer went together, of what the filter lets through; `None` if it lets through nothing of the layer.
@@ -243,7 +258,30 @@ pub fn experts(trace: &Trace, filter: &Filter, sizes: Option<&[u32]>) -> Result<
 pub fn pairs(trace: &Trace, filter: &Filter, layer: u32) -> Result<Option<ExpertPairs>, NoExperts> {
     // The layer before may be any that is below.
     let upto = Numbers { first: 0, last: layer.into() };
-    Ok(sums(trace, &Filter { layers: Some(upto), ..filter.clone() })?.pairs(layer))
+    let (filter, _) = in_one_context(trace, &Filter { layers: Some(upto), ..filter.clone() })?;
+    let found = sums(trace, &filter)?.pairs(layer);
+    Ok(found.map(|pairs| ExpertPairs { context: filter.context.unwrap_or(0), ..pairs }))
+}
+
+/// The filter for one context alone: the one that it names, else the usual one of those of which it lets choices through, else
+/// the one that chose last. Tokens of two models are never counted together.
+fn in_one_context(trace: &Trace, filter: &Filter) -> Result<(Filter, Contexts), NoExperts> {
+    let all = Contexts::of(trace);
+    if let Some(named) = filter.context {
+        all.check(named).map_err(NoExperts::NoContext)?;
+        return Ok((filter.clone(), all));
+    }
+    let mut choosing: Vec<u32> = vec![];
+    trace.for_each_evaluation(&filter.select(), false, |row| {
+        if !row.evaluation.experts.is_empty() && filter.choose(&row).is_some() {
+            choosing.retain(|&context| context != row.evaluation.context);
+            choosing.push(row.evaluation.context);
+        }
+        ControlFlow::Continue(())
+    });
+    let usual = all.usual().map(|context| context.context);
+    let context = usual.filter(|usual| choosing.contains(usual)).or(choosing.last().copied()).or(usual);
+    Ok((Filter { context, ..filter.clone() }, all))
 }
 
 fn sums(trace: &Trace, filter: &Filter) -> Result<Sums, NoExperts> {
@@ -285,6 +323,9 @@ pub fn for_each_choice(
     filter: &Filter,
     mut f: impl FnMut(TokenChoice) -> ControlFlow<()>,
 ) -> Result<(), NoExperts> {
+    if let Some(named) = filter.context {
+        Contexts::of(trace).check(named).map_err(NoExperts::NoContext)?;
+    }
     let texts = trace.texts();
     let has_ids = for_each(trace, filter, |routed| {
         if routed.uses_all() {
@@ -300,6 +341,7 @@ impl TokenChoice {
     fn of(routed: &Routed<'_>, choice: &Choice<'_>, texts: &std::collections::HashMap<i32, Vec<u8>>) -> TokenChoice {
         let e = &routed.row.evaluation;
         TokenChoice {
+            context: e.context,
             eval: e.eval.0,
             token: choice.token,
             token_id: e.tokens.get(choice.index).copied(),

@@ -51,7 +51,7 @@ pub(super) struct Sums {
     read: u64,
     evaluations: u64,
     without_choice: u64,
-    tokens: [u64; 2],
+    tokens: [u64; Phase::COUNT],
     last_token: Option<u64>,
     weights: Option<WeightSource>,
     /// The evaluation that is going by, its context and position in the file, and what its layer before chose.
@@ -132,7 +132,14 @@ impl Sums {
         let Layer { together, from_layer, from_token, .. } = self.layers.remove(&layer)?;
         let before = from_layer.as_ref().map(|((layer, _), _)| *layer);
         let from_layer = from_layer.map_or(vec![], |(_, matrix)| matrix.counts());
-        Some(ExpertPairs { layer, together: together.counts(), before, from_layer, from_token: from_token.counts() })
+        Some(ExpertPairs {
+            context: 0,
+            layer,
+            together: together.counts(),
+            before,
+            from_layer,
+            from_token: from_token.counts(),
+        })
     }
 
     /// The report, with caches of so many experts a layer if they are asked for.
@@ -150,6 +157,8 @@ impl Sums {
         bytes.needed = bytes.file.and_then(|file| file.checked_sub(bytes.all - bytes.used));
         let are_statistics = |change: &CaptureChange| change.capture.statistics && change.capture.has(Set::Experts);
         ExpertReport {
+            context: 0,
+            other_contexts: vec![],
             evaluations: self.evaluations,
             without_choice: self.without_choice,
             prompt_tokens: self.tokens[Phase::Prompt as usize],

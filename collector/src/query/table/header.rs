@@ -104,7 +104,7 @@ impl Header {
     /// Number and phase of the first token that the filter lets through; a phase alone if the evaluation has no
     /// tokens and is wanted; `None` if it is not wanted.
     pub(crate) fn choose(&self, filter: &Filter) -> Option<(Option<u64>, Phase)> {
-        if filter.evals.is_some_and(|n| !n.contains(self.eval)) {
+        if filter.evals.is_some_and(|n| !n.contains(self.eval)) || !filter.takes_context(self.context) {
             return None;
         }
         let Some(last) = self.last_token() else {

@@ -1,6 +1,7 @@
 // What the selection means: the session's data, the evaluation and the graph on the screen, the node that is pointed at.
 import { untrack } from 'svelte';
 import { data, recordingOf, type SessionData } from './data.svelte';
+import { contexts } from './contexts.svelte';
 import { PACE, pause } from './paced.svelte';
 import { ELSEWHERE, selection, type Range } from './selection.svelte';
 import type { GraphPart, GraphTensor, SessionSummary } from './types';
@@ -91,7 +92,7 @@ class Current {
       if (!session || !this.following) return;
       void session.version;
       const select = () => {
-        const last = session.timeline.tokens - 1;
+        const last = untrack(() => contexts.newest);
         if (last < 0 || untrack(() => selection.tokens?.[0]) === last) return;
         this.followed = performance.now();
         selection.set({ tokens: [last, last] }, { keep: true, seldom: true });

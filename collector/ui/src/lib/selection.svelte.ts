@@ -11,6 +11,8 @@ export type Panel = View | 'timeline';
 export interface Selected {
   session: string | null;
   tokens: Range | null;
+  /** The context that views show while no token is selected; null is the usual one. */
+  context: number | null;
   layer: number | null;
   /** Attention head of that layer. */
   head: number | null;
@@ -76,6 +78,7 @@ const MOST_GROUPS = 200;
 const NOTHING: Selected = {
   session: null,
   tokens: null,
+  context: null,
   layer: null,
   head: null,
   key: null,
@@ -112,6 +115,7 @@ export const ELSEWHERE: Partial<Selected> = {
   session: null,
   other: null,
   tokens: null,
+  context: null,
   key: null,
   node: null,
   tensor: null,
@@ -158,6 +162,7 @@ export function parse(search: string): Selected {
   return {
     session: p.get('session'),
     tokens: range(p.get('tokens')),
+    context: number(p.get('context')),
     layer: number(p.get('layer')),
     head: number(p.get('head')),
     key: number(p.get('key')),
@@ -197,6 +202,7 @@ export function format(s: Selected): string {
   put('session', s.session);
   p.set('view', s.views.join(' '));
   put('tokens', s.tokens && rangeText(s.tokens));
+  put('context', s.context);
   put('layer', s.layer);
   put('head', s.head);
   put('key', s.key);
@@ -242,6 +248,7 @@ const BUSY = 5;
 class Selection implements Selected {
   session = $state<string | null>(null);
   tokens = $state.raw<Range | null>(null);
+  context = $state<number | null>(null);
   layer = $state<number | null>(null);
   head = $state<number | null>(null);
   key = $state<number | null>(null);
@@ -293,7 +300,7 @@ class Selection implements Selected {
   set(change: Partial<Selected>, { keep = false, seldom = false } = {}) {
     // Another session has other times and other memory.
     if (change.session !== undefined && change.session !== this.session)
-      change = { window: null, disk: null, buffer: null, row: null, ...change };
+      change = { window: null, disk: null, buffer: null, row: null, context: null, ...change };
     if (change.views && this.full !== 'timeline' && !change.views.some((view) => view === this.full))
       change = { full: null, ...change };
     if (typeof window === 'undefined') {

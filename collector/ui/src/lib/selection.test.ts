@@ -5,13 +5,14 @@ describe('the selection in the address', () => {
   it('comes back as it went in', () => {
     const address = format(
       parse(
-        '?session=3&view=graph+table&tokens=7..9&layer=0&head=3&key=4&attention=stages+linear&measure=entropy&heads=induction+12.3&op=MUL_MAT&node=12&tensor=a%26b%3D%22&with=1&filter=phase:prompt+name:l%25&sort=-duration&experts=generate+expert:3&compare=layer&axis=tokens&window=-0.5..1234.000001&colour=time&size=bytes&depth=blocks&toggled=layer+3,layer+3/attention&closed=layer+0/attention&hide=views&metric=last&disk=0..4096&buffer=16..32&row=123456&model=1&tab=quant&schema=tutorial&paint=bits&scale=bytes&open=layer_5,layer_5/heads&part=layer_5_head_3&block=12&ctx=8192&parallel=4&cache_k=q8_0&cache_v=q4_0&vram=8589934592&bandwidth=20000000000.5&flops=1000000000&edges=contains,uses&weight=time&of=computation&full=table',
+        '?session=3&view=graph+table&tokens=7..9&context=1&layer=0&head=3&key=4&attention=stages+linear&measure=entropy&heads=induction+12.3&op=MUL_MAT&node=12&tensor=a%26b%3D%22&with=1&filter=phase:prompt+name:l%25&sort=-duration&experts=generate+expert:3&compare=layer&axis=tokens&window=-0.5..1234.000001&colour=time&size=bytes&depth=blocks&toggled=layer+3,layer+3/attention&closed=layer+0/attention&hide=views&metric=last&disk=0..4096&buffer=16..32&row=123456&model=1&tab=quant&schema=tutorial&paint=bits&scale=bytes&open=layer_5,layer_5/heads&part=layer_5_head_3&block=12&ctx=8192&parallel=4&cache_k=q8_0&cache_v=q4_0&vram=8589934592&bandwidth=20000000000.5&flops=1000000000&edges=contains,uses&weight=time&of=computation&full=table',
       ),
     );
     expect(parse(address)).toEqual({
       session: '3',
       views: ['graph', 'table'],
       tokens: [7, 9],
+      context: 1,
       layer: 0,
       head: 3,
       key: 4,

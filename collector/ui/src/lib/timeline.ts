@@ -45,6 +45,8 @@ export class Timeline {
   minor_faults = new Uint32Array();
   major_faults = new Uint32Array();
   status = new Int32Array();
+  /** The contexts that computed something, with the newest token of each; -1 before any. */
+  readonly contexts = new Map<number, number>();
   /** Latest end of an evaluation, nanoseconds from the first begin. */
   end_ns = 0;
 
@@ -121,6 +123,12 @@ export class Timeline {
     return found;
   }
 
+  /** The context that computed a token. */
+  contextOf(token: number): number | undefined {
+    const seq = this.seqOfToken(token);
+    return seq === undefined ? undefined : this.context[seq];
+  }
+
   /** How many tokens there are. */
   get tokens(): number {
     for (let i = this.length - 1; i >= 0; i--) {
@@ -150,6 +158,8 @@ export class Timeline {
   private grow(length: number) {
     for (let i = this.length; i < length; i++) {
       this.end_ns = Math.max(this.end_ns, this.start_ns[i] + this.dur_ns[i]);
+      const last = this.n_tokens[i] > 0 ? this.first_token[i] + this.n_tokens[i] - 1 : -1;
+      this.contexts.set(this.context[i], Math.max(last, this.contexts.get(this.context[i]) ?? -1));
     }
     this.length = length;
   }

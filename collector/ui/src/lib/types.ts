@@ -352,3 +352,15 @@ export interface Comparison {
   unmatched_a: string[];
   unmatched_b: string[];
 }
+
+/** A context of a session: one of `contexts` of `/sessions/{id}`. */
+export interface ContextOfSession {
+  context: number;
+  model: number | null;
+  model_name: string | null;
+  evaluations: number;
+  tokens: number;
+  first_token: number | null;
+  last_token: number | null;
+  compute_ns: number;
+}

@@ -1,5 +1,6 @@
 // What is captured, as the server says it and as the form has it: texts that somebody types, checked by the server alone,
 // besides the budget, which has a unit.
+import type { Losses } from '../../lib/losses';
 
 export interface CaptureOf {
   names: string[];
@@ -25,6 +26,7 @@ export interface CaptureState {
   left_out_evaluations: number;
   left_out_bytes: number;
   dropped_records: number;
+  dropped_causes: Losses | null;
   /** The newest token that values have come of, and how many came after it. */
   behind: { token: number; tokens: number } | null;
 }

@@ -53,7 +53,8 @@ it('the map is painted beside the head that is farthest off', () => {
     nans: 0,
   });
   const heads = [head(0, 0, 0.01), head(0, 1, 0.04), head(3, 0, null)];
-  const found: AttentionAgainst = { reference: 'b', tokens: 9, parted: null, unpaired: 0, heads, by_token: [] };
+  const of = { context: 0, reference: 'b', reference_context: 0, tokens: 9, parted: null, unpaired: 0 };
+  const found: AttentionAgainst = { ...of, heads, by_token: [] };
   expect(farthest(heads)).toBe(heads[1]);
   const rows = divergenceRows(found);
   expect(rows.map((row) => [row.layer, row.cells.map((cell) => cell.part)])).toEqual([

@@ -16,6 +16,9 @@ export interface HeadDifference {
 
 /** What the server answers about attention beside that of a reference. */
 export interface AttentionAgainst {
+  /** The context of this session, and that of the other, which were compared. */
+  context: number;
+  reference_context: number;
   reference: string;
   tokens: number;
   parted: { token: number; text: string | null; reference: string | null } | null;

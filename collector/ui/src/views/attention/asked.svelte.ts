@@ -110,6 +110,8 @@ export function asked<T extends object>(question: () => { key: string; path: str
 /** What the heatmap is of. */
 export interface Wanted {
   session: string;
+  /** The context whose rows they are; null while there is only one. */
+  context: number | null;
   layer: number;
   head: number;
   first: number;
@@ -142,7 +144,7 @@ export function rows(wanted: () => Wanted | null): Rows {
   const absent = $derived(!captures.ever(['attention']));
 
   async function load(now: Wanted) {
-    const name = `${now.session}/${now.layer}`;
+    const name = `${now.session}/${now.context}/${now.layer}`;
     if (name !== of) {
       stop();
       if (session !== now.session) Object.assign(state, { matrix: null, alone: false, error: null });
@@ -165,7 +167,7 @@ export function rows(wanted: () => Wanted | null): Rows {
     const mine = (abort = new AbortController());
     state.busy = true;
     try {
-      const query = { layer: now.layer, head, tokens: `${missing[0]}..${missing[1]}` };
+      const query = { context: now.context, layer: now.layer, head, tokens: `${missing[0]}..${missing[1]}` };
       const answer = await get<AttentionMatrix>(`/sessions/${now.session}/attention/matrix`, query, mine.signal);
       if (abort !== mine) return;
       // Rows of the newest tokens may come a little later; one that others follow will not.

@@ -1,4 +1,5 @@
 // What the server says of a session: `ggscope info --json`.
+import { lossText, type Losses } from '../../lib/losses';
 import type { Ending } from '../../lib/types';
 
 export interface Info {
@@ -29,7 +30,7 @@ export interface Info {
   page_faults: { minor: number; major: number };
   operators_by_time: { op: string; count: number; ns: number }[];
   devices?: { name: string; runs: number; operators: number; ns: number }[];
-  dropped: { records: number; bytes: number };
+  dropped: { records: number; bytes: number; causes: Losses | null };
   size: { file_bytes: number; bytes_per_generated_token: number | null; value_bytes: number };
   buffers: Buffer[];
   notes: string[];
@@ -78,7 +79,7 @@ export function problems(info: Info, live: boolean): Problem[] {
   if (records > 0) {
     found.push({
       what: `${records.toLocaleString('en-US')} record${records === 1 ? ' was' : 's were'} lost (${bytes.toLocaleString('en-US')} bytes): sums are too low by as much.`,
-      help: 'The program was faster than the collector and did not wait for it. Record again with a larger --ring-size.',
+      help: lossText(info.dropped.causes),
     });
   }
   if (info.ending?.unexpected) {

@@ -9,7 +9,7 @@ const leaf = (name: string, more: Partial<Leaf> = {}): Leaf => ({
 });
 
 const info = (more: Partial<Info>): Info =>
-  ({ complete: true, dropped: { records: 0, bytes: 0 }, warnings: [], ...more }) as Info;
+  ({ complete: true, dropped: { records: 0, bytes: 0, causes: null }, warnings: [], ...more }) as Info;
 
 describe('the leaves', () => {
   it('are in the order that people count in, either way', () => {
@@ -52,7 +52,8 @@ describe('the session', () => {
     };
     expect(problems(info({ ending: killed as Info['ending'] }), false)[0].what).toBe(`${killed.text}.`);
     expect(problems(info({ ending: { how: 'exited', code: 0, unexpected: false, text: '' } }), false)).toEqual([]);
-    const lost = problems(info({ dropped: { records: 1200, bytes: 9 }, warnings: ['w'] }), false);
+    const causes = { full: 1200, no_ring: 0, senseless: 0 };
+    const lost = problems(info({ dropped: { records: 1200, bytes: 9, causes }, warnings: ['w'] }), false);
     expect(lost[0].what).toContain('1,200 records were lost');
     expect(lost[0].help).toContain('--ring-size');
     expect(lost[1]).toEqual({ what: 'w', help: '' });

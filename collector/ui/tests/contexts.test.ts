@@ -1,0 +1,55 @@
+// A recording of several contexts: views name the one that they show, offer the others, and follow the selected token.
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import type { Page } from 'playwright-core';
+import { describe, it } from 'vitest';
+import type { ContextOfSession } from '../src/lib/types';
+import { api, folder, GGSCOPE, MODEL, open, serve, synthetic, until } from './support';
+
+const BENCH = new URL('../../../vendor/build/bin/llama-bench', import.meta.url).pathname;
+const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
+const context = (page: Page, panel: string) => page.locator(`[data-panel="${panel}"] [data-test="context"]`);
+
+/** Two tests of llama-bench: a context each. */
+function benched(): string {
+  const path = join(folder, 'bench.ggtrace');
+  const capture = ['--capture', 'attention,layers,logits', '--ring-size', '64M'];
+  const bench = [BENCH, '-m', MODEL, '-p', '16', '-n', '8', '-r', '1', '-t', '2'];
+  execFileSync(GGSCOPE, ['record', '-q', '--force', '-o', path, ...capture, '--', ...bench], { stdio: 'ignore' });
+  return path;
+}
+
+describe('contexts', () => {
+  it('are named and chosen where there are several, and a selected token shows its own', async () => {
+    const server = await serve([benched()]);
+    const { contexts } = await api<{ contexts: ContextOfSession[] }>(server, '/sessions/0');
+    const [first, second] = contexts;
+    const page = await open(`${server.url}/?session=0&view=heads+layers`);
+    await until(() => context(page, 'heads').inputValue()).toBe(String(second.context));
+    await until(() => context(page, 'heads').locator('option').allTextContents()).toEqual(
+      contexts.map((one) => `${one.context}: ${one.model_name}`),
+    );
+    const over = page.locator('[data-test="heads-over"]');
+    await until(() => over.textContent()).toContain(`over tokens ${second.first_token} to `);
+    await context(page, 'heads').selectOption(String(first.context));
+    await until(() => over.textContent()).toContain('over tokens 0 to ');
+    await until(() => context(page, 'layers').inputValue()).toBe(String(first.context));
+    await until(() => selected(page).get('context')).toBe(String(first.context));
+    // The token that is looked at belongs to one of them.
+    const last = String(second.last_token);
+    const chosen = await open(`${server.url}/?session=0&view=attention+layers&context=${first.context}&tokens=${last}`);
+    await until(() => context(chosen, 'attention').inputValue()).toBe(String(second.context));
+    await until(() => context(chosen, 'layers').inputValue()).toBe(String(second.context));
+    await until(() => chosen.locator('[data-card="hidden"]').textContent()).toContain(`..${last}`);
+    await context(chosen, 'layers').selectOption(String(first.context));
+    await until(() => selected(chosen).get('tokens')).toBeNull();
+    await until(() => context(chosen, 'attention').inputValue()).toBe(String(first.context));
+  });
+
+  it('are not spoken of where there is only one', async () => {
+    const server = await serve([synthetic('moe.ggtrace', 'experts', 4, 60)]);
+    const page = await open(`${server.url}/?session=0&view=experts&full=experts`);
+    await until(() => page.locator('[data-test="experts-layers"]').textContent()).toBe('4');
+    await until(() => context(page, 'experts').count()).toBe(0);
+  });
+});
