@@ -53,10 +53,10 @@ pub(super) struct HeadsParams {
     /// Measure over these tokens, counted from 0 through the session, 8192 at most; the first 1024 if not given
     #[param(schema_with = document::numbers)]
     tokens: Option<String>,
-    /// Only these layers
+    /// Only heads of these layers; they are compared with those of all layers
     #[param(schema_with = document::numbers)]
     layer: Option<String>,
-    /// Only this head of each layer
+    /// Only this head of each layer; it is compared with all heads
     #[param(schema_with = document::number)]
     head: Option<String>,
     /// Measure over tokens of `prompt` or `generate` only
