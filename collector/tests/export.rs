@@ -1,6 +1,9 @@
 //! The promises of `ggscope export`, `ggscope diff` and their routes: a file is there as a whole or not at all, nothing is
 //! overwritten unasked, and a download is what the command line writes.
 
+#[path = "support/document.rs"]
+mod document;
+
 use ggscope_collector::query::compare::{By, compare};
 use ggscope_collector::query::dump::Phase;
 use ggscope_collector::server::{Server, Serving, Sessions};
@@ -202,6 +205,7 @@ fn get(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
     } else {
         body.extend(rest);
     }
+    document::check("GET", &format!("/api/v1{path}"), &head, &body);
     (head.split(' ').nth(1).unwrap().parse().unwrap(), head, body)
 }
 

@@ -1,6 +1,8 @@
 //! The promises of the live server, with a shim of the tests' own: whoever looks on sees evaluations as they end, knows
 //! what it has missed, and sees how each session ended, wherever it is recorded.
 
+#[path = "support/document.rs"]
+mod document;
 mod support;
 
 use ggscope_collector::live::{Collector, Event, Listener, Output, Wanted};
@@ -72,6 +74,7 @@ fn get(address: SocketAddr, path: &str) -> (u16, Json) {
     let mut answer = String::new();
     ask(address, path).read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    document::check("GET", path, head, body.as_bytes());
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Json::Null))
 }
 
@@ -115,7 +118,11 @@ impl Viewer {
             match line.split_once(": ") {
                 Some(("event", value)) => name = value.to_owned(),
                 Some(("data", value)) => data = value.to_owned(),
-                _ if line.is_empty() && !name.is_empty() => return (name, serde_json::from_str(&data).unwrap()),
+                _ if line.is_empty() && !name.is_empty() => {
+                    let data = serde_json::from_str(&data).unwrap();
+                    document::check_event("/api/v1/live", &data);
+                    return (name, data);
+                }
                 _ => {}
             }
         }
@@ -484,6 +491,7 @@ fn put(address: SocketAddr, path: &str, body: &str) -> (u16, Json) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    document::check("PUT", path, head, body.as_bytes());
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Json::Null))
 }
 

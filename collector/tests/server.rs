@@ -1,6 +1,9 @@
 //! The promises of `ggscope open`, asked over TCP as any client would: pages and filters answer what the store says,
 //! strangers get nothing, and wrong questions are told what is wrong with them.
 
+#[path = "support/document.rs"]
+mod document;
+
 use ggscope_collector::query::dump::{Filter, dump};
 use ggscope_collector::query::graph::{Evaluated, GraphQuery};
 use ggscope_collector::query::info::info;
@@ -73,6 +76,8 @@ impl Running {
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let bytes = bytes[end + 4..].to_vec();
+        let mut line = request.split(' ');
+        document::check(line.next().unwrap(), line.next().unwrap(), &head, &bytes);
         let body = String::from_utf8_lossy(&bytes).into_owned();
         Answer { status, head: head.to_ascii_lowercase(), body, bytes }
     }
@@ -188,7 +193,7 @@ fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
     let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
     assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
     let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
-    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 11 * 4)));
+    assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 12 * 4)));
     assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));
     assert_eq!(column(32), all[4]["t_ns"].as_f64().unwrap() - all[0]["t_ns"].as_f64().unwrap());
     assert_eq!(column(32 + 2 * 48), all[4]["disk_bytes"].as_f64().unwrap());
@@ -365,8 +370,14 @@ fn the_document_lists_every_route() {
         assert!(["400", "401", "403", "413", "500"].iter().all(|status| answers.contains_key(*status)), "{path}");
         assert!(answers.values().all(|answer| answer["description"].is_string()), "{path}: OpenAPI wants them");
     }
-    let ids: BTreeSet<String> = paths.iter().map(|path| of(path)["operationId"].to_string()).collect();
-    assert_eq!(ids.len(), paths.len(), "an operation is known by its id: {ids:?}");
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let ids: Vec<String> = operations.clone().map(|operation| operation["operationId"].to_string()).collect();
+    for operation in operations {
+        let mut answers = operation["responses"].as_object().unwrap().values();
+        assert!(answers.all(|answer| !answer["description"].as_str().unwrap().is_empty()), "{operation}");
+    }
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an operation is known by its id: {ids:?}");
     // No page may be larger than the document says, and none has to be smaller.
     for list in ["operators", "evaluations", "graphs", "leaves", "memory"] {
         let path = format!("{session}/{list}");
@@ -391,6 +402,17 @@ fn the_document_lists_every_route() {
     }
     let parameters = document["paths"][format!("{session}/operators")]["get"]["parameters"].as_array().unwrap();
     assert!(parameters.iter().any(|p| p["name"] == "layer" && p["in"] == "query"), "{parameters:?}");
+}
+
+#[test]
+fn the_document_passes_openapi_spec_validator() {
+    let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../vendor/python/bin/python");
+    assert!(python.exists(), "{} is missing: run `vendor/setup --tests`", python.display());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("openapi.json");
+    std::fs::write(&path, ggscope_collector::server::openapi_document()).unwrap();
+    let run = std::process::Command::new(python).args(["-m", "openapi_spec_validator"]).arg(path).output().unwrap();
+    assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
 }
 
 #[test]

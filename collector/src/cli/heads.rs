@@ -12,6 +12,7 @@ use crate::query::dump::Phase;
 use crate::query::range::Numbers;
 use crate::trace::Trace;
 use ggscope_analytics::Device;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,10 +43,10 @@ EXAMPLES
 pub(super) struct Args {
     /// The trace, recorded with --capture attention
     file: PathBuf,
-    /// Layers: `5`, `3..7` [default: all]
+    /// Print these layers only: `5`, `3..7` [default: all]; their heads are compared with those of all layers
     #[arg(long, value_name = "RANGE")]
     layer: Option<Numbers>,
-    /// Only this head of each layer
+    /// Print this head of each layer only; it is compared with all heads
     #[arg(long, value_name = "N")]
     head: Option<usize>,
     /// Tokens over which is measured, counted from 0 through the session: `0..99` [default: all]
@@ -190,7 +191,9 @@ fn pairs_csv(out: impl Write, found: &Heads) -> anyhow::Result<()> {
     let ids: Vec<(u32, usize)> =
         found.uniform.iter().flat_map(|l| (0..l.n_head).map(move |head| (l.layer, head))).collect();
     let all = ids.iter().enumerate().flat_map(|(i, a)| ids[i + 1..].iter().map(move |b| (*a, *b)));
-    for ((a, b), js) in all.zip(found.divergence.pairs.iter().flatten()) {
+    let told: BTreeSet<(u32, usize)> = found.heads.iter().map(|h| (h.layer, h.head)).collect();
+    let all = all.zip(found.divergence.pairs.iter().flatten());
+    for ((a, b), js) in all.filter(|((a, b), _)| told.contains(a) || told.contains(b)) {
         csv.serialize((a, b, Some(js).filter(|js| js.is_finite())))?;
     }
     Ok(csv.flush()?)

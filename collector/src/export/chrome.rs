@@ -145,7 +145,7 @@ impl Timeline<'_> {
         let tid = self.track(Track::Context(context, thread), || format!("context {context} (thread {thread})"))?;
         let args = json!({
             "eval": e.eval.0, "graph": e.graph.0, "thread": thread, "status": e.status, "first_token": evaluated.row.first_token,
-            "n_tokens": e.n_tokens, "minor_faults": e.minor_faults, "major_faults": e.major_faults,
+            "n_tokens": e.n_tokens, "requests": labels::requests(evaluated), "minor_faults": e.minor_faults, "major_faults": e.major_faults,
             "disk_bytes": evaluated.reads.disk, "buffer_bytes": evaluated.reads.buffer,
         });
         let phase = evaluated.phase.map_or("", |phase| phase.name());

@@ -8,7 +8,7 @@ use csv::{Writer, WriterBuilder};
 use std::fmt::Display;
 use std::io::{self, Write};
 
-const COLUMNS: [&str; 29] = [
+const COLUMNS: [&str; 30] = [
     "eval",
     "seq",
     "graph",
@@ -20,6 +20,7 @@ const COLUMNS: [&str; 29] = [
     "pos",
     "n_tokens",
     "phase",
+    "request",
     "node",
     "op",
     "name",
@@ -113,6 +114,7 @@ impl<W: Write> Record<W> {
         self.known(row.pos)?;
         self.field(row.n_tokens)?;
         self.text(row.phase)?;
+        self.known(row.request)?;
         self.field(row.node)?;
         self.text(Some(row.op))?;
         self.text(Some(row.name))?;
@@ -172,12 +174,15 @@ mod tests {
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
             let sources = operator["src"].as_array().unwrap();
+            assert!(operator["request"].is_u64(), "its sequence is known: {operator}");
             for same in [
                 "eval",
                 "seq",
                 "graph",
                 "token",
                 "token_text",
+                "phase",
+                "request",
                 "node",
                 "op",
                 "name",

@@ -38,8 +38,8 @@ mod tests {
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
             for same in [
-                "eval", "seq", "graph", "token", "pos", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns",
-                "thread",
+                "eval", "seq", "graph", "token", "pos", "phase", "request", "node", "op", "name", "layer", "t_ns",
+                "dur_ns", "thread",
             ] {
                 assert_eq!(row[same], operator[same], "{same} of {operator}");
             }

@@ -6,7 +6,7 @@ use ggscope_format::TensorId;
 use ggscope_format::record::Tensor;
 use std::fmt::Write;
 
-/// An evaluation: `prompt: 23 tokens`, `token 12: " the"`.
+/// An evaluation: `prompt: 23 tokens`, `token 12: " the"`; `3 tokens` where their phases are not known.
 pub fn evaluation(evaluated: &Evaluated<'_>) -> String {
     let n = evaluated.evaluation().n_tokens;
     match (n, evaluated.phase, &evaluated.text) {
@@ -14,9 +14,22 @@ pub fn evaluation(evaluated: &Evaluated<'_>) -> String {
         (1, Some(Phase::Generate), Some(text)) => format!("token {}: {text:?}", evaluated.row.first_token),
         (1, Some(Phase::Generate), None) => format!("token {}", evaluated.row.first_token),
         (_, Some(Phase::Generate), _) => format!("answers: {n} tokens"),
+        (1, Some(Phase::Unknown), _) => "1 token".into(),
+        (_, Some(Phase::Unknown), _) => format!("{n} tokens"),
         (1, _, _) => "prompt: 1 token".into(),
         _ => format!("prompt: {n} tokens"),
     }
+}
+
+/// The requests that its tokens belong to, in the order of their tokens, with commas: `3, 5`. Empty if they are unknown.
+pub fn requests(evaluated: &Evaluated<'_>) -> String {
+    let mut ids: Vec<u32> = vec![];
+    for id in evaluated.row.requests.iter().flatten().map(|id| id.0) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A layer, or that there is none.

@@ -112,6 +112,7 @@ columns! {
     pos: Int32Builder = Int32Builder::new(), true;
     n_tokens: UInt32Builder = UInt32Builder::new(), false;
     phase: Names = Names::new(), true;
+    request: UInt32Builder = UInt32Builder::new(), true;
     node: UInt32Builder = UInt32Builder::new(), false;
     op: Names = Names::new(), false;
     name: Names = Names::new(), false;
@@ -200,6 +201,7 @@ impl Columns {
         self.pos.append_option(row.pos);
         self.n_tokens.append_value(row.n_tokens);
         self.phase.append_option(row.phase);
+        self.request.append_option(row.request);
         self.node.append_value(row.node);
         self.op.append_value(row.op);
         self.name.append_value(row.name);
@@ -265,9 +267,10 @@ mod tests {
         let (rows, all) = (read(&trace, None), dumped(&trace, &Filter::default()));
         assert_eq!(rows.len(), all.len());
         for (row, operator) in rows.iter().zip(&all) {
-            for same in
-                ["eval", "seq", "graph", "token", "phase", "node", "op", "name", "layer", "t_ns", "dur_ns", "device"]
-            {
+            for same in [
+                "eval", "seq", "graph", "token", "phase", "request", "node", "op", "name", "layer", "t_ns", "dur_ns",
+                "device",
+            ] {
                 assert_eq!(row[same], operator[same], "{same} of {operator}");
             }
             let sources = operator["src"].as_array().unwrap();
@@ -294,7 +297,7 @@ mod tests {
         let (_dir, trace) = answer();
         let reader = reader(&trace, Some("999"));
         let file = reader.metadata().file_metadata();
-        assert_eq!((file.num_rows(), file.schema().get_fields().len()), (0, 29));
+        assert_eq!((file.num_rows(), file.schema().get_fields().len()), (0, 30));
     }
 
     #[test]

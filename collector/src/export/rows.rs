@@ -1,6 +1,6 @@
 //! An executed operator as a row of flat columns: what the tables CSV, JSON and Parquet have in common.
 
-use crate::query::dump::{Filter, Operator, Source, dump};
+use crate::query::dump::{Filter, Operator, Phase, Source, dump};
 use crate::trace::Trace;
 use serde::Serialize;
 use std::io;
@@ -20,6 +20,7 @@ pub struct Row<'a> {
     pub pos: Option<i32>,
     pub n_tokens: u32,
     pub phase: Option<&'static str>,
+    pub request: Option<u32>,
     pub node: u32,
     pub op: &'a str,
     pub name: &'a str,
@@ -69,7 +70,8 @@ impl<'a> Row<'a> {
             token_text: o.token_text.as_deref(),
             pos: o.pos,
             n_tokens: o.n_tokens,
-            phase: o.phase.map(|phase| phase.name()),
+            phase: o.phase.filter(|&phase| phase != Phase::Unknown).map(Phase::name),
+            request: o.request,
             node: o.node,
             op: o.op,
             name: o.name,

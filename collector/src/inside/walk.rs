@@ -85,8 +85,6 @@ pub struct Walked {
     pub refused: Vec<(u32, String, u64)>,
     /// Rows that were not captured, as the limits of the capture had it.
     pub uncaptured: u64,
-    /// The first and the last layer that has attention, if none of those that were asked for has.
-    pub elsewhere: Option<(u32, u32)>,
     /// Where it was computed, and how long that took, if it was to be computed on a device.
     pub ran: Vec<(Ran, Duration)>,
 }
@@ -290,9 +288,6 @@ impl Walker {
         f: &mut impl Each,
     ) -> ControlFlow<()> {
         let n_tokens = row.evaluation.n_tokens as usize;
-        if plan.layers.is_empty() {
-            self.walked.elsewhere = plan.all.iter().min().copied().zip(plan.all.iter().max().copied());
-        }
         let at = |token: u64| (token.max(row.first_token) - row.first_token).min(n_tokens as u64) as usize;
         let wanted = at(tokens.start)..at(tokens.end);
         if wanted.is_empty() || plan.layers.is_empty() {

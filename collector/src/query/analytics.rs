@@ -18,6 +18,7 @@ pub struct OpCost {
     /// Its name in ggml.
     pub op: String,
     /// Phase of the evaluations' first token that the filter lets through; null for evaluations without tokens.
+    #[schema(value_type = Phase)]
     pub phase: Option<Phase>,
     /// Executions.
     pub count: u64,
@@ -70,7 +71,7 @@ pub struct LayerCost {
     pub read_bytes: u64,
     /// Size of the weights that belong to it, each once.
     pub weight_bytes: u64,
-    /// The weights, caches and inputs that its operators spent most time with; at most five.
+    /// The weights, caches and inputs with the largest parts of its operators' times; at most five.
     pub hottest: Vec<HotTensor>,
 }
 
@@ -83,7 +84,8 @@ pub struct HotTensor {
     pub accesses: u64,
     /// Bytes that were read of it.
     pub bytes: u64,
-    /// Sum of the times of the operators that read it, nanoseconds.
+    /// Its part of the times of the operators that read it, nanoseconds: an operator's time is divided among all that it
+    /// reads, tensors that are no leaves among them, in proportion to the bytes it read of each.
     pub ns: u64,
 }
 
@@ -92,35 +94,13 @@ pub fn layers(trace: &Trace, table: &Table, filter: &Filter) -> Vec<LayerCost> {
     let selection = Selection::new(trace, table, filter);
     let [of_place] = sums(&selection, |_| 0);
     let mut of_layer: HashMap<u32, Sum> = HashMap::new();
-    let mut of_leaf: HashMap<(u32, u32), Sum> = HashMap::new();
     for (number, layout) in selection.layouts() {
         for &place in selection.places(number) {
-            let (sum, layer) = (&of_place[number as usize][place as usize], layout.layer[place as usize]);
-            of_layer.entry(layer).or_default().add(sum);
-            for read in layout.reads[layout.reads_of(place as usize)].iter().filter(|read| read.leaf) {
-                let count = if read.routed { 0 } else { sum.count };
-                of_leaf.entry((layer, read.name)).or_default().add(&Sum { count, ns: sum.ns, bytes: 0 });
-            }
+            let layer = layout.layer[place as usize];
+            of_layer.entry(layer).or_default().add(&of_place[number as usize][place as usize]);
         }
     }
-    let evaluations = evaluations_by_plan(&selection);
-    for (plan, evaluations) in table.plans().all().iter().zip(evaluations).filter(|(_, n)| *n > 0) {
-        let layout = table.layout(plan.layout);
-        for &place in selection.places(plan.layout) {
-            for read in layout.reads_of(place as usize).filter(|&read| layout.reads[read].leaf) {
-                let bytes = plan.bytes[read].saturating_mul(evaluations);
-                let key = (layout.layer[place as usize], layout.reads[read].name);
-                of_leaf.entry(key).or_default().add(&Sum { bytes, ..Sum::default() });
-            }
-        }
-    }
-    for_each_expert_read(&selection, |_, number, read| {
-        let layout = table.layout(number);
-        let name = layout.reads[layout.reads_of(read.place as usize)].iter().find(|r| r.routed).map(|r| r.name);
-        if let Some(sum) = name.and_then(|name| of_leaf.get_mut(&(layout.layer[read.place as usize], name))) {
-            sum.add(&Sum { count: 1, ns: 0, bytes: read.slice.bytes });
-        }
-    });
+    let of_leaf = leaves(&selection, &of_place);
     let mut weights: HashMap<u32, u64> = HashMap::new();
     for (layer, bytes) in table.plans().weights() {
         let sum = weights.entry(layer.unwrap_or(NONE)).or_default();
@@ -147,6 +127,50 @@ pub fn layers(trace: &Trace, table: &Table, filter: &Filter) -> Vec<LayerCost> {
         }
     };
     of_layer.into_iter().map(cost).collect()
+}
+
+/// Of each leaf that a layer's operators read, by layer and name: accesses, its part of their times, and bytes.
+fn leaves(selection: &Selection<'_>, of_place: &[Vec<Sum>]) -> HashMap<(u32, u32), Sum> {
+    let table = selection.table;
+    // Accesses and bytes of each read of each layout.
+    let mut of_read: HashMap<(u32, usize), (u64, u64)> = HashMap::new();
+    let evaluations = evaluations_by_plan(selection);
+    for (plan, evaluations) in table.plans().all().iter().zip(evaluations).filter(|(_, n)| *n > 0) {
+        let layout = table.layout(plan.layout);
+        for read in selection.places(plan.layout).iter().flat_map(|&place| layout.reads_of(place as usize)) {
+            let (_, bytes) = of_read.entry((plan.layout, read)).or_default();
+            *bytes = bytes.saturating_add(plan.bytes[read].saturating_mul(evaluations));
+        }
+    }
+    for_each_expert_read(selection, |_, number, read| {
+        let layout = table.layout(number);
+        if let Some(at) = layout.reads_of(read.place as usize).find(|&at| layout.reads[at].routed) {
+            let (accesses, bytes) = of_read.entry((number, at)).or_default();
+            *accesses += 1;
+            *bytes = bytes.saturating_add(read.slice.bytes);
+        }
+    });
+    let mut of_leaf: HashMap<(u32, u32), Sum> = HashMap::new();
+    for (number, layout) in selection.layouts() {
+        for &place in selection.places(number) {
+            let (sum, reads) = (&of_place[number as usize][place as usize], layout.reads_of(place as usize));
+            let known = |at: usize| of_read.get(&(number, at)).copied().unwrap_or_default();
+            let all = reads.clone().fold(0_u128, |all, at| all + u128::from(known(at).1));
+            for at in reads.clone().filter(|&at| layout.reads[at].leaf) {
+                let (accesses, bytes) = known(at);
+                // Alike where nothing says how much of each was read.
+                let (part, of) = if all > 0 { (u128::from(bytes), all) } else { (1, reads.len() as u128) };
+                let ns = (u128::from(sum.ns) * part / of) as u64;
+                let count = if layout.reads[at].routed { accesses } else { sum.count };
+                of_leaf.entry((layout.layer[place as usize], layout.reads[at].name)).or_default().add(&Sum {
+                    count,
+                    ns,
+                    bytes,
+                });
+            }
+        }
+    }
+    of_leaf
 }
 
 fn evaluations_by_plan(selection: &Selection<'_>) -> Vec<u64> {

@@ -115,6 +115,34 @@ fn costs_of_layers_and_nodes_are_the_sums_of_what_dump_gives() {
 }
 
 #[test]
+fn the_time_of_an_operator_is_divided_among_what_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ggtrace");
+    let mut b = Builder::default();
+    let large = b.weight("blk.0.large.weight", false, &[96, 4]);
+    let small = b.weight("blk.0.small.weight", false, &[96, 1]);
+    let sum = b.node("sum-0", "ADD", &[96, 4], &[large, small]);
+    // Reads the sum before it, which is no leaf, and as much of the weight.
+    b.node("again-0", "ADD", &[96, 4], &[sum, large]);
+    let stored = b.finish(0, "m.gguf");
+    let evaluated = evaluation(&stored, 0, 0, &mut Random(1));
+    let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
+    writer.graph(stored).unwrap();
+    writer.evaluation(evaluated).unwrap();
+    writer.finish().unwrap();
+    let trace = Trace::open(&path).unwrap();
+    let table = Table::new(&trace, DEFAULT_MEMORY);
+    let mut took = vec![];
+    each(&trace, &Filter::default(), |o| took.push(o.dur_ns.unwrap()));
+    let found = &layers(&trace, &table, &Filter::default())[0];
+    let ns = |name: &str| found.hottest.iter().find(|t| t.name.contains(name)).unwrap().ns;
+    assert_eq!(ns("small"), took[0] / 5);
+    let difference = ns("large").abs_diff(took[0] * 4 / 5 + took[1] / 2);
+    assert!(difference <= 1, "{} of {took:?}", ns("large"));
+    assert!(found.hottest.iter().map(|t| t.ns).sum::<u64>() <= found.ns);
+}
+
+#[test]
 fn a_map_of_layers_and_tokens_divides_evaluations_among_their_tokens() {
     let (_dir, trace, table) = trace();
     for (filter, bins) in filters().into_iter().flat_map(|f| [1, 2, 7, 500].map(|bins| (f.clone(), bins))) {
@@ -237,7 +265,7 @@ fn a_trace_that_is_damaged_anywhere_is_answered_as_far_as_it_goes() {
         assert_eq!(layers(&trace, &table, &filter).iter().map(|l| l.operators).sum::<u64>(), rows, "{kind:?}");
         assert_eq!(ops(&trace, &table, &filter).iter().map(|c| c.count).sum::<u64>(), rows, "{kind:?}");
         assert!(histogram(&trace, &table, &filter, 9).count <= rows);
-        assert_eq!(timeline(&table, 0).len(), 32 + 76 * table.len());
+        assert_eq!(timeline(&table, 0).len(), 32 + 80 * table.len());
         assert!(layer_tokens(&trace, &table, &filter, 9).bins.len() <= 9);
         let read: u64 = table.headers(0).map(|(_, h)| h.disk_bytes + h.buffer_bytes).sum();
         assert_eq!(memory(&trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum::<u64>(), read);

@@ -50,6 +50,7 @@ pub struct Comparison {
     /// What a row is.
     pub by: By,
     /// The phase that is compared; null for both.
+    #[schema(value_type = Phase)]
     pub phase: Option<Phase>,
     /// The first trace.
     pub a: Side,

@@ -46,6 +46,7 @@ pub struct Operator<'a> {
     /// How many tokens the evaluation has.
     pub n_tokens: u32,
     /// Phase of that token; null without tokens.
+    #[schema(value_type = Phase)]
     pub phase: Option<Phase>,
     /// Number of the node within its graph.
     pub node: u32,

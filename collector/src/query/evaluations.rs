@@ -74,6 +74,10 @@ pub struct Token {
     pub id: Option<i32>,
     /// Its text, if it is known.
     pub text: Option<String>,
+    /// The bytes of that text in hexadecimal, where they are no UTF-8: a character can be in parts in several tokens, whose
+    /// bytes together are its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_bytes: Option<String>,
     /// Part of the prompt or of the answer.
     pub phase: Phase,
     /// Its position in its sequence; null if it is unknown.
@@ -94,6 +98,7 @@ pub(crate) fn tokens_of(row: &Row, texts: &HashMap<i32, Vec<u8>>, most: usize) -
         number: row.first_token.saturating_add(i as u64),
         id: e.tokens.get(i).copied(),
         text: text(row, i, texts),
+        text_bytes: e.tokens.get(i).and_then(|id| texts.get(id)).and_then(|bytes| bytes_of_a_part(bytes)),
         phase: Phase::of(row.phases[i]),
         pos: e.positions.get(i).copied(),
         seq_ids: of.seq_ids,
@@ -101,6 +106,12 @@ pub(crate) fn tokens_of(row: &Row, texts: &HashMap<i32, Vec<u8>>, most: usize) -
         request: of.request,
     };
     all.map(token).collect()
+}
+
+/// Bytes that are no UTF-8, in hexadecimal.
+fn bytes_of_a_part(bytes: &[u8]) -> Option<String> {
+    let is_part = std::str::from_utf8(bytes).is_err();
+    is_part.then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// One kind of operator in one evaluation.
@@ -230,6 +241,12 @@ mod tests {
         assert_eq!(of(Wanted { evals: numbers("2..3"), ..Wanted::default() }).1, 2);
         let (prompt, _) = of(Wanted { evals: numbers("0"), ..Wanted::default() });
         assert_eq!(prompt[0].tokens.iter().map(|t| t.phase).collect::<Vec<_>>(), [Phase::Prompt; 5]);
+    }
+
+    #[test]
+    fn a_part_of_a_character_has_its_bytes() {
+        assert_eq!(bytes_of_a_part("é".as_bytes()), None);
+        assert_eq!(bytes_of_a_part(&"é".as_bytes()[..1]), Some("c3".into()));
     }
 
     #[test]

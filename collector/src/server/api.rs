@@ -5,8 +5,9 @@ use super::access::{Access, guard};
 use super::document::{self, Document};
 use super::params::Path;
 use super::problem::Problem;
-use super::session::{Session, SessionSummary};
+use super::session::Session;
 use super::sessions::Sessions;
+use super::summary::SessionSummary;
 use super::{
     analytics, architecture, attention, capture, compare, download, experts, graphs, heads, layers, live, metrics,
     models, page, quant, requests, residency, tables, timeline,
@@ -21,7 +22,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::{OpenApi, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 /// The largest answer in bytes; a larger one has to be asked for in pages.
@@ -83,61 +84,76 @@ impl<T> Page<T> {
     }
 }
 
-/// The routes over `sessions`, behind the rules of `access`.
-pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
-    let v1 = OpenApiRouter::new()
-        .routes(routes!(openapi))
-        .routes(routes!(list_sessions))
-        .routes(routes!(session_info))
-        .routes(routes!(capture::current, capture::change))
-        .routes(routes!(capture::estimate))
-        .routes(routes!(live::live))
-        .routes(routes!(residency::residency))
-        .routes(routes!(tables::evaluations))
-        .routes(routes!(tables::operators))
-        .routes(routes!(requests::list))
-        .routes(routes!(tables::leaves))
-        .routes(routes!(tables::memory))
-        .routes(routes!(timeline::timeline))
-        .routes(routes!(timeline::spans))
-        .routes(routes!(analytics::costs))
-        .routes(routes!(analytics::places))
-        .routes(routes!(analytics::ops))
-        .routes(routes!(analytics::layers))
-        .routes(routes!(analytics::layer_tokens))
-        .routes(routes!(analytics::histogram))
-        .routes(routes!(analytics::access))
-        .routes(routes!(attention::of_token))
-        .routes(routes!(attention::of_tokens))
-        .routes(routes!(attention::of_heads))
-        .routes(routes!(attention::of_links))
-        .routes(routes!(attention::against))
-        .routes(routes!(experts::report))
-        .routes(routes!(experts::choices))
-        .routes(routes!(experts::pairs))
-        .routes(routes!(graphs::graphs))
-        .routes(routes!(graphs::graph))
-        .routes(routes!(architecture::of_graph))
-        .routes(routes!(architecture::of_weights))
-        .routes(routes!(architecture::of_operators))
-        .routes(routes!(layers::of_session))
-        .routes(routes!(layers::by_token))
-        .routes(routes!(layers::against))
-        .routes(routes!(layers::lens))
-        .routes(routes!(models::list))
-        .routes(routes!(models::inspect))
-        .routes(routes!(quant::of_model))
-        .routes(routes!(quant::of_tensor))
-        .routes(routes!(quant::blocks))
-        .routes(routes!(architecture::graph))
-        .routes(routes!(architecture::analytics))
-        .routes(routes!(heads::of_session))
-        .routes(routes!(heads::of_token))
-        .routes(routes!(compare::sessions))
-        .routes(routes!(download::export));
+/// The routes below `/api/v1`, each with what the document says of it.
+fn routes() -> Vec<UtoipaMethodRouter<Arc<App>>> {
+    vec![
+        routes!(openapi),
+        routes!(list_sessions),
+        routes!(session_info),
+        routes!(capture::current, capture::change),
+        routes!(capture::estimate),
+        routes!(live::live),
+        routes!(residency::residency),
+        routes!(tables::evaluations),
+        routes!(tables::operators),
+        routes!(requests::list),
+        routes!(tables::leaves),
+        routes!(tables::memory),
+        routes!(timeline::timeline),
+        routes!(timeline::spans),
+        routes!(analytics::costs),
+        routes!(analytics::places),
+        routes!(analytics::ops),
+        routes!(analytics::layers),
+        routes!(analytics::layer_tokens),
+        routes!(analytics::histogram),
+        routes!(analytics::access),
+        routes!(attention::of_token),
+        routes!(attention::of_tokens),
+        routes!(attention::of_heads),
+        routes!(attention::of_links),
+        routes!(attention::against),
+        routes!(experts::report),
+        routes!(experts::choices),
+        routes!(experts::pairs),
+        routes!(graphs::graphs),
+        routes!(graphs::graph),
+        routes!(architecture::of_graph),
+        routes!(architecture::of_weights),
+        routes!(architecture::of_operators),
+        routes!(layers::of_session),
+        routes!(layers::by_token),
+        routes!(layers::against),
+        routes!(layers::lens),
+        routes!(models::list),
+        routes!(models::inspect),
+        routes!(quant::of_model),
+        routes!(quant::of_tensor),
+        routes!(quant::blocks),
+        routes!(architecture::graph),
+        routes!(architecture::analytics),
+        routes!(heads::of_session),
+        routes!(heads::of_token),
+        routes!(compare::sessions),
+        routes!(download::export),
+    ]
+}
+
+fn documented() -> (Router<Arc<App>>, String) {
+    let v1 = routes().into_iter().fold(OpenApiRouter::new(), OpenApiRouter::routes);
     let all = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", v1).routes(routes!(metrics::metrics));
     let (router, document) = all.split_for_parts();
-    let document = document::text(&document);
+    (router, document::text(&document))
+}
+
+/// The OpenAPI document of the server's questions and answers, as `/api/v1/openapi.json` has it: JSON.
+pub fn openapi_document() -> String {
+    documented().1
+}
+
+/// The routes over `sessions`, behind the rules of `access`.
+pub(super) fn router(sessions: Arc<Sessions>, access: Access) -> Router {
+    let (router, document) = documented();
     let app = Arc::new(App::new(sessions, document));
     router.fallback(page::page).with_state(app).layer(from_fn_with_state(access, guard))
 }
@@ -214,6 +230,17 @@ async fn session_info(State(app): State<Arc<App>>, Path(id): Path<String>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schema_name_belongs_to_one_type() {
+        let mut known = std::collections::BTreeMap::new();
+        for (name, schema) in routes().into_iter().flat_map(|route| route.0) {
+            let schema = serde_json::to_value(schema).unwrap();
+            let first = known.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert_eq!(*first, schema, "{name} names two types: give one of them #[schema(as = module::{name})]");
+        }
+        assert!(known.len() > 100, "{}", known.len());
+    }
 
     #[test]
     fn an_answer_that_is_too_large_is_refused_with_what_to_ask_for_instead() {

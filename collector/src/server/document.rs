@@ -36,31 +36,39 @@ pub(super) fn text(document: &utoipa::openapi::OpenApi) -> String {
     ];
     let paths = document.get_mut("paths").and_then(Json::as_object_mut);
     for (name, path) in paths.into_iter().flat_map(|paths| paths.iter_mut()) {
-        // After its path, as functions of different modules may have one name.
-        let words = name.trim_start_matches("/api/v1").split(['/', '-', '.', '{', '}']).filter(|word| !word.is_empty());
-        if let Some(id) = path.pointer_mut("/get/operationId") {
-            *id = words.collect::<Vec<_>>().join("_").into();
-        }
-        let own = LIMITS.iter().find(|(end, _)| name.ends_with(end));
-        let parameters = path.pointer_mut("/get/parameters").and_then(Json::as_array_mut);
-        for parameter in parameters.into_iter().flatten().filter(|p| p["name"] == "limit") {
-            if let Some((_, most)) = own {
-                parameter["schema"]["maximum"] = json!(most);
-            }
-        }
-        let Some(responses) = path.pointer_mut("/get/responses").and_then(Json::as_object_mut) else { continue };
-        for (status, answer) in &answers {
-            responses.entry(*status).or_insert_with(|| answer.clone());
-        }
-        // OpenAPI asks for a description of every answer, and most say all with their schema.
-        for (status, answer) in responses.iter_mut() {
-            let standard = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok()?.canonical_reason());
-            if let Some(answer) = answer.as_object_mut() {
-                answer.entry("description").or_insert_with(|| standard.unwrap_or(status).into());
-            }
+        let own = LIMITS.iter().find(|(end, _)| name.ends_with(end)).map(|(_, most)| *most);
+        for (method, operation) in path.as_object_mut().into_iter().flatten() {
+            complete(name, method, operation, own, &answers);
         }
     }
     document.to_string()
+}
+
+/// Adds to an operation its id, the largest page that is not as everywhere, and what all operations can answer.
+fn complete(name: &str, method: &str, operation: &mut Json, most: Option<usize>, answers: &[(&str, Json)]) {
+    // After its path, as functions of different modules may have one name.
+    let words = name.trim_start_matches("/api/v1").split(['/', '-', '.', '{', '}']).filter(|word| !word.is_empty());
+    let method = Some(method).filter(|&method| method != "get");
+    operation["operationId"] = method.into_iter().chain(words).collect::<Vec<_>>().join("_").into();
+    let parameters = operation.get_mut("parameters").and_then(Json::as_array_mut);
+    for parameter in parameters.into_iter().flatten().filter(|p| p["name"] == "limit") {
+        if let Some(most) = most {
+            parameter["schema"]["maximum"] = json!(most);
+        }
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Json::as_object_mut) else { return };
+    for (status, answer) in answers {
+        responses.entry(*status).or_insert_with(|| answer.clone());
+    }
+    // OpenAPI asks for a description of every answer, and most say all with their schema.
+    for (status, answer) in responses.iter_mut() {
+        let standard = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok()?.canonical_reason());
+        let Some(answer) = answer.as_object_mut() else { continue };
+        let said = answer.get("description").and_then(Json::as_str).is_some_and(|said| !said.is_empty());
+        if !said {
+            answer.insert("description".into(), standard.unwrap_or(status).into());
+        }
+    }
 }
 
 /// A number, or a range of numbers.

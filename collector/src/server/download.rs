@@ -54,7 +54,7 @@ pub(super) struct ExportParams {
     responses(
         (status = 200, description = "The file", content(
             (Vec<u8> = "application/octet-stream"), (Vec<u8> = "application/vnd.apache.parquet"),
-            (String = "application/json"), (String = "text/csv"), (String = "text/vnd.graphviz"))),
+            (serde_json::Value = "application/json"), (String = "text/csv"), (String = "text/vnd.graphviz"))),
         (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn export(
     State(app): State<Arc<App>>,

@@ -57,10 +57,10 @@ pub(super) struct HeadsParams {
     /// the first model that computed a token last
     #[param(schema_with = document::number)]
     context: Option<String>,
-    /// Only these layers
+    /// Only heads of these layers; they are compared with those of all layers
     #[param(schema_with = document::numbers)]
     layer: Option<String>,
-    /// Only this head of each layer
+    /// Only this head of each layer; it is compared with all heads
     #[param(schema_with = document::number)]
     head: Option<String>,
     /// Measure over tokens of `prompt` or `generate` only

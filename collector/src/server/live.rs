@@ -5,8 +5,9 @@
 use super::api::App;
 use super::params::{Params, parse};
 use super::problem::Problem;
-use super::session::{Eyes, Session, SessionSummary};
+use super::session::{Eyes, Session};
 use super::sessions::Sessions;
+use super::summary::SessionSummary;
 use crate::query::evaluations::{Token, tokens_of};
 use crate::query::table::Header;
 use crate::trace::{State, Trace};
@@ -21,7 +22,9 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 /// Evaluations in an event; a viewer that has more to catch up with gets the latest.
 const MAX_ITEMS: usize = 256;
@@ -68,6 +71,40 @@ pub(super) struct Evaluations {
     total: usize,
 }
 
+/// The data of an event, by its name: `sessions`, the list of sessions; `evaluations`, those that have ended; `notices`,
+/// lines about programs that are not recorded.
+pub(super) struct LiveEvent;
+
+impl PartialSchema for LiveEvent {
+    fn schema() -> RefOr<Schema> {
+        let list = |of: RefOr<Schema>, name: &str| {
+            ArrayBuilder::new().items(of).description(Some(format!("The data of an event `{name}`")))
+        };
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        // One of them, and not exactly one: an empty list is of both kinds.
+        let any = AnyOfBuilder::new()
+            .item(list(Ref::from_schema_name(SessionSummary::name()).into(), "sessions"))
+            .item(Ref::from_schema_name(Evaluations::name()))
+            .item(list(text.into(), "notices"))
+            .description(Some(
+                "The data of an event: a list of sessions, new evaluations, or notices, by the event's name",
+            ));
+        any.into()
+    }
+}
+
+impl ToSchema for LiveEvent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        for (name, schema) in
+            [(SessionSummary::name(), SessionSummary::schema()), (Evaluations::name(), Evaluations::schema())]
+        {
+            schemas.push((name.into_owned(), schema));
+        }
+        SessionSummary::schemas(schemas);
+        Evaluations::schemas(schemas);
+    }
+}
+
 /// An evaluation that has ended.
 #[derive(Debug, Serialize, ToSchema)]
 struct Item {
@@ -89,6 +126,8 @@ struct Item {
     n_tokens: u32,
     /// Those that belong to an answer.
     n_generated: u32,
+    /// Those of which it is not known what they belong to.
+    n_unknown: u32,
     /// Executed operators.
     operators: u32,
     /// Those of them that have no time.
@@ -119,6 +158,7 @@ fn item(seq: usize, header: &Header, first_ns: u64, tokens: Vec<Token>) -> Item 
         first_token: header.first_token,
         n_tokens: header.n_tokens,
         n_generated: header.n_generated,
+        n_unknown: header.n_unknown,
         operators: header.operators,
         untimed: header.untimed,
         disk_bytes: header.disk_bytes,
@@ -288,7 +328,7 @@ impl Viewer {
 #[utoipa::path(get, path = "/live",
     params(LiveParams),
     responses(
-        (status = 200, description = "Events without end", body = Evaluations, content_type = "text/event-stream"),
+        (status = 200, description = "Events without end", body = LiveEvent, content_type = "text/event-stream"),
         (status = 400, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn live(
     Extract(app): Extract<Arc<App>>,

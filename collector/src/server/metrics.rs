@@ -54,7 +54,9 @@ const FAMILIES: [Family; 13] = [
     ("ggscope_tokens_total", "Tokens that were evaluated.", |s| {
         let totals = s.totals();
         let of = |phase: &str, n: u64| (vec![("phase", phase.to_owned())], n.to_string());
-        vec![of("PROMPT", totals.prompt_tokens), of("GENERATE", totals.generated_tokens)]
+        let known = [of("PROMPT", totals.prompt_tokens), of("GENERATE", totals.generated_tokens)];
+        let unknown = (totals.unknown_tokens > 0).then(|| of("UNKNOWN", totals.unknown_tokens));
+        known.into_iter().chain(unknown).collect()
     }),
     ("ggscope_evaluations_total", "Evaluations of graphs.", |s| plain(s.totals().evaluations)),
     ("ggscope_operators_total", "Executed operators, by kind and layer.", |s| costs(s, |c| c.count.to_string())),

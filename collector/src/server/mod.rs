@@ -26,9 +26,11 @@ mod requests;
 mod residency;
 mod session;
 mod sessions;
+mod summary;
 mod tables;
 mod timeline;
 
+pub use api::openapi_document;
 pub use sessions::Sessions;
 
 use access::Access;

@@ -3,6 +3,7 @@
 
 use super::heads;
 use super::problem::Problem;
+use super::summary::SessionSummary;
 use crate::inside::picture::Followers;
 use crate::live::Control;
 use crate::query::contexts::Contexts;
@@ -103,53 +104,6 @@ pub(super) struct Session {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A traced process in the list of sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct SessionSummary {
-    /// Number in the paths of other questions.
-    pub id: String,
-    /// Name of the trace file.
-    pub name: String,
-    /// Whether it is being recorded, was ended in order, or ends early.
-    pub state: State,
-    /// Whether the recording ended in order and all of the file is there.
-    pub complete: bool,
-    /// How the session ended; null if it goes on, or if the trace does not say.
-    pub ending: Option<Ended>,
-    /// The traced process.
-    pub pid: u32,
-    /// Its command line.
-    pub argv: Vec<String>,
-    /// Path of its program.
-    pub exe: String,
-    /// Name of its first model.
-    pub model: Option<String>,
-    /// Layers of that model.
-    pub n_layer: Option<u32>,
-    /// How much is recorded: `graph`, `ops` or `tensors`.
-    pub level: &'static str,
-    /// Tokens of prompts and answers.
-    pub tokens: u64,
-    /// Tokens of prompts.
-    pub prompt_tokens: u64,
-    /// Tokens of answers.
-    pub generated_tokens: u64,
-    /// Evaluations.
-    pub evaluations: u64,
-    /// Executed operators.
-    pub operators: u64,
-    /// Begin of the first evaluation, nanoseconds of `CLOCK_MONOTONIC`.
-    pub first_ns: u64,
-    /// End of the last evaluation.
-    pub last_ns: u64,
-    /// Records that were lost.
-    pub dropped_records: u64,
-    /// When the process was attached, nanoseconds since 1970.
-    pub started_ns: u64,
-    /// The first thing that was found wrong with the trace so far besides a missing end; null while it is written.
-    pub damage: Option<String>,
 }
 
 impl Session {
@@ -493,31 +447,7 @@ impl Session {
     }
 
     fn summary_of(&self, state: State, trace: &Trace) -> SessionSummary {
-        let (recording, totals) = (trace.recording(), trace.totals());
-        SessionSummary {
-            id: self.id.clone(),
-            name: self.name.clone(),
-            state,
-            complete: trace.complete(),
-            ending: Session::ending(state, trace),
-            pid: recording.hello.pid,
-            argv: recording.hello.argv.clone(),
-            exe: recording.hello.exe.clone(),
-            model: trace.model().map(|m| m.name.clone()),
-            n_layer: trace.model().map(|m| m.n_layer),
-            level: recording.level.name(),
-            tokens: totals.tokens(),
-            prompt_tokens: totals.prompt_tokens,
-            generated_tokens: totals.generated_tokens,
-            evaluations: totals.evaluations,
-            operators: totals.operators,
-            first_ns: totals.first_ns,
-            last_ns: totals.last_ns,
-            dropped_records: totals.dropped_records,
-            started_ns: recording.hello.realtime_ns,
-            // Of a trace that is being written, parts are not there yet.
-            damage: trace.damage().filter(|_| state != State::Live),
-        }
+        SessionSummary::of((&self.id, &self.name), self.control.is_some(), state, trace)
     }
 }
 

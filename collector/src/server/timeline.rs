@@ -23,11 +23,11 @@ pub(super) struct FromParams {
 
 /// All evaluations as little-endian columns
 ///
-/// A head of 32 bytes: `GGTL`; as `u32` the version 2, the number n of evaluations, 0; as `f64` the ordinal of the first,
+/// A head of 32 bytes: `GGTL`; as `u32` the version 3, the number n of evaluations, 0; as `f64` the ordinal of the first,
 /// and the begin of the session's first evaluation in nanoseconds of `CLOCK_MONOTONIC`. Then columns of n numbers each. As
 /// `f64`: begin after the session's first evaluation and length in nanoseconds, bytes read from files, from buffers. As
-/// `u32`: number of the evaluation, graph, context, first token, tokens, tokens of answers, operators, those of them without
-/// a time, minor and major page faults. As `i32`: status.
+/// `u32`: number of the evaluation, graph, context, first token, tokens, tokens of answers, tokens of unknown phase,
+/// operators, those of them without a time, minor and major page faults. As `i32`: status.
 #[utoipa::path(get, path = "/sessions/{id}/timeline",
     params(("id" = String, Path, description = "The session"), FromParams),
     responses(

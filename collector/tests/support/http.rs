@@ -1,4 +1,6 @@
-//! Questions to a server, as any client would ask them.
+//! Questions to a server, as any client would ask them. Every answer is checked against the OpenAPI document.
+
+mod document;
 
 use serde_json::Value as Json;
 use std::io::{Read, Write};
@@ -13,6 +15,7 @@ pub fn get(address: SocketAddr, path: &str) -> (u16, Json) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    document::check("GET", path, head, body.as_bytes());
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap_or_else(|e| panic!("{path}: {e}: {body}")))
 }

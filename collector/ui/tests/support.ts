@@ -11,7 +11,7 @@ import { type Browser, type BrowserContextOptions, type Page } from 'playwright-
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import { launch, start, stop } from './start.mjs';
 
-const ROOT = new URL('../../..', import.meta.url).pathname;
+export const ROOT = new URL('../../..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 export const GGSCOPE = process.env.GGSCOPE ?? join(TARGET, 'release/ggscope');
 const SYNTHETIC = join(TARGET, 'release/examples/synthetic');

@@ -327,8 +327,11 @@ describe('a tensor that is selected', () => {
     await until(() => selectionOf(page)).toMatchObject({ tensor: 'Vcur-5', layer: '5' });
 
     await page.goto(`${server.url}/?session=0&view=info&tokens=9`);
-    await until(() => test(page, 'leaves-search').count()).toBe(1);
-    await page.keyboard.press('/');
+    // The key is known a little after the page is.
+    await until(async () => {
+      await page.keyboard.press('/');
+      return test(page, 'leaves-search').evaluate((field) => field === document.activeElement);
+    }).toBe(true);
     await page.keyboard.type('blk.3.ffn_up');
     await page.getByRole('button', { name: 'blk.3.ffn_up.weight' }).first().click();
     await until(() => selectionOf(page)).toMatchObject({ tensor: 'blk.3.ffn_up.weight', layer: '3' });

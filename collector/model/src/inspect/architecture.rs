@@ -89,6 +89,7 @@ pub enum Cache {
 
 /// The attention of one layer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = architecture::Attention)]
 pub struct Attention {
     /// How queries share keys and values.
     pub kind: AttentionKind,
@@ -154,6 +155,7 @@ pub struct FeedForward {
 
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = architecture::Layer)]
 pub struct Layer {
     /// Its number, within its stack.
     pub index: u32,

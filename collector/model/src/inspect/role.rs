@@ -118,6 +118,7 @@ impl Stack {
 
 /// What a tensor of a part holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[schema(as = role::Kind)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// What is multiplied with (`.weight`, or a name without an end of its own).

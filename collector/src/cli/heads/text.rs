@@ -27,7 +27,7 @@ fn line(out: &mut impl Write, label: &str, text: &str) -> Result<()> {
 /// The whole report.
 pub(super) fn heads(out: &mut impl Write, found: &Heads) -> Result<()> {
     let count = |n: usize| thousands(n as u64);
-    let layers = found.uniform.len();
+    let layers = found.heads.chunk_by(|a, b| a.layer == b.layer).count();
     let s = if layers == 1 { "" } else { "s" };
     let captured = found.heads.iter().filter(|h| h.rows + h.not_finite > 0).count();
     let of_them = if captured < found.heads.len() {

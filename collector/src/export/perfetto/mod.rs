@@ -173,12 +173,14 @@ impl Timeline<'_> {
         }
         let e = evaluated.evaluation();
         let context = self.track(Track::Context(e.context, e.thread))?;
+        let requests = labels::requests(evaluated);
         let arguments = [
             ("eval", Arg::Number(e.eval.0)),
             ("graph", Arg::Number(e.graph.0.into())),
             ("status", Arg::Signed(e.status.into())),
             ("first_token", Arg::Number(evaluated.row.first_token)),
             ("n_tokens", Arg::Number(e.n_tokens.into())),
+            ("requests", Arg::Text(&requests)),
             ("minor_faults", Arg::Number(e.minor_faults.into())),
             ("major_faults", Arg::Number(e.major_faults.into())),
             ("disk_bytes", Arg::Number(evaluated.reads.disk)),

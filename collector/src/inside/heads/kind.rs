@@ -54,6 +54,7 @@ impl Name {
 
 /// A head's kind and why.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = heads::Kind)]
 pub struct Kind {
     /// Its name.
     pub name: Name,

@@ -49,9 +49,9 @@ pub struct Wanted {
     pub context: Option<u32>,
     /// Tokens of the session whose rows count; all if `None`.
     pub tokens: Option<Range<u64>>,
-    /// Layers; all if `None`.
+    /// Only heads of these layers are told of; all if `None`. All are computed, as heads are compared with all others.
     pub layers: Option<RangeInclusive<u32>>,
-    /// Only this head of each layer is told of; all are computed.
+    /// Only this head of each layer is told of.
     pub head: Option<usize>,
     /// Only rows of prompts, or of answers.
     pub phase: Option<Phase>,
@@ -153,7 +153,8 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
     let range = range.start..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
     let mut analysis = Analysis::new(&tokens, trace.captures(), range.start, wanted.phase);
-    let span = Span { tokens: range.clone(), layers: wanted.layers.clone(), context: Some(context) };
+    // A head is compared with those of all layers, whichever are told of.
+    let span = Span { tokens: range.clone(), layers: None, context: Some(context) };
     let marks = |token: u64, keys: &[KeyRef]| {
         let counts = keys.len() >= MIN_KEYS && is_wanted(&tokens, wanted.phase, token);
         counts.then(|| Marks::new(&tokens, token, keys))
@@ -163,16 +164,12 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
         ControlFlow::Continue(())
     })?;
     if analysis.rows == 0 {
-        return Err(match (walked.refused.first(), walked.elsewhere) {
-            (Some((layer, why, _)), _) => {
+        return Err(match walked.refused.first() {
+            Some((layer, why, _)) => {
                 let why = format!("no row of attention could be computed; in layer {layer}: {why}");
                 InsideError::Missing("tokens", why)
             }
-            (None, Some((first, last))) => {
-                let why = format!("none of these layers has attention: those that have it are among {first} to {last}");
-                InsideError::Missing("layer", why)
-            }
-            (None, None) => {
+            None => {
                 let last = range.end.saturating_sub(1);
                 let phase = wanted.phase.map_or(String::new(), |phase| format!(" of {}", phase.name()));
                 let whose =
@@ -211,6 +208,10 @@ mod tests {
     /// 24 tokens, the last 8 of them generated, and two layers of three heads: one looks at the token before, one at the
     /// first token, and one, which was not captured, nowhere.
     fn report(wanted: &Wanted) -> Heads {
+        try_report(wanted).unwrap()
+    }
+
+    fn try_report(wanted: &Wanted) -> Result<Heads, InsideError> {
         let token = |i: u64| Token {
             pos: Some(i as i32),
             phase: if i >= N - 8 { TokenPhase::Generate } else { TokenPhase::Prompt },
@@ -242,9 +243,7 @@ mod tests {
                 );
             }
         }
-        analysis
-            .report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, uncaptured: 7, ..Walked::default() }, &cpu())
-            .unwrap()
+        analysis.report(wanted, 0..N, Walked { tokens: N, rows: 2 * N, uncaptured: 7, ..Walked::default() }, &cpu())
     }
 
     #[test]
@@ -311,6 +310,32 @@ mod tests {
                 assert!((a - b).abs() < 1e-5, "{a} is not {b}");
             }
         }
+    }
+
+    #[test]
+    fn heads_that_are_picked_are_compared_with_all_others() {
+        let all = report(&Wanted { pairs: true, ..Wanted::default() });
+        for (layers, head) in [(Some(7..=7), None), (None, Some(0)), (Some(3..=3), Some(1)), (Some(0..=3), None)] {
+            let picked = report(&Wanted { layers: layers.clone(), head, pairs: true, ..Wanted::default() });
+            let is_picked = |layer: &u32, of: usize| {
+                layers.as_ref().is_none_or(|l| l.contains(layer)) && head.is_none_or(|head| head == of)
+            };
+            let expected: Vec<Head> = all.heads.iter().filter(|h| is_picked(&h.layer, h.head)).cloned().collect();
+            assert_eq!(picked.heads, expected, "{layers:?} {head:?}");
+            assert_eq!(picked.heads[0].nearest.map(|n| n.head), Some(picked.heads[0].head), "in the other layer");
+            assert_ne!(picked.heads[0].nearest.map(|n| n.layer), Some(picked.heads[0].layer));
+            assert_eq!((&picked.clusters, &picked.uniform), (&all.clusters, &all.uniform));
+            let twins = all.twins.iter().filter(|t| t.heads.iter().any(|&of| is_picked(&t.layer, of)));
+            assert!(twins.eq(&picked.twins), "{:?}", picked.twins);
+            assert_eq!(picked.divergence.pairs.as_ref().map(Vec::len), Some(15));
+        }
+    }
+
+    #[test]
+    fn layers_without_a_row_are_refused_with_those_that_have_some() {
+        let error = try_report(&Wanted { layers: Some(4..=6), ..Wanted::default() }).unwrap_err();
+        let InsideError::Missing("layer", why) = error else { panic!("{error}") };
+        assert!(why.contains("among 3 to 7"), "{why}");
     }
 
     #[test]

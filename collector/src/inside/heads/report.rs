@@ -145,6 +145,7 @@ pub struct Ranked {
 
 /// Rows that could not be computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = heads::Refused)]
 pub struct Refused {
     /// Their layer.
     pub layer: u32,
@@ -181,17 +182,17 @@ pub struct Heads {
     pub texts: bool,
     /// Rows that could not be computed.
     pub refused: Vec<Refused>,
-    /// For each layer, a head that looks everywhere alike.
+    /// For each layer, those that are not told of as well, a head that looks everywhere alike.
     pub uniform: Vec<LayerUniform>,
-    /// The heads, layer by layer.
+    /// The heads that are told of, layer by layer. Each is compared with all heads of the model.
     pub heads: Vec<Head>,
-    /// How many are of which kind.
+    /// How many of them are of which kind.
     pub kinds: Vec<KindCount>,
     /// How heads were compared.
     pub divergence: Divergence,
     /// Clusters by divergence; null for fewer than three heads.
     pub clusters: Option<Clusters>,
-    /// Heads of one layer that are nearest to each other, nearest first: candidates for pruning.
+    /// Heads of one layer that are nearest to each other, nearest first: candidates for pruning. Of the heads that are told of.
     pub twins: Vec<Twins>,
     /// How PageRank was computed.
     pub ranked: Ranked,
@@ -210,8 +211,13 @@ impl Analysis<'_> {
         let n_heads: BTreeMap<u32, usize> = self.layers.iter().map(|(&layer, l)| (layer, l.heads.len())).collect();
         let ids: Vec<HeadId> =
             n_heads.iter().flat_map(|(&layer, &n)| (0..n).map(move |head| HeadId { layer, head })).collect();
-        if let Some(head) = wanted.head.filter(|&head| ids.iter().all(|id| id.head != head)) {
-            let most = n_heads.values().max().copied().unwrap_or(0);
+        let is_told = |layer: u32| wanted.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
+        if wanted.layers.is_some() && !n_heads.keys().any(|&layer| is_told(layer)) {
+            return Err(none_of_these(&n_heads, &walked, is_told));
+        }
+        let told = || n_heads.iter().filter(|(layer, _)| is_told(**layer)).map(|(_, &n)| n);
+        if let Some(head) = wanted.head.filter(|&head| told().all(|n| n <= head)) {
+            let most = told().max().unwrap_or(0);
             return Err(InsideError::Missing("head", format!("there is no head {head}: layers have {most}")));
         }
         let of_tokens = self.sample.seen();
@@ -229,6 +235,8 @@ impl Analysis<'_> {
             Err(error) => (BTreeMap::new(), Some(error.to_string())),
         };
         let division = clusters::clusters(&pairs);
+        let refused_rows = walked.refused.into_iter().filter(|&(layer, ..)| is_told(layer));
+        let refused_rows = refused_rows.map(|(layer, why, rows)| Refused { layer, why, rows }).collect();
         let near = |found: Option<(usize, f64)>| {
             found.map(|(b, divergence)| Near { layer: ids[b].layer, head: ids[b].head, divergence })
         };
@@ -259,8 +267,12 @@ impl Analysis<'_> {
             }
         };
         let mut heads: Vec<Head> = ids.iter().enumerate().map(head).collect();
-        let twins = twins(&heads);
-        heads.retain(|h| wanted.head.is_none_or(|head| h.head == head));
+        let is_wanted =
+            |layer: u32, heads: &[usize]| is_told(layer) && wanted.head.is_none_or(|head| heads.contains(&head));
+        let mut twins = twins(&heads);
+        twins.retain(|t| is_wanted(t.layer, &t.heads));
+        twins.truncate(MAX_TWINS);
+        heads.retain(|h| is_wanted(h.layer, &[h.head]));
         let count = |name: Name| heads.iter().filter(|h| h.kind.is_some_and(|k| k.name == name)).count();
         let kinds = NAMES.map(|name| KindCount { name, heads: count(name) }).to_vec();
         Ok(Heads {
@@ -275,7 +287,7 @@ impl Analysis<'_> {
             min_keys: super::MIN_KEYS,
             ids: self.tokens.have_ids(),
             texts: self.tokens.have_texts(),
-            refused: walked.refused.into_iter().map(|(layer, why, rows)| Refused { layer, why, rows }).collect(),
+            refused: refused_rows,
             uniform: uniform
                 .iter()
                 .map(|(&layer, &measures)| LayerUniform { layer, n_head: n_heads[&layer], measures })
@@ -289,6 +301,18 @@ impl Analysis<'_> {
             took,
         })
     }
+}
+
+/// Why no head of the wanted layers can be told of, though other layers have heads.
+fn none_of_these(n_heads: &BTreeMap<u32, usize>, walked: &Walked, is_wanted: impl Fn(u32) -> bool) -> InsideError {
+    if let Some((layer, why, _)) = walked.refused.iter().find(|(layer, ..)| is_wanted(*layer)) {
+        let why = format!("no row of attention could be computed; in layer {layer}: {why}");
+        return InsideError::Missing("layer", why);
+    }
+    let known = n_heads.first_key_value().zip(n_heads.last_key_value());
+    let among = known
+        .map_or(String::new(), |(first, last)| format!(": those that have rows are among {} to {}", first.0, last.0));
+    InsideError::Missing("layer", format!("none of these layers has a row of attention{among}"))
 }
 
 fn clusters_of(division: &clusters::Division, ids: &[HeadId]) -> Option<Clusters> {
@@ -314,6 +338,5 @@ fn twins(heads: &[Head]) -> Vec<Twins> {
     let mut all: Vec<Twins> = heads.iter().filter_map(of).collect();
     all.sort_by(|a, b| a.divergence.total_cmp(&b.divergence).then((a.layer, a.heads).cmp(&(b.layer, b.heads))));
     all.dedup();
-    all.truncate(MAX_TWINS);
     all
 }

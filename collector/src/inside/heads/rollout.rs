@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 /// A token that another one has drawn on.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = heads::Source)]
 pub struct Source {
     /// The token, counted from 0 through the session.
     pub token: u64,

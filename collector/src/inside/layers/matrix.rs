@@ -90,12 +90,14 @@ impl Measure {
 
 /// A row of a heatmap.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = layers::MatrixRow)]
 pub struct MatrixRow {
     /// The token, counted from 0 through the session.
     pub token: u64,
     /// Its text, if it is known.
     pub text: Option<String>,
     /// What it is part of; null if only the lens was asked.
+    #[schema(value_type = Phase)]
     pub phase: Option<Phase>,
     /// A number for each of [`TokenMatrix::layers`]; null where there is none.
     pub values: Vec<Option<f32>>,

@@ -31,6 +31,8 @@ pub struct Header {
     pub n_tokens: u32,
     /// How many of them are of an answer.
     pub n_generated: u32,
+    /// Of how many of them it is not known what they are of.
+    pub n_unknown: u32,
     /// Executed operators.
     pub operators: u32,
     /// How many of them have no time, neither one of their own nor one that they share.
@@ -57,7 +59,7 @@ impl Header {
     /// What is known from the row alone.
     pub(crate) fn new(at: u64, row: &Row) -> Header {
         let e = &row.evaluation;
-        let n_generated = row.phases.iter().filter(|&&p| p == TokenPhase::Generate).count();
+        let of_phase = |phase: TokenPhase| row.phases.iter().filter(|&&p| p == phase).count() as u32;
         let first_phase = row.phases.first().copied().unwrap_or_default();
         let mixed = row.phases.iter().any(|&p| p != first_phase);
         Header {
@@ -71,7 +73,8 @@ impl Header {
             dur: e.end.0.saturating_sub(e.start.0),
             first_token: row.first_token,
             n_tokens: row.phases.len() as u32,
-            n_generated: n_generated as u32,
+            n_generated: of_phase(TokenPhase::Generate),
+            n_unknown: of_phase(TokenPhase::Unknown),
             operators: 0,
             untimed: 0,
             minor_faults: e.minor_faults,

@@ -19,6 +19,8 @@ export interface Batch extends Sums {
   tokens: number;
   /** Those of them that belong to an answer. */
   generated: number;
+  /** Those of unknown phase. */
+  unknown: number;
   ns: number;
 }
 
@@ -26,7 +28,7 @@ export const SUMS = ['operators', 'disk_bytes', 'buffer_bytes', 'minor_faults', 
 
 /** What the evaluations of `tokens` took; of all evaluations if that is null. `graph`: only of those that ran it. */
 export function batchOf(timeline: Timeline, tokens: Range | null, graph?: number): Batch {
-  const batch: Batch = { evaluations: 0, tokens: 0, generated: 0, ns: 0, ...zero() };
+  const batch: Batch = { evaluations: 0, tokens: 0, generated: 0, unknown: 0, ns: 0, ...zero() };
   for (let seq = 0; seq < timeline.length; seq++) {
     const [first, n] = [timeline.first_token[seq], timeline.n_tokens[seq]];
     if (graph !== undefined && timeline.graph[seq] !== graph) continue;
@@ -34,6 +36,7 @@ export function batchOf(timeline: Timeline, tokens: Range | null, graph?: number
     batch.evaluations++;
     batch.tokens += n;
     batch.generated += timeline.n_generated[seq];
+    batch.unknown += timeline.n_unknown[seq];
     batch.ns += timeline.dur_ns[seq];
     for (const name of SUMS) batch[name] += timeline[name][seq];
   }

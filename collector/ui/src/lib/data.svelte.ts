@@ -76,7 +76,7 @@ export class SessionData {
   textOf(number: number | null, text: string | null = null): string | null {
     const split = text === null || text.includes('\ufffd');
     const known = number !== null && split ? this.token(number) : undefined;
-    return known ? labelOf(known, (n) => this.tokens.get(n)) : text;
+    return known ? labelOf(known, (n) => this.token(n)) : text;
   }
 
   /** The texts of tokens one after the other. */

@@ -1,4 +1,5 @@
 // Numbers as people read them.
+import type { Phase } from './types';
 
 const NS: [number, string][] = [
   [1e9, 's'],
@@ -26,6 +27,11 @@ export function bytes(n: number | null | undefined): string {
     i++;
   }
   return `${i === 0 ? String(value) : digits(value)} ${units[i]}`;
+}
+
+/** A phase as it is shown: `PROMPT`, `GENERATE` or `unknown`. */
+export function phaseText(phase: Phase | null): string {
+  return phase ?? 'unknown';
 }
 
 /** Three significant digits. */

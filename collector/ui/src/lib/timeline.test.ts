@@ -5,10 +5,10 @@ import type { LiveEvaluation } from './types';
 /** What the server sends for evaluations of `tokens` tokens each. */
 function binary(from: number, tokens: number[], before = 0): ArrayBuffer {
   const n = tokens.length;
-  const buffer = new ArrayBuffer(32 + n * 76);
+  const buffer = new ArrayBuffer(32 + n * 80);
   const view = new DataView(buffer);
   'GGTL'.split('').forEach((c, i) => view.setUint8(i, c.charCodeAt(0)));
-  view.setUint32(4, 2, true);
+  view.setUint32(4, 3, true);
   view.setUint32(8, n, true);
   view.setFloat64(16, from, true);
   const f64 = (column: number, i: number, v: number) => view.setFloat64(32 + (column * n + i) * 8, v, true);
@@ -36,6 +36,7 @@ const live = (seq: number, first_token: number): LiveEvaluation => ({
     first_token,
     n_tokens: 1,
     n_generated: 1,
+    n_unknown: 0,
   },
   ...{
     operators: 5,

@@ -9,12 +9,13 @@ const U32 = [
   'first_token',
   'n_tokens',
   'n_generated',
+  'n_unknown',
   'operators',
   'untimed',
   'minor_faults',
   'major_faults',
 ] as const;
-const VERSION = 2;
+const VERSION = 3;
 const HEADER_BYTES = 32;
 
 type F64Column = (typeof F64)[number];
@@ -40,6 +41,7 @@ export class Timeline {
   first_token = new Uint32Array();
   n_tokens = new Uint32Array();
   n_generated = new Uint32Array();
+  n_unknown = new Uint32Array();
   operators = new Uint32Array();
   untimed = new Uint32Array();
   minor_faults = new Uint32Array();

@@ -1,5 +1,6 @@
 // What the server answers under /api/v1, as /api/v1/openapi.json describes it.
 
+/** What a token is part of; where it is null in an answer, that is unknown. */
 export type Phase = 'PROMPT' | 'GENERATE';
 export type Memory = 'DISK' | 'BUFFER';
 
@@ -30,6 +31,8 @@ export interface SessionSummary {
   tokens: number;
   prompt_tokens: number;
   generated_tokens: number;
+  /** Those of unknown phase. */
+  unknown_tokens: number;
   evaluations: number;
   operators: number;
   first_ns: number;
@@ -57,7 +60,7 @@ export interface Token {
   text: string | null;
   /** The bytes of a text that is no UTF-8 by itself, in hexadecimal. */
   text_bytes?: string | null;
-  phase: Phase;
+  phase: Phase | null;
 }
 
 export interface EvaluationSummary {
@@ -89,6 +92,8 @@ export interface LiveEvaluation {
   first_token: number;
   n_tokens: number;
   n_generated: number;
+  /** Those of unknown phase. */
+  n_unknown: number;
   operators: number;
   /** Those of them that have no time. */
   untimed: number;

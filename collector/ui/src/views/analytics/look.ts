@@ -14,6 +14,7 @@ const COLORS = [
   'select',
   'prompt',
   'generate',
+  'unknown',
   'disk',
   'buffer',
   'bad',

@@ -1,6 +1,6 @@
 // The picture of what each token cost: five small charts over one axis of tokens.
 import { batchText, bytesInTotal, countInTotal, timeInTotal } from '../../lib/batch';
-import { time } from '../../lib/format';
+import { phaseText, time } from '../../lib/format';
 import type { Range } from '../../lib/selection.svelte';
 import { round } from './barOptions';
 import { amounts, frame, names, type Look, type Option } from './look';
@@ -23,6 +23,8 @@ export const HEIGHT = ROWS.reduce((sum, row) => sum + row.height + TITLE, 0) + S
 /** Outliers that say how large they are. */
 const NAMED_OUTLIERS = 4;
 
+const phaseColor = (phase: TokenBin['phase'], colors: Look) =>
+  phase === null ? colors.unknown : phase === 'PROMPT' ? colors.prompt : colors.generate;
 const tokens = (bin: TokenBin) => bin.last - bin.first + 1;
 const each = (bin: TokenBin, sum: number) => sum / tokens(bin);
 /** A whole number that was divided and multiplied again. */
@@ -44,8 +46,8 @@ export function binLines(bin: TokenBin, text: string | null): string[] {
   const average = n > 1 && !batch ? ', average' : '';
   return [
     n === 1
-      ? `token ${bin.first}${text === null ? '' : ` “${text}”`} (${bin.phase})`
-      : `tokens ${bin.first} to ${bin.last} (${bin.phase})${average}`,
+      ? `token ${bin.first}${text === null ? '' : ` “${text}”`} (${phaseText(bin.phase)})`
+      : `tokens ${bin.first} to ${bin.last} (${phaseText(bin.phase)})${average}`,
     ...(batch ? [batch] : []),
     timeInTotal(of(bin.ns), together) +
       (n > 1 && !batch ? `, slowest ${time(bin.slowest_ns)} (token ${bin.slowest})` : ''),
@@ -63,7 +65,7 @@ export function binRow(bin: TokenBin): Record<string, string | number | null> {
   return {
     token: bin.first,
     last_token: bin.last,
-    phase: bin.phase,
+    phase: phaseText(bin.phase),
     ms: each(bin, bin.ns) / 1e6,
     slowest_ms: bin.slowest_ns / 1e6,
     operators: each(bin, bin.operators),
@@ -177,7 +179,7 @@ export function tokenOption(bins: TokenBin[], selected: Range | null, colors: Lo
         colors.generate,
         ms.map((ms, i) => ({
           value: ms,
-          itemStyle: { color: bins[i].phase === 'PROMPT' ? colors.prompt : colors.generate },
+          itemStyle: { color: phaseColor(bins[i].phase, colors) },
         })),
       ),
       bar(

@@ -15,7 +15,7 @@ describe('what tokens cost', () => {
   it('is the evaluation by its tokens, one bar a token', () => {
     const bins = binTokens(run, [0, 6], 600);
     expect(bins.map((bin) => bin.ns)).toEqual([100, 100, 100, 100, 30, 20, 90]);
-    expect(bins.map((bin) => bin.phase[0]).join('')).toBe('PPPPGGG');
+    expect(bins.map((bin) => bin.phase?.[0]).join('')).toBe('PPPPGGG');
     expect(bins[0]).toMatchObject({ first: 0, last: 0, operators: 10, disk_bytes: 300, buffer_bytes: 100, batch: 4 });
     expect(bins[4].batch).toBe(1);
   });
@@ -39,14 +39,25 @@ describe('what tokens cost', () => {
     expect(binTokens(timeline([]), [0, -1], 600)).toEqual([]);
   });
 
-  it('adds up by phase; an evaluation without tokens is no answer', () => {
+  it('adds up by phase; an evaluation without tokens is of none', () => {
     const all = phaseSums(run, null);
-    expect(all.PROMPT).toMatchObject({ tokens: 4, ns: 450 });
+    expect(all.PROMPT).toMatchObject({ tokens: 4, ns: 400 });
     expect(all.GENERATE).toMatchObject({ tokens: 3, ns: 140 });
     const some = phaseSums(run, [3, 4]);
     // Of the whole batch that token 3 is in.
     expect(some.PROMPT).toMatchObject({ tokens: 4, ns: 400 });
     expect(some.GENERATE).toMatchObject({ tokens: 1, ns: 30 });
+  });
+
+  it('is unknown where the phase is, and counts for no other', () => {
+    const unknown = timeline([
+      [4, 0, 400, 4],
+      [4, 1, 80, 2],
+    ]);
+    expect(binTokens(unknown, [0, 7], 600).map((bin) => bin.phase)).toEqual(Array(8).fill(null));
+    const sums = phaseSums(unknown, null);
+    expect([sums.PROMPT.tokens, sums.GENERATE.tokens, sums.UNKNOWN.tokens]).toEqual([1, 1, 6]);
+    expect([sums.PROMPT.ns, sums.GENERATE.ns, sums.UNKNOWN.ns]).toEqual([20, 20, 440]);
   });
 
   it('is shared out where an evaluation has tokens of both phases', () => {

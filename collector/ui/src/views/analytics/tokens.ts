@@ -8,8 +8,8 @@ import type { Phase } from '../../lib/types';
 export interface TokenBin extends Sums {
   first: number;
   last: number;
-  /** What most of its tokens are. */
-  phase: Phase;
+  /** What most of its tokens are; null if that is unknown. */
+  phase: Phase | null;
   /** Tokens of the one evaluation that all of its tokens are in; 0 if they are in several. */
   batch: number;
   ns: number;
@@ -20,15 +20,22 @@ export interface TokenBin extends Sums {
 
 /** Time and tokens of a phase. */
 export interface PhaseSum {
-  phase: Phase;
+  phase: Phase | null;
   tokens: number;
   ns: number;
 }
 
-/** What an evaluation is: an answer's if most of its tokens are. */
-export function phaseOf(timeline: Timeline, seq: number): Phase {
-  const generated = timeline.n_generated[seq];
-  return generated > 0 && generated * 2 >= timeline.n_tokens[seq] ? 'GENERATE' : 'PROMPT';
+/** What most of some tokens are: an answer's where half of them are, unknown where half of them are. */
+export function phaseOfMost(of: Record<'tokens' | 'generated' | 'unknown', number>): Phase | null {
+  const { tokens, generated, unknown } = of;
+  if (generated > 0 && generated * 2 >= tokens) return 'GENERATE';
+  return unknown > 0 && unknown * 2 >= tokens ? null : 'PROMPT';
+}
+
+/** What most tokens of an evaluation are. */
+export function phaseOf(timeline: Timeline, seq: number): Phase | null {
+  const { n_tokens, n_generated, n_unknown } = timeline;
+  return phaseOfMost({ tokens: n_tokens[seq], generated: n_generated[seq], unknown: n_unknown[seq] });
 }
 
 /** Nanoseconds of an evaluation by its tokens. */
@@ -55,6 +62,7 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
     };
   });
   const generated = new Float64Array(bins.length);
+  const unknown = new Float64Array(bins.length);
   for (let seq = 0; seq < timeline.length; seq++) {
     const n = timeline.n_tokens[seq];
     const first = timeline.first_token[seq];
@@ -68,31 +76,35 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
       bin.ns += timeline.dur_ns[seq] * part;
       for (const name of SUMS) bin[name] += timeline[name][seq] * part;
       generated[at] += timeline.n_generated[seq] * part;
+      unknown[at] += timeline.n_unknown[seq] * part;
       if (ns > bin.slowest_ns) [bin.slowest, bin.slowest_ns] = [Math.max(begin, bin.first), ns];
     }
   }
   bins.forEach((bin, i) => {
-    if (generated[i] * 2 >= bin.last - bin.first + 1) bin.phase = 'GENERATE';
+    bin.phase = phaseOfMost({ tokens: bin.last - bin.first + 1, generated: generated[i], unknown: unknown[i] });
   });
   return bins;
 }
 
 /** Time and tokens by phase of the evaluations that have one of some tokens, or of all. Where an evaluation has tokens of
- * both phases its time is divided by their numbers. */
-export function phaseSums(timeline: Timeline, tokens: Range | null): Record<Phase, PhaseSum> {
-  const sums: Record<Phase, PhaseSum> = {
+ * several phases its time is divided by their numbers. */
+export function phaseSums(timeline: Timeline, tokens: Range | null): Record<Phase | 'UNKNOWN', PhaseSum> {
+  const sums: Record<Phase | 'UNKNOWN', PhaseSum> = {
     PROMPT: { phase: 'PROMPT', tokens: 0, ns: 0 },
     GENERATE: { phase: 'GENERATE', tokens: 0, ns: 0 },
+    UNKNOWN: { phase: null, tokens: 0, ns: 0 },
   };
   for (let seq = 0; seq < timeline.length; seq++) {
     const n = timeline.n_tokens[seq];
     const first = timeline.first_token[seq];
     if (tokens && (n === 0 || first > tokens[1] || first + n <= tokens[0])) continue;
-    const answer = n === 0 ? 0 : timeline.n_generated[seq] / n;
-    sums.GENERATE.tokens += timeline.n_generated[seq];
-    sums.GENERATE.ns += timeline.dur_ns[seq] * answer;
-    sums.PROMPT.tokens += n - timeline.n_generated[seq];
-    sums.PROMPT.ns += timeline.dur_ns[seq] * (1 - answer);
+    if (n === 0) continue;
+    const [generated, unknown] = [timeline.n_generated[seq], timeline.n_unknown[seq]];
+    const of = { PROMPT: n - generated - unknown, GENERATE: generated, UNKNOWN: unknown };
+    for (const phase of ['PROMPT', 'GENERATE', 'UNKNOWN'] as const) {
+      sums[phase].tokens += of[phase];
+      sums[phase].ns += (timeline.dur_ns[seq] * of[phase]) / n;
+    }
   }
   return sums;
 }

@@ -13,7 +13,7 @@ const SAME = 0.05;
 
 /** The usual token of a phase. */
 export interface Usual {
-  phase: Phase;
+  phase: Phase | null;
   /** Median time of a token. */
   ns: number;
   /** Median of the page faults of a token. */
@@ -40,7 +40,7 @@ const faults = (timeline: Timeline, seq: number) =>
   (timeline.minor_faults[seq] + timeline.major_faults[seq]) / Math.max(1, timeline.n_tokens[seq]);
 
 /** What is usual for a phase. */
-export function usual(timeline: Timeline, phase: Phase): Usual | null {
+export function usual(timeline: Timeline, phase: Phase | null): Usual | null {
   const seqs: number[] = [];
   for (let seq = 0; seq < timeline.length; seq++) {
     if (timeline.n_tokens[seq] > 0 && phaseOf(timeline, seq) === phase) seqs.push(seq);
@@ -108,9 +108,10 @@ export function verdict(timeline: Timeline, seq: number, token: number, usual: U
   const difference = ns - usual.ns;
   const n = timeline.n_tokens[seq];
   const batch = batchText({ evaluations: 1, tokens: n });
-  const named = `${usual.phase} token ${token}${batch ? `, ${batch},` : ''}`;
+  const of = usual.phase === null ? 'unknown phase' : usual.phase;
+  const named = `${usual.phase === null ? 'token of unknown phase' : `${usual.phase} token`} ${token}${batch ? `, ${batch},` : ''}`;
   const subject = `${named} took ${timeInTotal(timeline.dur_ns[seq], n)}`;
-  const median = `the median of ${usual.phase} (${time(usual.ns)})`;
+  const median = `the median of ${of} (${time(usual.ns)})`;
   if (usual.evaluations < 2)
     return `${subject}. It is the only evaluation of its phase: there is none to compare with.`;
   if (Math.abs(difference) <= SAME * usual.ns) return `${subject}: as usual, ${median} is within 5 % of it.`;

@@ -77,7 +77,7 @@ export interface TokenChoice {
   token_id: number | null;
   token_text: string | null;
   pos: number | null;
-  phase: Phase;
+  phase: Phase | null;
   layer: number;
   experts: number[];
   weights: number[] | null;

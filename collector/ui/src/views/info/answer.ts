@@ -24,7 +24,7 @@ export interface Info {
   evaluations: number;
   operators: number;
   timed_operators: number;
-  tokens: { prompt: number; generate: number };
+  tokens: { prompt: number; generate: number; unknown: number };
   time: { first_ns: number; last_ns: number; compute_ns: number; prompt_ns: number; generate_ns: number };
   tokens_per_second: { prompt: number | null; generate: number | null };
   page_faults: { minor: number; major: number };

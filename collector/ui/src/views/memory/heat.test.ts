@@ -54,7 +54,7 @@ it('marks of the axis differ from each other, however great the file', () => {
 it('page faults of an evaluation are as wide as its tokens', () => {
   const timeline = new Timeline();
   const item = {
-    ...{ graph: 0, context: 0, dur_ns: 1, n_generated: 1, operators: 1, untimed: 0 },
+    ...{ graph: 0, context: 0, dur_ns: 1, n_unknown: 0, n_generated: 1, operators: 1, untimed: 0 },
     status: 0,
     tokens: [],
   };

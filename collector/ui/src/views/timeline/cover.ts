@@ -5,7 +5,7 @@ import type { Scene } from './scene';
 import type { Columns } from './visible';
 
 /** The last is drawn over the others: a prompt is rare, and what divides a run. */
-const KINDS: Kind[] = ['other', 'generate', 'prompt'];
+const KINDS: Kind[] = ['other', 'unknown', 'generate', 'prompt'];
 /** Lower hatching than this, in pixels, is not seen as such. */
 const LEAST_HATCH = 3;
 
@@ -28,7 +28,7 @@ export function drawCover(
   g.globalAlpha = 1;
   columns.untimed.forEach((part, x) => {
     if (part === 0) return;
-    const all = columns.cover.prompt[x] + columns.cover.generate[x] + columns.cover.other[x];
+    const all = KINDS.reduce((sum, kind) => sum + columns.cover[kind][x], 0);
     hatch(g, untimed, left + x, y, 1, h, part / all);
   });
 }

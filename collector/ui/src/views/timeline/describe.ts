@@ -17,7 +17,7 @@ export interface Description {
 
 /** Texts of tokens that are listed. */
 const LISTED = 12;
-const PHASE = { prompt: 'PROMPT', generate: 'GENERATE', other: 'no tokens' };
+const PHASE = { prompt: 'PROMPT', generate: 'GENERATE', unknown: 'unknown', other: 'no tokens' };
 
 export function describe(hit: Hit, session: SessionData): Description | null {
   switch (hit.kind) {

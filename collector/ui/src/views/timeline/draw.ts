@@ -7,7 +7,7 @@ import type { Lane } from './layout';
 import { pixel, type Scene } from './scene';
 import { put, putFirst, shorten } from './text';
 import { drawCover, hatch } from './cover';
-import type { Visible } from './visible';
+import { mostOf, type Visible } from './visible';
 
 /** Pixels between ticks, at least. */
 const TICK_PX = 90;
@@ -152,22 +152,22 @@ function drawLabel(s: Scene, seq: number, kind: Kind, x: number, y: number, widt
   const text = shorten(texts.join(' · '), width - pad - 1, (part) => g.measureText(part).width, LEAST_LETTERS);
   const shown = g.measureText(text).width;
   const hatched = t.untimed[seq] > 0;
-  if (hatched && text) ground(s, x + pad - 2, y, shown + 4, h);
-  g.fillStyle = palette.onKind.generate;
+  if (hatched && text) ground(s, kind, x + pad - 2, y, shown + 4, h);
+  g.fillStyle = palette.onKind[kind];
   g.fillText(text, x + pad, middle);
   const dur = time(t.dur_ns[seq]);
   const room = width - shown - 3 * pad - g.measureText(dur).width;
   if (room < 8) return;
-  if (hatched) ground(s, x + width - pad - g.measureText(dur).width - 2, y, g.measureText(dur).width + 4, h);
-  g.fillStyle = palette.onKind.generate;
+  if (hatched) ground(s, kind, x + width - pad - g.measureText(dur).width - 2, y, g.measureText(dur).width + 4, h);
+  g.fillStyle = palette.onKind[kind];
   g.globalAlpha = 0.7;
   g.fillText(dur, x + width - pad - g.measureText(dur).width, middle);
   g.globalAlpha = 1;
 }
 
 /** A plain ground for letters on a bar that is hatched. */
-function ground({ g, palette }: Scene, x: number, y: number, width: number, h: number) {
-  g.fillStyle = palette.kind.generate;
+function ground({ g, palette }: Scene, kind: Kind, x: number, y: number, width: number, h: number) {
+  g.fillStyle = palette.kind[kind];
   g.fillRect(x, y + 2, width, h - 4);
 }
 
@@ -225,7 +225,7 @@ function drawTimes(s: Scene) {
   for (const { bars, columns } of s.visible) {
     for (let x = 0; x < columns.width; x++) {
       if (columns.count[x] === 0) continue;
-      const kind = columns.cover.prompt[x] > columns.cover.generate[x] ? 'prompt' : 'generate';
+      const kind = mostOf(columns, x);
       bar(kind, layout.left + x, 1, columns.longest[x], 0.4);
       bar(kind, layout.left + x, 1, Math.min(ceiling, columns.sum[x] / columns.count[x]), 1);
     }

@@ -2,6 +2,21 @@ import { describe, expect, it } from 'vitest';
 import { kindOf, Lanes, MOST_ROWS, perToken } from './lanes';
 import { timeline } from './testing';
 
+it('counts tokens of unknown phase as unknown, not as those of a prompt', () => {
+  const t = timeline([
+    { n_tokens: 4, n_generated: 0, n_unknown: 4, dur_ns: 400 },
+    { n_tokens: 2, n_generated: 0, n_unknown: 0, dur_ns: 100 },
+    { n_tokens: 4, n_generated: 1, n_unknown: 2, dur_ns: 80 },
+  ]);
+  expect([0, 1, 2].map((seq) => kindOf(t, seq))).toEqual(['unknown', 'prompt', 'generate']);
+  expect(lanes(t).sums(t, null)).toEqual({
+    prompt: { tokens: 3, ns: 120 },
+    generate: { tokens: 1, ns: 20 },
+    unknown: { tokens: 6, ns: 440 },
+  });
+  expect(lanes(t).sums(t, [2, 5]).unknown).toEqual({ tokens: 2, ns: 200 });
+});
+
 function lanes(t = timeline([])): Lanes {
   const lanes = new Lanes();
   lanes.update(t);
@@ -60,12 +75,12 @@ describe('tokens a second', () => {
   const t = timeline([{ n_tokens: 4, dur_ns: 400 }, { dur_ns: 10 }, { dur_ns: 30 }, { n_tokens: 0, dur_ns: 5 }]);
 
   it('are summed by phase, and time without tokens does not count', () => {
-    expect(lanes(t).sums(t, null)).toEqual({ prompt: { tokens: 4, ns: 400 }, generate: { tokens: 2, ns: 40 } });
+    expect(lanes(t).sums(t, null)).toMatchObject({ prompt: { tokens: 4, ns: 400 }, generate: { tokens: 2, ns: 40 } });
   });
 
   it('of a selection count an evaluation by the share that is selected', () => {
-    expect(lanes(t).sums(t, [1, 4])).toEqual({ prompt: { tokens: 3, ns: 300 }, generate: { tokens: 1, ns: 10 } });
-    expect(lanes(t).sums(t, [1, 2])).toEqual({ prompt: { tokens: 2, ns: 200 }, generate: { tokens: 0, ns: 0 } });
+    expect(lanes(t).sums(t, [1, 4])).toMatchObject({ prompt: { tokens: 3, ns: 300 }, generate: { tokens: 1, ns: 10 } });
+    expect(lanes(t).sums(t, [1, 2])).toMatchObject({ prompt: { tokens: 2, ns: 200 }, generate: { tokens: 0, ns: 0 } });
     expect(lanes(t).sums(t, [5, 99]).generate).toEqual({ tokens: 1, ns: 30 });
     expect(lanes(t).sums(t, [50, 99]).generate).toEqual({ tokens: 0, ns: 0 });
   });

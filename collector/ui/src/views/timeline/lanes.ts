@@ -7,12 +7,14 @@ import type { Timeline } from '../../lib/timeline';
 export const MOST_ROWS = 6;
 
 /** What an evaluation is drawn as. */
-export type Kind = 'prompt' | 'generate' | 'other';
+export type Kind = 'prompt' | 'generate' | 'unknown' | 'other';
 
-/** An evaluation with at least one generated token is GENERATE; without any token it is neither. */
+/** An evaluation with at least one generated token is GENERATE, else one with a token of unknown phase is unknown; without
+ * any token it is nothing of these. */
 export function kindOf(t: Timeline, seq: number): Kind {
   if (t.n_tokens[seq] === 0) return 'other';
-  return t.n_generated[seq] > 0 ? 'generate' : 'prompt';
+  if (t.n_generated[seq] > 0) return 'generate';
+  return t.n_unknown[seq] > 0 ? 'unknown' : 'prompt';
 }
 
 /** How much of an evaluation nobody knows the time of: the part of its operators that have none, 0..1. */
@@ -38,7 +40,11 @@ export interface Sum {
   ns: number;
 }
 
-const SUMS = ['promptTokens', 'promptNs', 'generateTokens', 'generateNs'] as const;
+/** Sums by phase. */
+export type PhaseSums = Record<'prompt' | 'generate' | 'unknown', Sum>;
+
+const PHASES = ['prompt', 'generate', 'unknown'] as const;
+const columns = () => ({ tokens: new Float64Array(1), ns: new Float64Array(1) });
 
 export class Lanes {
   readonly rows: LaneRow[] = [];
@@ -49,10 +55,7 @@ export class Lanes {
   /** Begin of each evaluation where every token is as wide as another; one more for the end of the last. */
   position = new Float64Array(1);
   /** Sums of all evaluations before. */
-  private promptTokens = new Float64Array(1);
-  private promptNs = new Float64Array(1);
-  private generateTokens = new Float64Array(1);
-  private generateNs = new Float64Array(1);
+  private before = { prompt: columns(), generate: columns(), unknown: columns() };
   private rowOf = new Map<number, LaneRow>();
 
   /** Takes in what is new; returns whether there was something. */
@@ -62,31 +65,28 @@ export class Lanes {
     for (let seq = this.length; seq < t.length; seq++) {
       this.place(t, seq);
       this.untimed ||= t.untimed[seq] > 0;
-      const [n, generated] = [t.n_tokens[seq], t.n_generated[seq]];
-      const share = n > 0 ? generated / n : 0;
-      const ns = n > 0 ? t.dur_ns[seq] : 0;
+      const [n, generate, unknown] = [t.n_tokens[seq], t.n_generated[seq], t.n_unknown[seq]];
+      const of = { prompt: n - generate - unknown, generate, unknown };
       this.position[seq + 1] = this.position[seq] + Math.max(1, n);
-      this.promptTokens[seq + 1] = this.promptTokens[seq] + n - generated;
-      this.promptNs[seq + 1] = this.promptNs[seq] + ns * (1 - share);
-      this.generateTokens[seq + 1] = this.generateTokens[seq] + generated;
-      this.generateNs[seq + 1] = this.generateNs[seq] + ns * share;
+      for (const phase of PHASES) {
+        const { tokens, ns } = this.before[phase];
+        tokens[seq + 1] = tokens[seq] + of[phase];
+        ns[seq + 1] = ns[seq] + (n > 0 ? (t.dur_ns[seq] * of[phase]) / n : 0);
+      }
     }
     this.length = t.length;
     return true;
   }
 
   /** Tokens and time by phase of some tokens, or of all. An evaluation that is in it in part counts in part. */
-  sums(t: Timeline, tokens: Range | null): { prompt: Sum; generate: Sum } {
-    const sum = (from: number, to: number) => ({
-      prompt: {
-        tokens: this.promptTokens[to] - this.promptTokens[from],
-        ns: this.promptNs[to] - this.promptNs[from],
-      },
-      generate: {
-        tokens: this.generateTokens[to] - this.generateTokens[from],
-        ns: this.generateNs[to] - this.generateNs[from],
-      },
-    });
+  sums(t: Timeline, tokens: Range | null): PhaseSums {
+    const sum = (from: number, to: number): PhaseSums => {
+      const of = (phase: keyof PhaseSums): Sum => {
+        const { tokens, ns } = this.before[phase];
+        return { tokens: tokens[to] - tokens[from], ns: ns[to] - ns[from] };
+      };
+      return { prompt: of('prompt'), generate: of('generate'), unknown: of('unknown') };
+    };
     if (!tokens) return sum(0, this.length);
     const first = t.seqOfToken(tokens[0]);
     const last = t.seqOfToken(Math.min(tokens[1], t.tokens - 1));
@@ -94,7 +94,7 @@ export class Lanes {
     const total = sum(first, last + 1);
     const leave = (seq: number, n: number) => {
       const [all, share] = [sum(seq, seq + 1), n / Math.max(1, t.n_tokens[seq])];
-      for (const phase of ['prompt', 'generate'] as const) {
+      for (const phase of PHASES) {
         total[phase].tokens -= all[phase].tokens * share;
         total[phase].ns -= all[phase].ns * share;
       }
@@ -127,10 +127,15 @@ export class Lanes {
   private reserve(length: number) {
     if (length <= this.position.length) return;
     const capacity = Math.max(length, this.position.length * 2);
-    for (const name of ['position', ...SUMS] as const) {
+    const larger = (old: Float64Array) => {
       const grown = new Float64Array(capacity);
-      grown.set(this[name].subarray(0, this.length + 1));
-      this[name] = grown;
+      grown.set(old.subarray(0, this.length + 1));
+      return grown;
+    };
+    this.position = larger(this.position);
+    for (const of of Object.values(this.before)) {
+      of.tokens = larger(of.tokens);
+      of.ns = larger(of.ns);
     }
   }
 }

@@ -3,7 +3,7 @@ import { fit } from './axis';
 import { drawCover, hatch } from './cover';
 import { kindOf, perToken, untimedShare, type Kind } from './lanes';
 import type { Scene } from './scene';
-import { visible } from './visible';
+import { mostOf, visible } from './visible';
 
 /** Pixels around an edge of the brush where it can be taken. */
 const EDGE_PX = 6;
@@ -57,7 +57,7 @@ export class Overview {
       };
       drawCover(g, s, columns, 0, 0, strip);
       columns.count.forEach((n, x) => {
-        if (n > 0) time('generate', x, 1, columns.sum[x] / n);
+        if (n > 0) time(mostOf(columns, x), x, 1, columns.sum[x] / n);
       });
       for (const { seq, x0, x1 } of bars) {
         const kind = kindOf(t, seq);

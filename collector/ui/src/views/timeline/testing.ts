@@ -17,6 +17,7 @@ export function timeline(evaluations: Partial<LiveEvaluation>[]): Timeline {
       first_token,
       n_tokens: 1,
       n_generated: given.n_tokens === undefined || given.n_tokens === 1 ? 1 : 0,
+      n_unknown: 0,
       operators: 5,
       untimed: 0,
       disk_bytes: 0,

@@ -24,7 +24,7 @@ export class Columns {
 
   constructor(readonly width: number) {
     const cover = () => new Float32Array(width);
-    this.cover = { prompt: cover(), generate: cover(), other: cover() };
+    this.cover = { prompt: cover(), generate: cover(), unknown: cover(), other: cover() };
     this.untimed = cover();
     this.longest = new Float64Array(width);
     this.sum = new Float64Array(width);
@@ -51,6 +51,12 @@ export class Columns {
     this.minor[at] = Math.max(this.minor[at], t.minor_faults[seq]);
     this.major[at] = Math.max(this.major[at], t.major_faults[seq]);
   }
+}
+
+/** What most of a column's evaluations with tokens are. */
+export function mostOf({ cover }: Columns, x: number): Kind {
+  const kinds: Kind[] = ['generate', 'prompt', 'unknown'];
+  return kinds.reduce((most, kind) => (cover[kind][x] > cover[most][x] ? kind : most));
 }
 
 /** A bar on the screen. */
