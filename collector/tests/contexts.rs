@@ -33,7 +33,8 @@ fn record(path: &Path) {
         // The same ids in both vocabularies.
         e.tokens = (0..n_tokens as i32).collect();
         positions[context as usize] += n_tokens as i32;
-        let texts = e.tokens.iter().map(|&id| (ModelId(context), id, format!("{id} of {context}").into_bytes())).collect();
+        let texts =
+            e.tokens.iter().map(|&id| (ModelId(context), id, format!("{id} of {context}").into_bytes())).collect();
         let graph = stored.graph.clone();
         writer.graph(stored).unwrap();
         writer.texts(texts).unwrap();
@@ -103,7 +104,10 @@ fn hidden_states_are_of_the_context_that_is_named_or_of_the_token_s_or_of_the_fi
     let norms: Vec<&Json> = matrix["rows"].as_array().unwrap().iter().map(|row| &row["values"][0]).collect();
     assert_eq!((&matrix["context"], norms), (&json!(1), vec![&json!(48.0); 4]));
     let against = get(address, "/layers/against?with=1&context=1");
-    assert_eq!((&against["context"], &against["reference_context"], &against["tokens"]), (&json!(1), &json!(1), &json!(4)));
+    assert_eq!(
+        (&against["context"], &against["reference_context"], &against["tokens"]),
+        (&json!(1), &json!(1), &json!(4))
+    );
     let (status, other) = http::get(address, "/api/v1/sessions/0/layers/against?with=1&context=1&with_context=0");
     assert_eq!((status, &other["field"]), (400, &json!("with")), "of another model: {other}");
 }

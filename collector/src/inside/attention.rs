@@ -202,13 +202,10 @@ pub fn attention(
     vectors: bool,
 ) -> Result<Attention, InsideError> {
     captured(trace)?;
-    let (token, context) = which_token(trace, context, token)?;
-    let mut walker = Walker::with_values(Some(layer..=layer)).in_context(context);
+    let (token, _) = which_token(trace, context, token)?;
+    let mut walker = Walker::with_values(Some(layer..=layer));
     let mut found = None;
     trace.for_each_evaluation(&Select::default(), false, |row| {
-        if row.evaluation.context != context {
-            return ControlFlow::Continue(());
-        }
         let plan = walker.move_on(trace, &row);
         if row.first_token.saturating_add(row.phases.len() as u64) <= token {
             return ControlFlow::Continue(());

@@ -115,7 +115,7 @@ pub fn for_each_row(
     span: &Span,
     mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
 ) -> Result<Walked, InsideError> {
-    walk(trace, span, Walker::of(span), None, |row, _| f(row))
+    walk(trace, span, Walker::new(span.layers.clone()), None, |row, _| f(row))
 }
 
 /// The same, computed on a device.
@@ -128,7 +128,7 @@ pub fn for_each_row_on(
     device: &Arc<Compute>,
     mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
 ) -> Result<Walked, InsideError> {
-    walk(trace, span, Walker::of(span).on(device), None, |row, _| f(row))
+    walk(trace, span, Walker::new(span.layers.clone()).on(device), None, |row, _| f(row))
 }
 
 /// The same with what a GPU measured of a row, given what keys are to a token.
@@ -139,7 +139,7 @@ pub(super) fn for_each_look(
     marker: &Marker<'_>,
     f: impl FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()>,
 ) -> Result<Walked, InsideError> {
-    walk(trace, span, Walker::of(span).on(device), Some(marker), f)
+    walk(trace, span, Walker::new(span.layers.clone()).on(device), Some(marker), f)
 }
 
 fn walk(
@@ -154,10 +154,10 @@ fn walk(
         if row.first_token >= span.tokens.end {
             return ControlFlow::Break(());
         }
-        if span.context.is_some_and(|context| context != row.evaluation.context) {
-            return ControlFlow::Continue(());
-        }
-        match walker.move_on(trace, &row) {
+        // Another scheduler of the same program may have filled the cache that is looked at: evaluations of others move
+        // caches on, too.
+        let is_wanted = span.context.is_none_or(|context| context == row.evaluation.context);
+        match walker.move_on(trace, &row).filter(|_| is_wanted) {
             Some(plan) => walker.compute(trace, &plan, &row, &span.tokens, marker, &mut f),
             None => ControlFlow::Continue(()),
         }
@@ -169,8 +169,6 @@ fn walk(
 #[derive(Default)]
 pub struct Walker {
     layers: Option<RangeInclusive<u32>>,
-    /// The only context whose evaluations it is given; each if `None`.
-    context: Option<u32>,
     plans: Plans,
     arrivals: Arrivals,
     caches: Caches,
@@ -212,16 +210,6 @@ impl Walker {
     /// Before the first evaluation. Of other layers than these nothing is kept.
     pub fn new(layers: Option<RangeInclusive<u32>>) -> Walker {
         Walker { layers, ..Walker::default() }
-    }
-
-    /// The same, of what a span has.
-    fn of(span: &Span) -> Walker {
-        Walker { context: span.context, ..Walker::new(span.layers.clone()) }
-    }
-
-    /// The same, given evaluations of this context alone.
-    pub(super) fn in_context(self, context: u32) -> Walker {
-        Walker { context: Some(context), ..self }
     }
 
     /// The same, computed on a device.
@@ -382,7 +370,7 @@ impl Walker {
 
     /// Takes what was captured up to an evaluation. `None` if its graph cannot be read.
     pub(super) fn move_on(&mut self, trace: &Trace, row: &Row) -> Option<Arc<Plan>> {
-        let Walker { plans, arrivals, context: only, .. } = self;
+        let Walker { plans, arrivals, .. } = self;
         let (eval, wanted) = (row.evaluation.eval, (self.layers.as_ref(), self.values));
         let plan = plans.of(trace, row.evaluation.graph, wanted)?;
         let values = arrivals.up_to(trace, eval, plan.context, |value| {
@@ -391,8 +379,7 @@ impl Walker {
                 || plan.transposed.contains(&value.tensor)
                 || plan.places.contains_key(&value.tensor)
                 || plan.whole.contains(&value.tensor);
-            let is_given = only.is_none_or(|only| only == plan.context);
-            (is_wanted && is_given).then_some(plan.context)
+            is_wanted.then_some(plan.context)
         });
         let (own, earlier): (Vec<Value>, Vec<Value>) = values.into_iter().partition(|value| value.eval == eval);
         // Of evaluations that were lost themselves.

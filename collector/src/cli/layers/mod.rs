@@ -139,9 +139,9 @@ fn by_context(
     }
     if !args.csv {
         let n = contexts.iter().filter_map(|&c| all.get(c)).map(|c| c.tokens).sum();
-        let of = if tokens.is_some() { "these tokens are of" } else { "tokens of" };
-        let n = if tokens.is_some() { String::new() } else { format!("{} ", say::thousands(n)) };
-        writeln!(out, "{n}{of} {} contexts; no number is of two of them; --context N is one alone", contexts.len())?;
+        let what =
+            if tokens.is_some() { "these tokens are".to_owned() } else { format!("{} tokens", say::thousands(n)) };
+        writeln!(out, "{what} of {} contexts, each on its own below; --context N shows one", contexts.len())?;
     }
     let (mut failed, mut any) = (None, false);
     for context in contexts {

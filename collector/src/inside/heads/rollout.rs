@@ -142,7 +142,8 @@ pub fn flow(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<F
         let first = step.from.keys().next().copied().unwrap_or(token);
         let last = step.from.keys().next_back().copied().unwrap_or(token);
         let tokens = first..last.saturating_add(1);
-        let span = Span { tokens, layers: Some(layer..=layer), context: Some(context) };
+        // Only rows of tokens that it came from are taken, whoever computed them.
+        let span = Span { tokens, layers: Some(layer..=layer), context: None };
         let mut next = layered.layer();
         for_each_row(trace, &span, |row| {
             if step.from.contains_key(&row.token) {
