@@ -174,7 +174,9 @@ pub fn lens(trace: &Trace, model: &Gguf, tokens: Option<Range<u64>>, how: &Grind
                 let what = "the graph has no output matrix, or something behind its last layer that is not known";
                 LayersError::Model(what.into())
             })?;
-            glass = Some(Glass::new(evaluated, head, model)?);
+            let mut new = Glass::new(evaluated, head, model)?;
+            new.adapt(trace, evaluated, head)?;
+            glass = Some(new);
         }
         if let Some(glass) = &glass {
             let before = wanted.len();
