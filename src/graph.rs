@@ -116,12 +116,23 @@ pub fn describe(
     let captured: Vec<i32> = (0..graph.n_nodes).filter(|&i| is_captured(i)).collect();
     pinned.extend(captured.iter().map(|&i| graph.node(i).ptr() as usize));
     let tensors = (0..d.tensors.list.len()).map(|i| d.record(i, &maps, &pinned)).collect();
-    let once = chosen.adapters().map(|id| Captured { id: TensorId(id), tensor: d.tensors.list[id as usize] as usize, element: None });
+    let once = chosen.adapters().map(|id| Captured {
+        id: TensorId(id),
+        tensor: d.tensors.list[id as usize] as usize,
+        element: None,
+    });
     let once = once.collect();
     let of_attention = taken.whole.iter().chain(&taken.always).chain(taken.caches.iter().map(|c| &c.tensor));
     let attention_ids = of_attention.filter_map(|&t| Some((t, TensorId(*d.tensors.ids.get(&t)?)))).collect();
-    let mut info =
-        GraphInfo { id, index: HashMap::new(), captured: vec![], once, experts: vec![], attention: taken, attention_ids };
+    let mut info = GraphInfo {
+        id,
+        index: HashMap::new(),
+        captured: vec![],
+        once,
+        experts: vec![],
+        attention: taken,
+        attention_ids,
+    };
     for i in 0..graph.n_nodes {
         let node = graph.node(i);
         info.index.insert(node.ptr() as usize, i as u32);

@@ -175,7 +175,9 @@ impl Writer<'_> {
         for matrix in &self.info.once {
             // SAFETY: promised by the caller: a tensor of the live graph.
             let tensor = unsafe { TensorRef::new(matrix.tensor as *mut Tensor, self.session.layout) };
-            let Some(key) = attention::key(tensor).filter(|key| !self.session.told.lock().contains(key)) else { continue };
+            let Some(key) = attention::key(tensor).filter(|key| !self.session.told.lock().contains(key)) else {
+                continue;
+            };
             // SAFETY: as above; the pieces end with the tensor.
             unsafe {
                 let total = self.bytes_of(matrix.tensor);

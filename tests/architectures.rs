@@ -1,11 +1,11 @@
 //! Architectures that the demo model is not. Real llama.cpp computes them: a few by headers of real models whose weights are
 //! zeros, and every one of its own test generator with random weights (`every`).
 
+#[path = "architectures/every.rs"]
+mod every;
 #[path = "e2e/ggscope.rs"]
 #[allow(dead_code, reason = "shared with the other end-to-end tests")]
 mod ggscope;
-#[path = "architectures/every.rs"]
-mod every;
 #[path = "support/mod.rs"]
 mod support;
 

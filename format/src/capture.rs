@@ -295,7 +295,9 @@ mod tests {
     #[test]
     fn experts_are_names_of_any_layer_and_other_sets_are_not_names() {
         assert!(Set::Experts.takes("ffn_moe_probs-0") && !Set::Experts.takes("ffn_moe_down-0"));
-        assert!(!Set::Layers.takes("l_out-29") && !Set::Logits.takes("result_output") && !Set::Attention.takes("Qcur-0"));
+        assert!(
+            !Set::Layers.takes("l_out-29") && !Set::Logits.takes("result_output") && !Set::Attention.takes("Qcur-0")
+        );
         assert!(Set::ALL.map(Set::is_of_structure) == [false, false, true, true, false]);
         assert_eq!(Set::named("values"), Some(Set::Values));
         assert_eq!(Set::named("Values"), None);

@@ -22,8 +22,20 @@ const SHARDS: usize = 12;
 
 /// Those that broke a rule that all others kept once: they run always.
 const ALWAYS: [&str; 14] = [
-    "arctic", "bert", "deepseek4", "gemma2", "gemma3n", "glm5-next", "gpt2", "hrm_text", "jina-bert-v2", "llama",
-    "minimax-01", "plamo2", "t5", "talkie",
+    "arctic",
+    "bert",
+    "deepseek4",
+    "gemma2",
+    "gemma3n",
+    "glm5-next",
+    "gpt2",
+    "hrm_text",
+    "jina-bert-v2",
+    "llama",
+    "minimax-01",
+    "plamo2",
+    "t5",
+    "talkie",
 ];
 
 /// Models whose layers hand on several streams, which are mixed and not added to: what a layer adds is not known.
@@ -105,7 +117,8 @@ fn wrong(model: &Model, flash: bool) -> Vec<String> {
     wrong.extend(wrong_places(model, &trace, &rows));
     wrong.extend(wrong_attention(&trace, &rows));
     let captured_nothing = |set: &str| traced.stderr.contains(&format!("nothing of the set `{set}`"));
-    if captured_nothing("layers") || (captured_nothing("logits") && rows.iter().any(|r| text(r, "name") == "result_output"))
+    if captured_nothing("layers")
+        || (captured_nothing("logits") && rows.iter().any(|r| text(r, "name") == "result_output"))
     {
         wrong.push(format!("nothing was captured: {}", traced.stderr));
     }
@@ -129,11 +142,17 @@ fn wrong_order(said: &Said, info: &Value, rows: &[Value]) -> Vec<String> {
     for row in rows.iter().filter(|row| !row["token_id"].is_null()) {
         let of = |key: &str| row[key].as_i64().unwrap_or(-1);
         let sequence = list(&row["seq_ids"]).first().and_then(Value::as_i64).unwrap_or(-1);
-        first_of.entry(number(row, "eval")).or_insert((sequence, of("pos"), of("token_id"), row["phase"] == "GENERATE"));
+        first_of.entry(number(row, "eval")).or_insert((
+            sequence,
+            of("pos"),
+            of("token_id"),
+            row["phase"] == "GENERATE",
+        ));
     }
     let mut batch = 0;
     for (eval, first) in first_of {
-        let is_it = |fed: &Fed| fed.2 == first.2 && (first.0 < 0 || fed.0 == first.0) && (first.1 < 0 || fed.1 == first.1);
+        let is_it =
+            |fed: &Fed| fed.2 == first.2 && (first.0 < 0 || fed.0 == first.0) && (first.1 < 0 || fed.1 == first.1);
         match (batch..said.batches.len()).find(|&b| said.batches[b].iter().any(is_it)) {
             Some(found) => batch = found,
             None => wrong.push(format!("evaluation {eval} begins with {first:?}, which no later batch has")),
@@ -304,7 +323,8 @@ fn models() -> Vec<Model> {
     let mut list = command(hosts::archs());
     list.arg("list");
     let all = run(list).ok().stdout;
-    let all = all.lines().filter_map(|line| line.split_once(' ')).map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+    let all =
+        all.lines().filter_map(|line| line.split_once(' ')).map(|(name, kind)| (name.to_owned(), kind.to_owned()));
     let wanted = std::env::var("GGSCOPE_ARCHITECTURES").unwrap_or_default();
     let of_clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seed = if wanted.is_empty() { Some(of_clock()) } else { wanted.parse().ok() };

@@ -3,8 +3,8 @@
 //! of the place of the residual stream that it is, or of the computation that it is part of.
 
 use ggscope_format::TensorId;
-pub use ggscope_format::names::{Named, base_name, cache, named};
 use ggscope_format::names::copied_name;
+pub use ggscope_format::names::{Named, base_name, cache, named};
 use ggscope_format::record::{Graph, Tensor, TensorFlags};
 use ggscope_format::structure::{Plain, Stream};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! LoRA adapters that a graph adds to a matrix of the model. Their matrices are in no file that a user gives with the model, so
 //! the shim records each of them once, with the first evaluation that has it.
 
-use crate::query::{GraphView, GraphViews};
 use crate::query::values::joined;
+use crate::query::{GraphView, GraphViews};
 use crate::trace::{Select, Trace};
 use ggscope_format::structure::LowRank;
 use ggscope_format::{BufferId, TensorId};

@@ -54,8 +54,11 @@ pub fn add_contributions(attention: &mut Attention, trace: &Trace, model: &Gguf)
                 if ty.dequantize(bytes, row).is_err() {
                     row.fill(f32::NAN);
                 }
-                let of_adapters: Vec<f32> =
-                    adapters.iter().flat_map(|adapter| &adapter.b[i * adapter.rank..][..adapter.rank]).copied().collect();
+                let of_adapters: Vec<f32> = adapters
+                    .iter()
+                    .flat_map(|adapter| &adapter.b[i * adapter.rank..][..adapter.rank])
+                    .copied()
+                    .collect();
                 let dot = |(head, values, narrow): &(usize, Vec<f32>, Vec<f64>)| {
                     let part = row[head * n_embd..].iter().zip(values);
                     let dot = part.fold(0.0, |sum, (a, b)| sum + f64::from(*a) * f64::from(*b));
@@ -76,7 +79,8 @@ pub fn add_contributions(attention: &mut Attention, trace: &Trace, model: &Gguf)
 
 /// What an adapter's first matrix gives of one head's values, which begin at `first` of what it takes.
 fn narrowed(adapter: &Weights, n_in: usize, first: usize, values: &[f32]) -> Vec<f64> {
-    let dot = |row: &[f32]| row[first..].iter().zip(values).fold(0.0, |sum, (a, x)| sum + f64::from(*a) * f64::from(*x));
+    let dot =
+        |row: &[f32]| row[first..].iter().zip(values).fold(0.0, |sum, (a, x)| sum + f64::from(*a) * f64::from(*x));
     adapter.a.chunks_exact(n_in).map(|row| dot(row) * f64::from(adapter.scale)).collect()
 }
 

@@ -36,9 +36,8 @@ impl Asked {
     pub fn left_out(&self, eval: EvalId, name: &str, tensor: TensorId, chosen: &Chosen) -> LeftOut {
         let asked = self.0.iter().rfind(|asked| asked.0 <= eval);
         let is_of = |set: Set| set.takes(name) || chosen.has(set, tensor.0);
-        let by_name = |(_, capture, globs): &&(EvalId, Capture, GlobSet)| {
-            capture.sets().any(is_of) || globs.is_match(name)
-        };
+        let by_name =
+            |(_, capture, globs): &&(EvalId, Capture, GlobSet)| capture.sets().any(is_of) || globs.is_match(name);
         let layer = chosen.layer(tensor.0).or_else(|| layer(name));
         match asked.filter(by_name) {
             None => LeftOut::Name,

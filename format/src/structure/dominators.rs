@@ -46,10 +46,12 @@ impl Plain {
     /// Nodes that several layers take, such as what is fed to each of them: no way of the stream.
     fn broadcast(&self) -> Vec<bool> {
         let n = self.n_nodes() as usize;
-        let own = |id: u32| self.layer_of_weights(id).or(match named(self.name(id)) {
-            Named::Layer(layer) => Some(layer),
-            _ => None,
-        });
+        let own = |id: u32| {
+            self.layer_of_weights(id).or(match named(self.name(id)) {
+                Named::Layer(layer) => Some(layer),
+                _ => None,
+            })
+        };
         let mut layer: Vec<Option<u32>> = vec![None; n];
         let mut broadcast = vec![false; n];
         for id in self.nodes().rev() {

@@ -301,7 +301,8 @@ impl Plain {
         let is_output = |&id: &u32| {
             let matrix = self.product(id).filter(|_| self.op(id) == "MUL_MAT").map(|(matrix, _)| matrix);
             let is_of_adapter = || self.consumers(id).iter().any(|&next| self.low_rank(next).is_some());
-            matrix.is_some_and(|m| self.weight_layer(m).is_none() && vocabularies.contains(&rows(m)) && !is_of_adapter())
+            matrix
+                .is_some_and(|m| self.weight_layer(m).is_none() && vocabularies.contains(&rows(m)) && !is_of_adapter())
         };
         let called_so = self.nodes().filter(|&id| self.name(id) == "result_output").last();
         let Some(product) = self.nodes().rev().find(is_output) else { return called_so };
@@ -384,7 +385,13 @@ impl Plain {
         };
         let carried = |layers: Vec<Option<u32>>| {
             let mut last = None;
-            layers.into_iter().map(|layer| { last = layer.or(last); last }).collect::<Vec<_>>()
+            layers
+                .into_iter()
+                .map(|layer| {
+                    last = layer.or(last);
+                    last
+                })
+                .collect::<Vec<_>>()
         };
         let of_weights = carried((0..points.len()).map(|i| between(i, &by_weights)).collect());
         let found = if of_weights.is_sorted() && of_weights.iter().any(Option::is_some) {

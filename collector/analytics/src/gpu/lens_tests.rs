@@ -133,8 +133,16 @@ impl OnDevice for Encoded {
             let state = numbers(n_in, 9);
             let rows = [Row { state: &state, asked: &[3, 31], theirs: None }];
             for matrix in [matrix, unknown] {
-                let head =
-                    Head { before: vec![], rounding: Rounding::Q8_0, matrix, n_in, n_out, adapters: vec![], bias: None, after: vec![] };
+                let head = Head {
+                    before: vec![],
+                    rounding: Rounding::Q8_0,
+                    matrix,
+                    n_in,
+                    n_out,
+                    adapters: vec![],
+                    bias: None,
+                    after: vec![],
+                };
                 let ours = reduce(device, &head, &rows, 5, SMALL).unwrap();
                 assert_same(&format!("{encoding:?}"), &ours, &on_cpu(&head, &rows, 5));
             }

@@ -91,7 +91,8 @@ impl<'m> Glass<'m> {
     pub fn adapt(&mut self, trace: &Trace, evaluated: &Evaluated, head: &Head) -> Result<(), LayersError> {
         for step in &head.steps {
             let Step::Adapter(found) = step else { continue };
-            let adapter = Adapter::of(&evaluated.view, found).ok_or("an adapter on the output matrix is not in its graph");
+            let adapter =
+                Adapter::of(&evaluated.view, found).ok_or("an adapter on the output matrix is not in its graph");
             let weights = adapter.map_err(str::to_owned).and_then(|a| a.weights(trace, self.n_in, self.n_out));
             self.adapters.push(weights.map_err(LayersError::Model)?);
         }
@@ -245,7 +246,16 @@ mod tests {
             let encoding = Encoding::from_ggml(ty.id());
             let matrix = Values::Encoded { count: n_in * n_out, bytes: &bytes, encoding, dequantize: &dequantize };
             let before = vec![analytics::Step::RmsNorm(1e-5), analytics::Step::Mul(&gain)];
-            let head = Head { before, rounding: rounding(ty), matrix, n_in, n_out, adapters: vec![], bias: None, after: vec![] };
+            let head = Head {
+                before,
+                rounding: rounding(ty),
+                matrix,
+                n_in,
+                n_out,
+                adapters: vec![],
+                bias: None,
+                after: vec![],
+            };
             let rows = [Row { state: &state, asked: &[7], theirs: None }];
             let find = |compute: &Compute| compute.lens(&head, &rows, 5).unwrap();
             let (cpu, _) = find(&Compute::open(Device::Cpu, &[], None).unwrap());

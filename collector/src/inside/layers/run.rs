@@ -352,7 +352,8 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
         let From::Added(parts) = &stream.points[at].from else { continue };
         let Some(stream_before) = point(at - 1).and_then(|r| r.size(token)) else { continue };
         let own = |i: usize| rows.parts[at][i].as_ref();
-        let values = |i: usize| own(i)?.token(token).map(|x| x.iter().map(|x| x * parts[i].scale).collect::<Vec<f32>>());
+        let values =
+            |i: usize| own(i)?.token(token).map(|x| x.iter().map(|x| x * parts[i].scale).collect::<Vec<f32>>());
         for (i, part) in parts.iter().enumerate() {
             // What the other parts leave of the difference, if all of them are known.
             let difference = || {
@@ -381,7 +382,12 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
         let cosine = from.token(token).zip(to.token(token)).and_then(|(a, b)| cosine(a, b));
         let (rms_in, rms_out) = (from.size(token)?.rms, to.size(token)?.rms);
         let tensor = without_layer(evaluated.name(norm.output), "");
-        (if norm.layer.is_some() { norm.layer == layer } else { is_last }).then_some(Normed { tensor, rms_in, rms_out, cosine })
+        (if norm.layer.is_some() { norm.layer == layer } else { is_last }).then_some(Normed {
+            tensor,
+            rms_in,
+            rms_out,
+            cosine,
+        })
     };
     Some(Cell {
         hidden,

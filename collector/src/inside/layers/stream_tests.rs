@@ -197,10 +197,10 @@ fn adapters_and_control_vectors_are_parts_of_their_own() {
     ];
     assert_eq!(points(&view, &found), expected);
     let From::Added(parts) = &found.points[1].from else { panic!("{:?}", found.points[1]) };
-    assert_eq!(parts.iter().map(|p| (name(&view, p.tensor), p.rest)).collect::<Vec<_>>(), [
-        ("attn_output_sum", true),
-        ("attn_output_adapter", false)
-    ]);
+    assert_eq!(
+        parts.iter().map(|p| (name(&view, p.tensor), p.rest)).collect::<Vec<_>>(),
+        [("attn_output_sum", true), ("attn_output_adapter", false)]
+    );
     assert_eq!(found.points.iter().map(|p| p.layer).collect::<Vec<_>>(), [None, Some(0), Some(0), Some(0)]);
     let chosen: Vec<&str> = found.chosen.adapters().map(|id| name(&view, TensorId(id))).collect();
     assert_eq!(chosen, ["blk.0.attn_output.weight.lora_a", "blk.0.attn_output.weight.lora_b"]);
