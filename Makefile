@@ -13,7 +13,7 @@ ui_sources := $(wildcard $(ui)/*.json $(ui)/*.ts $(ui)/*.js $(ui)/*.html) $(shel
 # Node.js of vendor/setup is there only where the system's does not do.
 export PATH := $(abspath vendor/node/bin):$(PATH)
 
-.PHONY: all ui vendor demo test bench shots install lint fmt clean help
+.PHONY: all ui vendor demo test test-all bench shots install lint fmt clean help
 
 all: vendor ui ## build everything, release: target/release/ggscope and libggscope.so
 	$(CARGO) build --release -p ggscope-shim
@@ -50,6 +50,9 @@ test: ## everything that CI tests
 	cd $(ui) && npm run --silent test && npm run --silent test:browser
 	RUSTFLAGS="--cfg loom" $(CARGO) test -p ggscope-format --release --target-dir $(target)/loom loom_
 
+test-all: test ## the same, and every architecture of llama.cpp's test generator instead of a third of them
+	GGSCOPE_ARCHITECTURES=all $(CARGO) test --release --workspace --test architectures every
+
 bench: all ## the numbers in docs/performance.md
 	vendor/setup --tests
 	$(CARGO) bench --workspace --bench '*'
@@ -81,4 +84,4 @@ clean: ## remove what was built here (not the cache)
 	rm -f vendor/llama.cpp vendor/build vendor/build-dl vendor/build-static vendor/models vendor/node vendor/python
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

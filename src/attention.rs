@@ -293,8 +293,8 @@ fn changed(graph: GraphRef<'_>) -> Vec<CacheKey> {
     changed
 }
 
-/// Which cache a tensor is.
-fn key(tensor: TensorRef<'_>) -> Option<CacheKey> {
+/// Which cache a tensor is, or which tensor else that outlives graphs.
+pub fn key(tensor: TensorRef<'_>) -> Option<CacheKey> {
     let (buffer, data) = (tensor.buffer(), tensor.data());
     (!buffer.is_null() && !data.is_null())
         .then(|| CacheKey { buffer: registry::with(|r| r.buffers.id(buffer)), data: data as usize })

@@ -7,7 +7,9 @@ use crate::abi::{Layout, TensorRef};
 use crate::attention;
 use crate::graph::GraphRef;
 use crate::host::{CGraph, Host, Tensor};
+use crate::structure::{self, Tensors};
 use ggscope_format::capture::{self as description, Capture, Set};
+use ggscope_format::structure::Chosen;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::ffi::c_void;
 
@@ -22,7 +24,10 @@ pub struct Wanted {
     /// The description.
     pub capture: Capture,
     globs: GlobSet,
+    /// Of the sets of names: `experts`.
     sets: Vec<Set>,
+    /// Of the sets that are found by what feeds what: `layers` or `logits`.
+    of_structure: bool,
     /// The set `attention`.
     pub attention: bool,
     /// The set `values`.
@@ -40,10 +45,11 @@ impl Wanted {
                 Err(e) => bad.push(e.to_string()),
             }
         }
-        let sets = capture.sets().filter(|set| !set.tensors().is_empty()).collect();
+        let sets = capture.sets().filter(|&set| set == Set::Experts).collect();
+        let of_structure = capture.sets().any(Set::is_of_structure);
         let (attention, values) = (capture.has(Set::Attention), capture.has(Set::Values));
         let globs = set.build().unwrap_or_default();
-        (Wanted { number, globs, sets, attention, values, capture }, bad)
+        (Wanted { number, globs, sets, of_structure, attention, values, capture }, bad)
     }
 
     /// Whether nothing is wanted.
@@ -72,6 +78,11 @@ impl Wanted {
         root.op() == 0 || !self.matches(root.name())
     }
 
+    /// What the sets take of a graph that are found by what feeds what.
+    pub fn chosen(&self, graph: GraphRef<'_>, tensors: &Tensors) -> Chosen {
+        if self.of_structure || self.values { Chosen::of(&structure::plain(graph, tensors)) } else { Chosen::default() }
+    }
+
     /// Whether the tensor of this name is wanted.
     pub fn matches(&self, name: &[u8]) -> bool {
         std::str::from_utf8(name).is_ok_and(|name| {
@@ -96,9 +107,11 @@ pub const MUL_MAT_ID: &str = "MUL_MAT_ID";
 pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wanted) {
     // SAFETY: the graph is live, and the index below its number of nodes.
     unsafe {
-        for i in 0..(host.ggml_graph_n_nodes)(graph) {
-            let node = TensorRef::new((host.ggml_graph_node)(graph, i), layout);
-            if wanted.takes(layout, node) {
+        let graph = GraphRef::new(host, layout, graph);
+        let chosen = if wanted.of_structure { wanted.chosen(graph, &Tensors::of(graph)) } else { Chosen::default() };
+        for i in 0..graph.n_nodes {
+            let node = graph.node(i);
+            if chosen.takes(&wanted.capture, i as u32) || wanted.takes(layout, node) {
                 pin_one(host, layout, node);
             }
             if is_expert_product(host, node) && !node.src(2).is_null() {
@@ -106,7 +119,7 @@ pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wan
             }
         }
         if wanted.of_caches() {
-            attention::pin(GraphRef::new(host, layout, graph), wanted);
+            attention::pin(graph, wanted);
         }
     }
 }
@@ -198,15 +211,16 @@ mod tests {
         assert!(bad.is_empty() && with.attention && !with.values && with.matches(b"l_out-3"));
         assert!(!with.matches(b"attention") && !wanted(&["l_out-*"]).0.attention);
         let (layers, _) = wanted(&["layers", "values"]);
-        assert!(layers.values && layers.matches(b"ffn_inp-2") && !layers.matches(b"layers"));
+        assert!(layers.values && layers.of_structure && !layers.matches(b"ffn_inp-2") && !layers.matches(b"layers"));
+        assert!(!with.of_structure && wanted(&["logits"]).0.of_structure);
     }
 
     #[test]
     fn layers_limit_what_has_one() {
         let layers = Ranges::parse("1,3-4").unwrap();
-        let (wanted, _) = Wanted::new(Capture { layers, ..Capture::named(["layers", "Qcur-*"]) }, 0);
-        assert!(wanted.matches(b"l_out-1") && wanted.matches(b"Qcur-3") && wanted.matches(b"result_norm"));
-        assert!(!wanted.matches(b"l_out-0") && !wanted.matches(b"Qcur-2"));
+        let (wanted, _) = Wanted::new(Capture { layers, ..Capture::named(["experts", "Qcur-*", "result_norm"]) }, 0);
+        assert!(wanted.matches(b"ffn_moe_topk-1") && wanted.matches(b"Qcur-3") && wanted.matches(b"result_norm"));
+        assert!(!wanted.matches(b"ffn_moe_topk-0") && !wanted.matches(b"Qcur-2"));
     }
 
     #[test]

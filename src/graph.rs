@@ -9,6 +9,7 @@ use crate::maps::{Mapping, Maps};
 use crate::registry::{self, BackendInfo};
 use crate::remains::Remains;
 use crate::statistics::Element;
+use crate::structure::Tensors;
 use ggscope_format::record::{Graph, MappedFile, Tensor as TensorRecord, TensorFlags, TensorType};
 use ggscope_format::{Bytes, GraphId, TensorId};
 use std::collections::{HashMap, HashSet};
@@ -70,6 +71,8 @@ pub struct GraphInfo {
     pub index: HashMap<usize, u32>,
     /// Tensors whose values are wanted by name, and are there after the evaluation.
     pub captured: Vec<Captured>,
+    /// Matrices of adapters, which are told once.
+    pub once: Vec<Captured>,
     /// Tensors that hold chosen expert ids.
     pub experts: Vec<(TensorId, usize)>,
     /// What attention is computed from, if that is wanted.
@@ -96,18 +99,7 @@ pub fn describe(
     backends: &[BackendInfo],
     wanted: &Wanted,
 ) -> (Graph, GraphInfo) {
-    let mut d = Description::new(graph);
-    for i in 0..graph.n_nodes {
-        d.add(graph.node(i).ptr());
-    }
-    let mut done = 0;
-    while done < d.tensors.len() {
-        // SAFETY: nodes, and what they lead to, belong to the graph.
-        let tensor = unsafe { graph.tensor(d.tensors[done]) };
-        let others: Vec<_> = tensor.sources().chain([tensor.view_src()]).filter(|t| !t.is_null()).collect();
-        others.into_iter().for_each(|t| d.add(t));
-        done += 1;
-    }
+    let mut d = Description::new(graph, Tensors::of(graph));
     let maps = Maps::of_self();
     let remains = Remains::of(graph);
     let kept = |tensor| {
@@ -116,14 +108,31 @@ pub fn describe(
     };
     let taken = if wanted.of_caches() { attention::taken(graph, wanted, kept) } else { Taken::default() };
     let mut pinned: HashSet<usize> = taken.whole.iter().chain(&taken.always).copied().collect();
-    let is_captured = |node: TensorRef<'_>| wanted.takes(graph.layout, node) && remains.has(node);
-    let captured: Vec<i32> = (0..graph.n_nodes).filter(|&i| is_captured(graph.node(i))).collect();
+    let chosen = wanted.chosen(graph, &d.tensors);
+    let is_captured = |i: i32| {
+        let node = graph.node(i);
+        (chosen.takes(&wanted.capture, i as u32) || wanted.takes(graph.layout, node)) && remains.has(node)
+    };
+    let captured: Vec<i32> = (0..graph.n_nodes).filter(|&i| is_captured(i)).collect();
     pinned.extend(captured.iter().map(|&i| graph.node(i).ptr() as usize));
-    let tensors = (0..d.tensors.len()).map(|i| d.record(i, &maps, &pinned)).collect();
+    let tensors = (0..d.tensors.list.len()).map(|i| d.record(i, &maps, &pinned)).collect();
+    let once = chosen.adapters().map(|id| Captured {
+        id: TensorId(id),
+        tensor: d.tensors.list[id as usize] as usize,
+        element: None,
+    });
+    let once = once.collect();
     let of_attention = taken.whole.iter().chain(&taken.always).chain(taken.caches.iter().map(|c| &c.tensor));
-    let attention_ids = of_attention.filter_map(|&t| Some((t, TensorId(*d.ids.get(&t)?)))).collect();
-    let mut info =
-        GraphInfo { id, index: HashMap::new(), captured: vec![], experts: vec![], attention: taken, attention_ids };
+    let attention_ids = of_attention.filter_map(|&t| Some((t, TensorId(*d.tensors.ids.get(&t)?)))).collect();
+    let mut info = GraphInfo {
+        id,
+        index: HashMap::new(),
+        captured: vec![],
+        once,
+        experts: vec![],
+        attention: taken,
+        attention_ids,
+    };
     for i in 0..graph.n_nodes {
         let node = graph.node(i);
         info.index.insert(node.ptr() as usize, i as u32);
@@ -135,7 +144,7 @@ pub fn describe(
         }
         // SAFETY: a node of the graph.
         if unsafe { capture::is_expert_product(graph.host, node) } {
-            let id = d.ids.get(&(node.src(2) as usize)).copied();
+            let id = d.tensors.id(node.src(2));
             let id = id.filter(|id| !info.experts.iter().any(|(t, _)| t.0 == *id));
             let found = id.and_then(|id| Some((id, d.kept_ids(id)?)));
             // SAFETY: a tensor of the graph.
@@ -161,8 +170,7 @@ pub fn describe(
 
 struct Description<'a> {
     graph: GraphRef<'a>,
-    tensors: Vec<*mut Tensor>,
-    ids: HashMap<usize, u32>,
+    tensors: Tensors,
     ops: Vec<String>,
     types: Vec<TensorType>,
     type_ids: HashMap<i32, u16>,
@@ -172,11 +180,10 @@ struct Description<'a> {
 }
 
 impl<'a> Description<'a> {
-    fn new(graph: GraphRef<'a>) -> Self {
+    fn new(graph: GraphRef<'a>, tensors: Tensors) -> Self {
         Description {
             graph,
-            tensors: vec![],
-            ids: HashMap::new(),
+            tensors,
             ops: vec![],
             types: vec![],
             type_ids: HashMap::new(),
@@ -186,29 +193,22 @@ impl<'a> Description<'a> {
         }
     }
 
-    fn add(&mut self, tensor: *mut Tensor) {
-        let n = self.tensors.len() as u32;
-        if *self.ids.entry(tensor as usize).or_insert(n) == n {
-            self.tensors.push(tensor);
-        }
-    }
-
     /// Where the expert ids are that a product takes as tensor `id`: there, if it is a node, which is pinned. The
     /// scheduler's copy for another device (`CPU#ffn_moe_topk-3#0`) is overwritten before the evaluation ends: then
     /// they are in the node that it is a copy of.
     fn kept_ids(&self, id: u32) -> Option<usize> {
         let n_nodes = self.graph.n_nodes as usize;
         if (id as usize) < n_nodes {
-            return Some(self.tensors[id as usize] as usize);
+            return Some(self.tensors.list[id as usize] as usize);
         }
         // SAFETY: the tensors belong to the graph.
-        let name = |i: usize| unsafe { self.graph.tensor(self.tensors[i]) }.name();
+        let name = |i: usize| unsafe { self.graph.tensor(self.tensors.list[i]) }.name();
         let copy = name(id as usize);
         let (from, to) = (copy.iter().position(|&b| b == b'#')?, copy.iter().rposition(|&b| b == b'#')?);
         let original = copy.get(from + 1..to)?;
         let mut found = (0..n_nodes).filter(|&i| name(i) == original);
         // A name that two nodes have says nothing.
-        found.next().filter(|_| found.next().is_none()).map(|i| self.tensors[i] as usize)
+        found.next().filter(|_| found.next().is_none()).map(|i| self.tensors.list[i] as usize)
     }
 
     /// Where a tensor's bytes are when the evaluation is over: nowhere, if the scheduler's copy is of no node.
@@ -217,17 +217,17 @@ impl<'a> Description<'a> {
         if !unsafe { self.graph.tensor(tensor) }.name().contains(&b'#') {
             return Some(tensor);
         }
-        self.kept_ids(*self.ids.get(&(tensor as usize))?).map(|t| t as *mut Tensor)
+        self.kept_ids(*self.tensors.ids.get(&(tensor as usize))?).map(|t| t as *mut Tensor)
     }
 
     fn id(&self, tensor: *mut Tensor) -> Option<TensorId> {
-        (!tensor.is_null()).then(|| TensorId(self.ids[&(tensor as usize)]))
+        (!tensor.is_null()).then(|| TensorId(self.tensors.ids[&(tensor as usize)]))
     }
 
     fn record(&mut self, i: usize, maps: &Maps, kept: &HashSet<usize>) -> TensorRecord {
         let GraphRef { host, layout, .. } = self.graph;
         // SAFETY: the tensor belongs to the graph.
-        let t = unsafe { self.graph.tensor(self.tensors[i]) };
+        let t = unsafe { self.graph.tensor(self.tensors.list[i]) };
         // SAFETY: the tensor is live; ggml's own accessors.
         let (op, bytes, contiguous) = unsafe {
             let op = crate::host::text((host.ggml_op_desc)(t.ptr()));

@@ -282,8 +282,8 @@ impl<'a> Finder<'a> {
         let candidates: Vec<TensorRef<'a>> = of_tokens.map(|choice| choice.ids).collect();
         let uses = |ids: TensorRef<'a>| candidates.iter().filter(|other| same(**other, ids)).count();
         let is_named = |ids: TensorRef<'a>| matches!(ids.name(), b"out_ids" | b"inp_out_ids");
-        let best = candidates.iter().map(|&ids| (uses(ids).min(2), is_named(ids))).max()?;
-        candidates.iter().copied().find(|&ids| (uses(ids).min(2), is_named(ids)) == best)
+        // A model that keeps states chooses rows in every layer, by other ids; those of output rows come last.
+        candidates.iter().copied().max_by_key(|&ids| (is_named(ids), uses(ids).min(2)))
     }
 }
 

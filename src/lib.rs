@@ -39,6 +39,7 @@ pub mod sequences;
 pub mod session;
 pub mod statistics;
 pub mod stderr;
+pub mod structure;
 pub mod tokens;
 pub mod values;
 

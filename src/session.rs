@@ -5,7 +5,7 @@
 mod attach;
 
 use crate::abi::Layout;
-use crate::caches::Caches;
+use crate::caches::{CacheKey, Caches};
 use crate::capture::Wanted;
 use crate::clock::Conversion;
 use crate::graph::GraphInfo;
@@ -21,7 +21,7 @@ use ggscope_format::session::{self as protocol, Level};
 use ggscope_format::{EvalId, GraphId};
 use parking_lot::{Condvar, Mutex};
 use shared_memory::Shmem;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub struct Session {
     pub layout: &'static Layout,
     /// What the collector has of the K and V caches.
     pub caches: Mutex<Caches>,
+    /// Tensors that were told once, and need not be again.
+    pub told: Mutex<HashSet<CacheKey>>,
     /// In which evaluations values are captured.
     pub pace: Mutex<Pace>,
     current: Mutex<Current>,

@@ -2,6 +2,7 @@
 //! from, all pieces of a tensor travel or none: half of it says nothing, and what is missing is counted.
 
 use crate::abi::{Layout, TensorRef};
+use crate::attention;
 use crate::capture;
 use crate::graph::GraphInfo;
 use crate::host::Tensor;
@@ -115,6 +116,7 @@ impl Writer<'_> {
             if self.capture.statistics {
                 self.statistics();
             } else {
+                self.once();
                 self.attention();
                 self.captured();
             }
@@ -163,6 +165,27 @@ impl Writer<'_> {
                     if !self.push(captured.id, captured.tensor, captured.element, piece, total) {
                         break;
                     }
+                }
+            }
+        }
+    }
+
+    /// Writes the matrices of adapters that no evaluation has told yet.
+    unsafe fn once(&mut self) {
+        for matrix in &self.info.once {
+            // SAFETY: promised by the caller: a tensor of the live graph.
+            let tensor = unsafe { TensorRef::new(matrix.tensor as *mut Tensor, self.session.layout) };
+            let Some(key) = attention::key(tensor).filter(|key| !self.session.told.lock().contains(key)) else {
+                continue;
+            };
+            // SAFETY: as above; the pieces end with the tensor.
+            unsafe {
+                let total = self.bytes_of(matrix.tensor);
+                let list: Vec<Piece> = pieces(0..total).collect();
+                // What does not fit now fits after another evaluation.
+                let fits = self.producer.fits_all_aside(list.iter().map(|piece| piece.len() + AROUND));
+                if fits && list.into_iter().all(|piece| self.push(matrix.id, matrix.tensor, None, piece, total)) {
+                    self.session.told.lock().insert(key);
                 }
             }
         }

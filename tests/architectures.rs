@@ -1,6 +1,8 @@
-//! Captures of architectures that the demo model is not: norms behind sub-blocks and a sliding window, an encoder without a
-//! cache, a model that only keeps a state. Real llama.cpp computes them; their weights are zeros.
+//! Architectures that the demo model is not. Real llama.cpp computes them: a few by headers of real models whose weights are
+//! zeros, and every one of its own test generator with random weights (`every`).
 
+#[path = "architectures/every.rs"]
+mod every;
 #[path = "e2e/ggscope.rs"]
 #[allow(dead_code, reason = "shared with the other end-to-end tests")]
 mod ggscope;

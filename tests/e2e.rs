@@ -4,6 +4,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "e2e/adapters.rs"]
+mod adapters;
 #[path = "e2e/against.rs"]
 mod against;
 #[path = "e2e/attention.rs"]

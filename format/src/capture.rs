@@ -2,6 +2,7 @@
 //! One description serves the command line, the handshake, a change while the process runs, and the trace.
 
 use crate::Bytes;
+use crate::names::number;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -20,58 +21,6 @@ pub enum Set {
     /// What routers found of experts, and the weights of those that were chosen.
     Experts,
 }
-
-/// Names that llama.cpp gives to the residual stream and to what sub-blocks and norms add, take or give, in the models
-/// that it knows. Names of layers have the layer's number behind a dash.
-const LAYERS: &[&str] = &[
-    // Into the first block.
-    "embd",
-    "inp_embd",
-    "inp_scaled",
-    "inp_norm",
-    "embd_norm",
-    "inpL",
-    // A block's norms before and behind its sub-blocks.
-    "attn_norm",
-    "attn_norm_2",
-    "attn_sub_norm",
-    "attn_out_norm",
-    "attn_post_norm",
-    "post_attn_norm",
-    "ffn_norm",
-    "ffn_sub_norm",
-    "ffn_post_norm",
-    // What attention, or what stands in its place, gives; `kqv_out` before the output projection.
-    "kqv_out",
-    "attn_out",
-    "attn_output",
-    "attn_o_proj",
-    "attn_out_scaled",
-    "linear_attn_out",
-    "mamba_out",
-    "ssm_out",
-    "mla_out",
-    "kda_out",
-    // The residual stream between the sub-blocks.
-    "ffn_inp",
-    "sa_out",
-    "attn_residual",
-    // What the feed-forward network gives.
-    "ffn_out",
-    "ffn_mlp",
-    "ffn_moe_out",
-    "ffn_shexp",
-    "ffn_shexp_gated",
-    "ffn_shexp_out",
-    "ffn_shared_out",
-    // Out of the block, and of the last one.
-    "l_out",
-    "result_norm",
-    "result_embd",
-];
-
-/// Names of the logits.
-const LOGITS: &[&str] = &["result_output"];
 
 /// Names of what routers compute.
 const EXPERTS: &[&str] = &[
@@ -106,19 +55,15 @@ impl Set {
         Set::ALL.into_iter().find(|set| set.name() == name)
     }
 
-    /// Names of the tensors that it takes, without their layers. Empty for a set that is found by what feeds what.
-    pub fn tensors(self) -> &'static [&'static str] {
-        match self {
-            Set::Attention | Set::Values => &[],
-            Set::Layers => LAYERS,
-            Set::Logits => LOGITS,
-            Set::Experts => EXPERTS,
-        }
+    /// Whether it takes the tensor of this name. All sets but `experts` are found by what feeds what: `attention` and
+    /// `values` by [`crate::attention`], `layers` and `logits` by [`crate::structure`].
+    pub fn takes(self, name: &str) -> bool {
+        self == Set::Experts && EXPERTS.contains(&stem(name))
     }
 
-    /// Whether it takes the tensor of this name.
-    pub fn takes(self, name: &str) -> bool {
-        self.tensors().contains(&stem(name))
+    /// Whether it is found by [`crate::structure`].
+    pub fn is_of_structure(self) -> bool {
+        matches!(self, Set::Layers | Set::Logits)
     }
 }
 
@@ -126,10 +71,6 @@ impl Set {
 fn parts(name: &str) -> (&str, Option<u32>) {
     let numbered = name.rsplit_once('-').and_then(|(stem, digits)| Some((stem, number(digits)?)));
     numbered.map_or((name, None), |(stem, layer)| (stem, Some(layer)))
-}
-
-fn number(digits: &str) -> Option<u32> {
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 /// A tensor's name without its layer: `l_out` for `l_out-7`.
@@ -352,11 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn sets_take_names_of_any_layer_and_no_others() {
-        assert!(Set::Layers.takes("l_out-29") && Set::Layers.takes("inp_embd") && Set::Layers.takes("result_norm"));
-        assert!(!Set::Layers.takes("l_out-x") && !Set::Layers.takes("l_out-1 (view)") && !Set::Layers.takes("norm-1"));
+    fn experts_are_names_of_any_layer_and_other_sets_are_not_names() {
         assert!(Set::Experts.takes("ffn_moe_probs-0") && !Set::Experts.takes("ffn_moe_down-0"));
-        assert!(Set::Logits.takes("result_output") && !Set::Attention.takes("Qcur-0"));
+        assert!(
+            !Set::Layers.takes("l_out-29") && !Set::Logits.takes("result_output") && !Set::Attention.takes("Qcur-0")
+        );
+        assert!(Set::ALL.map(Set::is_of_structure) == [false, false, true, true, false]);
         assert_eq!(Set::named("values"), Some(Set::Values));
         assert_eq!(Set::named("Values"), None);
     }

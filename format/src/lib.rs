@@ -11,6 +11,7 @@ pub mod chunk;
 pub mod columns;
 mod durations;
 pub mod ids;
+pub mod names;
 pub mod pair;
 pub mod phase;
 pub mod record;
@@ -18,6 +19,7 @@ pub mod ring;
 pub mod segment;
 pub mod sequences;
 pub mod session;
+pub mod structure;
 pub mod value;
 
 pub use ids::{BufferId, Bytes, EvalId, GraphId, Nanos, RequestId, TensorId};

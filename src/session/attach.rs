@@ -78,6 +78,7 @@ fn greet(socket: UnixStream, number: u64, host: &'static Host, layout: &'static 
         host,
         layout,
         caches: Mutex::default(),
+        told: Mutex::default(),
         pace: Mutex::default(),
         current: Mutex::new(Current {
             wanted: Arc::new(compiled(capture, 0)),

@@ -20,6 +20,8 @@
  *     --pause-file PATH           after every token, wait while PATH exists
  *     --eval-callback GLOB FILE   append every tensor whose name matches to FILE (format: see dump_tensor)
  *     --abort-after K             count the abort callback's calls on stderr; K > 0: abort at the K-th
+ *     --lora FILE                 add an adapter
+ *     --control VALUE             add VALUE to every element of the stream behind layer 1, as a control vector does
  *     --fork                      fork in mid-run a child that only sleeps and exits
  *     --fork-generate FILE        fork before the first llama call; the child's ids go to FILE
  *
@@ -55,6 +57,8 @@ struct options {
     const char * dump_glob;
     const char * dump_file;
     long abort_after; /* -1: no abort callback */
+    const char * lora;
+    float control;
     bool fork_in_mid_run;
     const char * fork_generate;
 };
@@ -132,6 +136,10 @@ static struct options parse(int argc, char ** argv) {
             o.dump_file = value(argc, argv, &i);
         } else if (!strcmp(name, "--abort-after")) {
             o.abort_after = atol(value(argc, argv, &i));
+        } else if (!strcmp(name, "--lora")) {
+            o.lora = value(argc, argv, &i);
+        } else if (!strcmp(name, "--control")) {
+            o.control = strtof(value(argc, argv, &i), NULL);
         } else if (!strcmp(name, "--fork")) {
             o.fork_in_mid_run = true;
         } else if (!strcmp(name, "--fork-generate")) {
@@ -401,6 +409,25 @@ static int generate(const struct options * o) {
     struct llama_context * ctx = llama_init_from_model(model, params);
     if (!ctx) {
         die("cannot create a context for", o->model);
+    }
+    if (o->lora) {
+        struct llama_adapter_lora * adapter = llama_adapter_lora_init(model, o->lora);
+        float scale = 1.0f;
+        if (!adapter || llama_set_adapters_lora(ctx, &adapter, 1, &scale) != 0) {
+            die("cannot add the adapter", o->lora);
+        }
+    }
+    if (o->control != 0.0f) {
+        const int32_t n_embd = llama_model_n_embd(model), n_layer = llama_model_n_layer(model);
+        const size_t n = (size_t) n_embd * (n_layer - 1);
+        float * data = malloc(n * sizeof(float));
+        for (size_t i = 0; i < n; i++) {
+            data[i] = o->control;
+        }
+        if (llama_set_adapter_cvec(ctx, data, n, n_embd, 1, 1) != 0) {
+            die("cannot add a control vector to", o->model);
+        }
+        free(data);
     }
     struct abort_counter counter = { 0, o->abort_after };
     if (o->abort_after >= 0) {

@@ -82,6 +82,11 @@ pub fn arch_headers() -> PathBuf {
     in_cpp("arch_headers", &[vendored::llama_cpp().join("tests/test-llama-archs.cpp")])
 }
 
+/// Small models with random weights of every architecture of llama.cpp's own test generator; its source lists the commands.
+pub fn archs() -> PathBuf {
+    in_cpp("archs", &[vendored::llama_cpp().join("tests/test-llama-archs.cpp")])
+}
+
 /// A program in C++ that uses what llama.cpp keeps to itself; it also changes with `inputs`.
 fn in_cpp(name: &str, inputs: &[PathBuf]) -> PathBuf {
     let (tree, bin) = (vendored::llama_cpp(), vendored::bin());

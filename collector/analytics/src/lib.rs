@@ -34,7 +34,7 @@ pub use dag::{CriticalPath, longest_path};
 pub use degree::{Degrees, degrees, distribution};
 pub use error::Error;
 pub use graph::{Direction, Graph, NodeId, Parallel, Weights};
-pub use lens::{Beside, Head, Reduced, Rounding, Row, Step};
+pub use lens::{Adapter, Beside, Head, Reduced, Rounding, Row, Step};
 pub use pagerank::{PageRank, Ranks, pagerank};
 pub use paths::{Path, Paths, all_shortest_paths, distances, k_shortest_paths, shortest_path};
 pub use statistics::{Dequantize, Distribution, Encoding, MAX_BINS, Values, Wanted, distribution_of};

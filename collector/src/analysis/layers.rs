@@ -1,9 +1,12 @@
 //! Which layer each tensor of a graph belongs to, and what part of the model it is. llama.cpp says so in most names
-//! (`Qcur-7`, `blk.7.attn_q.weight`, `cache_k_l7 (view)`); a node without a name of its own belongs to the
-//! computation that it is part of.
+//! (`Qcur-7`, `blk.7.attn_q.weight`, `cache_k_l7 (view)`). A node whose name has no layer belongs to the layer of its weight,
+//! of the place of the residual stream that it is, or of the computation that it is part of.
 
 use ggscope_format::TensorId;
+use ggscope_format::names::copied_name;
+pub use ggscope_format::names::{Named, base_name, cache, named};
 use ggscope_format::record::{Graph, Tensor, TensorFlags};
+use ggscope_format::structure::{Plain, Stream};
 use serde::{Deserialize, Serialize};
 
 /// What part of the model a tensor is.
@@ -32,62 +35,12 @@ impl NodeType {
     }
 }
 
-/// What a name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
-    /// It names a layer.
-    Layer(u32),
-    /// It is a name, but of no layer.
-    Other,
-    /// ggml made it up, or it is empty.
-    Nothing,
-}
-
-/// The name of the tensor that the scheduler copied to a device: `Qcur-0 (view)` for `CUDA0#Qcur-0 (view)#0`.
-fn copied_name(name: &str) -> Option<&str> {
-    let (device_and_name, copy) = name.rsplit_once('#')?;
-    copy.parse::<u32>().ok()?;
-    Some(device_and_name.split_once('#')?.1)
-}
-
 /// The node that a leaf is a device's copy of. Of several with its name the last: they belong to one layer.
 pub fn copied_node(graph: &Graph, leaf: TensorId) -> Option<TensorId> {
     let copy = graph.tensor(leaf).filter(|_| leaf.0 >= graph.n_nodes)?;
     let name = copied_name(&copy.name)?;
     let original = |t: &Tensor| t.name == name && t.ne == copy.ne && t.dtype == copy.dtype;
     graph.nodes().filter(|(_, t)| original(t)).last().map(|(id, _)| id)
-}
-
-/// The name of the tensor at the bottom of views and copies: `cache_k_l0` for `cache_k_l0 (view) (permuted)` and for
-/// `CUDA0#cache_k_l0 (view)#0`, the scheduler's copy.
-pub fn base_name(name: &str) -> &str {
-    let base = copied_name(name).unwrap_or(name);
-    base.split_once(" (").map_or(base, |(base, _)| base)
-}
-
-fn number(digits: &str) -> Option<u32> {
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-}
-
-/// Layer and kind (`k`, `v`, `r`, `s`, …) of a cache by its name (`cache_k_l7`).
-pub fn cache(base: &str) -> Option<(&str, u32)> {
-    let (kind, layer) = base.strip_prefix("cache_")?.rsplit_once("_l")?;
-    Some((kind.rsplit('_').next().unwrap_or(kind), number(layer)?))
-}
-
-/// What a tensor's name says.
-pub fn named(name: &str) -> Named {
-    let base = base_name(name);
-    let made_up = |prefix: &str| base.strip_prefix(prefix).and_then(number).is_some();
-    if base.is_empty() || made_up("leaf_") || made_up("node_") {
-        return Named::Nothing;
-    }
-    let block = base.find("blk.").filter(|&at| at == 0 || base.as_bytes()[at - 1] == b'.');
-    let of_block = block.and_then(|at| base[at + 4..].split('.').next()).and_then(number);
-    let of_cache = || cache(base).map(|(_, layer)| layer);
-    let of_state = || base.strip_prefix("dsv4_").and_then(|s| number(s.rsplit_once("_l")?.1));
-    let of_suffix = || number(base.rsplit_once('-')?.1);
-    of_block.or_else(of_cache).or_else(of_state).or_else(of_suffix).map_or(Named::Other, Named::Layer)
 }
 
 /// Layer and part of every tensor of one graph.
@@ -130,6 +83,8 @@ struct Builder<'a> {
     names: Vec<Named>,
     /// Tensors that have it as source or are views of it.
     consumers: Vec<Vec<u32>>,
+    /// Nodes that take rows of a table of the model by ids that are fed.
+    embeddings: Vec<bool>,
     layers: Layers,
 }
 
@@ -151,9 +106,19 @@ impl Builder<'_> {
             }
         }
         let by_name = |name: &Named| if let Named::Layer(layer) = name { Some(*layer) } else { None };
-        let of = names.iter().map(by_name).collect();
+        let mut of: Vec<Option<u32>> = names.iter().map(by_name).collect();
+        let plain = Plain::from(graph);
+        for point in Stream::of(&plain).points {
+            let of = &mut of[point.tensor as usize];
+            *of = of.or(point.layer);
+        }
+        for (id, _) in graph.nodes() {
+            let of = &mut of[id.index()];
+            *of = of.or_else(|| plain.layer_of_weights(id.0));
+        }
         let types = vec![None; names.len()];
-        Builder { graph, node, names, consumers, layers: Layers { of, types } }
+        let embeddings = graph.nodes().map(|(id, _)| plain.is_embedding(id.0)).collect();
+        Builder { graph, node, names, consumers, embeddings, layers: Layers { of, types } }
     }
 
     fn is_unnamed(&self, i: usize) -> bool {
@@ -163,15 +128,21 @@ impl Builder<'_> {
     fn build(mut self) -> Layers {
         let n_nodes = self.graph.n_nodes as usize;
         let from_layers = self.reached_from(|b, i| i < n_nodes && matches!(b.names[i], Named::Layer(_)));
-        for i in (0..n_nodes).rev().filter(|&i| self.is_unnamed(i)).collect::<Vec<_>>() {
-            self.ask_consumers(i, &from_layers);
+        for i in (0..n_nodes).rev() {
+            if self.is_unnamed(i) && self.layers.of[i].is_none() {
+                self.ask_consumers(i, &from_layers);
+            } else if self.layers.of[i].is_none() && from_layers[i] {
+                self.layers.of[i] = self.layer_of_all_consumers(i);
+            }
         }
-        for i in (0..n_nodes).filter(|&i| self.is_unnamed(i)).collect::<Vec<_>>() {
-            self.ask_sources(i);
+        for i in 0..n_nodes {
+            if self.is_unnamed(i) && self.layers.of[i].is_none() {
+                self.ask_sources(i);
+            }
         }
         let from_tokens = self.reached_from(|b, i| {
-            let base = base_name(&b.graph.tensors[i].name);
-            base.starts_with("token_embd") || base.starts_with("inp_tokens") || base.starts_with("inp_embd")
+            let is_fed = || base_name(&b.graph.tensors[i].name).starts_with("inp_embd");
+            b.embeddings.get(i).copied().unwrap_or_else(is_fed)
         });
         let to_layers = self.reaching_layers();
         for i in 0..self.names.len() {
@@ -190,6 +161,13 @@ impl Builder<'_> {
             (self.layers.of[i], self.layers.types[i]) = (self.layers.of[node], self.layers.types[node]);
         }
         self.layers
+    }
+
+    /// The layer of what uses a node, if that is one layer: a norm of a layer has a name without its number in some models.
+    fn layer_of_all_consumers(&self, i: usize) -> Option<u32> {
+        let mut layers = self.consumers[i].iter().map(|&c| self.layers.of[c as usize]);
+        let first = layers.next()??;
+        layers.all(|layer| layer == Some(first)).then_some(first)
     }
 
     /// An unnamed node belongs to the lowest layer that uses it; if only outputs use it, it is output.
@@ -277,35 +255,6 @@ mod tests {
     }
 
     #[test]
-    fn names_say_their_layer_through_views_and_copies() {
-        let layer = |name| match named(name) {
-            Named::Layer(layer) => Some(layer),
-            _ => None,
-        };
-        for name in [
-            "Qcur-7",
-            "Qcur-7 (reshaped)",
-            "blk.7.attn_q.weight",
-            "cache_k_l7",
-            "cache_v_l7 (view) (permuted)",
-            "cache_k_l7 (copy of Kcur-7)",
-            "cache_r_l7",
-            "CUDA0#Qcur-7 (view)#0",
-            "dec.blk.7.cross_attn_q.weight",
-            "ffn_sqr(relu)-7",
-        ] {
-            assert_eq!(layer(name), Some(7), "{name}");
-        }
-        for name in ["leaf_7", "node_7", "node_7 (view)", "", " (view)", "#", "##", "a#b#c"] {
-            assert_eq!(layer(name), None, "{name}");
-        }
-        for name in ["result_norm", "token_embd.weight", "inp_pos", "x-", "blk.x.y", "cache_k_l", "-99999999999"] {
-            assert_eq!(named(name), Named::Other, "{name}");
-        }
-        assert_eq!(named("node_7 (view)"), Named::Nothing);
-    }
-
-    #[test]
     fn a_devices_copy_of_a_node_belongs_where_the_node_belongs() {
         let mut b = Builder::default();
         let table = b.weight("token_embd.weight", true, &[64, 64]);
@@ -328,6 +277,34 @@ mod tests {
         for name in ["node_2", "CPU#node_2#0"] {
             assert_eq!((layers.layer(id(name)), layers.node_type(id(name))), (Some(0), NodeType::Layer), "{name}");
         }
+    }
+
+    #[test]
+    fn a_norm_whose_name_has_no_number_is_of_the_layer_of_its_weight_and_positions_are_embeddings() {
+        let mut b = Builder::default();
+        let ids = b.input("inp_tokens", None, &[4]);
+        let positions = b.input("inp_pos", None, &[4]);
+        let table = b.weight("token_embd.weight", true, &[64, 64]);
+        let of_positions = b.weight("position_embd.weight", true, &[64, 64]);
+        let tokens = b.node("node_0", "GET_ROWS", &[64, 4], &[table, ids]);
+        let places = b.node("pos_embd", "GET_ROWS", &[64, 4], &[of_positions, positions]);
+        let x = b.node("inpL", "ADD", &[64, 4], &[tokens, places]);
+        let w = b.weight("blk.0.ffn_down.weight", true, &[64, 64]);
+        let inner = b.node("ffn_norm-0", "RMS_NORM", &[64, 4], &[x]);
+        let ffn = b.node("ffn_out-0", "MUL_MAT", &[64, 4], &[w, inner]);
+        let norm = b.node("norm", "RMS_NORM", &[64, 4], &[ffn]);
+        let of_norm = b.weight("blk.0.post_ffw_norm.weight", false, &[64]);
+        let normed = b.node("ffn_post_norm", "MUL", &[64, 4], &[norm, of_norm]);
+        let end = b.node("block_end", "ADD", &[64, 4], &[normed, x]);
+        let last = b.node("norm", "RMS_NORM", &[64, 4], &[end]);
+        let output = b.weight("output.weight", true, &[64, 64]);
+        b.node("result_output", "MUL_MAT", &[64, 4], &[output, last]);
+        let graph = b.finish(0, "m.gguf").graph;
+        let layers = Layers::of(&graph);
+        let found: Vec<_> = graph.nodes().map(|(id, _)| (layers.layer(id), layers.node_type(id).name())).collect();
+        let (embedding, layer, output) = ((None, "embedding"), (Some(0), "layer"), (None, "output"));
+        let expected = [vec![embedding; 3], vec![layer; 5], vec![output; 2]].concat();
+        assert_eq!(found, expected, "{:?}", graph.nodes().map(|(_, t)| &t.name).collect::<Vec<_>>());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::layers::{base_name, cache, copied_node};
 use crate::trace::StoredGraph;
 use ggscope_format::TensorId;
-use ggscope_format::record::{BufferUsage, Graph, Tensor};
+use ggscope_format::record::{BufferUsage, Graph, Tensor, TensorFlags};
 use std::collections::{BTreeSet, HashMap};
 
 /// One use of a leaf by a node that is more than another look at it.
@@ -75,7 +75,25 @@ pub fn meaning(stored: &StoredGraph, leaf: TensorId, uses: &[Use]) -> String {
     if !by_use.is_empty() {
         return by_use.into_iter().collect::<Vec<_>>().join(", ");
     }
-    by_name(base).unwrap_or("unknown").into()
+    let is_input = tensor.flags.has(TensorFlags::INPUT);
+    if let Some(known) = by_name(base) {
+        return known.into();
+    }
+    if !is_input && graph.nodes().any(|(_, node)| is_write(graph, node, leaf)) {
+        return "recurrent state".into();
+    }
+    let ops: BTreeSet<&str> = uses.iter().filter_map(|u| Some(graph.op(graph.tensor(u.node)?))).collect();
+    match (ops.is_empty(), is_input) {
+        (true, _) => "unknown".into(),
+        (false, true) => format!("input of {}", ops.into_iter().collect::<Vec<_>>().join(", ")),
+        (false, false) => format!("operand of {}", ops.into_iter().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Whether a node changes a leaf in place: what it holds goes on to the next evaluation.
+fn is_write(graph: &Graph, node: &Tensor, leaf: TensorId) -> bool {
+    let is_look = matches!(graph.op(node), "VIEW" | "RESHAPE" | "PERMUTE" | "TRANSPOSE" | "NONE");
+    node.view.is_some_and(|(root, _)| root == leaf) && !is_look
 }
 
 fn by_use(graph: &Graph, Use { node, source: i }: Use) -> Option<String> {
@@ -117,6 +135,8 @@ fn by_use(graph: &Graph, Use { node, source: i }: Use) -> Option<String> {
         ("SOFT_MAX", 2) | ("FLASH_ATTN_EXT", 4) => "attention sinks",
         ("SSM_SCAN", 6) => "which recurrent state each sequence continues",
         ("MUL_MAT_ID", 2) => "expert ids",
+        ("FILL", 0) => "memory that the graph fills",
+        ("LIGHTNING_INDEXER", 3) => "indexer mask",
         _ => return by_name(base_name(&graph.tensor(leaf_under(graph, tensor, i)?)?.name)).map(str::to_owned),
     };
     Some(meaning.to_owned())
@@ -158,6 +178,8 @@ fn by_name(base: &str) -> Option<&'static str> {
         "cls" => "pooled rows",
         "cross_embd" => "encoder output",
         "pos_bucket_enc" | "pos_bucket_dec" => "relative position buckets",
+        "slopes" => "decay slopes",
+        "q_decay_exp" | "k_decay_exp" | "diag_decay_exp" => "decay",
         "rs_s_copy" => "which recurrent state each sequence continues",
         "attn_inp_k_idxs" => "KV write positions (K)",
         "attn_inp_v_idxs" => "KV write positions (V)",
@@ -208,6 +230,26 @@ mod tests {
             assert_eq!(meanings[name], meaning, "{name}");
         }
         assert_eq!(stored.graph.leaves().count(), meanings.len());
+    }
+
+    #[test]
+    fn states_and_inputs_without_a_known_use_have_a_meaning_all_the_same() {
+        let mut b = Builder::default();
+        let state = b.cache("mamba_conv1d_state-1", &[64, 2]);
+        let x = b.input("leaf_7", Some(0), &[64, 2]);
+        let decay = b.input("q_decay_exp", Some(0), &[64, 2]);
+        let shape = b.cache("leaf_9", &[64, 2]);
+        let look = b.look("mamba_conv1d_state-1 (view)", "VIEW", &[64, 2], state);
+        b.node("conv", "CONCAT", &[64, 4], &[look, x]);
+        b.node("decay", "EXP", &[64, 2], &[decay]);
+        b.node("zeros", "FILL", &[64, 2], &[shape]);
+        let written = b.look("mamba_conv1d_state-1 (view)", "CPY", &[64, 2], state);
+        b.node("after", "SQR", &[64, 2], &[written]);
+        let meanings = meanings(&b.finish(0, "m.gguf"));
+        assert_eq!(meanings["mamba_conv1d_state-1"], "recurrent state");
+        assert_eq!(meanings["leaf_7"], "input of CONCAT");
+        assert_eq!(meanings["q_decay_exp"], "decay");
+        assert_eq!(meanings["leaf_9"], "memory that the graph fills");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The attention of one token in one layer: found in the graph, computed from its queries, the K cache and the mask.
 
+use super::adapters::Adapter;
 use super::layer::{Lacks, Layer};
 use super::limits::{capture_of, left_out};
 use super::plan::Plan;
@@ -139,6 +140,9 @@ pub struct Attention {
     /// That matrix, as the graph used it.
     #[serde(skip)]
     pub(super) matrix: Option<Used>,
+    /// Adapters on that matrix.
+    #[serde(skip)]
+    pub(super) adapters: Vec<Adapter>,
     /// Where a Walsh-Hadamard matrix turns the heads' results before that one: so many elements together. Values and what is
     /// weighed of them are as the cache has them, turned.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -307,6 +311,7 @@ fn of_token(
         no_contribution: None,
         output: plan.output.as_ref().map(|output| output.matrix.name.clone()),
         matrix: plan.output.as_ref().map(|output| output.matrix.clone()),
+        adapters: plan.output.as_ref().map_or(vec![], |output| output.adapters.clone()),
         turned: plan.output.as_ref().and_then(|output| output.turned),
         vectors,
     })

@@ -1,6 +1,7 @@
 //! Inside the run: what a model looked at while it answered, computed again from what was captured of the traced
 //! process itself. Nothing of the model's file is needed, but for what a head adds to the residual stream.
 
+mod adapters;
 mod aligned;
 mod arrivals;
 mod attention;

@@ -1,16 +1,20 @@
 //! What each head adds to the residual stream: its weighted values through its part of the output projection.
 
+use super::adapters::Weights;
 use super::attention::Attention;
+use crate::trace::Trace;
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::Tensor;
 use rayon::prelude::*;
 
 /// Adds to an attention with weighted values how long each head's contribution is: the Euclidean norm of
-/// W_o\[:, head\] · Σ weights · V, with the matrix W_o of the model's file, dequantised. Biases belong to no head.
+/// W_o\[:, head\] · Σ weights · V, with the matrix W_o of the model's file, dequantised, and with the adapters that the run added
+/// to it. Biases belong to no head.
 ///
 /// # Errors
-/// When the values are not there, or the file's matrix is not the one that the run used; in words for the user.
-pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), String> {
+/// When the values are not there, the file's matrix is not the one that the run used, or the trace has an adapter without its
+/// numbers; in words for the user.
+pub fn add_contributions(attention: &mut Attention, trace: &Trace, model: &Gguf) -> Result<(), String> {
     let used = attention
         .matrix
         .as_ref()
@@ -24,7 +28,10 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
     let (Some(row_bytes), true) = (row_bytes, n_embd > 0 && n_embd.checked_mul(attention.n_head) == Some(n_in)) else {
         return Err(format!("{} in {} does not take what the heads give", used.name, tensor.path().display()));
     };
-    let heads: Vec<(usize, Vec<f32>)> = attention
+    let n_out = usize::try_from(tensor.info.ne[1]).unwrap_or(0);
+    let adapters = attention.adapters.iter().map(|adapter| adapter.weights(trace, n_in, n_out));
+    let adapters = adapters.collect::<Result<Vec<Weights>, String>>()?;
+    let heads: Vec<(usize, Vec<f32>, Vec<f64>)> = attention
         .heads
         .iter()
         .filter_map(|head| {
@@ -32,22 +39,31 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
             if let Some(n) = attention.turned {
                 values.chunks_exact_mut(n).for_each(turn);
             }
-            Some((head.head, values))
+            let narrow = adapters.iter().flat_map(|adapter| narrowed(adapter, n_in, head.head * n_embd, &values));
+            let narrow = narrow.collect();
+            Some((head.head, values, narrow))
         })
         .collect();
     let squares = tensor
         .bytes()
         .par_chunks_exact(row_bytes)
+        .enumerate()
         .map_init(
             || vec![0.0; n_in],
-            |row, bytes| {
+            |row, (i, bytes)| {
                 if ty.dequantize(bytes, row).is_err() {
                     row.fill(f32::NAN);
                 }
-                let dot = |(head, values): &(usize, Vec<f32>)| {
+                let of_adapters: Vec<f32> = adapters
+                    .iter()
+                    .flat_map(|adapter| &adapter.b[i * adapter.rank..][..adapter.rank])
+                    .copied()
+                    .collect();
+                let dot = |(head, values, narrow): &(usize, Vec<f32>, Vec<f64>)| {
                     let part = row[head * n_embd..].iter().zip(values);
                     let dot = part.fold(0.0, |sum, (a, b)| sum + f64::from(*a) * f64::from(*b));
-                    dot * dot
+                    let added = of_adapters.iter().zip(narrow).fold(0.0, |sum, (b, x)| sum + f64::from(*b) * x);
+                    (dot + added) * (dot + added)
                 };
                 heads.iter().map(dot).collect::<Vec<f64>>()
             },
@@ -59,6 +75,13 @@ pub fn add_contributions(attention: &mut Attention, model: &Gguf) -> Result<(), 
         head.contribution = squares.next().map(|sum| sum.sqrt() as f32);
     }
     Ok(())
+}
+
+/// What an adapter's first matrix gives of one head's values, which begin at `first` of what it takes.
+fn narrowed(adapter: &Weights, n_in: usize, first: usize, values: &[f32]) -> Vec<f64> {
+    let dot =
+        |row: &[f32]| row[first..].iter().zip(values).fold(0.0, |sum, (a, x)| sum + f64::from(*a) * f64::from(*x));
+    adapter.a.chunks_exact(n_in).map(|row| dot(row) * f64::from(adapter.scale)).collect()
 }
 
 /// Multiplies with the orthonormal Walsh-Hadamard matrix of as many rows, a power of two, in place (Fino and Algazi, *Unified

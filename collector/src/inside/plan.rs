@@ -1,12 +1,14 @@
 //! What attention takes of a graph: which captured tensors, how they are shaped, and what is done to a product. Worked out
 //! once for a graph, and a reason where it cannot be.
 
+use super::adapters::Adapter;
 use super::rows::Shape;
 use super::softmax::Step;
 use super::used::Used;
 use crate::query::GraphView;
 use ggscope_format::attention::{Attention as Found, FLASH_ATTN_EXT, SET_ROWS, root, values};
 use ggscope_format::record::{Graph, Tensor, TensorFlags};
+use ggscope_format::structure::Plain;
 use ggscope_format::{BufferId, TensorId};
 use ggscope_model::ggml::GgmlType;
 use std::collections::{HashMap, HashSet};
@@ -107,13 +109,15 @@ pub struct LayerPlan {
 }
 
 /// The matrix that takes the results of all heads, side by side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// The matrix.
     pub matrix: Used,
     /// Elements that a Walsh-Hadamard matrix turns together before, as llama.cpp does where a cache of values is quantised:
     /// values were turned before they were rounded.
     pub turned: Option<usize>,
+    /// Adapters on the matrix.
+    pub adapters: Vec<Adapter>,
 }
 
 impl LayerPlan {
@@ -343,7 +347,9 @@ fn output_of(view: &GraphView, node: TensorId) -> Option<Output> {
                 at = id;
                 continue;
             }
-            return Some(Output { matrix: Used::of(view, weight)?, turned });
+            let on_matrix = Plain::from(graph).adapters_of(id.0);
+            let adapters = on_matrix.iter().map(|found| Adapter::of(view, found)).collect::<Option<_>>()?;
+            return Some(Output { matrix: Used::of(view, weight)?, turned, adapters });
         } else if tensor.src.contains(&Some(at)) {
             return None;
         }

@@ -1,8 +1,9 @@
 //! What was asked for of a recording, and so why a tensor is not there.
 
 use crate::trace::Trace;
-use ggscope_format::EvalId;
-use ggscope_format::capture::{Capture, Ranges, layer};
+use ggscope_format::capture::{Capture, Ranges, Set, layer};
+use ggscope_format::structure::Chosen;
+use ggscope_format::{EvalId, TensorId};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// Why a tensor was not captured, as far as what was asked for says.
@@ -31,15 +32,16 @@ impl Asked {
         Asked(changes.map(|change| (change.from, change.capture.clone(), compiled(&change.capture))).collect())
     }
 
-    /// Why the tensor of this name is not there in an evaluation.
-    pub fn left_out(&self, eval: EvalId, name: &str) -> LeftOut {
+    /// Why a tensor is not there in an evaluation: by its name, and by what sets take of its graph.
+    pub fn left_out(&self, eval: EvalId, name: &str, tensor: TensorId, chosen: &Chosen) -> LeftOut {
         let asked = self.0.iter().rfind(|asked| asked.0 <= eval);
-        let by_name = |(_, capture, globs): &&(EvalId, Capture, GlobSet)| {
-            capture.sets().any(|set| set.takes(name)) || globs.is_match(name)
-        };
+        let is_of = |set: Set| set.takes(name) || chosen.has(set, tensor.0);
+        let by_name =
+            |(_, capture, globs): &&(EvalId, Capture, GlobSet)| capture.sets().any(is_of) || globs.is_match(name);
+        let layer = chosen.layer(tensor.0).or_else(|| layer(name));
         match asked.filter(by_name) {
             None => LeftOut::Name,
-            Some((_, capture, _)) if layer(name).is_some_and(|l| !capture.layers.has(l.into())) => LeftOut::Layer,
+            Some((_, capture, _)) if layer.is_some_and(|l| !capture.layers.has(l.into())) => LeftOut::Layer,
             Some(_) => LeftOut::Otherwise,
         }
     }
@@ -58,13 +60,14 @@ mod tests {
     use super::*;
     use crate::trace::testing::{Shape, llama, recording};
     use crate::trace::{Recording, TraceWriter};
+    use ggscope_format::structure::Plain;
 
     fn with_trace<T>(capture: Capture, f: impl FnOnce(&Trace) -> T) -> T {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ggtrace");
         let recording = Recording { capture, ..recording() };
         let mut writer = TraceWriter::create(&path, false, &recording).unwrap();
-        writer.graph(llama(0, Shape { n_layer: 2, ..Shape::default() })).unwrap();
+        writer.graph(llama(0, Shape { n_layer: 8, ..Shape::default() })).unwrap();
         writer.finish().unwrap();
         f(&Trace::open(&path).unwrap())
     }
@@ -75,7 +78,10 @@ mod tests {
         let capture = Capture { layers, ..Capture::named(["layers", "ffn_gat?-*"]) };
         with_trace(capture, |trace| {
             let asked = Asked::of(trace);
-            let why = |name| asked.left_out(EvalId(3), name);
+            let graph = &trace.graph(trace.graphs().next().unwrap()).unwrap().graph;
+            let chosen = Chosen::of(&Plain::from(graph));
+            let id = |name| graph.tensors.iter().position(|t| t.name == name).unwrap() as u32;
+            let why = |name| asked.left_out(EvalId(3), name, TensorId(id(name)), &chosen);
             assert_eq!((why("ffn_up-5"), why("ffn_up-6")), (LeftOut::Name, LeftOut::Name));
             assert_eq!((why("l_out-6"), why("ffn_gate-6")), (LeftOut::Layer, LeftOut::Layer));
             assert_eq!((why("l_out-7"), why("result_norm")), (LeftOut::Otherwise, LeftOut::Otherwise));
@@ -83,7 +89,8 @@ mod tests {
         });
         with_trace(Capture::named(["layers"]), |trace| assert_eq!(Asked::of(trace).layers(), None));
         with_trace(Capture::default(), |trace| {
-            assert_eq!(Asked::of(trace).left_out(EvalId(0), "l_out-6"), LeftOut::Name);
+            let left_out = Asked::of(trace).left_out(EvalId(0), "l_out-6", TensorId(0), &Chosen::default());
+            assert_eq!(left_out, LeftOut::Name);
         });
     }
 }

@@ -4,6 +4,7 @@
 use crate::trace::Trace;
 use ggscope_format::attention::{Attention, root};
 use ggscope_format::capture::{Capture, Ranges, Set, layer, stem};
+use ggscope_format::structure::{Chosen, Plain};
 use globset::GlobBuilder;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,6 +130,9 @@ struct Computed {
     names: BTreeSet<String>,
     /// Layers and heads of attention; no layer if its tensors' names say none.
     attention: BTreeSet<(Option<u32>, u64)>,
+    /// Layers of what the sets take that are found by what feeds what.
+    layers: BTreeSet<Option<u32>>,
+    logits: BTreeSet<Option<u32>>,
 }
 
 impl Computed {
@@ -137,6 +141,9 @@ impl Computed {
         for stored in trace.graphs().take(MAX_GRAPHS).filter_map(|id| trace.graph(id).ok()) {
             let graph = &stored.graph;
             let layer_of = |id| layer(&graph.tensor(root(graph, id))?.name);
+            let chosen = Chosen::of(&Plain::from(graph));
+            computed.layers.extend(chosen.tensors(Set::Layers).into_iter().map(|(_, layer)| layer));
+            computed.logits.extend(chosen.tensors(Set::Logits).into_iter().map(|(_, layer)| layer));
             for (id, tensor) in graph.nodes() {
                 computed.names.insert(tensor.name.clone());
                 if let Some(found) = Attention::ending(graph, id) {
@@ -158,6 +165,8 @@ impl Computed {
         let takes = |name: &&String| set.map_or_else(|| glob.is_match(name), |set| set.takes(name));
         let layers: BTreeSet<Option<u32>> = match set {
             Some(Set::Attention | Set::Values) => self.attention.iter().map(|of| of.0).collect(),
+            Some(Set::Layers) => self.layers.clone(),
+            Some(Set::Logits) => self.logits.clone(),
             _ => self.names.iter().filter(takes).map(|name| layer(name)).collect(),
         };
         let is_wanted = |layer: Option<u32>| layer.is_none_or(|layer| capture.layers.has(layer.into()));

@@ -140,7 +140,12 @@ impl VectorParams {
 }
 
 /// Leaves of the vectors those that were asked for, and adds what the head adds to the residual stream.
-fn with_vectors(found: &mut Attention, key: Option<u64>, model: Result<Arc<Loaded>, Problem>) -> Result<(), Problem> {
+fn with_vectors(
+    found: &mut Attention,
+    trace: &Trace,
+    key: Option<u64>,
+    model: Result<Arc<Loaded>, Problem>,
+) -> Result<(), Problem> {
     if let Some(key) = key.filter(|&key| !found.keep_vectors_of(key)) {
         let error = format!("token {} does not look at token {key}: it is not among its keys", found.token);
         return Err(Problem::missing("key", error, "without vectors, keys says which there are"));
@@ -151,7 +156,7 @@ fn with_vectors(found: &mut Attention, key: Option<u64>, model: Result<Arc<Loade
     }
     found.no_contribution = match model {
         _ if found.no_values.is_some() => None,
-        Ok(model) => inside::add_contributions(found, &model.gguf).err().map(|error| error.to_string()),
+        Ok(model) => inside::add_contributions(found, trace, &model.gguf).err().map(|error| error.to_string()),
         Err(problem) => Some(format!("{}: {}", problem.error, problem.help)),
     };
     Ok(())
@@ -178,7 +183,7 @@ pub(super) async fn of_token(
         let mut found = session.followers(false).attention(&trace, wanted)?;
         if vectors {
             let model = models::that_ran(sessions, &session, found.context);
-            with_vectors(&mut found, key, model)?;
+            with_vectors(&mut found, &trace, key, model)?;
         }
         Ok(found)
     })

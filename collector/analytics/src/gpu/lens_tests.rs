@@ -82,6 +82,7 @@ impl OnDevice for Lenses {
                 matrix: Values::F32(&weights),
                 n_in,
                 n_out,
+                adapters: vec![],
                 bias: capped.then_some(&bias[..]),
                 after: if capped { cap.to_vec() } else { vec![] },
             };
@@ -132,8 +133,16 @@ impl OnDevice for Encoded {
             let state = numbers(n_in, 9);
             let rows = [Row { state: &state, asked: &[3, 31], theirs: None }];
             for matrix in [matrix, unknown] {
-                let head =
-                    Head { before: vec![], rounding: Rounding::Q8_0, matrix, n_in, n_out, bias: None, after: vec![] };
+                let head = Head {
+                    before: vec![],
+                    rounding: Rounding::Q8_0,
+                    matrix,
+                    n_in,
+                    n_out,
+                    adapters: vec![],
+                    bias: None,
+                    after: vec![],
+                };
                 let ours = reduce(device, &head, &rows, 5, SMALL).unwrap();
                 assert_same(&format!("{encoding:?}"), &ours, &on_cpu(&head, &rows, 5));
             }
@@ -164,6 +173,7 @@ impl OnDevice for Odd {
                 matrix: Values::F32(&weights),
                 n_in: 1,
                 n_out,
+                adapters: vec![],
                 bias: None,
                 after: vec![],
             };
@@ -200,6 +210,7 @@ impl OnDevice for Halves {
                 matrix: Values::F32(&[1.0]),
                 n_in: 1,
                 n_out: 1,
+                adapters: vec![],
                 bias: None,
                 after: vec![],
             };

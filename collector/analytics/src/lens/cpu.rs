@@ -15,13 +15,21 @@ const PARTS: usize = 64;
 
 /// Reduces the logits of every row.
 pub(super) fn reduce(head: &Head, rows: &[Row], keep: usize) -> Vec<Reduced> {
-    let mut x = vec![0.0; head.n_in * rows.len()];
-    x.par_chunks_mut(head.n_in).zip(rows).for_each(|(x, row)| {
+    let width = head.width();
+    let mut x = vec![0.0; width * rows.len()];
+    x.par_chunks_mut(width).zip(rows).for_each(|(x, row)| {
+        let (x, mut narrow) = x.split_at_mut(head.n_in);
         x.copy_from_slice(row.state);
         head.before.iter().for_each(|step| prepare::apply(step, x));
+        for adapter in &head.adapters {
+            let (of_this, rest) = narrow.split_at_mut(adapter.rank);
+            multiply(adapter.a, x, head.n_in, of_this);
+            of_this.iter_mut().for_each(|n| *n *= adapter.scale);
+            narrow = rest;
+        }
         prepare::round(head.rounding, x);
     });
-    let parts = x.chunks(ROWS * head.n_in).zip(rows.chunks(ROWS));
+    let parts = x.chunks(ROWS * width).zip(rows.chunks(ROWS));
     parts.flat_map(|(x, rows)| reduce_some(head, x, rows, keep)).collect()
 }
 
@@ -29,8 +37,9 @@ fn reduce_some(head: &Head, x: &[f32], rows: &[Row], keep: usize) -> Vec<Reduced
     let of_asked = |(x, row): (&[f32], &Row)| -> Vec<(u32, f32)> {
         row.asked.iter().map(|&id| (id, head.single(x, id as usize))).collect()
     };
-    let asked: Vec<_> = x.par_chunks(head.n_in).zip(rows).map(of_asked).collect();
-    let tile = (TILE / head.n_in).min(head.n_out.div_ceil(PARTS / 2)).clamp(16, 4096);
+    let width = head.width();
+    let asked: Vec<_> = x.par_chunks(width).zip(rows).map(of_asked).collect();
+    let tile = (TILE / width).min(head.n_out.div_ceil(PARTS / 2)).clamp(16, 4096);
     let tiles = head.n_out.div_ceil(tile);
     let some = tiles.div_ceil(PARTS);
     let part = |(weights, logits): &mut (Vec<f32>, Vec<f32>), part: usize| {
@@ -38,10 +47,10 @@ fn reduce_some(head: &Head, x: &[f32], rows: &[Row], keep: usize) -> Vec<Reduced
         for i in part * some..tiles.min((part + 1) * some) {
             let first = i * tile;
             let columns = tile.min(head.n_out - first);
-            weights.resize(columns * head.n_in, 0.0);
+            weights.resize(columns * width, 0.0);
             logits.resize(columns * rows.len(), 0.0);
-            head.numbers(first, weights);
-            multiply(weights, x, head.n_in, logits);
+            head.columns(first, weights);
+            multiply(weights, x, width, logits);
             let each = sums.iter_mut().zip(logits.chunks_exact_mut(columns)).zip(rows).zip(&asked);
             for (((sums, logits), row), asked) in each {
                 head.finish(first, logits);
@@ -64,10 +73,33 @@ impl Head<'_> {
         self.matrix.fill(first * self.n_in, out);
     }
 
+    /// Elements of a prepared row: those that the matrix takes, then those that the second matrices of adapters take.
+    fn width(&self) -> usize {
+        self.n_in + self.adapters.iter().map(|adapter| adapter.rank).sum::<usize>()
+    }
+
+    /// Rows of the matrix from number `first` on, each followed by those of adapters.
+    fn columns(&self, first: usize, out: &mut [f32]) {
+        if self.adapters.is_empty() {
+            return self.numbers(first, out);
+        }
+        let mut own = vec![0.0; out.len() / self.width() * self.n_in];
+        self.numbers(first, &mut own);
+        for (i, (out, own)) in out.chunks_exact_mut(self.width()).zip(own.chunks_exact(self.n_in)).enumerate() {
+            let (matrix, mut narrow) = out.split_at_mut(self.n_in);
+            matrix.copy_from_slice(own);
+            for adapter in &self.adapters {
+                let (of_this, rest) = narrow.split_at_mut(adapter.rank);
+                of_this.copy_from_slice(&adapter.b[(first + i) * adapter.rank..][..adapter.rank]);
+                narrow = rest;
+            }
+        }
+    }
+
     /// One logit of a prepared row.
     fn single(&self, x: &[f32], id: usize) -> f32 {
-        let mut weights = vec![0.0; self.n_in];
-        self.numbers(id, &mut weights);
+        let mut weights = vec![0.0; self.width()];
+        self.columns(id, &mut weights);
         let sum: f64 = x.iter().zip(&weights).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
         let mut logit = [sum as f32];
         self.finish(id, &mut logit);
@@ -118,7 +150,7 @@ pub(crate) fn multiply(weights: &[f32], x: &[f32], n: usize, out: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Rounding;
+    use super::super::{Adapter, Rounding};
     use super::*;
     use crate::statistics::Values;
 
@@ -129,6 +161,7 @@ mod tests {
             matrix: Values::F32(weights),
             n_in,
             n_out: weights.len() / n_in,
+            adapters: vec![],
             bias: None,
             after: vec![],
         }
@@ -154,6 +187,17 @@ mod tests {
         let relative = 0.5 / theirs.iter().map(|t| t * t).sum::<f32>().sqrt();
         assert!((beside.largest_difference - 0.5).abs() < 1e-6, "{beside:?}");
         assert!((beside.relative_error.unwrap() - relative).abs() < 1e-6, "{beside:?}");
+    }
+
+    #[test]
+    fn an_adapter_adds_its_own_product_to_the_matrix_s() {
+        // W = identity of 3 by 2; a · x = x0 + x1; b = (1, 0, -1); scale 0.5.
+        let weights = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+        let adapter = Adapter { a: &[1.0, 1.0], b: &[1.0, 0.0, -1.0], rank: 1, scale: 0.5 };
+        let adapted = Head { adapters: vec![adapter, adapter], ..head(&weights, 2) };
+        let reduced = reduce(&adapted, &[row(&[2.0, 5.0], &[0, 1, 2])], 3).remove(0);
+        assert_eq!(reduced.asked.iter().map(|a| a.0).collect::<Vec<_>>(), [2.0 + 7.0, 5.0, -7.0]);
+        assert_eq!(reduced.top, [(0, 9.0), (1, 5.0), (2, -7.0)]);
     }
 
     #[test]

@@ -55,6 +55,19 @@ pub enum Rounding {
     Q8_K,
 }
 
+/// `scale · b · (a · x)`, x being a row that is not rounded: a LoRA adapter on the matrix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adapter<'a> {
+    /// `[n_in, rank]`.
+    pub a: &'a [f32],
+    /// `[rank, n_out]`.
+    pub b: &'a [f32],
+    /// Columns of `a`, and elements of a row of `b`.
+    pub rank: usize,
+    /// Factor.
+    pub scale: f32,
+}
+
 /// From rows to logits.
 pub struct Head<'a> {
     /// What is done before the matrix.
@@ -67,6 +80,8 @@ pub struct Head<'a> {
     pub n_in: usize,
     /// Logits of a row.
     pub n_out: usize,
+    /// Products with narrow matrices that are added to the matrix's.
+    pub adapters: Vec<Adapter<'a>>,
     /// A number for each logit.
     pub bias: Option<&'a [f32]>,
     /// What is done to logits: [`Step::Scale`] and [`Step::Tanh`].
@@ -135,6 +150,10 @@ impl Head<'_> {
             return Err(option("after", format!("{:?}", self.after), "logits are only scaled and capped"));
         }
         length("matrix", self.matrix.len(), self.n_in * self.n_out)?;
+        for adapter in &self.adapters {
+            length("first matrix of an adapter", adapter.a.len(), adapter.rank.saturating_mul(self.n_in))?;
+            length("second matrix of an adapter", adapter.b.len(), adapter.rank.saturating_mul(self.n_out))?;
+        }
         length("bias", self.bias.map_or(self.n_out, <[f32]>::len), self.n_out)?;
         for row in rows {
             length("row", row.state.len(), self.n_in)?;
@@ -157,6 +176,10 @@ impl Compute {
     pub fn lens(&self, head: &Head, rows: &[Row], keep: usize) -> Result<(Vec<Reduced>, Ran), Error> {
         head.check(rows)?;
         let keep = keep.clamp(1, head.n_out);
+        if !head.adapters.is_empty() {
+            let why = "an adapter is added to the output matrix".into();
+            return Ok((cpu::reduce(head, rows, keep), Ran::Cpu(why)));
+        }
         let products = (rows.len() as u64).saturating_mul(head.n_in as u64).saturating_mul(head.n_out as u64);
         let (found, ran) = match self.place(products, PRODUCTS, "multiplications") {
             Err(why) => return Ok((cpu::reduce(head, rows, keep), Ran::Cpu(why))),

@@ -154,7 +154,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(why) = &found.no_values {
             anyhow::bail!("what the heads add is not known: {why}; record with --capture attention,values");
         }
-        add_contributions(&mut found, &Gguf::open(path)?)
+        add_contributions(&mut found, &trace, &Gguf::open(path)?)
             .map_err(|why| anyhow::anyhow!("what the heads add is not known: {why}"))?;
     }
     if args.json {

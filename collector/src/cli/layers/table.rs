@@ -3,7 +3,7 @@
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use crate::inside::layers::{Layer, Layers, Part, Run, TokenMatrix, UnitCounts};
+use crate::inside::layers::{Layer, Layers, Part, Run, Stack, TokenMatrix, UnitCounts};
 use std::io::Write;
 
 /// Width of bars of norms and of shares.
@@ -70,9 +70,11 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
     };
     writeln!(out, "{tokens}, {some}hidden states of {} elements", all.n_embd)?;
     writeln!(out, "medians over tokens; of largest the greatest, of outliers the mean, of massive the sum")?;
+    let width = if all.layers.iter().any(|layer| layer.stack.is_some()) { 8 } else { 5 };
     writeln!(
         out,
-        "  layer  tokens      norm           largest        cosine  attention    feed-forward  outliers  massive"
+        "  {:>width$}  tokens      norm           largest        cosine  attention    feed-forward  outliers  massive",
+        "layer"
     )?;
     let most = all.layers.iter().filter_map(|l| l.norm).fold(0.0, |most: f32, n| most.max(n.median));
     for layer in &all.layers {
@@ -80,15 +82,15 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
         let largest = layer.largest.as_ref().map_or("-".into(), |l| element(l.largest, l.at));
         let per_token = layer.outliers.map(|n| format!("{:.1}", n as f32 / layer.tokens.max(1) as f32));
         let row = format!(
-            "  {:>5}  {:>6}  {:>8} {}  {:<13}  {:>6}  {}  {}  {:>8}  {:>7}",
-            layer_name(layer.layer),
+            "  {:>width$}  {:>6}  {:>8} {}  {:<13}  {:>6}  {}  {}  {:>8}  {:>7}",
+            of_stack(layer),
             thousands(layer.tokens),
             or_dash(norm),
             fitted(&norm.map_or(String::new(), |n| bar(f64::from(n / most), NORM_BAR)), NORM_BAR),
             largest,
             layer.cosine.map_or("-".into(), |c| format!("{c:.3}")),
-            with_bar(layer.share(|p| p != Part::FeedForward)),
-            with_bar(layer.share(|p| p == Part::FeedForward)),
+            with_bar(layer.share(Part::mixes_tokens)),
+            with_bar(layer.share(Part::is_feed_forward)),
             per_token.unwrap_or("-".into()),
             match layer.massive_count {
                 None => "-".into(),
@@ -99,9 +101,24 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
         writeln!(out, "{}", row.trim_end())?;
     }
     for layer in all.layers.iter().filter(|l| l.nan + l.inf > 0) {
-        writeln!(out, "  layer {}: {}", layer_name(layer.layer), nonfinite(layer))?;
+        writeln!(out, "  layer {}: {}", of_stack(layer), nonfinite(layer))?;
+    }
+    for layer in &all.layers {
+        for added in layer.added.iter().filter(|added| added.part.is_from_outside()) {
+            let share = or_dash(added.share);
+            writeln!(out, "  layer {}: {} adds {share} of the stream", of_stack(layer), added.part.name())?;
+        }
     }
     notes(out, all)
+}
+
+/// A layer's name with that of its stack, where the model has two.
+fn of_stack(layer: &Layer) -> String {
+    let stack = layer.stack.map_or("", |stack| match stack {
+        Stack::Encoder => "enc ",
+        Stack::Decoder => "dec ",
+    });
+    format!("{stack}{}", layer_name(layer.layer))
 }
 
 fn nonfinite(layer: &Layer) -> String {
@@ -185,8 +202,8 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
             or_dash(h.norm),
             h.largest.map_or("-".into(), |l| element(l.value, l.at)),
             cell.cosine.map_or("-".into(), |c| format!("{c:.3}")),
-            with_bar(cell.share(|p| p != Part::FeedForward)),
-            with_bar(cell.share(|p| p == Part::FeedForward)),
+            with_bar(cell.share(Part::mixes_tokens)),
+            with_bar(cell.share(Part::is_feed_forward)),
             h.outliers.map_or("-".into(), |n| n.to_string()),
         );
         writeln!(out, "{}", row.trim_end())?;
@@ -232,7 +249,7 @@ pub(super) fn csv(out: impl Write, run: &Run, layer: Option<u32>, names: bool) -
                 (token.token, token.id, &token.text, token.phase.name(), place, h.norm, h.mean, h.rms),
                 (largest.map(|l| l.value), largest.and_then(|l| l.at)),
                 (h.median, h.outliers, massive, h.nan, h.inf, cell.cosine),
-                (cell.share(|p| p != Part::FeedForward), cell.share(|p| p == Part::FeedForward)),
+                (cell.share(Part::mixes_tokens), cell.share(Part::is_feed_forward)),
                 run.context,
             ))?;
         }

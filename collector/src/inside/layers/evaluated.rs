@@ -48,7 +48,8 @@ impl Evaluated {
             return LayersError::OnlyStatistics(path);
         }
         let (asked, eval) = (Asked::of(trace), self.row.evaluation.eval);
-        let why: Vec<LeftOut> = self.stream.points.iter().map(|p| asked.left_out(eval, self.name(p.tensor))).collect();
+        let left_out = |id| asked.left_out(eval, self.name(id), id, &self.stream.chosen);
+        let why: Vec<LeftOut> = self.stream.points.iter().map(|point| left_out(point.tensor)).collect();
         if why.contains(&LeftOut::Otherwise) {
             LayersError::Absent(path, Causes::of(trace).of_values(&self.row))
         } else if let Some(layers) = asked.layers().filter(|_| why.contains(&LeftOut::Layer)) {

@@ -4,13 +4,16 @@
 use super::LayersError;
 use super::evaluated::Evaluated;
 use super::head::{Head, Step};
+use crate::inside::adapters::{Adapter, Weights};
 use crate::inside::used::Used;
+use crate::trace::Trace;
 use ggscope_analytics::{self as analytics, Encoding, Rounding, Values};
 use ggscope_format::TensorId;
 use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::Tensor;
 use std::ops::Range;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Elements that share a scale where ggml multiplies with types of 256 elements (`QK_K`).
 const QK_K: u64 = 256;
@@ -23,6 +26,8 @@ pub(super) struct Glass<'m> {
     matrix: Tensor<'m>,
     pub n_in: usize,
     pub n_out: usize,
+    /// Adapters on the matrix.
+    adapters: Vec<Weights>,
     /// A number for each row of the matrix.
     bias: Option<Vec<f32>>,
     /// Scales and caps behind it.
@@ -51,6 +56,8 @@ impl<'m> Glass<'m> {
                 }
                 (None, &(Step::Mul(id) | Step::Add(id))) => before.push((step.clone(), row(id)?)),
                 (None, _) => before.push((step.clone(), vec![])),
+                // Their numbers come from the trace: see `adapt`.
+                (Some(glass), Step::Adapter(_)) if glass.bias.is_none() && glass.after.is_empty() => {}
                 (Some(glass), &Step::Add(id)) if glass.bias.is_none() && glass.after.is_empty() => {
                     glass.bias = Some(row(id)?);
                 }
@@ -74,7 +81,22 @@ impl<'m> Glass<'m> {
         if n_in == 0 || n_out == 0 || u32::try_from(n_out).is_err() || (a, b) != (1, 1) {
             return Err(LayersError::Model(format!("{} is no matrix", evaluated.name(id))));
         }
-        Ok(Glass { before, matrix, n_in, n_out, bias: None, after: vec![] })
+        Ok(Glass { before, matrix, n_in, n_out, adapters: vec![], bias: None, after: vec![] })
+    }
+
+    /// Takes the adapters that the run added to the matrix, from the trace.
+    ///
+    /// # Errors
+    /// When the trace does not have their numbers.
+    pub fn adapt(&mut self, trace: &Trace, evaluated: &Evaluated, head: &Head) -> Result<(), LayersError> {
+        for step in &head.steps {
+            let Step::Adapter(found) = step else { continue };
+            let adapter =
+                Adapter::of(&evaluated.view, found).ok_or("an adapter on the output matrix is not in its graph");
+            let weights = adapter.map_err(str::to_owned).and_then(|a| a.weights(trace, self.n_in, self.n_out));
+            self.adapters.push(weights.map_err(LayersError::Model)?);
+        }
+        Ok(())
     }
 
     /// Whether another does the same with the same numbers: that of another graph of the same model.
@@ -88,7 +110,7 @@ impl<'m> Glass<'m> {
         (&a.name, a.offset, a.ne, self.matrix.path()) == (&b.name, b.offset, b.ne, other.matrix.path())
             && self.before.len() == other.before.len()
             && self.before.iter().zip(&other.before).all(|(a, b)| before(a, b))
-            && (&self.bias, &self.after) == (&other.bias, &other.after)
+            && (&self.bias, &self.after, &self.adapters) == (&other.bias, &other.after, &other.adapters)
     }
 
     /// What tells it from others.
@@ -96,7 +118,10 @@ impl<'m> Glass<'m> {
         let (path, info) = (self.matrix.path().display(), self.matrix.info);
         let steps: Vec<&Step> = self.before.iter().map(|b| &b.0).collect();
         let stamp = self.matrix.stamp();
-        format!("{path} {stamp:?} {} {} {:?} {steps:?} {:?}", info.name, info.offset, info.ne, self.after)
+        let bits = |numbers: &[f32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+        let of_adapter = |a: &Weights| (a.scale, xxh3_128(&bits(&a.a)), xxh3_128(&bits(&a.b)));
+        let adapters: Vec<_> = self.adapters.iter().map(of_adapter).collect();
+        format!("{path} {stamp:?} {} {} {:?} {steps:?} {:?} {adapters:?}", info.name, info.offset, info.ne, self.after)
     }
 
     /// Multiplications that a hidden state takes.
@@ -146,6 +171,7 @@ impl<'m> Glass<'m> {
             },
             n_in: self.n_in,
             n_out: self.n_out,
+            adapters: self.adapters.iter().map(in_analytics).collect(),
             bias: self.bias.as_deref(),
             after: self.after.iter().filter_map(|step| in_numbers(step, &[])).collect(),
         });
@@ -163,8 +189,12 @@ fn in_numbers<'a>(step: &Step, by: &'a [f32]) -> Option<analytics::Step<'a>> {
         Step::Add(_) => analytics::Step::Add(by),
         Step::Scale { by, add } => analytics::Step::Scale { by, add },
         Step::Tanh => analytics::Step::Tanh,
-        Step::Matrix(_) => return None,
+        Step::Matrix(_) | Step::Adapter(_) => return None,
     })
+}
+
+fn in_analytics(adapter: &Weights) -> analytics::Adapter<'_> {
+    analytics::Adapter { a: &adapter.a, b: &adapter.b, rank: adapter.rank, scale: adapter.scale }
 }
 
 /// How ggml's CPU backend rounds what it multiplies with a matrix of a type (`vec_dot_type`).
@@ -199,7 +229,7 @@ mod tests {
         let n = row.len();
         let unit: Vec<f32> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
         let (before, after, matrix) = (vec![], vec![], Values::F32(&unit));
-        let head = Head { before, rounding, matrix, n_in: n, n_out: n, bias: None, after };
+        let head = Head { before, rounding, matrix, n_in: n, n_out: n, adapters: vec![], bias: None, after };
         let all: Vec<u32> = (0..n as u32).collect();
         let rows = [Row { state: row, asked: &all, theirs: None }];
         let (found, _) = Compute::open(Device::Cpu, &[], None).unwrap().lens(&head, &rows, 1).unwrap();
@@ -235,7 +265,16 @@ mod tests {
             let encoding = Encoding::from_ggml(ty.id());
             let matrix = Values::Encoded { count: n_in * n_out, bytes: &bytes, encoding, dequantize: &dequantize };
             let before = vec![analytics::Step::RmsNorm(1e-5), analytics::Step::Mul(&gain)];
-            let head = Head { before, rounding: rounding(ty), matrix, n_in, n_out, bias: None, after: vec![] };
+            let head = Head {
+                before,
+                rounding: rounding(ty),
+                matrix,
+                n_in,
+                n_out,
+                adapters: vec![],
+                bias: None,
+                after: vec![],
+            };
             let rows = [Row { state: &state, asked: &[7], theirs: None }];
             let find = |compute: &Compute| compute.lens(&head, &rows, 5).unwrap();
             let (cpu, _) = find(&Compute::open(Device::Cpu, &[], None).unwrap());

@@ -3,6 +3,7 @@
 use super::LayersError;
 use super::evaluated::Evaluated;
 use super::glass::Glass;
+use crate::trace::Trace;
 use ggscope_format::GraphId;
 use ggscope_model::gguf::Gguf;
 use std::collections::HashMap;
@@ -23,8 +24,9 @@ impl<'m> Glasses<'m> {
     /// The place in `all` of that of an evaluation's graph.
     ///
     /// # Errors
-    /// When the graph is of another model, or does something behind its last layer that is not known.
-    pub fn of(&mut self, evaluated: &Evaluated) -> Result<usize, LayersError> {
+    /// When the graph is of another model, or does something behind its last layer that is not known; when the trace does not have
+    /// the numbers of an adapter.
+    pub fn of(&mut self, trace: &Trace, evaluated: &Evaluated) -> Result<usize, LayersError> {
         let graph = evaluated.row.evaluation.graph;
         if let Some(&known) = self.of_graph.get(&graph) {
             return Ok(known);
@@ -33,7 +35,8 @@ impl<'m> Glasses<'m> {
             let what = "the graph has no output matrix, or something behind its last layer that is not known";
             LayersError::Model(what.into())
         })?;
-        let glass = Glass::new(evaluated, head, self.model)?;
+        let mut glass = Glass::new(evaluated, head, self.model)?;
+        glass.adapt(trace, evaluated, head)?;
         let place = self.all.iter().position(|known| known.is_like(&glass)).unwrap_or_else(|| {
             self.all.push(glass);
             self.all.len() - 1

@@ -1,9 +1,7 @@
-//! What turns a hidden state into logits: the final norm, the output matrix, and what the architecture does behind it. It
-//! is read off the graph that llama.cpp ran, with the numbers of its own operators, so no table of architectures is needed.
+//! What turns a hidden state into logits, as the recorded graph has it.
 
-use crate::analysis::layers::copied_node;
 use ggscope_format::TensorId;
-use ggscope_format::record::{Graph, Tensor, TensorFlags};
+use ggscope_format::structure::{self, LowRank};
 
 /// One operation on a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +20,8 @@ pub(super) enum Step {
     Scale { by: f32, add: f32 },
     /// Between two scalings it is a soft cap.
     Tanh,
+    /// `scale · b · (a · x)` is added to the matrix's result, x being what the matrix took: an adapter.
+    Adapter(LowRank),
 }
 
 /// The way from the end of the residual stream to the logits.
@@ -32,36 +32,18 @@ pub(super) struct Head {
     pub logits: TensorId,
 }
 
-/// The tensor if it is part of the model: there before the graph ran, and no input.
-pub(super) fn constant(graph: &Graph, id: TensorId) -> Option<&Tensor> {
-    let tensor = graph.tensor(id).filter(|_| id.0 >= graph.n_nodes && copied_node(graph, id).is_none())?;
-    (graph.op(tensor) == "NONE" && !tensor.flags.has(TensorFlags::INPUT)).then_some(tensor)
-}
-
-impl Step {
-    /// What a node does, and to what; `None` if it is none of these.
-    pub(super) fn of(graph: &Graph, id: TensorId) -> Option<(Step, TensorId)> {
-        let tensor = graph.tensor(id)?;
-        let src = |i: usize| tensor.src.get(i).copied().flatten();
-        let param = |i: usize| tensor.op_params.get(i).map_or(0.0, |&bits| f32::from_bits(bits as u32));
-        let first = src(0)?;
-        let step = match graph.op(tensor) {
-            "RMS_NORM" => Step::RmsNorm(param(0)),
-            "NORM" => Step::LayerNorm(param(0)),
-            "SCALE" => Step::Scale { by: param(0), add: param(1) },
-            "TANH" => Step::Tanh,
-            "MUL_MAT" if constant(graph, first).is_some() => return Some((Step::Matrix(first), src(1)?)),
-            op @ ("MUL" | "ADD") => {
-                let second = src(1)?;
-                let (weight, row) = match (constant(graph, first), constant(graph, second)) {
-                    (None, Some(_)) => (second, first),
-                    (Some(_), None) => (first, second),
-                    _ => return None,
-                };
-                return Some((if op == "MUL" { Step::Mul(weight) } else { Step::Add(weight) }, row));
-            }
-            _ => return None,
+impl From<structure::Head> for Head {
+    fn from(head: structure::Head) -> Head {
+        let step = |step| match step {
+            structure::Step::RmsNorm(eps) => Step::RmsNorm(eps),
+            structure::Step::LayerNorm(eps) => Step::LayerNorm(eps),
+            structure::Step::Mul(by) => Step::Mul(TensorId(by)),
+            structure::Step::Add(what) => Step::Add(TensorId(what)),
+            structure::Step::Matrix(matrix) => Step::Matrix(TensorId(matrix)),
+            structure::Step::Scale { by, add } => Step::Scale { by, add },
+            structure::Step::Tanh => Step::Tanh,
+            structure::Step::Adapter(found) => Step::Adapter(found),
         };
-        Some((step, first))
+        Head { steps: head.steps.into_iter().map(step).collect(), logits: TensorId(head.logits) }
     }
 }

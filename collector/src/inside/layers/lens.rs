@@ -204,7 +204,7 @@ pub fn lens(
     streams.for_each(trace, context, Some(&tokens), |evaluated| {
         any = true;
         let before = wanted.len();
-        let taken = glasses.of(evaluated).and_then(|glass| {
+        let taken = glasses.of(trace, evaluated).and_then(|glass| {
             let (glass, number) = (&glasses.all[glass], glass);
             take(evaluated, (glass, number), &tokens, &following, how, &mut wanted)?;
             Ok(glass.work())

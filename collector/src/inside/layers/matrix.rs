@@ -80,8 +80,8 @@ impl Measure {
             Measure::Outliers => h.outliers.map(|n| n as f32),
             Measure::Massive => h.massive.as_ref().map(|m| m.len() as f32),
             Measure::Cosine => cell.cosine,
-            Measure::Attention => cell.share(|p| p != Part::FeedForward),
-            Measure::FeedForward => cell.share(|p| p == Part::FeedForward),
+            Measure::Attention => cell.share(Part::mixes_tokens),
+            Measure::FeedForward => cell.share(Part::is_feed_forward),
             Measure::NonFinite => Some((h.nan + h.inf) as f32),
             Measure::Entropy | Measure::Answer => None,
         }

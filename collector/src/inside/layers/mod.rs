@@ -26,7 +26,7 @@ pub use lens::{Candidate, Check, Grinding, Incomplete, Lens, LensRow, Likely, Wi
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};
 pub use run::{Addition, Cell, Normed, Run, TokenRow, context, contexts, run};
-pub use stream::Part;
+pub use stream::{Part, Stack};
 pub use summary::{Layer, Layers, Lost, Massive, NormSummary, PartSummary, Rules, Spread, layers};
 pub use units::UnitCounts;
 

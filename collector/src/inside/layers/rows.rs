@@ -115,6 +115,7 @@ pub(super) fn captured(
             view.dtype(tensor)
         ));
     };
+    let (n, data) = side_by_side(view, evaluation, selected, tensor, (n, data));
     match rows_of_tokens(evaluation, selected, data.len() / n) {
         Some(of_token) => Captured::Rows(Rows { n, data, statistics: vec![], of_token }),
         None => Captured::Lost(format!(
@@ -124,6 +125,31 @@ pub(super) fn captured(
             evaluation.n_tokens
         )),
     }
+}
+
+/// Of a model that keeps several streams, the rows of one token one after the other as one row: `[n, streams, tokens]`, or
+/// `[n, tokens, streams]` where streams were stacked behind each other.
+fn side_by_side(
+    view: &GraphView,
+    evaluation: &Evaluation,
+    selected: bool,
+    tensor: &Tensor,
+    (n, data): (usize, Vec<f32>),
+) -> (usize, Vec<f32>) {
+    let outputs = evaluation.outputs.as_ref().filter(|_| selected).map(Vec::len);
+    let tokens = outputs.unwrap_or(evaluation.n_tokens as usize);
+    let [_, n1, n2, n3] = tensor.ne.map(|ne| usize::try_from(ne).unwrap_or(0));
+    let last = n2 * n3;
+    if n1 * last == tokens || (n1 != tokens && last != tokens) {
+        return (n, data);
+    }
+    let graph = &view.stored.graph;
+    let stacks = |t: &Tensor| graph.op(t) == "CONCAT" && t.op_params.first() == Some(&2) && t.ne == tensor.ne;
+    if last == tokens && (n1 != tokens || !graph.nodes().any(|(_, t)| stacks(t))) {
+        return (n * n1, data);
+    }
+    let rows = (0..n1).flat_map(|token| (0..last).map(move |stream| stream * n1 + token));
+    (n * last, rows.flat_map(|row| &data[row * n..(row + 1) * n]).copied().collect())
 }
 
 /// Elements of a row, and all rows as they lie by the tensor's strides.

@@ -4,7 +4,7 @@ use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::measure::{Hidden, cosine, dot, norm};
 use super::rows::{Captured, Rows};
-use super::stream::{From, Norm, Part, Point, Stream};
+use super::stream::{Added, From, Norm, Part, Point, Stack, Stream};
 use super::units::{Seen, UnitCounts};
 use crate::inside::no_token;
 use crate::query::asked::{Asked, LeftOut};
@@ -94,6 +94,8 @@ pub struct Run {
     pub other_contexts: Vec<u32>,
     /// The places of the stream: `None` is what goes into the first layer, then the ends of layers.
     pub places: Vec<Option<u32>>,
+    /// The stack of each place, of an encoder-decoder model.
+    pub stacks: Vec<Option<Stack>>,
     /// Names of the tensors at the places.
     pub names: Vec<String>,
     /// Elements of a hidden state.
@@ -187,7 +189,7 @@ impl Gathered {
             }
             Captured::Nothing => {
                 let name = evaluated.name(id);
-                match self.asked.left_out(evaluated.row.evaluation.eval, name) {
+                match self.asked.left_out(evaluated.row.evaluation.eval, name, id, &evaluated.stream.chosen) {
                     LeftOut::Name => drop(self.missing.insert(without_layer(name, "*"))),
                     LeftOut::Layer => self.lacks_layers = true,
                     LeftOut::Otherwise => {}
@@ -201,9 +203,11 @@ impl Gathered {
         }
     }
 
-    /// The place with this layer, which comes into being with it: graphs of one model have the same.
-    fn place(&mut self, layer: Option<u32>, name: &str) -> usize {
-        self.run.places.iter().position(|&place| place == layer).unwrap_or_else(|| {
+    /// The place with this layer of this stack, which comes into being with it: graphs of one model have the same.
+    fn place(&mut self, stack: Option<Stack>, layer: Option<u32>, name: &str) -> usize {
+        let mut known = self.run.stacks.iter().zip(&self.run.places);
+        known.position(|of| of == (&stack, &layer)).unwrap_or_else(|| {
+            self.run.stacks.push(stack);
             self.run.places.push(layer);
             self.run.names.push(name.to_owned());
             self.run.places.len() - 1
@@ -223,12 +227,15 @@ impl Gathered {
         let has_values = points.iter().flatten().any(|rows| !rows.data.is_empty());
         self.run.has_values |= has_values;
         let parts = stream.points.iter().map(|p| self.parts(evaluated, p, has_values)).collect();
-        let norms = stream.norms.iter().map(|n| self.rows(evaluated, n.output, stream.points[n.point].selected));
+        let norms = stream.norms.iter().map(|n| self.rows(evaluated, n.output, n.selected));
         let norms: Vec<_> = norms.collect();
         let rows = AllRows { points, parts, norms };
         let ends = stream.layer_ends();
-        let places: Vec<usize> =
-            ends.iter().map(|&i| self.place(stream.points[i].layer, evaluated.name(stream.points[i].tensor))).collect();
+        let place_of = |&i: &usize| {
+            let point = &stream.points[i];
+            self.place(stream.stack, point.layer, evaluated.name(point.tensor))
+        };
+        let places: Vec<usize> = ends.iter().map(place_of).collect();
         let wanted = evaluated.wanted(tokens);
         if let Some(rows) = rows.points.iter().flatten().next() {
             self.run.n_embd = rows.n;
@@ -261,12 +268,12 @@ impl Gathered {
     /// Statistics have no differences, so of those it has to be.
     fn parts(&mut self, evaluated: &Evaluated, point: &Point, has_values: bool) -> Vec<Option<Rows>> {
         let From::Added(parts) = &point.from else { return vec![] };
-        match &parts[..] {
-            [_] if has_values => vec![None],
-            // The rows may be chosen behind the part: then it has one for each token.
-            [part] => vec![self.rows(evaluated, part.beneath, point.selected && part.beneath == part.tensor)],
-            _ => parts.iter().map(|part| self.rows(evaluated, part.tensor, point.selected)).collect(),
-        }
+        let is_difference = |part: &Added| part.rest || (parts.len() == 1 && has_values);
+        let mut rows = |part: &Added| {
+            let selected = point.selected && !part.before_choice;
+            if is_difference(part) { None } else { self.rows(evaluated, part.tensor, selected) }
+        };
+        parts.iter().map(&mut rows).collect()
     }
 
     fn similar(&mut self, rows: &AllRows, ends: &[usize], places: &[usize], wanted: &[usize]) {
@@ -376,16 +383,22 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
     for at in first.max(1)..=end {
         let From::Added(parts) = &stream.points[at].from else { continue };
         let Some(stream_before) = point(at - 1).and_then(|r| r.size(token)) else { continue };
+        let own = |i: usize| rows.parts[at][i].as_ref();
+        let values =
+            |i: usize| own(i)?.token(token).map(|x| x.iter().map(|x| x * parts[i].scale).collect::<Vec<f32>>());
         for (i, part) in parts.iter().enumerate() {
-            let own = rows.parts[at][i].as_ref();
+            // What the other parts leave of the difference, if all of them are known.
             let difference = || {
-                let (to, from) = (state(at)?, state(at - 1)?);
-                (parts.len() == 1).then(|| to.iter().zip(from).map(|(a, b)| a - b).collect::<Vec<f32>>())
+                let mut rest: Vec<f32> = state(at)?.iter().zip(state(at - 1)?).map(|(to, from)| to - from).collect();
+                for other in (0..parts.len()).filter(|&other| other != i) {
+                    rest.iter_mut().zip(values(other)?).for_each(|(rest, other)| *rest -= other);
+                }
+                Some(rest)
             };
-            let values = own.and_then(|r| r.token(token).map(<[f32]>::to_vec)).or_else(difference);
-            let length = match (&values, own.and_then(|r| r.size(token))) {
+            let values = values(i).or_else(difference);
+            let length = match (&values, own(i).and_then(|r| r.size(token))) {
                 (Some(values), _) => norm(values).map(|length| length as f32),
-                (None, Some(own)) => own.norm,
+                (None, Some(own)) => own.norm.map(|norm| norm * part.scale.abs()),
                 (None, None) => continue,
             };
             let cosine = values.as_ref().and_then(|values| cosine(values, state(at - 1)?));
@@ -397,12 +410,16 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
     let layer = stream.points[end].layer;
     let is_last = end + 1 == stream.points.len();
     let normed = |(norm, output): (&Norm, &Option<Rows>)| {
-        let of = evaluated.view.layers.layer(norm.output);
         let (from, to) = (point(norm.point)?, output.as_ref()?);
         let cosine = from.token(token).zip(to.token(token)).and_then(|(a, b)| cosine(a, b));
         let (rms_in, rms_out) = (from.size(token)?.rms, to.size(token)?.rms);
         let tensor = without_layer(evaluated.name(norm.output), "");
-        (of == layer || (of.is_none() && is_last)).then_some(Normed { tensor, rms_in, rms_out, cosine })
+        (if norm.layer.is_some() { norm.layer == layer } else { is_last }).then_some(Normed {
+            tensor,
+            rms_in,
+            rms_out,
+            cosine,
+        })
     };
     Some(Cell {
         hidden,

@@ -1,3 +1,4 @@
+use super::super::head::Step;
 use super::*;
 use crate::trace::testing::{Builder, Shape, llama};
 
@@ -155,4 +156,134 @@ fn a_graph_without_layers_has_no_stream() {
     let x = start(&mut b);
     b.node("node_1", "SQR", &[64, 4], &[x]);
     assert_eq!(stream(b.finish(0, "m.gguf")).1.points, []);
+}
+
+/// A product with a weight of layer 0, and an adapter on it if wanted.
+fn product(b: &mut Builder, name: &str, input: usize, adapted: bool) -> usize {
+    let w = b.weight(&format!("blk.0.{name}.weight"), true, &[64, 64]);
+    let product = b.node("node_1", "MUL_MAT", &[64, 4], &[w, input]);
+    if !adapted {
+        return product;
+    }
+    let down = b.weight(&format!("blk.0.{name}.weight.lora_a"), false, &[64, 2]);
+    let up = b.weight(&format!("blk.0.{name}.weight.lora_b"), false, &[2, 64]);
+    let narrow = b.node("node_2", "MUL_MAT", &[2, 4], &[down, input]);
+    let wide = b.node("node_3", "MUL_MAT", &[64, 4], &[up, narrow]);
+    let scaled = b.node(&format!("{name}_adapter"), "SCALE", &[64, 4], &[wide]);
+    b.node(&format!("{name}_sum"), "ADD", &[64, 4], &[product, scaled])
+}
+
+#[test]
+fn adapters_and_control_vectors_are_parts_of_their_own() {
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let norm = b.node("norm-0", "RMS_NORM", &[64, 4], &[x]);
+    let mask = b.input("mask", None, &[4, 4]);
+    let q = product(&mut b, "attn_q", norm, true);
+    let heads = b.node("attn-0", "FLASH_ATTN_EXT", &[64, 4], &[q, q, q, mask]);
+    let out = product(&mut b, "attn_output", heads, true);
+    let inp = b.node("ffn_inp-0", "ADD", &[64, 4], &[out, x]);
+    let norm = b.node("norm-0", "RMS_NORM", &[64, 4], &[inp]);
+    let ffn = product(&mut b, "ffn_down", norm, false);
+    let sum = b.node("node_4", "ADD", &[64, 4], &[ffn, inp]);
+    let vector = b.weight("leaf_5", false, &[64]);
+    let steered = b.node("l_out-0", "ADD", &[64, 4], &[sum, vector]);
+    let (view, found) = finish(b, steered);
+    let expected = [
+        ("inp_embd", vec![], false),
+        ("ffn_inp-0", vec![Part::Attention, Part::Adapter], false),
+        ("node_4", vec![Part::FeedForward], false),
+        ("l_out-0", vec![Part::ControlVector], false),
+    ];
+    assert_eq!(points(&view, &found), expected);
+    let From::Added(parts) = &found.points[1].from else { panic!("{:?}", found.points[1]) };
+    assert_eq!(
+        parts.iter().map(|p| (name(&view, p.tensor), p.rest)).collect::<Vec<_>>(),
+        [("attn_output_sum", true), ("attn_output_adapter", false)]
+    );
+    assert_eq!(found.points.iter().map(|p| p.layer).collect::<Vec<_>>(), [None, Some(0), Some(0), Some(0)]);
+    let chosen: Vec<&str> = found.chosen.adapters().map(|id| name(&view, TensorId(id))).collect();
+    assert_eq!(chosen, ["blk.0.attn_output.weight.lora_a", "blk.0.attn_output.weight.lora_b"]);
+}
+
+#[test]
+fn an_adapter_on_the_output_matrix_is_a_step_of_the_head() {
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let attn = block(&mut b, x, "attn", true);
+    let out = b.node("l_out-0", "ADD", &[64, 4], &[attn, x]);
+    let (norm, w) = (b.node("result_norm", "RMS_NORM", &[64, 4], &[out]), b.weight("output.weight", true, &[64, 64]));
+    let logits = b.node("node_7", "MUL_MAT", &[64, 4], &[w, norm]);
+    let (a, c) = (b.weight("output.weight.lora_a", false, &[64, 2]), b.weight("output.weight.lora_b", false, &[2, 64]));
+    let narrow = b.node("node_8", "MUL_MAT", &[2, 4], &[a, norm]);
+    let wide = b.node("node_9", "MUL_MAT", &[64, 4], &[c, narrow]);
+    let scaled = b.node("node_10", "SCALE", &[64, 4], &[wide]);
+    b.node("node_11", "ADD", &[64, 4], &[logits, scaled]);
+    let (view, found) = stream(b.finish(0, "m.gguf"));
+    assert_eq!(points(&view, &found)[1], ("l_out-0", vec![Part::Attention], false));
+    let head = found.head.unwrap();
+    assert_eq!(name(&view, head.logits), "node_11", "found without a name");
+    assert!(matches!(head.steps[..], [Step::RmsNorm(_), Step::Matrix(_), Step::Adapter(_)]), "{:?}", head.steps);
+}
+
+#[test]
+fn a_bias_behind_a_norm_and_one_of_the_model_are_no_control_vectors() {
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let attn = block(&mut b, x, "attn", true);
+    let sum = b.node("node_1", "ADD", &[64, 4], &[attn, x]);
+    let bias = b.weight("blk.0.attn_output.bias", false, &[64]);
+    let biased = b.node("ffn_inp-0", "ADD", &[64, 4], &[sum, bias]);
+    let norm = b.node("norm-0", "NORM", &[64, 4], &[biased]);
+    let unnamed = b.weight("leaf_9", false, &[64]);
+    let normed = b.node("normed-0", "ADD", &[64, 4], &[norm, unnamed]);
+    let ffn = product(&mut b, "ffn_down", normed, false);
+    let out = b.node("l_out-0", "ADD", &[64, 4], &[ffn, normed]);
+    let (view, found) = finish(b, out);
+    let kinds: Vec<_> = points(&view, &found).into_iter().map(|(name, parts, _)| (name, parts)).collect();
+    let ffn = ("l_out-0", vec![Part::FeedForward]);
+    assert_eq!(kinds, [("inp_embd", vec![]), ("ffn_inp-0", vec![Part::Attention]), ("normed-0", vec![]), ffn]);
+}
+
+#[test]
+fn layers_that_share_weights_are_told_apart_by_their_names() {
+    let mut b = Builder::default();
+    let mut x = start(&mut b);
+    for (layer, of_weights) in [(0, 0), (1, 1), (2, 0)] {
+        let w = b.weight(&format!("blk.{of_weights}.ffn_down.weight"), true, &[64, 64]);
+        let norm = b.node(&format!("norm-{layer}"), "RMS_NORM", &[64, 4], &[x]);
+        let ffn = b.node(&format!("ffn_out-{layer}"), "MUL_MAT", &[64, 4], &[w, norm]);
+        x = b.node(&format!("l_out-{layer}"), "ADD", &[64, 4], &[ffn, x]);
+    }
+    let (_, found) = finish(b, x);
+    let layers: Vec<_> = found.points.iter().map(|p| p.layer).collect();
+    assert_eq!(layers, [None, Some(0), Some(1), Some(2)]);
+}
+
+#[test]
+fn the_stack_is_that_of_the_weights() {
+    for (prefix, stack) in [("enc.", Some(Stack::Encoder)), ("dec.", Some(Stack::Decoder)), ("", None)] {
+        let mut b = Builder::default();
+        let x = start(&mut b);
+        let w = b.weight(&format!("{prefix}blk.0.ffn_down.weight"), true, &[64, 64]);
+        let norm = b.node("norm-0", "RMS_NORM", &[64, 4], &[x]);
+        let ffn = b.node("ffn_out-0", "MUL_MAT", &[64, 4], &[w, norm]);
+        let out = b.node("l_out-0", "ADD", &[64, 4], &[ffn, x]);
+        assert_eq!(finish(b, out).1.stack, stack, "{prefix}");
+    }
+}
+
+#[test]
+fn a_norm_behind_the_last_block_is_a_place_of_its_layer_and_no_step_of_the_head() {
+    let mut b = Builder::default();
+    let x = start(&mut b);
+    let attn = block(&mut b, x, "attn", true);
+    let sum = b.node("node_1", "ADD", &[64, 4], &[attn, x]);
+    let norm = b.node("norm", "NORM", &[64, 4], &[sum]);
+    let weight = b.weight("blk.0.layer_out_norm.weight", false, &[64]);
+    let out = b.node("node_2", "MUL", &[64, 4], &[norm, weight]);
+    let (view, found) = finish(b, out);
+    let last = found.points.last().unwrap();
+    assert_eq!((name(&view, last.tensor), last.layer, &last.from), ("node_2", Some(0), &From::Normed));
+    assert!(matches!(found.head.unwrap().steps[..2], [Step::RmsNorm(_), Step::Matrix(_)]));
 }

@@ -3,7 +3,7 @@
 
 use super::measure::{Element, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS, median};
 use super::run::{Cell, Run, TokenRow, without_layer};
-use super::stream::Part;
+use super::stream::{Part, Stack};
 use super::units::UnitCounts;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -86,6 +86,9 @@ pub struct NormSummary {
 pub struct Layer {
     /// The layer; null for what goes into the first.
     pub layer: Option<u32>,
+    /// The stack of an encoder-decoder model that it is of; absent for other models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
     /// The tensor.
     pub tensor: String,
     /// Tokens whose hidden state is known here. In the last layer only those with an output row go on.
@@ -177,6 +180,7 @@ pub fn layers(run: &Run) -> Layers {
         Layer {
             elements: run.elements.get(i).cloned().flatten(),
             units: run.units.get(i).cloned().flatten(),
+            stack: run.stacks.get(i).copied().flatten(),
             ..of_cells(layer, name, &cells)
         }
     };
@@ -210,6 +214,7 @@ fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Lay
     let of_massive = |f: fn(&Vec<Element>) -> usize| looked_at().map(|m| f(m) as u64).reduce(|a, b| a + b);
     Layer {
         layer,
+        stack: None,
         tensor: if layer.is_some() { without_layer(name, "") } else { name.to_owned() },
         tokens: cells.len() as u64,
         norm: Spread::of(of(|c| c.hidden.norm)),
@@ -254,9 +259,12 @@ fn massive(cells: &[(&TokenRow, &Cell)]) -> Vec<Massive> {
 
 fn added(cells: &[(&TokenRow, &Cell)]) -> Vec<PartSummary> {
     let most = cells.iter().max_by_key(|(_, c)| c.added.len());
-    let parts = most.map_or(vec![], |(_, c)| c.added.iter().map(|a| a.part).collect());
-    let of = |(i, part): (usize, Part)| {
-        let found = || cells.iter().filter_map(move |(_, c)| c.added.get(i).filter(|a| a.part == part));
+    let parts: Vec<Part> = most.map_or(vec![], |(_, c)| c.added.iter().map(|a| a.part).collect());
+    // The n-th of its kind: evaluations can differ in what is added from outside.
+    let nth = |i: usize, part: Part| parts[..i].iter().filter(|&&p| p == part).count();
+    let of = |(i, &part): (usize, &Part)| {
+        let n = nth(i, part);
+        let found = || cells.iter().filter_map(move |(_, c)| c.added.iter().filter(|a| a.part == part).nth(n));
         PartSummary {
             part,
             tokens: found().count() as u64,
@@ -265,7 +273,7 @@ fn added(cells: &[(&TokenRow, &Cell)]) -> Vec<PartSummary> {
             cosine: median(found().filter_map(|a| a.cosine)),
         }
     };
-    parts.into_iter().enumerate().map(of).collect()
+    parts.iter().enumerate().map(of).collect()
 }
 
 fn normed(cells: &[(&TokenRow, &Cell)]) -> Vec<NormSummary> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FIRST, measureOf, MEASURES } from './measures';
 import type { Look } from '../analytics/look';
-import { heat, layerName, layersOption, marked, shareOf, short } from './options';
+import { addedBeside, heat, layerName, layersOption, marked, shareOf, short } from './options';
 import type { LayerOfRun } from './types';
 
 const matrix = {
@@ -55,7 +55,16 @@ it('numbers and layers are short', () => {
   expect([layerName(null), layerName(3)]).toEqual(['embd', '3']);
 });
 
-it('a part that is not feed-forward counts as attention', () => {
+it('what comes from outside is neither attention nor feed-forward, and is named', () => {
+  const part = (name: string, share: number | null) => ({ part: name, share, cosine: null });
+  const added = [part('attention', 0.5), part('adapter', 2), part('feed_forward', 0.25), part('control_vector', 3)];
+  const layer = { added } as unknown as LayerOfRun;
+  expect([shareOf(layer, false), shareOf(layer, true)]).toEqual([0.5, 0.25]);
+  expect(addedBeside(layer)).toEqual(['an adapter adds 2.00', 'a control vector adds 3.00']);
+  expect(addedBeside({ added: [part('state', 1)] } as unknown as LayerOfRun)).toEqual([]);
+});
+
+it('a state counts as attention', () => {
   const layer = { added: [{ part: 'state', share: 0.5, cosine: null }] } as unknown as LayerOfRun;
   expect([shareOf(layer, false), shareOf(layer, true)]).toEqual([0.5, null]);
   const nan = { added: [{ part: 'state', share: null, cosine: null }] } as unknown as LayerOfRun;

@@ -4,7 +4,7 @@ import type { Range } from '../../lib/selection.svelte';
 import { round } from '../analytics/barOptions';
 import { amounts, axisName, frame, names, type Look, type Option } from '../analytics/look';
 import { picture, scaled } from '../analytics/picture';
-import type { LayerOfRun, TokenMatrix } from './types';
+import type { LayerOfRun, Part, TokenMatrix } from './types';
 
 /** What goes into the first layer is called as llama.cpp calls it. */
 export function layerName(layer: number | null): string {
@@ -93,13 +93,30 @@ export function matrixOption(
   };
 }
 
-/** Share of what parts of a kind add. */
-export function shareOf(layer: LayerOfRun, feedForward: boolean): number | null {
+const largestOf = (layer: LayerOfRun, is: (part: Part) => boolean): number | null => {
   const of = layer.added
-    .filter((a) => (a.part === 'feed_forward') === feedForward)
+    .filter((a) => is(a.part))
     .map((a) => a.share)
     .filter((share) => share !== null);
   return of.length ? Math.max(...of) : null;
+};
+
+/** Share of what the feed-forward network adds, or of attention and what stands in its place. */
+export function shareOf(layer: LayerOfRun, feedForward: boolean): number | null {
+  return largestOf(layer, (part) => (feedForward ? part === 'feed_forward' : part === 'attention' || part === 'state'));
+}
+
+/** What else is added in a layer, in words: adapters, control vectors, and what the program feeds. */
+export function addedBeside(layer: LayerOfRun): string[] {
+  const names: [Part, string][] = [
+    ['adapter', 'an adapter'],
+    ['control_vector', 'a control vector'],
+    ['input', 'what the program feeds'],
+    ['earlier', 'an earlier state'],
+  ];
+  return names
+    .filter(([part]) => layer.added.some((a) => a.part === part))
+    .map(([part, name]) => `${name} adds ${short(largestOf(layer, (p) => p === part))}`);
 }
 
 export function layersOption(layers: LayerOfRun[], selected: number | null, colors: Look): Option {

@@ -1,5 +1,15 @@
 // What the server says of hidden states, as far as the view shows it.
 
+/** What adds to the residual stream: a block, or something from outside of the model's blocks. */
+export type Part =
+  | 'attention'
+  | 'feed_forward'
+  | 'state'
+  | 'adapter'
+  | 'control_vector'
+  | 'input'
+  | 'earlier';
+
 export interface TokenMatrix {
   measure: string;
   /** Layers; null is what goes into the first. */
@@ -26,7 +36,9 @@ export interface LayerOfRun {
   nan: number;
   inf: number;
   cosine: number | null;
-  added: { part: 'attention' | 'feed_forward' | 'state'; share: number | null; cosine: number | null }[];
+  /** The stack of an encoder-decoder model. */
+  stack?: 'encoder' | 'decoder';
+  added: { part: Part; share: number | null; cosine: number | null }[];
   normed: { tensor: string; rms_in: number | null; rms_out: number | null; cosine: number | null }[];
   units: { units: number; dead: number; always_open: number | null; always_closed: number | null } | null;
 }
