@@ -23,6 +23,8 @@ pub struct Models {
     announced: Vec<usize>,
     of_graph: HashMap<GraphId, ModelId>,
     texts: HashSet<(ModelId, i32)>,
+    /// Of models that a graph may be of, one if all of them have the same vocabulary.
+    alike: HashMap<Vec<usize>, Option<usize>>,
 }
 
 #[derive(Debug)]
@@ -79,8 +81,10 @@ impl Opened {
 pub struct Completed {
     /// The graph with its model and the origins of its weights.
     pub stored: StoredGraph,
-    /// Its model, the first time that it is known.
+    /// Its model, the first time that it is known; of a graph whose model is not, one that has its vocabulary.
     pub model: Option<Model>,
+    /// The model whose vocabulary its tokens are of, if its own is not known.
+    pub vocabulary: Option<ModelId>,
     /// What the user should know, in one line each.
     pub notes: Vec<String>,
 }
@@ -94,6 +98,7 @@ impl Models {
             announced: vec![],
             of_graph: HashMap::new(),
             texts: HashSet::new(),
+            alike: HashMap::new(),
         }
     }
 
@@ -110,13 +115,20 @@ impl Models {
         let mut mapped: Vec<usize> = of_files.iter().flatten().copied().collect();
         mapped.sort_unstable();
         mapped.dedup();
-        let own = self.own(&graph, &of_files, &mapped, &named);
-        let (id, model) = own.map_or((None, None), |own| self.announce(own));
-        if let Some(id) = id {
+        let (own, alike) = match self.own(&graph, &of_files, &mapped, &named) {
+            Ok(own) => (Some(own), vec![]),
+            Err(alike) => (None, alike),
+        };
+        let (id, mut model) = own.map_or((None, None), |own| self.announce(own));
+        let mut vocabulary = None;
+        if let Some(one) = self.of_one_vocabulary(alike) {
+            (vocabulary, model) = self.announce(one);
+        }
+        if let Some(id) = id.or(vocabulary) {
             self.of_graph.insert(graph.graph, id);
         }
         let origins = self.origins(&mut graph, own, &mapped, &named);
-        Completed { stored: StoredGraph { graph, model: id, origins }, model, notes }
+        Completed { stored: StoredGraph { graph, model: id, origins }, model, vocabulary, notes }
     }
 
     /// Texts of those of a graph's tokens that were not asked for before, and whose they are.
@@ -137,8 +149,17 @@ impl Models {
     }
 
     /// The model of a graph: that of the files that most of its weights are mapped from. If none is mapped, the one that has
-    /// most of its weights; if two have as many, neither.
-    fn own(&self, graph: &Graph, of_files: &[Option<usize>], mapped: &[usize], named: &[usize]) -> Option<usize> {
+    /// most of its weights.
+    ///
+    /// # Errors
+    /// If several have as many, it is none of them: which, or nothing if none has any.
+    fn own(
+        &self,
+        graph: &Graph,
+        of_files: &[Option<usize>],
+        mapped: &[usize],
+        named: &[usize],
+    ) -> Result<usize, Vec<usize>> {
         let from_file = |model: usize| {
             let files = graph.tensors.iter().filter_map(|t| of_files[usize::from(t.mapped?.0)]);
             files.filter(|&of| of == model).count()
@@ -150,12 +171,33 @@ impl Models {
         let most = |models: &[usize], votes: &dyn Fn(usize) -> usize| {
             let mut counted: Vec<(usize, usize)> = models.iter().map(|&m| (votes(m), m)).filter(|v| v.0 > 0).collect();
             counted.sort_unstable_by(|a, b| b.cmp(a));
-            match counted[..] {
-                [(most, model), ref rest @ ..] if rest.iter().all(|other| other.0 < most) => Some(model),
-                _ => None,
-            }
+            let most = counted.first().map_or(0, |first| first.0);
+            let best: Vec<usize> = counted.iter().filter(|of| of.0 == most).map(|of| of.1).collect();
+            if let [model] = best[..] { Ok(model) } else { Err(best) }
         };
         if mapped.is_empty() { most(named, &fitting) } else { most(mapped, &from_file) }
+    }
+
+    /// One of some models, if all of them have the same vocabulary.
+    fn with_one_vocabulary(&self, models: &[usize]) -> Option<usize> {
+        let vocab = |model: &usize| self.opened[*model].vocab.as_ref();
+        let (first, rest) = models.split_first()?;
+        let own = vocab(first)?;
+        let is_same = |other: &Vocab| {
+            let text = |vocab: &Vocab, id: usize| vocab.text(i32::try_from(id).ok()?);
+            other.len() == own.len() && (0..own.len()).all(|id| text(own, id) == text(other, id))
+        };
+        rest.iter().all(|model| vocab(model).is_some_and(is_same)).then_some(*first)
+    }
+
+    /// The same, found once.
+    fn of_one_vocabulary(&mut self, models: Vec<usize>) -> Option<usize> {
+        if let Some(known) = self.alike.get(&models) {
+            return *known;
+        }
+        let found = self.with_one_vocabulary(&models);
+        self.alike.insert(models, found);
+        found
     }
 
     /// The id of a model, and what the trace is to say of it if it does not have it yet.

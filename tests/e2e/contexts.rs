@@ -273,4 +273,14 @@ fn texts_are_of_the_vocabulary_of_a_token_s_own_model_mapped_or_not() {
         let keys: String = found["keys"].as_array().unwrap().iter().map(|key| text(key, "text")).collect();
         assert!(keys.contains(prompt), "{keys}");
     }
+    // Two files with the same tensors: nothing says which is which, and both have the same vocabulary.
+    let copy = dir.path().join("copy.gguf");
+    std::fs::copy(&tiny, &copy).unwrap();
+    let alike = recorded("alike.ggtrace", [&tiny, &copy], &["nommap"]);
+    for (context, prompt) in [("0", "The capital of France is"), ("1", "Once upon a time")] {
+        let found = json("attention", &alike, &["--context", context]);
+        let keys: String = found["keys"].as_array().unwrap().iter().map(|key| text(key, "text")).collect();
+        assert!(keys.contains(prompt), "{keys}");
+        assert!(!said_by(&alike, context.parse().unwrap()).is_empty());
+    }
 }

@@ -226,6 +226,9 @@ impl<'a> Store<'a> {
         if let Some(model) = completed.model {
             self.sink.writer.model(model)?;
         }
+        if let Some(model) = completed.vocabulary {
+            self.sink.writer.vocabulary(completed.stored.graph.graph, model);
+        }
         self.sink.writer.graph(completed.stored)
     }
 

@@ -94,8 +94,12 @@ fn a_weight_that_two_models_could_have_has_no_origin() {
     let copy = dir.path().join("draft.gguf");
     std::fs::copy(model(), &copy).unwrap();
     let argv = ["x", MODEL, "-md", copy.to_str().unwrap()];
-    let completed = Models::new(&hello(&argv)).complete(graph(Q, [576, 576, 1, 1], None, &[]));
-    assert_eq!(completed.stored.origins, []);
+    let mut models = Models::new(&hello(&argv));
+    let completed = models.complete(graph(Q, [576, 576, 1, 1], None, &[]));
+    assert_eq!((completed.stored.origins, completed.stored.model), (vec![], None));
+    // Whichever of them it is, its tokens have these texts.
+    assert_eq!(completed.vocabulary, Some(ModelId(0)));
+    assert_eq!(models.texts(GraphId(0), &[1]), [(ModelId(0), 1, b"<|im_start|>".to_vec())]);
 }
 
 #[test]

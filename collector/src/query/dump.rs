@@ -156,7 +156,14 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
         let mut shown: Vec<TensorId> = found.nodes().chain(more).collect();
         shown.sort_unstable();
         shown.dedup();
-        let evaluated = Evaluated { seq, view, row, chosen, texts: texts.of(view.stored.model), ends: &ends };
+        let evaluated = Evaluated {
+            seq,
+            view,
+            row,
+            chosen,
+            texts: texts.of(trace.vocabulary_of(view.stored.graph.graph)),
+            ends: &ends,
+        };
         for (id, Span { start, duration }) in found.times_of(shown) {
             let fused_into = if let Execution::Fused(with) = plan.node(id) { Some(with.0) } else { None };
             f(evaluated.operator(Executed { id, start, duration, fused_into, run: plan.run(id) }, &captured))?;

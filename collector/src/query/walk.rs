@@ -91,7 +91,10 @@ pub fn walk(trace: &Trace, filter: &Filter, mut f: impl FnMut(Evaluated<'_>) -> 
         };
         let mut runs: Vec<DeviceRun<'_>> = untimed.iter().filter_map(run).collect();
         runs.sort_by_key(|run| run.number);
-        let (phase, text) = ((e.n_tokens > 0).then(|| found.phase()), text(row, 0, texts.of(view.stored.model)));
+        let (phase, text) = (
+            (e.n_tokens > 0).then(|| found.phase()),
+            text(row, 0, texts.of(trace.vocabulary_of(view.stored.graph.graph))),
+        );
         f(Evaluated { row, view, phase, text, operators, runs, reads })
     });
 }

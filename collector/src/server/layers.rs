@@ -119,7 +119,12 @@ impl Tokens {
     /// The context and the tokens, or the last `most` of the context.
     fn of(&self, session: &Session, trace: &Trace, most: u64) -> Result<(u32, Range<u64>), Problem> {
         let given = numbers("tokens", self.tokens.as_deref())?.map(|given| given.range());
-        let context = layers::context(trace, context(self.context.as_deref())?, given.as_ref())?;
+        let named = context(self.context.as_deref())?;
+        // Of several, those without layers are left out, which takes a look at all graphs.
+        let context = match session.contexts(trace).iter().count() {
+            0..2 => session.context(trace, named, given.as_ref())?,
+            _ => layers::context(trace, named, given.as_ref())?,
+        };
         Ok((context, self.range(trace, session.end_of(trace, context), most)?))
     }
 

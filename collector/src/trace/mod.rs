@@ -36,7 +36,7 @@ use ggscope_format::record::{
     BufferEvent, Graph, LeftOut, MemoryChange, RecordError, RunEnd, SequencesFrom, Statistics, Value,
 };
 use ggscope_format::session::{Hello, Level};
-use ggscope_format::{RequestId, TensorId, chunk::ChunkError};
+use ggscope_format::{GraphId, RequestId, TensorId, chunk::ChunkError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use utoipa::ToSchema;
@@ -174,6 +174,13 @@ pub enum Remark {
     Memory(MemoryChange),
     /// Why records were lost up to here, in all.
     Lost(Losses),
+    /// Which of several models that a graph may be of it is cannot be told, but all of them have the vocabulary of this one.
+    Vocabulary {
+        /// The graph.
+        graph: GraphId,
+        /// A model with its vocabulary.
+        model: ModelId,
+    },
 }
 
 /// Records that were lost, by what is known of the cause.

@@ -438,7 +438,9 @@ impl Trace {
 
     /// Remarks on the recording, in the order of the file: neither requests nor changes of memories.
     pub fn notes(&self) -> Vec<Remark> {
-        self.remarks().filter(|r| !matches!(r, Remark::Request(_) | Remark::Memory(_))).collect()
+        self.remarks()
+            .filter(|r| !matches!(r, Remark::Request(_) | Remark::Memory(_) | Remark::Vocabulary { .. }))
+            .collect()
     }
 
     /// Changes of contexts' memories, in the order in which they came.
@@ -457,7 +459,7 @@ impl Trace {
         self.remarks().filter_map(|r| if let Remark::Request(request) = r { Some(request) } else { None }).collect()
     }
 
-    fn remarks(&self) -> impl Iterator<Item = Remark> {
+    pub(super) fn remarks(&self) -> impl Iterator<Item = Remark> {
         self.all::<Remarks>(ChunkKind::Notes).flatten().chain(self.contents.pending.remarks.iter().cloned())
     }
 

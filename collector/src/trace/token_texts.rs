@@ -1,7 +1,7 @@
 //! Texts of tokens: each belongs to the vocabulary of one model, and a graph says which model it is of.
 
 use super::reader::lock;
-use super::{Model, ModelId, Texts, Trace};
+use super::{Model, ModelId, Remark, Texts, Trace};
 use ggscope_format::GraphId;
 use ggscope_format::chunk::ChunkKind;
 use std::collections::HashMap;
@@ -25,6 +25,8 @@ impl TokenTexts {
 pub(super) struct KnownTexts {
     end: u64,
     of: HashMap<(ModelId, i32), Vec<u8>>,
+    /// Graphs without a model whose vocabulary is known, as far as somebody has asked.
+    vocabularies: HashMap<GraphId, Option<ModelId>>,
 }
 
 impl Trace {
@@ -44,10 +46,28 @@ impl Trace {
         self.contents.models.iter().find(|model| model.id == id)
     }
 
+    /// The model whose vocabulary the tokens of a graph are of, if that is known: that of the graph, or one that has the same.
+    pub fn vocabulary_of(&self, graph: GraphId) -> Option<ModelId> {
+        if let Some(model) = self.graph(graph).ok()?.model {
+            return Some(model);
+        }
+        if let Some(known) = lock(&self.shared.texts).vocabularies.get(&graph) {
+            return *known;
+        }
+        let of_graph = |remark| match remark {
+            Remark::Vocabulary { graph: of, model } if of == graph => Some(model),
+            _ => None,
+        };
+        // It stands before the graph, so it does not come later.
+        let found = self.remarks().find_map(of_graph);
+        lock(&self.shared.texts).vocabularies.insert(graph, found);
+        found
+    }
+
     /// Texts of some token ids of the model that a graph is of, as far as they are known. What was read for it is kept for the
     /// states to come.
     pub fn texts_of(&self, graph: GraphId, ids: &[i32]) -> HashMap<i32, Vec<u8>> {
-        let model = if ids.is_empty() { None } else { self.graph(graph).ok().and_then(|stored| stored.model) };
+        let model = if ids.is_empty() { None } else { self.vocabulary_of(graph) };
         let Some(model) = model else { return HashMap::new() };
         let mut known = lock(&self.shared.texts);
         let end = known.end;

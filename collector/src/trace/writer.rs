@@ -368,6 +368,12 @@ impl TraceWriter {
         }
     }
 
+    /// Takes whose vocabulary a graph's tokens are of where its model is not known.
+    pub fn vocabulary(&mut self, graph: GraphId, model: ModelId) {
+        self.remarks.push(Remark::Vocabulary { graph, model });
+        self.pending();
+    }
+
     /// Why records were lost so far, in all.
     pub fn losses(&self) -> Losses {
         let (lost, _) = self.ring_lost;

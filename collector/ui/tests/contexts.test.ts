@@ -30,9 +30,11 @@ describe('contexts', () => {
       contexts.map((one) => `${one.context}: ${one.model_name}`),
     );
     const over = page.locator('[data-test="heads-over"]');
-    await until(() => over.textContent()).toContain(`over tokens ${second.first_token} to `);
+    // Comparing all heads takes its time.
+    const long = { timeout: 30_000 };
+    await until(() => over.textContent(), long).toContain(`over tokens ${second.first_token} to `);
     await context(page, 'heads').selectOption(String(first.context));
-    await until(() => over.textContent()).toContain('over tokens 0 to ');
+    await until(() => over.textContent(), long).toContain('over tokens 0 to ');
     await until(() => context(page, 'layers').inputValue()).toBe(String(first.context));
     await until(() => selected(page).get('context')).toBe(String(first.context));
     // The token that is looked at belongs to one of them.
@@ -40,7 +42,7 @@ describe('contexts', () => {
     const chosen = await open(`${server.url}/?session=0&view=attention+layers&context=${first.context}&tokens=${last}`);
     await until(() => context(chosen, 'attention').inputValue()).toBe(String(second.context));
     await until(() => context(chosen, 'layers').inputValue()).toBe(String(second.context));
-    await until(() => chosen.locator('[data-card="hidden"]').textContent()).toContain(`..${last}`);
+    await until(() => chosen.locator('[data-card="hidden"]').textContent(), long).toContain(`..${last}`);
     await context(chosen, 'layers').selectOption(String(first.context));
     await until(() => selected(chosen).get('tokens')).toBeNull();
     await until(() => context(chosen, 'attention').inputValue()).toBe(String(first.context));

@@ -49,7 +49,7 @@ impl Tokens {
         let mut tokens = Tokens::default();
         let select = Select { tokens: Some(0..end), ..Select::default() };
         trace.for_each_evaluation(&select, false, |row| {
-            tokens.add(&row, trace.model_of(row.evaluation.graph).map(|model| model.id));
+            tokens.add(&row, trace.vocabulary_of(row.evaluation.graph));
             ControlFlow::Continue(())
         });
         tokens.texts = trace.texts();

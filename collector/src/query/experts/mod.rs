@@ -331,7 +331,7 @@ pub fn for_each_choice(
         if routed.uses_all() {
             return ControlFlow::Continue(());
         }
-        let of_model = texts.of(trace.model_of(routed.row.evaluation.graph).map(|model| model.id));
+        let of_model = texts.of(trace.vocabulary_of(routed.row.evaluation.graph));
         routed.choices().try_for_each(|choice| f(TokenChoice::of(routed, &choice, of_model)))
     });
     if has_ids { Ok(()) } else { why_none(trace) }
