@@ -41,6 +41,9 @@ const ALWAYS: [&str; 14] = [
 /// Models whose layers hand on several streams, which are mixed and not added to: what a layer adds is not known.
 const MIXED: [&str; 6] = ["deepseek4", "gemma3n", "glm5-next", "hy_v4", "kimi-k3", "qwen4exp"];
 
+/// Models whose `l_out` is a copy of the end of a layer, or the end of a stack before something is added again.
+const RENAMED: [&str; 2] = ["hy_v4", "hrm_text"];
+
 /// Why attention is refused in models that do more than softmax(scale · Q · Kᵀ + mask). Anything else that is said is wrong.
 const REFUSALS: [&str; 3] = [
     "adds a bias of its own to its products",
@@ -210,7 +213,7 @@ fn wrong_layers(model: &Model, trace: &Path, said: &Said, rows: &[Value]) -> Vec
             // Where llama.cpp names the ends of layers, they are these.
             let is_named = names.contains(&&*format!("l_out-{n}"));
             let is_last = layer["layer"].as_u64() == Some(said.n_layer as u64 - 1);
-            if is_named && layer["tensor"] != "l_out" && !is_last && model.0 != "hrm_text" {
+            if is_named && layer["tensor"] != "l_out" && !is_last && !RENAMED.contains(&&*model.0) {
                 wrong.push(format!("layer {n} {stack} ends with {}", layer["tensor"]));
             }
         }

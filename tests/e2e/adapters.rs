@@ -4,11 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ggscope_model::gguf::Gguf;
-use ggscope_model::quant::Tensor;
 use serde_json::Value;
 
-use crate::ggscope::{command, ggscope, info, number, record, run, text};
+use crate::ggscope::{command, dump, ggscope, info, number, record, run, text};
 use crate::support::gguf_writer::{GgufWriter, TensorType, Value as Meta, Weights};
 use crate::support::{hosts, tiny_model};
 
@@ -52,7 +50,7 @@ struct Stage {
 fn stage() -> Stage {
     let dir = tempfile::tempdir().unwrap();
     let [model, lora, trace] = ["m.gguf", "lora.gguf", "run.ggtrace"].map(|name| dir.path().join(name));
-    tiny_model::write_dense_gguf(&model, TensorType::F16);
+    tiny_model::write_dense_gguf(&model, TensorType::F32);
     Stage { _dir: dir, model, lora, trace }
 }
 
@@ -60,6 +58,17 @@ fn json(args: &[&str], trace: &Path, more: &[&str]) -> Value {
     let mut command = ggscope(args);
     command.arg(trace).args(more);
     serde_json::from_str(&run(command).ok().stdout).expect("JSON")
+}
+
+/// Rows of a matrix of 32-bit floats that a recorded run read from a model's file, and its numbers.
+fn matrix_of(trace: &Path, model: &Path, name: &str) -> (usize, Vec<f32>) {
+    let rows = dump(trace, &[]);
+    let found = rows.iter().flat_map(|row| row["src"].as_array().unwrap()).find(|source| text(source, "name") == name);
+    let found = found.unwrap_or_else(|| panic!("{name} was not read"));
+    let (offset, bytes) = (number(found, "offset") as usize, number(found, "bytes") as usize);
+    let file = std::fs::read(model).unwrap();
+    let numbers = file[offset..][..bytes].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+    (found["ne"][1].as_u64().unwrap() as usize, numbers.collect())
 }
 
 fn parts(layer: &Value) -> Vec<&str> {
@@ -90,10 +99,8 @@ fn an_adapter_on_the_output_projection_is_a_part_of_its_own_and_counts_in_what_h
     let found = attention(&["--model", model.to_str().unwrap()]);
     let heads = found["heads"].as_array().unwrap();
     let floats = |v: &Value| v.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect::<Vec<f64>>();
-    let file = Gguf::open(&model).unwrap();
-    let matrix = Tensor::find(&file, "blk.1.attn_output.weight").unwrap().dequantizable().unwrap();
-    let (mut w, (a, b)) = (vec![], pair(0, N_EMBD, N_EMBD));
-    matrix.dequantize(0..matrix.elements(), &mut w).unwrap();
+    let (_, w) = matrix_of(&trace, &model, "blk.1.attn_output.weight");
+    let (a, b) = pair(0, N_EMBD, N_EMBD);
     let dot = |row: &[f32], x: &[f64]| row.iter().zip(x).map(|(a, x)| f64::from(*a) * x).sum::<f64>();
     for head in heads {
         let x = floats(&head["weighted"]);
@@ -114,8 +121,7 @@ fn the_lens_ends_where_llama_cpp_ends_with_an_adapter_on_the_output_matrix() {
     let mut first = ggscope(&["layers", "--lens", "--json", "--model"]);
     first.arg(&model).arg(&trace);
     let plain: Value = serde_json::from_str(&run(first).ok().stdout).unwrap();
-    let n_vocab = Gguf::open(&model).unwrap();
-    let n_vocab = n_vocab.tensors().find(|(_, t)| t.name == "output.weight").unwrap().1.ne[1] as usize;
+    let (n_vocab, _) = matrix_of(&trace, &model, "output.weight");
     write_lora(&lora, &[("output.weight", N_EMBD, n_vocab)]);
     let adapted = trace.with_file_name("adapted.ggtrace");
     let lora = lora.to_str().unwrap();

@@ -37,7 +37,6 @@ static bool extra(const llm_arch arch) {
         case LLM_ARCH_LLAMA_EMBED:
         case LLM_ARCH_T5ENCODER:
         case LLM_ARCH_RWKV6:
-        case LLM_ARCH_RWKV6QWEN2:
         case LLM_ARCH_RWKV7:
         case LLM_ARCH_ARWKV7:
             return true;
@@ -77,7 +76,7 @@ static llama_model_ptr load(const std::string & path, const llm_arch arch, const
     for (const char * rank : { "decay", "iclr", "value_residual_mix", "gate" }) {
         gguf_set_val_u32(wanted.get(), (name + ".attention." + rank + "_lora_rank").c_str(), 16);
     }
-    if (arch == LLM_ARCH_RWKV6QWEN2 || arch == LLM_ARCH_ARWKV7) {
+    if (arch == LLM_ARCH_ARWKV7) {
         gguf_set_val_u32(wanted.get(), (name + ".token_shift_count").c_str(), 1);
     }
     gguf_set_val_bool(wanted.get(), (name + ".attention.causal").c_str(), !(extra(arch) && name.find("rwkv") == std::string::npos));
