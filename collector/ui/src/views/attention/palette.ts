@@ -1,5 +1,6 @@
 // Weights as colours: dark blue to yellow on dark, white to dark blue on light, so that more is more in print and for
 // every eye. What is not seen has the panel's own colour, and NaN one that is on no scale.
+import { inkOn } from '../../lib/colors';
 import { UNSEEN } from './matrix';
 
 type Theme = 'dark' | 'light';
@@ -74,8 +75,7 @@ export class Palette {
 
   /** Black or white, whichever can be read on it. */
   ink(weight: number, scale: Scale): string {
-    const [r, g, b] = this.of(weight, scale);
-    return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? '#0b1118' : '#f4f8fb';
+    return inkOn(this.css(weight, scale));
   }
 
   /** From nothing to all, for a legend. */
