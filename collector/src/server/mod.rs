@@ -9,6 +9,7 @@ mod architecture;
 mod attention;
 mod capture;
 mod compare;
+mod contexts;
 mod document;
 mod download;
 mod experts;

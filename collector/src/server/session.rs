@@ -15,7 +15,6 @@ use crate::trace::{Followed, Following, Growing, State, Totals, Trace, TraceErro
 use ggscope_format::EvalId;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,7 +90,7 @@ pub(super) struct Session {
     /// longer and is not to be waited for.
     followers: [Mutex<Followers>; 2],
     /// Its contexts, as far as somebody has asked.
-    contexts: Mutex<Arc<Contexts>>,
+    pub(super) known_contexts: Mutex<Arc<Contexts>>,
     /// Of so many evaluations.
     sums: Mutex<Option<(u64, Arc<Sums>)>>,
     /// Bytes of the trace that are kept in memory.
@@ -135,7 +134,7 @@ impl Session {
             control: None,
             table: Mutex::default(),
             followers: Default::default(),
-            contexts: Mutex::default(),
+            known_contexts: Mutex::default(),
             sums: Mutex::default(),
             memory: AtomicUsize::new(0),
             heads: heads::Kept::default(),
@@ -270,34 +269,6 @@ impl Session {
         };
         *kept = Some(table.clone());
         Ok((trace, table))
-    }
-
-    /// The contexts of a trace of it.
-    pub(super) fn contexts(&self, trace: &Trace) -> Arc<Contexts> {
-        let mut kept = lock(&self.contexts);
-        Arc::make_mut(&mut kept).update(trace);
-        kept.clone()
-    }
-
-    /// The context that a question is about: the one that is named, else that of the tokens, else the usual one.
-    ///
-    /// # Errors
-    /// When there is no such context, or the tokens are of others.
-    pub(super) fn context(
-        &self,
-        trace: &Trace,
-        named: Option<u32>,
-        tokens: Option<&Range<u64>>,
-    ) -> Result<u32, Problem> {
-        let chosen = self.contexts(trace).choose(trace, named, tokens);
-        let chosen = chosen.map_err(|why| Problem::missing("context", why, "/sessions/ID lists the contexts"))?;
-        Ok(chosen.unwrap_or(0))
-    }
-
-    /// Tokens of a context: the number after its last one.
-    pub(super) fn end_of(&self, trace: &Trace, context: u32) -> u64 {
-        let last = self.contexts(trace).get(context).and_then(|context| context.last_token);
-        last.map_or(trace.totals().tokens(), |last| last.saturating_add(1))
     }
 
     /// How far captured values are behind the newest token; `None` if none have come, or nothing is captured any more.

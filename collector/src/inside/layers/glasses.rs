@@ -8,6 +8,17 @@ use ggscope_format::GraphId;
 use ggscope_model::gguf::Gguf;
 use std::collections::HashMap;
 
+/// Tokens that have no lens, of a context beside others that have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WithoutLens {
+    /// The context.
+    pub context: u32,
+    /// How many tokens.
+    pub tokens: u64,
+    /// Why.
+    pub why: String,
+}
+
 /// What hidden states are looked at through. Graphs of one model mostly share it; a graph with an adapter has its own.
 pub(super) struct Glasses<'m> {
     model: &'m Gguf,

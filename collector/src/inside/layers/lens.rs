@@ -5,7 +5,7 @@ use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::following::Following;
 use super::glass::Glass;
-use super::glasses::Glasses;
+use super::glasses::{Glasses, WithoutLens};
 use super::kept::KeptLenses;
 use super::rows::Captured;
 use crate::inside::no_token;
@@ -19,6 +19,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use utoipa::ToSchema;
 use xxhash_rust::xxh3::Xxh3;
+
+/// Reasons that are kept for which tokens have no lens.
+const MOST_REASONS: usize = 100;
 
 /// A token that could follow.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -145,17 +148,6 @@ impl Answer {
     }
 }
 
-/// Tokens that have no lens, of a context beside others that have.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WithoutLens {
-    /// The context.
-    pub context: u32,
-    /// How many tokens.
-    pub tokens: u64,
-    /// Why.
-    pub why: String,
-}
-
 /// A token whose lens is wanted.
 struct Wanted {
     context: u32,
@@ -240,8 +232,8 @@ pub fn lens(
         return Err(LayersError::Missing("token", no_token(tokens.start, all)));
     }
     if wanted.is_empty() {
-        let error = without.into_iter().next().map(|(_, error)| error);
-        return Err(error.or(absent).unwrap_or_else(|| LayersError::without_values(trace)));
+        let error = without.into_iter().next().map(|(_, error)| error).or(absent);
+        return Err(error.unwrap_or_else(|| LayersError::without_values(trace)));
     }
     for (number, glass) in glasses.all.iter().enumerate() {
         grind(glass, wanted.iter_mut().filter(|w| w.glass == number), how)?;
@@ -250,9 +242,6 @@ pub fn lens(
     let lenses = wanted.iter().filter_map(|w| told(w, vocab.as_ref())).collect();
     Ok((lenses, without.into_iter().map(|(without, _)| without).collect()))
 }
-
-/// Reasons for which tokens have no lens that are kept.
-const MOST_REASONS: usize = 100;
 
 /// Takes the hidden states of an evaluation's tokens.
 fn take(

@@ -21,8 +21,9 @@ mod testing;
 mod units;
 
 pub use against::{Against, LayerError, TokenError, against};
+pub use glasses::WithoutLens;
 pub use kept::KeptLenses;
-pub use lens::{Candidate, Check, Grinding, Incomplete, Lens, LensRow, Likely, WithoutLens, lens};
+pub use lens::{Candidate, Check, Grinding, Incomplete, Lens, LensRow, Likely, lens};
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};
 pub use run::{Addition, Cell, Normed, Run, TokenRow, context, contexts, run};
