@@ -90,7 +90,11 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn new(graph: &Graph) -> Builder<'_> {
-        let names: Vec<Named> = graph.tensors.iter().map(|t| named(&t.name)).collect();
+        let plain = Plain::from(graph);
+        let embeddings: Vec<bool> = graph.nodes().map(|(id, _)| plain.is_embedding(id.0)).collect();
+        let mut names: Vec<Named> = graph.tensors.iter().map(|t| named(&t.name)).collect();
+        // Where a layer calls what it takes by a name of its own, embeddings are still no part of it.
+        names.iter_mut().zip(&embeddings).filter(|(_, is)| **is).for_each(|(name, _)| *name = Named::Other);
         let mut node: Vec<usize> = (0..names.len()).collect();
         for (id, _) in graph.leaves() {
             if let Some(original) = copied_node(graph, id) {
@@ -107,7 +111,6 @@ impl Builder<'_> {
         }
         let by_name = |name: &Named| if let Named::Layer(layer) = name { Some(*layer) } else { None };
         let mut of: Vec<Option<u32>> = names.iter().map(by_name).collect();
-        let plain = Plain::from(graph);
         for point in Stream::of(&plain).points {
             let of = &mut of[point.tensor as usize];
             *of = of.or(point.layer);
@@ -117,7 +120,6 @@ impl Builder<'_> {
             *of = of.or_else(|| plain.layer_of_weights(id.0));
         }
         let types = vec![None; names.len()];
-        let embeddings = graph.nodes().map(|(id, _)| plain.is_embedding(id.0)).collect();
         Builder { graph, node, names, consumers, embeddings, layers: Layers { of, types } }
     }
 
@@ -286,7 +288,7 @@ mod tests {
         let positions = b.input("inp_pos", None, &[4]);
         let table = b.weight("token_embd.weight", true, &[64, 64]);
         let of_positions = b.weight("position_embd.weight", true, &[64, 64]);
-        let tokens = b.node("node_0", "GET_ROWS", &[64, 4], &[table, ids]);
+        let tokens = b.node("attn_norm_in-0", "GET_ROWS", &[64, 4], &[table, ids]);
         let places = b.node("pos_embd", "GET_ROWS", &[64, 4], &[of_positions, positions]);
         let x = b.node("inpL", "ADD", &[64, 4], &[tokens, places]);
         let w = b.weight("blk.0.ffn_down.weight", true, &[64, 64]);
