@@ -100,12 +100,12 @@ fn each_model_s_context_has_what_it_has_in_a_recording_of_its_own() {
     assert_eq!(contexts.len(), 2, "{contexts:?}");
     assert_eq!(all["more_models"].as_array().unwrap().len(), 1, "{}", all["more_models"]);
     assert_ne!(contexts[0]["model"], contexts[1]["model"], "{names:?}");
-    for context in 0..2 {
+    for (context, beside_it) in contexts.iter().enumerate() {
         let alone = models.record(&context.to_string());
         let number = context.to_string();
         let here = ["--context", &number];
         let own = info(&alone)["contexts"][0].clone();
-        assert_eq!(own["tokens"], contexts[context]["tokens"]);
+        assert_eq!(own["tokens"], beside_it["tokens"]);
         for (command, options) in [
             ("layers", &[][..]),
             ("heads", &["--pairs"][..]),

@@ -113,7 +113,8 @@ fn layers_heads_tokens_and_phases_can_be_picked() {
     assert!(says(&["--head", "9"]).contains("no head 9"));
     assert!(says(&["--tokens", "500..600"]).contains("there is no token 500: the last one is "));
     assert!(
-        says(&["--layer", "99"]).contains("none of these layers has attention: those that have it are among 0 to 29")
+        says(&["--layer", "99"])
+            .contains("none of these layers has a row of attention: those that have rows are among 0 to 29")
     );
     assert!(says(&["--pairs"]).contains("--json or --csv"));
 }

@@ -167,7 +167,9 @@ fn for_each_pair(
         let walk = scope.spawn(move || {
             for_each_row_on(reference, span_there, device, |row| {
                 let first = theirs.get(&row.eval).map_or(row.token, |tokens| tokens.start);
-                let Some(row) = Owned::of(row, first).as_ours(of_ours) else { return ControlFlow::Continue(()) };
+                let Some(row) = Owned::of(row, first).with_our_tokens(of_ours) else {
+                    return ControlFlow::Continue(());
+                };
                 match send.send(row) {
                     Ok(()) => ControlFlow::Continue(()),
                     // Nobody listens any more.
@@ -254,7 +256,7 @@ impl Waiting {
 
 impl Owned {
     /// With the numbers that its tokens have in our run; `None` if it has none.
-    fn as_ours(mut self, of_ours: &HashMap<u64, u64>) -> Option<Owned> {
+    fn with_our_tokens(mut self, of_ours: &HashMap<u64, u64>) -> Option<Owned> {
         self.token = *of_ours.get(&self.token)?;
         self.first = of_ours.get(&self.first).copied().unwrap_or(self.token);
         self.keys.iter_mut().for_each(|key| key.token = key.token.and_then(|token| of_ours.get(&token).copied()));

@@ -304,14 +304,14 @@ impl Plain {
             matrix
                 .is_some_and(|m| self.weight_layer(m).is_none() && vocabularies.contains(&rows(m)) && !is_of_adapter())
         };
-        let called_so = self.nodes().filter(|&id| self.name(id) == "result_output").last();
+        let called_so = self.nodes().rfind(|&id| self.name(id) == "result_output");
         let Some(product) = self.nodes().rev().find(is_output) else { return called_so };
         if let Some(called_so) = called_so.filter(|&id| id == product || self.descends(id, product, &mut |_| ())) {
             return Some(called_so);
         }
-        let next = |&id: &u32| match self.consumers(id) {
-            &[next] if Step::of(self, next).is_some_and(|(_, row)| self.beneath(row).0 == id) => Some(next),
-            &[a, b] => [a, b].into_iter().find(|&sum| self.adapted(sum).is_some_and(|(base, _)| base == id)),
+        let next = |&id: &u32| match *self.consumers(id) {
+            [next] if Step::of(self, next).is_some_and(|(_, row)| self.beneath(row).0 == id) => Some(next),
+            [a, b] => [a, b].into_iter().find(|&sum| self.adapted(sum).is_some_and(|(base, _)| base == id)),
             _ => None,
         };
         std::iter::successors(Some(product), next).last()
