@@ -1,14 +1,7 @@
 // What the server says of hidden states, as far as the view shows it.
 
 /** What adds to the residual stream: a block, or something from outside of the model's blocks. */
-export type Part =
-  | 'attention'
-  | 'feed_forward'
-  | 'state'
-  | 'adapter'
-  | 'control_vector'
-  | 'input'
-  | 'earlier';
+export type Part = 'attention' | 'feed_forward' | 'state' | 'adapter' | 'control_vector' | 'input' | 'earlier';
 
 export interface TokenMatrix {
   measure: string;
