@@ -141,4 +141,6 @@ fn requests_say_what_they_computed_reused_and_drafted() {
     assert_eq!(parents, [None, Some(0), Some(0)]);
     let (verified, _) = of("verify");
     assert_eq!(verified, [[0, 4, 0, 4, 9, 3]], "of nine drafts none, one and two were accepted");
+    let (verified, _) = of("verified");
+    assert_eq!(verified, [[0, 4, 0, 3, 9, 3]], "what is removed says so, where no token of the answer comes after");
 }

@@ -13,6 +13,7 @@
  *           reuse     a second request in the same slot keeps the beginning of the first
  *           single    a prompt that is fed token by token, then an answer
  *           verify    an answer with drafts that are verified and partly refused
+ *           verified  the same, and the answer ends with the last of them
  *           long      two prompts that are longer than a ubatch */
 #define _GNU_SOURCE
 #include "greedy.h"
@@ -174,7 +175,7 @@ int main(int argc, char ** argv) {
             add(2, 200 + i, 4 + i, true, 'G');
             go();
         }
-    } else if (!strcmp(scenario, "verify")) {
+    } else if (!strcmp(scenario, "verify") || !strcmp(scenario, "verified")) {
         prompt(0, 100, 4);
         go();
         int pos = 4;
@@ -187,8 +188,10 @@ int main(int argc, char ** argv) {
             pos += 1 + round; /* so many drafts were accepted */
             llama_memory_seq_rm(memory, 0, pos, -1);
         }
-        add(0, 230, pos, true, 'G');
-        go();
+        if (!strcmp(scenario, "verify")) {
+            add(0, 230, pos, true, 'G');
+            go();
+        }
     } else if (!strcmp(scenario, "long")) {
         prompt(0, 100, 40);
         prompt(1, 100, 33);

@@ -33,8 +33,8 @@ pub struct Attributed {
 #[derive(Default)]
 struct Context {
     sequences: HashMap<i32, Sequence>,
-    /// Its answers are drafts of another context's.
-    drafts: bool,
+    /// The context whose answers it drafts.
+    drafts_for: Option<u32>,
     /// The last tokens that a token can have been sampled after: when, position and id.
     ends: VecDeque<(u64, i32, i32)>,
 }
@@ -79,8 +79,10 @@ impl Requests {
         for part in parts(e) {
             let sequence = context.sequences.entry(part.sequence).or_default();
             let generates = sequence.is_sampled(e, &part.tokens, &has_output, MAX_VERIFIED);
-            let generates = generates && !context.drafts;
-            if sequence.request.is_none() || (!context.drafts && sequence.begins(e, generates)) {
+            let drafts = context.drafts_for.is_some();
+            let generates = generates && !drafts;
+            let begins = if drafts { sequence.begins_with_target(e) } else { sequence.begins(e, generates) };
+            if sequence.request.is_none() || begins {
                 let id = RequestId(self.next);
                 self.next = self.next.wrapping_add(1);
                 let first = part.tokens[0];
@@ -115,6 +117,9 @@ impl Requests {
             }
         }
         self.share(e);
+        for begun in &attributed.begun {
+            self.renew_drafts(begun);
+        }
         for (tokens, since) in verified {
             self.find_draft(e, &tokens, since);
         }
@@ -137,6 +142,16 @@ impl Requests {
         }
     }
 
+    /// A context that drafts for the one that a request began in goes on to that request, too.
+    fn renew_drafts(&mut self, begun: &RequestBegun) {
+        for context in self.contexts.values_mut().filter(|context| context.drafts_for == Some(begun.context)) {
+            match context.sequences.get_mut(&begun.sequence) {
+                Some(own) => own.has_new_target = true,
+                None => context.sequences.values_mut().for_each(|own| own.has_new_target = true),
+            }
+        }
+    }
+
     /// Another context has proposed the tokens that are verified if it sampled after each of them but the last, at the
     /// same positions and `since` the sequence was evaluated before.
     fn find_draft(&mut self, e: &Evaluation, tokens: &[usize], since: u64) {
@@ -144,7 +159,9 @@ impl Requests {
         let Some(proposed) = tokens[..tokens.len() - 1].iter().map(known).collect::<Option<Vec<_>>>() else { return };
         for (_, context) in self.contexts.iter_mut().filter(|(number, _)| **number != e.context) {
             let is_end = |token: &(i32, i32)| context.ends.iter().any(|end| end.0 > since && (end.1, end.2) == *token);
-            context.drafts |= proposed.iter().all(is_end);
+            if proposed.iter().all(is_end) {
+                context.drafts_for = Some(e.context);
+            }
         }
     }
 

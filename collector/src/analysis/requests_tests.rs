@@ -162,6 +162,13 @@ fn what_a_draft_model_proposes_is_no_answer() {
     assert_eq!(program.call(&[(0, 3, true), (0, 4, true), (0, 5, true)]), [G, P, P]);
     assert_eq!(program.call_in(1, &[(0, 5, true)]), [P], "the draft model is known by what it proposed");
     assert_eq!(program.call(&[(0, 6, true)]), [G]);
+    let contexts = |program: &Program| program.begun.iter().map(|r| r.context).collect::<Vec<_>>();
+    assert_eq!(contexts(&program), [0, 1]);
+    program.remove(0, 1);
+    assert_eq!(program.call(&[(0, 1, false), (0, 2, true)]), [P, P]);
+    assert_eq!(program.call_in(1, &[(0, 7, false), (0, 8, true)]), [P, P]);
+    assert_eq!(program.call_in(1, &[(0, 9, true)]), [P]);
+    assert_eq!(contexts(&program), [0, 1, 0, 1], "a draft's requests begin with those that it is for");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(super) struct Sequence {
     has_lost: bool,
     /// Whether drafts were verified in the last request.
     has_drafted: bool,
+    /// The sequence that this one drafts for has begun another request.
+    pub(super) has_new_target: bool,
     /// The positions of the last batch with drafts, or that could have had some.
     verified: Option<(i32, i32)>,
 }
@@ -73,6 +75,11 @@ impl Sequence {
         !generates && (self.has_lost || self.has_answered || had_output)
     }
 
+    /// Whether tokens of a draft that come now are for another request than those before.
+    pub(super) fn begins_with_target(&self, e: &Evaluation) -> bool {
+        self.has_new_target && !self.is_in_call(e)
+    }
+
     /// A request begins at `position`; all that is kept lies before it.
     pub(super) fn begin(&mut self, request: RequestId, position: Option<i32>) -> Kept {
         if let Some(position) = position {
@@ -80,7 +87,7 @@ impl Sequence {
         }
         let parent = self.cells.last_key_value().and_then(|(_, cell)| cell.request);
         self.request = Some(request);
-        (self.has_answered, self.has_drafted) = (false, false);
+        (self.has_answered, self.has_drafted, self.has_new_target) = (false, false, false);
         Kept { tokens: self.forgotten.saturating_add(self.cells.len() as u32), parent }
     }
 

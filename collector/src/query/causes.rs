@@ -1,7 +1,7 @@
 //! Why something that was to be captured is not in a trace. Only causes are named that the trace has evidence of, and how it
 //! is to be helped only where that cause is meant.
 
-use crate::trace::{Losses, Remark, Trace};
+use crate::trace::{Losses, Trace};
 use ggscope_format::EvalId;
 use ggscope_format::capture::{CaptureChange, Set};
 use ggscope_format::columns::Row;
@@ -43,13 +43,9 @@ impl Losses {
 impl Causes {
     /// Of a trace.
     pub fn of(trace: &Trace) -> Causes {
-        let memory = |remark: &Remark| match remark {
-            Remark::Memory(change) if matches!(change.op, MemoryOp::Restore { .. } | MemoryOp::Copy { .. }) => {
-                Some(change.context)
-            }
-            _ => None,
-        };
-        let mut put: Vec<u32> = trace.memory_changes().iter().filter_map(memory).collect();
+        let puts = |op| matches!(op, MemoryOp::Restore { .. } | MemoryOp::Copy { .. });
+        let changes = trace.memory_changes().into_iter();
+        let mut put: Vec<u32> = changes.filter(|change| puts(change.op)).map(|change| change.context).collect();
         put.sort_unstable();
         put.dedup();
         Causes {

@@ -2,7 +2,7 @@
 
 use crate::trace::{RequestBegun, Select, Trace};
 use ggscope_format::columns::Row;
-use ggscope_format::record::SequencesFrom;
+use ggscope_format::record::{MemoryChange, MemoryOp, SequencesFrom};
 use ggscope_format::{RequestId, TokenPhase};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,15 +24,16 @@ pub struct Request {
     pub first_token: u64,
     /// Number of its last token within the session so far.
     pub last_token: u64,
-    /// Tokens of its prompt that were computed.
+    /// Tokens of its prompt that were computed; in a draft model's context also the tokens that it proposed.
     pub prompt_tokens: u64,
     /// Tokens of earlier requests that it found in its sequence, and that were not computed again.
     pub reused_tokens: u32,
     /// Tokens of its answer that were sampled and then computed.
     pub generated_tokens: u64,
-    /// Tokens of a draft that were verified, and how many of them the answer goes on with.
+    /// Tokens of a draft that were verified.
     pub drafted_tokens: u64,
-    /// How many of the drafted tokens were accepted: the next sampled token came after them.
+    /// How many of the drafted tokens were accepted: the program cut its memory behind them, or the next sampled token came after
+    /// them.
     pub accepted_tokens: u64,
     /// The request that computed the last token that it found in its sequence; null if there is none.
     pub parent: Option<u32>,
@@ -86,31 +87,67 @@ struct Counted {
     request: Request,
     /// Positions of drafted tokens that are not known to be accepted.
     drafted: Vec<i32>,
+    /// The call of llama.cpp that computed the last token of the answer: what else it computes is a draft.
+    answering: Option<u64>,
 }
 
 /// All requests of a trace, in the order in which they began. None if the sequences of its tokens are unknown.
 pub fn requests(trace: &Trace) -> Vec<Request> {
     let begun = trace.requests().into_iter().map(|begun| (begun.id, Counted::new(begun)));
-    let mut counted: BTreeMap<RequestId, Counted> = begun.collect();
-    if !counted.is_empty() {
+    let mut counting = Counting { counted: begun.collect(), drafting: BTreeMap::new() };
+    let mut changes = trace.memory_changes().into_iter().peekable();
+    if !counting.counted.is_empty() {
         trace.for_each_evaluation(&Select::default(), false, |row| {
-            count(&mut counted, &row);
+            while let Some(change) = changes.next_if(|change| change.before <= row.evaluation.eval) {
+                counting.change(&change);
+            }
+            counting.evaluation(&row);
             ControlFlow::Continue(())
         });
+        changes.for_each(|change| counting.change(&change));
     }
     let is_seen = |c: &Counted| c.request.evaluations > 0;
-    counted.into_values().filter(is_seen).map(Counted::finish).collect()
+    counting.counted.into_values().filter(is_seen).map(Counted::finish).collect()
 }
 
-fn count(counted: &mut BTreeMap<RequestId, Counted>, row: &Row) {
-    let mut of: BTreeMap<RequestId, Vec<usize>> = BTreeMap::new();
-    for (i, request) in row.requests.iter().enumerate().filter_map(|(i, r)| Some((i, (*r)?))) {
-        of.entry(request).or_default().push(i);
-    }
-    for (request, tokens) in of {
-        if let Some(counted) = counted.get_mut(&request) {
-            counted.add(row, &tokens);
+/// All requests while they are counted.
+struct Counting {
+    counted: BTreeMap<RequestId, Counted>,
+    /// The request with drafts that are not known to be accepted, of a context and sequence.
+    drafting: BTreeMap<(u32, i32), RequestId>,
+}
+
+impl Counting {
+    fn evaluation(&mut self, row: &Row) {
+        let mut of: BTreeMap<RequestId, Vec<usize>> = BTreeMap::new();
+        for (i, request) in row.requests.iter().enumerate().filter_map(|(i, r)| Some((i, (*r)?))) {
+            of.entry(request).or_default().push(i);
         }
+        for (request, tokens) in of {
+            let Some(counted) = self.counted.get_mut(&request) else { continue };
+            counted.add(row, &tokens);
+            if !counted.drafted.is_empty() {
+                self.drafting.insert((counted.request.context, counted.request.sequence), request);
+            }
+        }
+    }
+
+    /// A program removes the drafts that it does not accept: those before the cut stay.
+    fn change(&mut self, change: &MemoryChange) {
+        let MemoryOp::Remove { sequence, positions: (begin, end) } = change.op else { return };
+        let is_cut = |&(context, own): &(u32, i32)| context == change.context && (sequence < 0 || own == sequence);
+        if end >= 0 {
+            return;
+        }
+        let Counting { counted, drafting } = self;
+        drafting.retain(|key, request| {
+            if is_cut(key)
+                && let Some(counted) = counted.get_mut(request)
+            {
+                counted.accept(|position| position < begin);
+            }
+            !is_cut(key)
+        });
     }
 }
 
@@ -137,7 +174,7 @@ impl Counted {
             generate_ns: 0,
             tokens_per_second: Speed::default(),
         };
-        Counted { request, drafted: vec![] }
+        Counted { request, drafted: vec![], answering: None }
     }
 
     fn add(&mut self, row: &Row, tokens: &[usize]) {
@@ -146,24 +183,35 @@ impl Counted {
         r.begin_ns = if r.evaluations == 0 { e.start.0 } else { r.begin_ns.min(e.start.0) };
         r.end_ns = r.end_ns.max(e.end.0);
         r.evaluations += 1;
+        if tokens.iter().any(|&i| row.phases[i] == TokenPhase::Generate) {
+            self.answering = Some(e.call);
+        } else if e.call == 0 || self.answering != Some(e.call) {
+            self.answering = None;
+        }
+        let answers = self.answering.is_some();
         for &i in tokens {
-            r.last_token = r.last_token.max(row.first_token.saturating_add(i as u64));
+            self.request.last_token = self.request.last_token.max(row.first_token.saturating_add(i as u64));
             let position = e.positions.get(i).copied();
-            match (row.phases[i], r.generated_tokens) {
-                (TokenPhase::Generate, _) => {
-                    r.generated_tokens += 1;
-                    let drafted = std::mem::take(&mut self.drafted);
-                    r.accepted_tokens += drafted.iter().filter(|&&p| position.is_some_and(|at| p < at)).count() as u64;
+            match row.phases[i] {
+                TokenPhase::Generate => {
+                    self.request.generated_tokens += 1;
+                    self.accept(|drafted| position.is_some_and(|at| drafted < at));
                 }
-                (_, 0) => r.prompt_tokens += 1,
-                _ => {
-                    r.drafted_tokens += 1;
+                _ if answers => {
+                    self.request.drafted_tokens += 1;
                     self.drafted.extend(position);
                 }
+                _ => self.request.prompt_tokens += 1,
             }
         }
-        let time = if r.generated_tokens > 0 { &mut r.generate_ns } else { &mut r.prompt_ns };
+        let time = if answers { &mut self.request.generate_ns } else { &mut self.request.prompt_ns };
         *time = time.saturating_add(ns);
+    }
+
+    /// Drafted tokens are accepted where `is_kept` says so of their positions, and no others.
+    fn accept(&mut self, is_kept: impl Fn(i32) -> bool) {
+        let drafted = std::mem::take(&mut self.drafted);
+        self.request.accepted_tokens += drafted.into_iter().filter(|&position| is_kept(position)).count() as u64;
     }
 
     fn finish(self) -> Request {

@@ -12,7 +12,7 @@ use crate::analysis::timing::Plans;
 use ggscope_format::capture::CaptureChange;
 use ggscope_format::chunk::{self, Chunk, ChunkError, ChunkKind, FILE_HEADER_BYTES};
 use ggscope_format::columns::Row;
-use ggscope_format::record::{BufferEvent, Statistics, Value, decode};
+use ggscope_format::record::{BufferEvent, MemoryChange, Statistics, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use ggscope_model::mapped::Mapped;
 use serde::de::DeserializeOwned;
@@ -444,8 +444,8 @@ impl Trace {
     }
 
     /// Changes of contexts' memories, in the order in which they came.
-    pub fn memory_changes(&self) -> Vec<Remark> {
-        self.remarks().filter(|r| matches!(r, Remark::Memory(_))).collect()
+    pub fn memory_changes(&self) -> Vec<MemoryChange> {
+        self.remarks().filter_map(|r| if let Remark::Memory(change) = r { Some(change) } else { None }).collect()
     }
 
     /// Why records were lost, in all; `None` if the recording does not say.
