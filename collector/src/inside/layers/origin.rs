@@ -33,7 +33,7 @@ pub struct Origin {
 pub struct AdapterMatrix {
     /// The first of the adapter's two matrices: `blk.0.attn_output.weight.lora_a`.
     pub tensor: String,
-    /// The buffer that it is in: each adapter has its own. Null where a device computed with a copy.
+    /// The buffer that it is in, which is of no other adapter. Null where a device computed with a copy.
     pub buffer: Option<u32>,
     /// Its address; null where a device computed with a copy.
     pub address: Option<u64>,
