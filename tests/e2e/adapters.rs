@@ -115,6 +115,48 @@ fn an_adapter_on_the_output_projection_is_a_part_of_its_own_and_counts_in_what_h
 }
 
 #[test]
+fn an_adapter_is_one_part_in_every_evaluation_whichever_others_are_used_beside_it() {
+    let Stage { _dir, model, lora, trace } = stage();
+    let (o, down) = ("blk.0.attn_output.weight", "blk.0.ffn_down.weight");
+    write_lora(&lora, &[(o, N_EMBD, N_EMBD)]);
+    let second = lora.with_file_name("second.gguf");
+    write_lora(&second, &[("blk.0.attn_q.weight", N_EMBD, N_EMBD), (o, N_EMBD, N_EMBD), (down, 128, N_EMBD)]);
+    let host = |options: &[&str]| generate(&model, &[options, &["--lora", second.to_str().unwrap()]].concat());
+    let both = host(&["--repeat", "2", "--lora", lora.to_str().unwrap()]);
+    run(record(&trace, &["--capture", "layers"], &both)).ok();
+    let table = json(&["layers", "--json"], &trace, &[]);
+    let layer = &table["layers"][1];
+    let tokens = number(layer, "tokens");
+    let all = layer["added"].as_array().unwrap();
+    let found: Vec<_> = all.iter().map(|a| (text(a, "part"), text(a, "matrix"), number(a, "tokens"))).collect();
+    let of_block = [("attention", o, tokens), ("feed_forward", down, tokens)];
+    let of_adapters = [("adapter", down, tokens), ("adapter", o, tokens / 2), ("adapter", o, tokens)];
+    assert_eq!(found.len(), 5, "{found:?}");
+    assert!(of_block.iter().chain(&of_adapters).all(|part| found.contains(part)), "{found:?}");
+    assert!(all.iter().all(|a| (a["part"] == "adapter") == a["adapter"].is_object()), "{layer}");
+    let on = |matrix: &str, of: u64| {
+        let is_it = |a: &&Value| a["part"] == "adapter" && a["matrix"] == matrix && number(a, "tokens") == of;
+        all.iter().find(is_it).unwrap()
+    };
+    assert_eq!(on(o, tokens)["adapter"]["tensor"], format!("{o}.lora_a"));
+    let buffer = |part: &Value| part["adapter"]["buffer"].as_u64().unwrap();
+    assert_eq!(buffer(on(o, tokens)), buffer(on(down, tokens)), "of one adapter");
+    assert_ne!(buffer(on(o, tokens)), buffer(on(o, tokens / 2)));
+
+    // In the second half the second adapter is alone: there it is the same part, and nothing is left of the first.
+    let range = format!("{}..{}", tokens / 2, tokens - 1);
+    let alone = json(&["layers", "--json"], &trace, &["--tokens", &range]);
+    let alone = alone["layers"][1]["added"].as_array().unwrap();
+    let adapters: Vec<&Value> = alone.iter().map(|a| &a["adapter"]).filter(|a| a.is_object()).collect();
+    assert_eq!(adapters, [&on(o, tokens)["adapter"], &on(down, tokens)["adapter"]]);
+    let mut table = ggscope(&["layers"]);
+    table.arg(&trace);
+    let said = run(table).ok().stdout;
+    let line = format!("layer 0: adapter on {o} (buffer {}) adds", buffer(on(o, tokens / 2)));
+    assert!(said.contains(&line) && said.contains(&format!("for {} of {tokens} tokens", tokens / 2)), "{said}");
+}
+
+#[test]
 fn the_lens_ends_where_llama_cpp_ends_with_an_adapter_on_the_output_matrix() {
     let Stage { _dir, model, lora, trace } = stage();
     run(record(&trace, &["--capture", "layers,logits"], &generate(&model, &[]))).ok();

@@ -20,7 +20,7 @@
  *     --pause-file PATH           after every token, wait while PATH exists
  *     --eval-callback GLOB FILE   append every tensor whose name matches to FILE (format: see dump_tensor)
  *     --abort-after K             count the abort callback's calls on stderr; K > 0: abort at the K-th
- *     --lora FILE                 add an adapter
+ *     --lora FILE                 add an adapter; of two, rounds behind the first (--repeat) have the second one alone
  *     --control VALUE             add VALUE to every element of the stream behind layer 1, as a control vector does
  *     --fork                      fork in mid-run a child that only sleeps and exits
  *     --fork-generate FILE        fork before the first llama call; the child's ids go to FILE
@@ -57,7 +57,8 @@ struct options {
     const char * dump_glob;
     const char * dump_file;
     long abort_after; /* -1: no abort callback */
-    const char * lora;
+    const char * lora[2];
+    int n_lora;
     float control;
     bool fork_in_mid_run;
     const char * fork_generate;
@@ -137,7 +138,10 @@ static struct options parse(int argc, char ** argv) {
         } else if (!strcmp(name, "--abort-after")) {
             o.abort_after = atol(value(argc, argv, &i));
         } else if (!strcmp(name, "--lora")) {
-            o.lora = value(argc, argv, &i);
+            if (o.n_lora == 2) {
+                die("more than two adapters", argv[i]);
+            }
+            o.lora[o.n_lora++] = value(argc, argv, &i);
         } else if (!strcmp(name, "--control")) {
             o.control = strtof(value(argc, argv, &i), NULL);
         } else if (!strcmp(name, "--fork")) {
@@ -410,12 +414,16 @@ static int generate(const struct options * o) {
     if (!ctx) {
         die("cannot create a context for", o->model);
     }
-    if (o->lora) {
-        struct llama_adapter_lora * adapter = llama_adapter_lora_init(model, o->lora);
-        float scale = 1.0f;
-        if (!adapter || llama_set_adapters_lora(ctx, &adapter, 1, &scale) != 0) {
-            die("cannot add the adapter", o->lora);
+    struct llama_adapter_lora * adapters[2] = { NULL, NULL };
+    float scales[2] = { 1.0f, 1.0f };
+    for (int i = 0; i < o->n_lora; i++) {
+        adapters[i] = llama_adapter_lora_init(model, o->lora[i]);
+        if (!adapters[i]) {
+            die("cannot read the adapter", o->lora[i]);
         }
+    }
+    if (o->n_lora && llama_set_adapters_lora(ctx, adapters, o->n_lora, scales) != 0) {
+        die("cannot add the adapter", o->lora[0]);
     }
     if (o->control != 0.0f) {
         const int32_t n_embd = llama_model_n_embd(model), n_layer = llama_model_n_layer(model);
@@ -437,6 +445,9 @@ static int generate(const struct options * o) {
     bool finished = true;
     for (int round = 0; round < o->repeat && finished; round++) {
         llama_memory_clear(llama_get_memory(ctx), true);
+        if (round == 1 && o->n_lora == 2 && llama_set_adapters_lora(ctx, adapters + 1, 1, scales) != 0) {
+            die("cannot leave only the adapter", o->lora[1]);
+        }
         finished = o->parallel ? generate_two(o, model, ctx) : generate_round(o, model, ctx);
     }
 

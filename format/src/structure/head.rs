@@ -35,6 +35,8 @@ pub enum Step {
 pub struct LowRank {
     /// What it gives.
     pub node: u32,
+    /// The model's matrix to whose product it is added.
+    pub matrix: u32,
     /// The first matrix, `[n_in, rank]`.
     pub a: u32,
     /// The second one, `[rank, n_out]`.
@@ -82,13 +84,14 @@ impl Plain {
         }
     }
 
-    pub(super) fn low_rank(&self, node: u32) -> Option<LowRank> {
+    /// Both matrices of an adapter, and what the first one takes, of the node that scales what it gives.
+    pub(super) fn low_rank(&self, node: u32) -> Option<(u32, u32, u32)> {
         let up = self.src(node, 0).filter(|_| self.op(node) == "SCALE")?;
         let (b, down) = self.product(up).filter(|_| self.op(up) != "GET_ROWS")?;
         let (a, input) = self.product(down)?;
         let (rank, n_out) = (self.tensor(b)?.ne[0], self.tensor(b)?.ne[1]);
         let is_narrow = self.tensor(a)?.ne[1] == rank || self.tensor(a)?.ne[0] == rank;
-        (is_narrow && rank < n_out.max(2)).then(|| LowRank { node, a, b, scale: self.param(node, 0), input })
+        (is_narrow && rank < n_out.max(2)).then_some((a, b, input))
     }
 
     /// Of a sum of a product and an adapter on its matrix: what the adapter is added to, and the adapter. Both multiply the
@@ -99,7 +102,7 @@ impl Plain {
         }
         let (a, b) = (self.src(sum, 0)?, self.src(sum, 1)?);
         let of = |base: u32, added: u32| {
-            let adapter = self.low_rank(added)?;
+            let (a, b, input) = self.low_rank(added)?;
             let mut at = base;
             // Other adapters, and the scale of the matrix, may be in between.
             loop {
@@ -109,8 +112,9 @@ impl Plain {
                     _ => break,
                 };
             }
-            let (_, input) = self.product(at)?;
-            (self.beneath(input).0 == self.beneath(adapter.input).0).then_some((base, adapter))
+            let (matrix, taken) = self.product(at)?;
+            let adapter = LowRank { node: added, matrix, a, b, scale: self.param(added, 0), input };
+            (self.beneath(taken).0 == self.beneath(input).0).then_some((base, adapter))
         };
         of(a, b).or_else(|| of(b, a))
     }

@@ -1,6 +1,6 @@
 //! What adds to the residual stream.
 
-use super::Plain;
+use super::{LowRank, Plain};
 use crate::attention::{Attention, Nodes};
 use crate::names::{base_name, cache};
 use std::collections::HashSet;
@@ -44,12 +44,28 @@ pub struct Added {
     pub tensor: u32,
     /// What it is.
     pub kind: Part,
+    /// The model's matrix that a block ends with, if it ends with one.
+    pub matrix: Option<u32>,
+    /// Of an adapter, which it is.
+    pub adapter: Option<LowRank>,
     /// What the tensor's values are multiplied with before they are added.
     pub scale: f32,
     /// Whether output rows are chosen only behind the tensor, so that it has a row for each token.
     pub before_choice: bool,
     /// Whether it is not `tensor` itself, but what remains of the difference of both states without the other parts.
     pub rest: bool,
+}
+
+impl Added {
+    /// A tensor that is added as it is, and ends with no matrix.
+    pub(super) fn alone(kind: Part, tensor: u32) -> Added {
+        Added { tensor, kind, matrix: None, adapter: None, scale: 1.0, before_choice: false, rest: true }
+    }
+
+    /// What an adapter gives.
+    pub(super) fn adapter(of: &LowRank) -> Added {
+        Added { adapter: Some(*of), rest: false, ..Added::alone(Part::Adapter, of.node) }
+    }
 }
 
 /// Looks, and choices of rows, between a recurrent state and what takes it.
@@ -175,11 +191,13 @@ impl Plain {
     /// A part, and the adapters on its last matrix.
     fn with_adapters(&self, id: u32, stream: u32) -> Vec<Added> {
         let (tensor, mut before_choice) = self.rows_beneath(id);
-        let part = Added { tensor, kind: self.kind(id, stream), scale: 1.0, before_choice, rest: false };
+        let matrix = self.last_product(tensor).and_then(|product| self.product(product)).map(|of| of.0);
+        let kind = self.kind(id, stream);
+        let part = Added { tensor, kind, matrix, adapter: None, scale: 1.0, before_choice, rest: false };
         let (mut at, mut scale, mut adapters) = (tensor, 1.0, vec![]);
         loop {
             let under = if let Some((base, adapter)) = self.adapted(at) {
-                adapters.push(Added { tensor: adapter.node, kind: Part::Adapter, scale, before_choice, rest: false });
+                adapters.push(Added { scale, before_choice, ..Added::adapter(&adapter) });
                 base
             } else if let ("SCALE", Some(under)) = (self.op(at), self.src(at, 0)) {
                 scale *= self.param(at, 0);

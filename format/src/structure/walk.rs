@@ -116,7 +116,7 @@ impl Plain {
                 if id != tensor {
                     break;
                 }
-                let of = Added { tensor: id, kind: Part::ControlVector, scale: 1.0, before_choice: false, rest: true };
+                let of = Added::alone(Part::ControlVector, id);
                 return Some(Down { from: From::Added(vec![of]), next: Some(next), crossed });
             }
             if self.op(id) == "MUL" && !self.is_behind_norm(under) {
@@ -158,11 +158,10 @@ impl Plain {
 
     /// What was added in a sum of two computed tensors, and to what.
     fn sum(&self, id: u32) -> Option<(From, u32)> {
-        let added = |kind, tensor| vec![Added { tensor, kind, scale: 1.0, before_choice: false, rest: true }];
+        let added = |kind, tensor| vec![Added::alone(kind, tensor)];
         if let Some((base, adapter)) = self.adapted(id) {
-            return self
-                .is_embedding(self.beneath(base).0)
-                .then(|| (From::Added(added(Part::Adapter, adapter.node)), base));
+            let of = Added { rest: true, ..Added::adapter(&adapter) };
+            return self.is_embedding(self.beneath(base).0).then(|| (From::Added(vec![of]), base));
         }
         let (a, b) = (self.src(id, 0)?, self.src(id, 1)?);
         if let Some((stream, part)) = self.stream_of(a, b) {

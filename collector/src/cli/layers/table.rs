@@ -3,7 +3,7 @@
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use crate::inside::layers::{Layer, Layers, Part, Run, Stack, TokenMatrix, UnitCounts};
+use crate::inside::layers::{Layer, Layers, Origin, Part, Run, Stack, TokenMatrix, UnitCounts};
 use std::io::Write;
 
 /// Width of bars of norms and of shares.
@@ -104,12 +104,24 @@ pub(super) fn text(out: &mut impl Write, all: &Layers) -> std::io::Result<()> {
         writeln!(out, "  layer {}: {}", of_stack(layer), nonfinite(layer))?;
     }
     for layer in &all.layers {
-        for added in layer.added.iter().filter(|added| added.part.is_from_outside()) {
-            let share = or_dash(added.share);
-            writeln!(out, "  layer {}: {} adds {share} of the stream", of_stack(layer), added.part.name())?;
+        for added in layer.added.iter().filter(|added| added.origin.part.is_from_outside()) {
+            let (name, share) = (added.origin.part.name(), or_dash(added.share));
+            let on = on_matrix(&added.origin).map_or(String::new(), |on| format!(" {on}"));
+            let some = match added.tokens {
+                n if n == layer.tokens => String::new(),
+                n => format!(", for {} of {} tokens", thousands(n), thousands(layer.tokens)),
+            };
+            writeln!(out, "  layer {}: {name}{on} adds {share} of the stream{some}", of_stack(layer))?;
         }
     }
     notes(out, all)
+}
+
+/// Of an adapter: the matrix that it is added to, and the buffer that its own are in, which tells adapters apart.
+fn on_matrix(origin: &Origin) -> Option<String> {
+    let (adapter, matrix) = (origin.adapter.as_ref()?, origin.matrix.as_ref()?);
+    let buffer = adapter.buffer.map_or(String::new(), |buffer| format!(" (buffer {buffer})"));
+    Some(format!("on {}{buffer}", printable(matrix)))
 }
 
 /// A layer's name with that of its stack, where the model has two.
@@ -169,7 +181,8 @@ pub(super) fn one(out: &mut impl Write, run: &Run, all: &Layers, number_of: u32)
     }
     for added in &layer.added {
         let (share, cosine) = (or_dash(added.share), or_dash(added.cosine));
-        writeln!(out, "{:>13}  adds {share} of the stream, cosine {cosine} with it", added.part.name())?;
+        let on = on_matrix(&added.origin).map_or(String::new(), |on| format!("; {on}"));
+        writeln!(out, "{:>13}  adds {share} of the stream, cosine {cosine} with it{on}", added.origin.part.name())?;
     }
     for norm in &layer.normed {
         let (from, to, cosine) = (or_dash(norm.rms_in), or_dash(norm.rms_out), or_dash(norm.cosine));

@@ -3,6 +3,7 @@
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::measure::{Hidden, cosine, dot, norm};
+use super::origin::Origin;
 use super::rows::{Captured, Rows};
 use super::stream::{Added, From, Norm, Part, Point, Stack, Stream};
 use super::units::{Seen, UnitCounts};
@@ -14,16 +15,19 @@ use crate::trace::Trace;
 use ggscope_format::TensorId;
 use ggscope_format::capture::Ranges;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// What one part added to a token's stream in one layer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Addition {
-    /// Which part.
-    pub part: Part,
+    /// What it is.
+    #[serde(flatten, serialize_with = "shared")]
+    #[schema(value_type = Origin)]
+    pub origin: Arc<Origin>,
     /// Norm of what it added; null where nothing of it is finite.
     pub norm: Option<f32>,
     /// That norm by the norm of the stream before; null where one of both is not known, or the stream is zero.
@@ -31,6 +35,10 @@ pub struct Addition {
     /// Cosine between what it added and the stream before; absent if only statistics were recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f32>,
+}
+
+fn shared<S: Serializer>(origin: &Arc<Origin>, serializer: S) -> Result<S::Ok, S::Error> {
+    origin.as_ref().serialize(serializer)
 }
 
 /// What a norm did to a token's stream.
@@ -48,7 +56,7 @@ pub struct Normed {
 }
 
 /// One token in one layer.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Cell {
     /// The hidden state that leaves the layer.
     #[serde(flatten)]
@@ -64,7 +72,7 @@ pub struct Cell {
 impl Cell {
     /// The largest share of the parts of a kind.
     pub fn share(&self, is: fn(Part) -> bool) -> Option<f32> {
-        self.added.iter().filter(|a| is(a.part)).filter_map(|a| a.share).reduce(f32::max)
+        self.added.iter().filter(|a| is(a.origin.part)).filter_map(|a| a.share).reduce(f32::max)
     }
 }
 
@@ -404,7 +412,7 @@ fn cell(evaluated: &Evaluated, rows: &AllRows, ends: &[usize], end: usize, token
             let cosine = values.as_ref().and_then(|values| cosine(values, state(at - 1)?));
             let before = stream_before.norm.filter(|&before| before > 0.0);
             let share = length.zip(before).map(|(length, before)| length / before);
-            added.push(Addition { part: part.kind, norm: length, share, cosine });
+            added.push(Addition { origin: part.origin.clone(), norm: length, share, cosine });
         }
     }
     let layer = stream.points[end].layer;

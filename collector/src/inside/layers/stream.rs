@@ -2,10 +2,12 @@
 //! [`ggscope_format::structure`].
 
 use super::head::Head;
+use super::origin::Origin;
 use crate::query::GraphView;
 use ggscope_format::TensorId;
 use ggscope_format::structure::{self, Chosen, Plain};
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 pub(super) use ggscope_format::structure::Gate;
@@ -98,11 +100,12 @@ pub(super) enum From {
 }
 
 /// What was added.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Added {
     /// The tensor that was computed, beneath looks at it and choices of rows.
     pub tensor: TensorId,
-    pub kind: Part,
+    /// What it is.
+    pub origin: Arc<Origin>,
     /// What the tensor's values are multiplied with before they are added.
     pub scale: f32,
     /// Whether output rows are chosen only behind the tensor.
@@ -177,7 +180,7 @@ impl Stream {
             gate: u.gate.map(|(id, gate)| (TensorId(id), gate)),
         };
         Stream {
-            points: points.into_iter().map(point).collect(),
+            points: points.into_iter().map(|p| point(view, p)).collect(),
             norms: norms.into_iter().map(norm).collect(),
             units: units.into_iter().map(unit).collect(),
             head: head.map(Head::from),
@@ -196,10 +199,10 @@ impl Stream {
     }
 }
 
-fn point(point: structure::Point) -> Point {
+fn point(view: &GraphView, point: structure::Point) -> Point {
     let added = |a: structure::Added| Added {
+        origin: Arc::new(Origin::of(view, &a)),
         tensor: TensorId(a.tensor),
-        kind: a.kind.into(),
         scale: a.scale,
         before_choice: a.before_choice,
         rest: a.rest,

@@ -15,7 +15,8 @@ fn name(view: &GraphView, id: TensorId) -> &str {
 /// Names of the points, how they came, and whether rows were chosen.
 fn points<'a>(view: &'a GraphView, stream: &Stream) -> Vec<(&'a str, Vec<Part>, bool)> {
     let of = |p: &Point| {
-        let parts = if let From::Added(parts) = &p.from { parts.iter().map(|p| p.kind).collect() } else { vec![] };
+        let parts =
+            if let From::Added(parts) = &p.from { parts.iter().map(|p| p.origin.part).collect() } else { vec![] };
         (name(view, p.tensor), parts, p.selected)
     };
     stream.points.iter().map(of).collect()
@@ -122,7 +123,7 @@ fn norms_behind_the_blocks_are_places_of_the_stream() {
     let names: Vec<&str> = found.points.iter().map(|p| name(&view, p.tensor)).collect();
     assert_eq!(names, ["inp_embd", "attn_add-0", "attn_norm-0", "ffn_add-0", "ffn_norm-0"]);
     assert_eq!(found.points[2].from, From::Normed);
-    assert!(matches!(&found.points[3].from, From::Added(parts) if parts[0].kind == Part::FeedForward));
+    assert!(matches!(&found.points[3].from, From::Added(parts) if parts[0].origin.part == Part::FeedForward));
     assert_eq!(found.head, None, "an embedding model has no output matrix");
 }
 
@@ -162,9 +163,11 @@ fn a_graph_without_layers_has_no_stream() {
 fn product(b: &mut Builder, name: &str, input: usize, adapted: bool) -> usize {
     let w = b.weight(&format!("blk.0.{name}.weight"), true, &[64, 64]);
     let product = b.node("node_1", "MUL_MAT", &[64, 4], &[w, input]);
-    if !adapted {
-        return product;
-    }
+    if adapted { lora(b, name, input, product) } else { product }
+}
+
+/// What a product with a weight of layer 0 gives, and an adapter on the weight.
+fn lora(b: &mut Builder, name: &str, input: usize, product: usize) -> usize {
     let down = b.weight(&format!("blk.0.{name}.weight.lora_a"), false, &[64, 2]);
     let up = b.weight(&format!("blk.0.{name}.weight.lora_b"), false, &[2, 64]);
     let narrow = b.node("node_2", "MUL_MAT", &[2, 4], &[down, input]);
@@ -202,8 +205,38 @@ fn adapters_and_control_vectors_are_parts_of_their_own() {
         [("attn_output_sum", true), ("attn_output_adapter", false)]
     );
     assert_eq!(found.points.iter().map(|p| p.layer).collect::<Vec<_>>(), [None, Some(0), Some(0), Some(0)]);
+    let [attention, adapter] = [0, 1].map(|i| parts[i].origin.clone());
+    assert_eq!((attention.matrix.as_deref(), &attention.adapter), (Some("blk.0.attn_output.weight"), &None));
+    assert_eq!(adapter.matrix, attention.matrix);
+    assert_eq!(adapter.adapter.as_ref().unwrap().tensor, "blk.0.attn_output.weight.lora_a");
+    let From::Added(parts) = &found.points[2].from else { panic!("{:?}", found.points[2]) };
+    assert_eq!(parts[0].origin.matrix.as_deref(), Some("blk.0.ffn_down.weight"));
     let chosen: Vec<&str> = found.chosen.adapters().map(|id| name(&view, TensorId(id))).collect();
     assert_eq!(chosen, ["blk.0.attn_output.weight.lora_a", "blk.0.attn_output.weight.lora_b"]);
+}
+
+#[test]
+fn two_adapters_on_one_matrix_are_told_apart_whichever_of_them_a_graph_has() {
+    // The adapters in use: their matrices lie where they lie in all graphs.
+    let origins = |used: [bool; 2]| {
+        let mut b = Builder::default();
+        let x = start(&mut b);
+        let norm = b.node("norm-0", "RMS_NORM", &[64, 4], &[x]);
+        let mut out = product(&mut b, "ffn_down", norm, false);
+        for used in used {
+            let adapted = lora(&mut b, "ffn_down", norm, out);
+            out = if used { adapted } else { out };
+        }
+        let out = b.node("l_out-0", "ADD", &[64, 4], &[out, x]);
+        let (_, found) = finish(b, out);
+        let From::Added(parts) = &found.points[1].from else { panic!("{:?}", found.points[1]) };
+        parts.iter().map(|part| part.origin.clone()).collect::<Vec<_>>()
+    };
+    let (both, first, second) = (origins([true, true]), origins([true, false]), origins([false, true]));
+    assert_eq!((both.len(), first.len(), second.len()), (3, 2, 2));
+    assert_eq!((&first[0], &second[0]), (&both[0], &both[0]), "the block");
+    assert_ne!(first[1], second[1]);
+    assert!(both.contains(&first[1]) && both.contains(&second[1]));
 }
 
 #[test]

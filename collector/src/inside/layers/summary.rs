@@ -2,11 +2,13 @@
 //! often so much larger than all others that a mean would show only it.
 
 use super::measure::{Element, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS, median};
-use super::run::{Cell, Run, TokenRow, without_layer};
+use super::origin::{Origin, Parts, Which};
+use super::run::{Addition, Cell, Run, TokenRow, without_layer};
 use super::stream::{Part, Stack};
 use super::units::UnitCounts;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Massive activations that are named for one layer.
@@ -26,7 +28,7 @@ pub struct Spread {
 impl Layer {
     /// The largest share of the parts of a kind.
     pub fn share(&self, is: fn(Part) -> bool) -> Option<f32> {
-        self.added.iter().filter(|a| is(a.part)).filter_map(|a| a.share).reduce(f32::max)
+        self.added.iter().filter(|a| is(a.origin.part)).filter_map(|a| a.share).reduce(f32::max)
     }
 }
 
@@ -56,8 +58,9 @@ pub struct Massive {
 /// What one part adds in one layer: medians over tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PartSummary {
-    /// Which part.
-    pub part: Part,
+    /// What it is.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// Tokens.
     pub tokens: u64,
     /// Norm of what it adds; null if that is finite for no token.
@@ -258,22 +261,23 @@ fn massive(cells: &[(&TokenRow, &Cell)]) -> Vec<Massive> {
 }
 
 fn added(cells: &[(&TokenRow, &Cell)]) -> Vec<PartSummary> {
-    let most = cells.iter().max_by_key(|(_, c)| c.added.len());
-    let parts: Vec<Part> = most.map_or(vec![], |(_, c)| c.added.iter().map(|a| a.part).collect());
-    // The n-th of its kind: evaluations can differ in what is added from outside.
-    let nth = |i: usize, part: Part| parts[..i].iter().filter(|&&p| p == part).count();
-    let of = |(i, &part): (usize, &Part)| {
-        let n = nth(i, part);
-        let found = || cells.iter().filter_map(move |(_, c)| c.added.iter().filter(|a| a.part == part).nth(n));
-        PartSummary {
-            part,
-            tokens: found().count() as u64,
-            norm: median(found().filter_map(|a| a.norm)),
-            share: median(found().filter_map(|a| a.share)),
-            cosine: median(found().filter_map(|a| a.cosine)),
+    let parts = Parts::of(cells.iter().map(|(_, cell)| cell.added.iter().map(|a| &a.origin).collect()));
+    let mut found: Vec<Vec<&Addition>> = vec![vec![]; parts.all.len()];
+    for (_, cell) in cells {
+        let added: Vec<&Arc<Origin>> = cell.added.iter().map(|a| &a.origin).collect();
+        for (which, addition) in parts.numbered(&added).iter().zip(&cell.added) {
+            let at = parts.all.iter().position(|of| of == which);
+            at.into_iter().for_each(|at| found[at].push(addition));
         }
+    }
+    let of = |((origin, _), found): (&Which, &Vec<&Addition>)| PartSummary {
+        origin: origin.as_ref().clone(),
+        tokens: found.len() as u64,
+        norm: median(found.iter().filter_map(|a| a.norm)),
+        share: median(found.iter().filter_map(|a| a.share)),
+        cosine: median(found.iter().filter_map(|a| a.cosine)),
     };
-    parts.iter().enumerate().map(of).collect()
+    parts.all.iter().zip(&found).map(of).collect()
 }
 
 fn normed(cells: &[(&TokenRow, &Cell)]) -> Vec<NormSummary> {
@@ -297,9 +301,11 @@ fn normed(cells: &[(&TokenRow, &Cell)]) -> Vec<NormSummary> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::origin::AdapterMatrix;
     use super::super::run::run;
     use super::super::testing::{statistics, values};
     use super::*;
+    use crate::query::dump::Phase;
     use crate::trace::Trace;
     use ggscope_format::capture::{Capture, Ranges};
 
@@ -340,6 +346,42 @@ mod tests {
         assert_eq!((nan.norm, nan.mean, nan.rms, &nan.largest, nan.nan), (None, None, None, &None, 3 * 576));
         let normed: Vec<_> = all.layers[3].normed.iter().map(|n| (n.rms_in, n.rms_out)).collect();
         assert!(normed.iter().all(|n| *n == (None, None)), "{normed:?}");
+    }
+
+    #[test]
+    fn what_adapters_add_is_summed_up_by_adapter_and_matrix() {
+        let origin = |part, matrix: &str, address: Option<u64>| {
+            let tensor = format!("{matrix}.lora_a");
+            let adapter = address.map(|at| AdapterMatrix { tensor, buffer: Some(at as u32), address: Some(at) });
+            Arc::new(Origin { part, matrix: Some(matrix.into()), adapter, tensor: None })
+        };
+        let attention = origin(Part::Attention, "o", None);
+        let [first, second, down] =
+            [("o", 1), ("o", 2), ("down", 2)].map(|(matrix, at)| origin(Part::Adapter, matrix, Some(at)));
+        let cell = |added: &[(&Arc<Origin>, f32)]| Cell {
+            added: (added.iter())
+                .map(|&(origin, norm)| Addition {
+                    origin: origin.clone(),
+                    norm: Some(norm),
+                    share: Some(norm / 2.0),
+                    cosine: None,
+                })
+                .collect(),
+            ..Cell::default()
+        };
+        let of_tokens = [
+            cell(&[(&attention, 1.0)]),
+            cell(&[(&attention, 1.0), (&second, 20.0), (&down, 300.0)]),
+            cell(&[(&attention, 1.0), (&second, 20.0), (&first, 4.0), (&down, 300.0)]),
+            cell(&[(&attention, 1.0), (&second, 20.0), (&down, 300.0)]),
+        ];
+        let token = TokenRow { token: 0, id: None, text: None, eval: 0, phase: Phase::Prompt, cells: vec![] };
+        let cells: Vec<_> = of_tokens.iter().map(|cell| (&token, cell)).collect();
+        let found = added(&cells);
+        let found: Vec<_> = found.iter().map(|part| (&part.origin, part.tokens, part.norm, part.share)).collect();
+        let expected = [(&attention, 4, 1.0), (&second, 3, 20.0), (&first, 1, 4.0), (&down, 3, 300.0)]
+            .map(|(origin, tokens, norm)| (origin.as_ref(), tokens, Some(norm), Some(norm / 2.0)));
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -61,6 +61,9 @@ it('what comes from outside is neither attention nor feed-forward, and is named'
   const layer = { added } as unknown as LayerOfRun;
   expect([shareOf(layer, false), shareOf(layer, true)]).toEqual([0.5, 0.25]);
   expect(addedBeside(layer)).toEqual(['an adapter adds 2.00', 'a control vector adds 3.00']);
+  const adapters = [0.5, 2].map((share, i) => ({ ...part('adapter', share), matrix: ['o', 'down'][i] }));
+  const both = { added: adapters } as unknown as LayerOfRun;
+  expect(addedBeside(both)).toEqual(['an adapter on o adds 0.500', 'an adapter on down adds 2.00']);
   expect(addedBeside({ added: [part('state', 1)] } as unknown as LayerOfRun)).toEqual([]);
 });
 

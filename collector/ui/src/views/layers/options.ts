@@ -108,15 +108,16 @@ export function shareOf(layer: LayerOfRun, feedForward: boolean): number | null 
 
 /** What else is added in a layer, in words: adapters, control vectors, and what the program feeds. */
 export function addedBeside(layer: LayerOfRun): string[] {
-  const names: [Part, string][] = [
-    ['adapter', 'an adapter'],
-    ['control_vector', 'a control vector'],
-    ['input', 'what the program feeds'],
-    ['earlier', 'an earlier state'],
-  ];
-  return names
-    .filter(([part]) => layer.added.some((a) => a.part === part))
-    .map(([part, name]) => `${name} adds ${short(largestOf(layer, (p) => p === part))}`);
+  const names: Partial<Record<Part, string>> = {
+    adapter: 'an adapter',
+    control_vector: 'a control vector',
+    input: 'what the program feeds',
+    earlier: 'an earlier state',
+  };
+  return layer.added.flatMap(({ part, matrix, share }) => {
+    const name = names[part];
+    return name ? [`${name}${matrix ? ` on ${matrix}` : ''} adds ${short(share)}`] : [];
+  });
 }
 
 export function layersOption(layers: LayerOfRun[], selected: number | null, colors: Look): Option {

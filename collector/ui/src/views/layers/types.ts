@@ -31,7 +31,8 @@ export interface LayerOfRun {
   cosine: number | null;
   /** The stack of an encoder-decoder model. */
   stack?: 'encoder' | 'decoder';
-  added: { part: Part; share: number | null; cosine: number | null }[];
+  /** `matrix` is what a block ends with, or what an adapter is added to. */
+  added: { part: Part; matrix?: string; share: number | null; cosine: number | null }[];
   normed: { tensor: string; rms_in: number | null; rms_out: number | null; cosine: number | null }[];
   units: { units: number; dead: number; always_open: number | null; always_closed: number | null } | null;
 }
