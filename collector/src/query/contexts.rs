@@ -151,6 +151,15 @@ impl Contexts {
         })
     }
 
+    /// All of them in words: `0 (target), 1 (draft)`. Empty if nothing was evaluated.
+    pub fn in_words(&self) -> String {
+        let word = |c: &Context| match &c.model_name {
+            Some(name) => format!("{} ({name})", c.context),
+            None => c.context.to_string(),
+        };
+        self.all.values().map(word).collect::<Vec<_>>().join(", ")
+    }
+
     fn elsewhere(&self, named: u32, tokens: &Range<u64>, of: &[u32]) -> String {
         let last = tokens.end.saturating_sub(1);
         let what = if tokens.start == last { format!("token {last} is") } else { "these tokens are".to_owned() };

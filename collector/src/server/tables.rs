@@ -49,7 +49,7 @@ pub(super) async fn evaluations(
         limit,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(wanted.context)?;
         let (items, total) = evaluations::evaluations(&trace, &table, &wanted);
         Ok(Page::new(total, offset, items))
     })
@@ -122,7 +122,7 @@ pub(super) async fn operators(
     let sort = sort.unwrap_or(Sort { by: Column::File, descending: false });
     let filter = p.filter(&which)?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(filter.context)?;
         let page = operators::Page { offset, limit, sort };
         let mut items: Vec<(usize, Box<RawValue>)> = vec![];
         let total = operators::operators(&trace, &table, &filter, &page, |place, operator| {
@@ -191,7 +191,7 @@ pub(super) async fn memory(
         tensor: p.tensor,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(wanted.context)?;
         let regions = memory::memory(&trace, &table, &wanted);
         let total = regions.len() as u64;
         Ok(Page::new(total, offset, regions.into_iter().skip(offset).take(limit).collect()))
