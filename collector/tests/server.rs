@@ -238,7 +238,8 @@ fn a_graph_and_one_of_its_layers_are_the_query_s() {
 #[test]
 fn leaves_memory_and_metrics_say_what_was_read() {
     let server = Running::start(None);
-    let expected = serde_json::to_value(leaves(&server.trace(), &Table::new(&server.trace(), DEFAULT_MEMORY))).unwrap();
+    let expected =
+        serde_json::to_value(leaves(&server.trace(), &Table::new(&server.trace(), DEFAULT_MEMORY), None)).unwrap();
     assert_eq!(json!(all_pages(&server, "/api/v1/sessions/0/leaves?", 7)), expected);
     let q = server.trace().graph(GraphId(1)).unwrap();
     let q = q.graph.tensors.iter().find(|t| t.name == "blk.1.attn_q.weight").unwrap();
