@@ -227,6 +227,31 @@ fn leaves_of_two_models_are_never_one_and_weights_of_one_model_are() {
 }
 
 #[test]
+fn a_graph_is_of_the_context_that_is_named_and_a_comparison_says_that_it_adds_them_up() {
+    let models = Models::new();
+    let both = models.record("both");
+    for context in 0..2 {
+        let number = context.to_string();
+        let mut asked = ggscope(&["graph", "--context", &number]);
+        asked.arg(&both);
+        let found = run(asked).ok();
+        let graph: Value = serde_json::from_str(&found.stdout).unwrap();
+        assert_eq!((&graph["context"], found.stderr.as_str()), (&context.into(), ""));
+        let (_, stderr) = said("graph", &both, &["--graph", &graph["graph"].to_string()]);
+        let whose = format!("this is graph {} of context {context}, ", graph["graph"]);
+        assert!(stderr.contains(&whose) && !stderr.contains("--context"), "{stderr}");
+    }
+    let (_, stderr) = said("graph", &both, &[]);
+    assert!(stderr.contains("this is graph ") && stderr.contains("; --context chooses another: "), "{stderr}");
+    assert!(refused("graph", &both, &["--context", "7"]).contains("there is no context 7: the recording has 0, 1"));
+    let alone = models.record("0");
+    assert_eq!(said("graph", &alone, &[]).1, "");
+    let (_, stderr) = said("diff", &both, &[alone.to_str().unwrap()]);
+    assert!(stderr.contains("both.ggtrace: times and tokens of all its contexts are added up: 0 ("), "{stderr}");
+    assert!(!stderr.contains("0.ggtrace: times"), "{stderr}");
+}
+
+#[test]
 fn every_token_of_llama_bench_s_tests_has_its_states_and_its_lens() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("tiny.gguf");

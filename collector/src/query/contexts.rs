@@ -93,6 +93,11 @@ impl Contexts {
         self.all.keys().copied().filter(|&other| other != number).collect()
     }
 
+    /// Those in words: `1, 2`.
+    pub fn others_in_words(&self, number: u32) -> String {
+        self.others(number).iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// The context that a question is about which names neither a context nor tokens: of those that compute the first model,
     /// the one that computed a token last. A draft model's is none of them.
     pub fn usual(&self) -> Option<&Context> {
