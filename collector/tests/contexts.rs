@@ -4,7 +4,7 @@
 #[path = "support/http.rs"]
 mod http;
 
-use ggscope_collector::server::{Server, Serving, Sessions};
+use ggscope_collector::server::{Server, Serving, Sessions, openapi_document};
 use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, model, recording};
 use ggscope_collector::trace::{Model, ModelId, Recording, TraceWriter};
 use ggscope_format::capture::Capture;
@@ -134,6 +134,29 @@ fn a_context_that_is_not_there_or_has_none_of_the_tokens_is_named() {
     }
     let (status, problem) = http::get(address, "/api/v1/sessions/0/layers?context=x");
     assert_eq!((status, &problem["field"]), (400, &json!("context")), "{problem}");
+}
+
+#[test]
+fn every_question_about_a_context_that_is_not_there_has_the_same_answer() {
+    let (address, _serving, _dir) = serve();
+    let document: Json = serde_json::from_str(&openapi_document()).unwrap();
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let parameters = operations["get"]["parameters"].as_array().into_iter().flatten();
+        for name in parameters.filter_map(|p| p["name"].as_str()).filter(|name| name.ends_with("context")) {
+            let own = path.replace("{id}", "0").replace("{graph}", "0");
+            let with = if path.ends_with("/against") { "with=1&" } else { "" };
+            let layer = if path.ends_with("/pairs") { "layer=0&" } else { "" };
+            let question = format!("{own}?{with}{layer}{name}=9");
+            let (status, problem) = http::get(address, &question);
+            assert_eq!((status, &problem["field"]), (404, &json!(name)), "{question}: {problem}");
+            let (error, help) = (problem["error"].as_str().unwrap(), problem["help"].as_str().unwrap());
+            assert!(error.starts_with("there is no context 9: "), "{question}: {problem}");
+            assert_eq!(help, format!("leave {name} out, or give one of these: 0 (target), 1 (draft)"), "{question}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 21, "{asked}");
 }
 
 #[test]

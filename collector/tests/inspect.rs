@@ -1,6 +1,7 @@
 //! The promises of `ggscope inspect`: a model in order is told in full, one that is not ends with 1 and with what is wrong,
 //! and nothing that is no model hangs or costs more than it is.
 
+use ggscope_collector::trace::testing::{Shape, write};
 use ggscope_model::testing::{self, Dtype, Fixture, Put};
 use serde_json::Value as Json;
 use std::io::Write;
@@ -145,6 +146,35 @@ fn what_is_no_file_is_named_and_never_waited_for() {
         assert!(said.contains(what) && said.lines().count() == 1, "{said}");
         assert!(start.elapsed().as_secs() < 5);
     }
+}
+
+#[test]
+fn a_trace_is_no_damaged_model_and_the_command_for_it_is_named() {
+    let (_dir, model) = written(&testing::llama(testing::LLAMA_8B, false).first_layers(1));
+    let trace = model.with_file_name("run.ggtrace");
+    write(&trace, Shape::default(), 1, 1).finish().unwrap();
+    // Whatever it is called, and whatever stands beside it.
+    let renamed = model.with_file_name("renamed.gguf");
+    std::fs::copy(&trace, &renamed).unwrap();
+    let page = model.with_file_name("page.gguf");
+    std::fs::write(&page, "<html>").unwrap();
+    let is_trace = "is not a GGUF file but a trace that ggscope recorded: `ggscope info` summarizes it";
+    let model = model.to_str().unwrap();
+    for (path, options, what) in [
+        (&trace, &[][..], is_trace),
+        (&renamed, &["--all"], is_trace),
+        (&trace, &[model], is_trace),
+        (&page, &[], "is not a GGUF file but a web page or XML"),
+    ] {
+        let output = inspect(path, options);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()), "{said}");
+        assert!(said.lines().count() == 1 && said.contains(&format!("{} {what}", path.display())), "{said}");
+    }
+    assert_eq!(inspect(&trace, &["--json"]).status.code(), Some(1));
+    let json = json(&trace, &[]);
+    assert_eq!(json["models"][0]["valid"], false);
+    assert!(json["models"][0]["findings"].to_string().contains("`ggscope info` summarizes it"), "{json}");
 }
 
 #[test]

@@ -238,7 +238,8 @@ fn a_graph_and_one_of_its_layers_are_the_query_s() {
 #[test]
 fn leaves_memory_and_metrics_say_what_was_read() {
     let server = Running::start(None);
-    let expected = serde_json::to_value(leaves(&server.trace(), &Table::new(&server.trace(), DEFAULT_MEMORY))).unwrap();
+    let expected =
+        serde_json::to_value(leaves(&server.trace(), &Table::new(&server.trace(), DEFAULT_MEMORY), None)).unwrap();
     assert_eq!(json!(all_pages(&server, "/api/v1/sessions/0/leaves?", 7)), expected);
     let q = server.trace().graph(GraphId(1)).unwrap();
     let q = q.graph.tensors.iter().find(|t| t.name == "blk.1.attn_q.weight").unwrap();
@@ -465,6 +466,31 @@ fn a_token_opens_every_route_and_nothing_else_does() {
     let kept = format!("{host}Cookie: {pair}\r\n");
     assert_eq!(server.with("/", &kept).status, 200);
     assert_eq!(server.with("/api/v1/sessions", &kept).status, 200);
+}
+
+#[test]
+fn without_a_secret_token_is_a_parameter_that_no_question_has() {
+    let server = Running::start(None);
+    for path in ["attention?token=3&layer=0", "operators?limit=1&token=3", "layers/lens?token=3", "evaluations?token="]
+    {
+        let refused = server.get(&format!("/api/v1/sessions/0/{path}"));
+        let json = refused.json();
+        assert_eq!((refused.status, &json["field"]), (400, &json!("query")), "{path}: {json}");
+        assert!(json["error"].as_str().unwrap().starts_with("token is no parameter here"), "{path}: {json}");
+        assert!(json["help"].as_str().unwrap().starts_with("it is called tokens; "), "{path}: {json}");
+    }
+    let without_tokens = server.get("/api/v1/sessions/0/graphs?token=3");
+    assert_eq!(without_tokens.status, 400, "{}", without_tokens.body);
+    assert!(!without_tokens.body.contains("it is called"), "{}", without_tokens.body);
+    assert_eq!(server.get("/?token=3").status, 200, "a page is no question");
+    let guarded = Running::start(Some("3"));
+    assert_eq!(guarded.get("/api/v1/sessions/0/operators?limit=1&token=3").status, 200);
+    let both = format!("Host: {}\r\nAuthorization: Bearer 3\r\n", guarded.address);
+    assert_eq!(
+        guarded.with("/api/v1/sessions/0/operators?limit=1&token=4", &both).status,
+        401,
+        "no secret, and no token"
+    );
 }
 
 #[test]

@@ -192,6 +192,66 @@ fn a_question_without_a_context_is_about_that_of_the_token_else_of_the_first_mod
 }
 
 #[test]
+fn leaves_of_two_models_are_never_one_and_weights_of_one_model_are() {
+    let models = Models::new();
+    let both = models.record("both");
+    let all = json("leaves", &both, &[]);
+    let caches = |context: u64| -> Vec<&Value> {
+        let all = all.as_array().unwrap().iter();
+        all.filter(|leaf| text(leaf, "name").starts_with("cache_") && leaf["context"] == context).collect()
+    };
+    assert!(!caches(0).is_empty() && !caches(1).is_empty(), "{all}");
+    assert!(all.as_array().unwrap().iter().all(|leaf| leaf["context"].is_u64()), "no model has two: {all}");
+    // One alone has what it has in a recording of its own, with the same numbers of accesses.
+    let found = |leaves: &Value| -> Vec<String> {
+        let row = |leaf: &Value| format!("{} {} {} {}", leaf["name"], leaf["ne"], leaf["used_by"], leaf["accesses"]);
+        let mut rows: Vec<String> = leaves.as_array().unwrap().iter().map(row).collect();
+        rows.sort();
+        rows
+    };
+    for context in 0..2 {
+        let number = context.to_string();
+        let alone = models.record(&number);
+        let beside = json("leaves", &both, &["--context", &number]);
+        assert_eq!(found(&beside), found(&json("leaves", &alone, &[])), "context {context}");
+        let (table, _) = said("leaves", &both, &["--context", &number]);
+        assert!(table.starts_with("leaf  ") && !table.lines().next().unwrap().contains("context"), "{table}");
+    }
+    let (table, _) = said("leaves", &both, &[]);
+    assert!(table.starts_with("context 0, ") && table.contains("\ncontext 1, "), "{table}");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("cache_k_l0 ")).collect();
+    assert_eq!(rows.len(), 2, "{table}");
+    assert!(rows.iter().all(|row| !row.contains(" to ")), "{table}");
+    let error = refused("leaves", &both, &["--context", "7"]);
+    assert!(error.contains("there is no context 7: the recording has 0, 1"), "{error}");
+}
+
+#[test]
+fn a_graph_is_of_the_context_that_is_named_and_a_comparison_says_that_it_adds_them_up() {
+    let models = Models::new();
+    let both = models.record("both");
+    for context in 0..2 {
+        let number = context.to_string();
+        let mut asked = ggscope(&["graph", "--context", &number]);
+        asked.arg(&both);
+        let found = run(asked).ok();
+        let graph: Value = serde_json::from_str(&found.stdout).unwrap();
+        assert_eq!((&graph["context"], found.stderr.as_str()), (&context.into(), ""));
+        let (_, stderr) = said("graph", &both, &["--graph", &graph["graph"].to_string()]);
+        let whose = format!("this is graph {} of context {context}, ", graph["graph"]);
+        assert!(stderr.contains(&whose) && !stderr.contains("--context"), "{stderr}");
+    }
+    let (_, stderr) = said("graph", &both, &[]);
+    assert!(stderr.contains("this is graph ") && stderr.contains("; --context chooses another: "), "{stderr}");
+    assert!(refused("graph", &both, &["--context", "7"]).contains("there is no context 7: the recording has 0, 1"));
+    let alone = models.record("0");
+    assert_eq!(said("graph", &alone, &[]).1, "");
+    let (_, stderr) = said("diff", &both, &[alone.to_str().unwrap()]);
+    assert!(stderr.contains("both.ggtrace: times and tokens of all its contexts are added up: 0 ("), "{stderr}");
+    assert!(!stderr.contains("0.ggtrace: times"), "{stderr}");
+}
+
+#[test]
 fn every_token_of_llama_bench_s_tests_has_its_states_and_its_lens() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("tiny.gguf");
@@ -220,6 +280,12 @@ fn every_token_of_llama_bench_s_tests_has_its_states_and_its_lens() {
     }
     let last = json("layers", &two, &["--lens", "--model", model]);
     assert_eq!((number(&last[0], "token"), &last[0]["check"]["same_top"]), (all - 1, &true.into()));
+    // Both tests have the model's weights, and each its own cache.
+    let leaves = json("leaves", &two, &[]);
+    for leaf in leaves.as_array().unwrap() {
+        let is_shared = leaf["contexts"] == serde_json::json!([0, 1]) && leaf["context"].is_null();
+        assert_eq!(is_shared, text(leaf, "meaning").starts_with("weight"), "{leaf}");
+    }
     // The first test, beside a recording of it alone.
     for (command, options) in [("layers", &[][..]), ("heads", &[][..]), ("attention", &["--layer", "2"])] {
         let beside = json(command, &two, &[&["--context", "0"], options].concat());

@@ -47,6 +47,12 @@ pub fn uses(graph: &Graph) -> HashMap<TensorId, Vec<Use>> {
     uses
 }
 
+/// Whether a leaf is a weight: its bytes came from a model's file, or lie where a program keeps weights.
+pub fn is_weight(stored: &StoredGraph, leaf: TensorId) -> bool {
+    let buffer = stored.graph.tensor(leaf).and_then(|t| stored.graph.buffers.get(usize::from(t.buffer?)));
+    stored.origin(leaf).is_some() || buffer.is_some_and(|buffer| buffer.usage == BufferUsage::Weights)
+}
+
 /// What a leaf is for.
 pub fn meaning(stored: &StoredGraph, leaf: TensorId, uses: &[Use]) -> String {
     let graph = &stored.graph;
@@ -60,8 +66,7 @@ pub fn meaning(stored: &StoredGraph, leaf: TensorId, uses: &[Use]) -> String {
             other => format!("cache ({other})"),
         };
     }
-    let usage = tensor.buffer.and_then(|b| graph.buffers.get(usize::from(b))).map(|b| b.usage);
-    if stored.origin(leaf).is_some() || usage == Some(BufferUsage::Weights) {
+    if is_weight(stored, leaf) {
         return if base.starts_with("rope_freqs") || base.starts_with("rope_factors") {
             "weight (RoPE frequencies)".into()
         } else {

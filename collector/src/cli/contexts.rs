@@ -25,10 +25,10 @@ pub(super) fn whose(all: &Contexts, context: u32) -> String {
 
 /// Says which context an answer is of, if there are others and nobody named it.
 pub(super) fn say_chosen(all: &Contexts, asked: Option<u32>, chosen: u32) {
-    let others: Vec<String> = all.others(chosen).iter().map(u32::to_string).collect();
+    let others = all.others_in_words(chosen);
     if asked.is_none() && !others.is_empty() {
         let name = all.get(chosen).map_or(format!("context {chosen}"), named);
-        say::line(format_args!("this is of {name}; --context chooses another: {}", others.join(", ")));
+        say::line(format_args!("this is of {name}; --context chooses another: {others}"));
     }
 }
 

@@ -4,6 +4,7 @@ use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
 use crate::query::compare::{By, Comparison, Difference, Side, Spent, compare};
+use crate::query::contexts::Contexts;
 use crate::query::dump::Phase;
 use crate::trace::Trace;
 use std::io::Write;
@@ -23,6 +24,7 @@ EXAMPLES
 
 Times are an operator's own, a token of the trace; difference and ratio are the second trace's against the first's.
 Tensors are matched by name and operator, and those without a name of their own by operator and layer.
+Where a trace has several contexts, all of them are added up, and it is said on stderr.
 ";
 
 /// Keys of unmatched rows that are listed below the table.
@@ -61,6 +63,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     out.flush()?;
     for (path, trace) in [(&args.a, &a), (&args.b, &b)] {
+        let contexts = Contexts::of(trace);
+        if contexts.iter().count() > 1 {
+            let (file, all) = (path.display(), contexts.in_words());
+            say::line(format_args!("{file}: times and tokens of all its contexts are added up: {all}"));
+        }
         for warning in trace.warnings() {
             say::line(format_args!("{}: {warning}", path.display()));
         }

@@ -1,6 +1,7 @@
 //! `ggscope graph`: a computation graph, whole or one layer of it, for people's own tools.
 
 use super::analytics::{facts, top_tables};
+use super::contexts::named as named_context;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
@@ -8,6 +9,7 @@ use crate::compute;
 use crate::export::graph::{GraphFormat, write};
 use crate::export::graph_file::GraphFileFormat;
 use crate::query::architecture::EdgeWeight;
+use crate::query::contexts::Contexts;
 use crate::query::cost::node_costs;
 use crate::query::dump::Filter;
 use crate::query::graph::{GraphPart, GraphQuery, most_evaluated};
@@ -46,6 +48,9 @@ pub(super) struct Args {
     /// This graph, by its number within the session; if not given, the one with the most evaluations
     #[arg(long, value_name = "G")]
     graph: Option<u32>,
+    /// Of the graphs of this context the one with the most evaluations, if the recording has several
+    #[arg(long, value_name = "N", conflicts_with = "graph")]
+    context: Option<u32>,
     /// What belongs to this layer or touches it
     #[arg(long, value_name = "N")]
     layer: Option<u32>,
@@ -73,7 +78,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     let file = args.file.display();
     let table = Table::new(&trace, DEFAULT_MEMORY);
-    let Some(id) = args.graph.map(GraphId).or_else(|| most_evaluated(&table)) else {
+    let contexts = Contexts::of(&trace);
+    if let Some(context) = args.context {
+        contexts.check(context).map_err(anyhow::Error::msg)?;
+    }
+    let Some(id) = args.graph.map(GraphId).or_else(|| most_evaluated(&table, args.context)) else {
         bail!("{file} has no graph: nothing was computed while it was recorded");
     };
     let query = GraphQuery::open(&trace, id)?;
@@ -111,10 +120,24 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         write(&part, format, &mut out)?;
     }
     out.flush()?;
+    say_whose(&contexts, &args, &part);
     for warning in trace.warnings() {
         say::line(format_args!("{file}: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says whose graph it is, if there are several contexts.
+fn say_whose(contexts: &Contexts, args: &Args, part: &GraphPart<'_>) {
+    if args.context.is_some() || contexts.others(part.context).is_empty() {
+        return;
+    }
+    let whose = contexts.get(part.context).map_or(format!("context {}", part.context), named_context);
+    let others = match args.graph {
+        Some(_) => String::new(),
+        None => format!("; --context chooses another: {}", contexts.others_in_words(part.context)),
+    };
+    say::line(format_args!("this is graph {} of {whose}{others}", part.graph));
 }
 
 fn text(part: &GraphPart<'_>, found: &GraphReport) -> String {

@@ -1,8 +1,10 @@
 //! `ggscope leaves`: what a graph begins with: inputs, caches and weights, and who uses them.
 
+use super::contexts::named;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::{place, printable, shape, stretches};
+use crate::query::contexts::Contexts;
 use crate::query::leaves::{Leaf, UsedBy, leaves};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
@@ -16,6 +18,9 @@ const EXAMPLES: &str = "\
 EXAMPLES
   ggscope leaves run.ggtrace
   ggscope leaves run.ggtrace --json | jq '.[] | select(.memory == \"BUFFER\")'
+  ggscope leaves run.ggtrace --context 1                # of one of several contexts
+
+Each context has its own inputs and caches. Weights are those of a model: contexts that share them are named in one row.
 ";
 
 /// Options of `ggscope leaves`.
@@ -24,6 +29,9 @@ EXAMPLES
 pub(super) struct Args {
     /// The trace
     file: PathBuf,
+    /// Leaves of this context alone, if the recording has several
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
     /// Print JSON: an array of leaves
     #[arg(long)]
     json: bool,
@@ -32,12 +40,21 @@ pub(super) struct Args {
 /// Prints the leaves of a trace.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
-    let leaves = leaves(&trace, &Table::new(&trace, DEFAULT_MEMORY));
+    let contexts = Contexts::of(&trace);
+    if let Some(context) = args.context {
+        contexts.check(context).map_err(anyhow::Error::msg)?;
+    }
+    let leaves = leaves(&trace, &Table::new(&trace, DEFAULT_MEMORY), args.context);
     let mut out = stdout(Form::of(args.json, false));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&leaves)?)?;
     } else {
-        table(&mut out, &leaves)?;
+        let several = args.context.is_none() && contexts.iter().count() > 1;
+        if several {
+            contexts.iter().try_for_each(|context| writeln!(out, "{}", named(context)))?;
+            writeln!(out)?;
+        }
+        table(&mut out, &leaves, several)?;
     }
     out.flush()?;
     for warning in trace.warnings() {
@@ -46,34 +63,55 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(out: &mut impl Write, leaves: &[Leaf]) -> std::io::Result<()> {
-    let rows: Vec<[String; 7]> = by_name(leaves)
-        .iter()
-        .map(|Shapes { leaf, least, most, bytes }| {
-            let used_by: Vec<String> = leaf.used_by.iter().map(used_by).collect();
-            [
-                printable(&leaf.name).into_owned(),
-                printable(&leaf.meaning).into_owned(),
-                format!("{}{}", printable(&leaf.dtype), shapes(least, most)),
-                if bytes.0 == bytes.1 {
-                    say::bytes(bytes.0)
-                } else {
-                    format!("{} to {}", say::bytes(bytes.0), say::bytes(bytes.1))
-                },
-                place(leaf.memory, leaf.file.as_deref(), leaf.offset, leaf.buffer.as_deref()),
-                say::thousands(leaf.accesses),
-                printable(&used_by.join(", ")).into_owned(),
-            ]
-        })
-        .collect();
-    let head = ["leaf", "meaning", "shape", "size", "where", "accesses", "used by"].map(str::to_owned);
-    let width = |i: usize| rows.iter().chain([&head]).map(|row| row[i].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    for [name, meaning, shape, size, place, accesses, used_by] in [&head].into_iter().chain(&rows) {
-        let [a, b, c, d, e, f, _] = widths;
-        writeln!(out, "{name:<a$}  {meaning:<b$}  {shape:<c$}  {size:>d$}  {place:<e$}  {accesses:>f$}  {used_by}")?;
+/// The columns, and which of them are numbers.
+const COLUMNS: [(&str, bool); 8] = [
+    ("leaf", false),
+    (CONTEXT, false),
+    ("meaning", false),
+    ("shape", false),
+    ("size", true),
+    ("where", false),
+    ("accesses", true),
+    ("used by", false),
+];
+
+/// The column that is there if there are several contexts.
+const CONTEXT: &str = "context";
+
+fn table(out: &mut impl Write, leaves: &[Leaf], several_contexts: bool) -> std::io::Result<()> {
+    let head = COLUMNS.map(|column| column.0.to_owned());
+    let rows: Vec<[String; 8]> = [head].into_iter().chain(by_name(leaves).iter().map(row)).collect();
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    for row in &rows {
+        let cells =
+            row.iter().zip(COLUMNS).zip(widths).filter(|((_, column), _)| several_contexts || column.0 != CONTEXT);
+        let cells = cells.map(|((cell, (_, number)), width)| match number {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
+}
+
+fn row(Shapes { leaf, least, most, bytes }: &Shapes) -> [String; 8] {
+    let used_by: Vec<String> = leaf.used_by.iter().map(used_by).collect();
+    let contexts: Vec<String> = leaf.context.iter().chain(&leaf.contexts).map(u32::to_string).collect();
+    [
+        printable(&leaf.name).into_owned(),
+        contexts.join(", "),
+        printable(&leaf.meaning).into_owned(),
+        format!("{}{}", printable(&leaf.dtype), shapes(least, most)),
+        if bytes.0 == bytes.1 {
+            say::bytes(bytes.0)
+        } else {
+            format!("{} to {}", say::bytes(bytes.0), say::bytes(bytes.1))
+        },
+        place(leaf.memory, leaf.file.as_deref(), leaf.offset, leaf.buffer.as_deref()),
+        say::thousands(leaf.accesses),
+        printable(&used_by.join(", ")).into_owned(),
+    ]
 }
 
 /// A leaf in all the shapes that it has, for example for prompts of different lengths.
@@ -85,12 +123,13 @@ struct Shapes {
     bytes: (u64, u64),
 }
 
-/// One row for each name, type, meaning and place; JSON has one for each shape.
+/// One row for each name, type, meaning, place and context; JSON has one for each shape.
 fn by_name(leaves: &[Leaf]) -> Vec<Shapes> {
     let mut rows: Vec<Shapes> = vec![];
     let mut known = HashMap::new();
     for leaf in leaves {
-        let key = (&leaf.name, &leaf.dtype, &leaf.meaning, &leaf.file, leaf.offset, &leaf.buffer);
+        let place = (&leaf.file, leaf.offset, &leaf.buffer);
+        let key = (&leaf.name, &leaf.dtype, &leaf.meaning, place, leaf.context, &leaf.contexts);
         let i = *known.entry(key).or_insert(rows.len());
         let Some(row) = rows.get_mut(i) else {
             rows.push(Shapes { leaf: leaf.clone(), least: leaf.ne, most: leaf.ne, bytes: (leaf.bytes, leaf.bytes) });
@@ -145,6 +184,8 @@ mod tests {
         let input = |n, operators, layer| Leaf {
             name: "inp_pos".into(),
             dtype: "i32".into(),
+            context: Some(0),
+            contexts: vec![],
             ne: [n, 1, 1, 1],
             bytes: n as u64 * 4,
             meaning: "positions for RoPE".into(),
@@ -155,6 +196,8 @@ mod tests {
             used_by: vec![UsedBy { op: "ROPE".into(), layers: vec![layer], operators }],
             accesses: 10,
         };
+        let other = Leaf { context: Some(1), ..input(7, 60, 1) };
+        assert_eq!(by_name(&[input(41, 60, 1), other]).len(), 2, "of two contexts");
         let rows = by_name(&[input(41, 60, 1), input(1, 58, 0), input(5, 60, 1)]);
         assert_eq!(rows.len(), 1);
         assert_eq!(shapes(&rows[0].least, &rows[0].most), "[1-41]");

@@ -269,7 +269,7 @@ fn a_trace_that_is_damaged_anywhere_is_answered_as_far_as_it_goes() {
         assert!(layer_tokens(&trace, &table, &filter, 9).bins.len() <= 9);
         let read: u64 = table.headers(0).map(|(_, h)| h.disk_bytes + h.buffer_bytes).sum();
         assert_eq!(memory(&trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum::<u64>(), read);
-        assert_eq!(leaves(&trace, &table).is_empty(), rows == 0, "{kind:?}");
+        assert_eq!(leaves(&trace, &table, None).is_empty(), rows == 0, "{kind:?}");
         for eval in 0..8 {
             assert_eq!(access(&trace, &table, eval).is_some(), table.find(eval).is_some());
             assert_eq!(spans(&trace, &table, eval).is_some(), table.find(eval).is_some());

@@ -93,6 +93,11 @@ impl Contexts {
         self.all.keys().copied().filter(|&other| other != number).collect()
     }
 
+    /// Those in words: `1, 2`.
+    pub fn others_in_words(&self, number: u32) -> String {
+        self.others(number).iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// The context that a question is about which names neither a context nor tokens: of those that compute the first model,
     /// the one that computed a token last. A draft model's is none of them.
     pub fn usual(&self) -> Option<&Context> {
@@ -149,6 +154,15 @@ impl Contexts {
             [one] => format!("there is no context {number}: the recording has only context {one}"),
             _ => format!("there is no context {number}: the recording has {}", known.join(", ")),
         })
+    }
+
+    /// All of them in words: `0 (target), 1 (draft)`. Empty if nothing was evaluated.
+    pub fn in_words(&self) -> String {
+        let word = |c: &Context| match &c.model_name {
+            Some(name) => format!("{} ({name})", c.context),
+            None => c.context.to_string(),
+        };
+        self.all.values().map(word).collect::<Vec<_>>().join(", ")
     }
 
     fn elsewhere(&self, named: u32, tokens: &Range<u64>, of: &[u32]) -> String {

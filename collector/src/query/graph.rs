@@ -146,17 +146,23 @@ pub struct Evaluated {
 
 /// How often each graph was evaluated, and when last.
 pub fn evaluated(table: &Table) -> BTreeMap<GraphId, Evaluated> {
+    evaluated_by(table, None)
+}
+
+fn evaluated_by(table: &Table, context: Option<u32>) -> BTreeMap<GraphId, Evaluated> {
     let mut of: BTreeMap<GraphId, Evaluated> = BTreeMap::new();
-    for (seq, header) in table.headers(0) {
+    let of_context = table.headers(0).filter(|(_, header)| context.is_none_or(|context| header.context == context));
+    for (seq, header) in of_context {
         let found = of.entry(header.graph).or_default();
         (found.evaluations, found.last_seq) = (found.evaluations + 1, Some(seq as u64));
     }
     of
 }
 
-/// The graph with the most evaluations, the lowest of them if there are several. `None` if nothing was evaluated.
-pub fn most_evaluated(table: &Table) -> Option<GraphId> {
-    evaluated(table).into_iter().max_by_key(|&(id, of)| (of.evaluations, Reverse(id))).map(|(id, _)| id)
+/// The graph with the most evaluations, of those of one context if it is given; the lowest of them if there are several. `None`
+/// if nothing was evaluated.
+pub fn most_evaluated(table: &Table, context: Option<u32>) -> Option<GraphId> {
+    evaluated_by(table, context).into_iter().max_by_key(|&(id, of)| (of.evaluations, Reverse(id))).map(|(id, _)| id)
 }
 
 /// A graph that can be asked for its parts.

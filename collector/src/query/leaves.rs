@@ -1,13 +1,15 @@
 //! The leaves of a trace's graphs: what each is, what it is for, which operators of which layers use it, and how often
-//! it was read. Leaves of the same name, type and shape in several graphs are one.
+//! it was read. Leaves of the same name, type and shape in several graphs of one context are one, and so are the weights that
+//! several contexts of one model share. Those of two models, or of two contexts, are never one.
 
 use super::table::{Layout, Table};
 use super::view::{GraphView, Place};
-use crate::analysis::leaves::{Use, meaning, uses};
-use crate::trace::Trace;
+use crate::analysis::leaves::{Use, is_weight, meaning, uses};
+use crate::trace::{ModelId, Trace};
 use ggscope_format::TensorId;
 use ggscope_format::record::{Graph, MAX_DIMS};
 use serde::Serialize;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use utoipa::ToSchema;
 
@@ -19,6 +21,12 @@ pub struct Leaf {
     /// Type.
     #[serde(rename = "type")]
     pub dtype: String,
+    /// The context whose graphs have it, if only one has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<u32>,
+    /// The contexts that share it, if several do: weights of their model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contexts: Vec<u32>,
     /// Elements in each dimension.
     pub ne: [i64; MAX_DIMS],
     /// Size in bytes.
@@ -53,10 +61,16 @@ pub struct UsedBy {
     pub operators: u64,
 }
 
-type Key = (String, String, [i64; MAX_DIMS]);
+/// Context, model as the graph has it, name, type, shape.
+type Key = (u32, Option<ModelId>, String, String, [i64; MAX_DIMS]);
 
+/// A leaf of one context, or of all that share it.
+#[derive(Clone)]
 struct Found {
     leaf: Leaf,
+    contexts: BTreeSet<u32>,
+    model: Option<ModelId>,
+    is_weight: bool,
     used_by: BTreeMap<String, (BTreeSet<u32>, u64)>,
     meanings: BTreeSet<String>,
 }
@@ -87,12 +101,25 @@ fn accesses(graph: &Graph, layout: &Layout) -> HashMap<TensorId, u64> {
 pub(super) struct KnownLeaves {
     found: Vec<Found>,
     known: HashMap<Key, usize>,
+    /// The first model of each context: also that of its graphs without weights.
+    models: HashMap<u32, ModelId>,
     /// By number of the plan: which leaves one evaluation takes how often.
     of_plan: Vec<Vec<(usize, u64)>>,
 }
 
-/// The leaves of all graphs that were evaluated: inputs, then caches, then weights, each in the order of first use.
-pub fn leaves(trace: &Trace, table: &Table) -> Vec<Leaf> {
+/// What tells one leaf from another: model; the context, but of weights, which all contexts of a model share if they lie in one
+/// place; name, type, shape; and of weights the place: memory, file, offset, buffer.
+#[derive(PartialEq, Eq, Hash)]
+struct Owned<'a> {
+    model: Option<ModelId>,
+    context: Option<u32>,
+    tensor: (&'a str, &'a str, [i64; MAX_DIMS]),
+    place: Option<(&'a str, Option<&'a str>, Option<u64>, Option<&'a str>)>,
+}
+
+/// The leaves of all graphs that were evaluated, or of those of one context: inputs, then caches, then weights, each in the order
+/// of first use.
+pub fn leaves(trace: &Trace, table: &Table, context: Option<u32>) -> Vec<Leaf> {
     let plans = table.plans().all();
     let mut times = vec![0_u64; plans.len()];
     table.headers(0).for_each(|(_, h)| times.get_mut(h.plan as usize).into_iter().for_each(|n| *n += 1));
@@ -111,8 +138,22 @@ pub fn leaves(trace: &Trace, table: &Table) -> Vec<Leaf> {
     for (times, of_plan) in times.iter().zip(&known.of_plan) {
         of_plan.iter().for_each(|&(leaf, n)| accesses[leaf] = accesses[leaf].saturating_add(n.saturating_mul(*times)));
     }
-    let leaf = |(found, accesses): (&Found, u64)| Leaf { accesses, ..found.leaf() };
-    let mut leaves: Vec<Leaf> = known.found.iter().zip(accesses).map(leaf).collect();
+    let mut all: Vec<Found> = vec![];
+    let mut places: HashMap<Owned<'_>, usize> = HashMap::new();
+    for (found, accesses) in known.found.iter().zip(accesses) {
+        if context.is_some_and(|context| !found.contexts.contains(&context)) {
+            continue;
+        }
+        match places.entry(known.owned(found)) {
+            Entry::Occupied(place) => all[*place.get()].merge(found, accesses),
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(Found { leaf: Leaf { accesses, ..found.leaf.clone() }, ..found.clone() });
+            }
+        }
+    }
+    let mut leaves: Vec<Leaf> = all.iter().map(Found::leaf).collect();
+    drop(places);
     drop(known);
     leaves.sort_by_key(|leaf| match leaf.meaning.as_str() {
         meaning if meaning.starts_with("weight") => 2,
@@ -127,10 +168,14 @@ impl KnownLeaves {
         let graph = &view.stored.graph;
         let accesses = accesses(graph, layout);
         let uses = uses(graph);
+        let model = view.stored.model;
+        if let Some(model) = model {
+            self.models.entry(graph.context).or_insert(model);
+        }
         let mut of_plan = vec![];
         for (id, tensor) in graph.leaves() {
             let uses = uses.get(&id).map_or(&[][..], Vec::as_slice);
-            let key = (tensor.name.clone(), view.dtype(tensor).to_owned(), tensor.ne);
+            let key = (graph.context, model, tensor.name.clone(), view.dtype(tensor).to_owned(), tensor.ne);
             let i = *self.known.entry(key).or_insert_with(|| {
                 self.found.push(Found::new(view, id));
                 self.found.len() - 1
@@ -140,6 +185,21 @@ impl KnownLeaves {
             self.found[i].add_uses(view, layout, uses);
         }
         of_plan
+    }
+
+    /// Whose a leaf is.
+    fn owned<'a>(&self, found: &'a Found) -> Owned<'a> {
+        let leaf = &found.leaf;
+        let context = found.contexts.first().copied();
+        let model = found.model.or_else(|| self.models.get(&context?).copied());
+        let is_shared = found.is_weight && model.is_some();
+        let place = (leaf.memory, leaf.file.as_deref(), leaf.offset, leaf.buffer.as_deref());
+        Owned {
+            model,
+            context: context.filter(|_| !is_shared),
+            tensor: (&leaf.name, &leaf.dtype, leaf.ne),
+            place: is_shared.then_some(place),
+        }
     }
 }
 
@@ -151,6 +211,8 @@ impl Found {
         let leaf = Leaf {
             name: tensor.name.clone(),
             dtype: view.dtype(tensor).to_owned(),
+            context: None,
+            contexts: vec![],
             ne: tensor.ne,
             bytes: tensor.bytes.0,
             meaning: String::new(),
@@ -161,7 +223,26 @@ impl Found {
             used_by: vec![],
             accesses: 0,
         };
-        Found { leaf, used_by: BTreeMap::new(), meanings: BTreeSet::new() }
+        Found {
+            leaf,
+            contexts: [view.stored.graph.context].into(),
+            model: view.stored.model,
+            is_weight: is_weight(&view.stored, id),
+            used_by: BTreeMap::new(),
+            meanings: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in the same leaf of other graphs, which was taken so often.
+    fn merge(&mut self, other: &Found, accesses: u64) {
+        self.leaf.accesses = self.leaf.accesses.saturating_add(accesses);
+        self.contexts.extend(&other.contexts);
+        self.meanings.extend(other.meanings.iter().cloned());
+        for (op, (layers, operators)) in &other.used_by {
+            let (own, most) = self.used_by.entry(op.clone()).or_default();
+            own.extend(layers);
+            *most = (*most).max(*operators);
+        }
     }
 
     fn add_uses(&mut self, view: &GraphView, layout: &Layout, uses: &[Use]) {
@@ -188,7 +269,9 @@ impl Found {
         // What one graph does not explain, another may.
         let explained: Vec<_> = self.meanings.iter().filter(|m| *m != "unknown").cloned().collect();
         let meaning = if explained.is_empty() { "unknown".into() } else { explained.join(", ") };
-        Leaf { meaning, used_by, ..self.leaf.clone() }
+        let mut contexts: Vec<u32> = self.contexts.iter().copied().collect();
+        let context = if contexts.len() == 1 { contexts.pop() } else { None };
+        Leaf { context, contexts, meaning, used_by, ..self.leaf.clone() }
     }
 }
 
@@ -197,6 +280,7 @@ mod tests {
     use super::*;
     use crate::query::table::DEFAULT_MEMORY;
     use crate::trace::testing::{Shape, write};
+    use crate::trace::testing_contexts::contexts;
 
     #[test]
     fn every_leaf_says_what_it_is_for_who_uses_it_and_how_often() {
@@ -204,7 +288,7 @@ mod tests {
         let path = dir.path().join("a.ggtrace");
         write(&path, Shape { n_layer: 3, ..Shape::default() }, 5, 9).finish().unwrap();
         let trace = Trace::open(&path).unwrap();
-        let leaves = leaves(&trace, &Table::new(&trace, DEFAULT_MEMORY));
+        let leaves = leaves(&trace, &Table::new(&trace, DEFAULT_MEMORY), None);
         let all = |name: &str| leaves.iter().filter(|l| l.name == name).collect::<Vec<_>>();
 
         let embd = all("token_embd.weight")[0];
@@ -227,5 +311,26 @@ mod tests {
 
         let skipped = all("inp_mixed_tokens")[0];
         assert_eq!((skipped.accesses, &skipped.used_by[..]), (0, &[][..]), "its node was not computed");
+    }
+
+    #[test]
+    fn caches_are_of_their_context_and_weights_of_their_model() {
+        // Two contexts of model 0, one of model 1.
+        let recorded = contexts(&[(0, 0, 3), (1, 1, 2), (2, 0, 3), (0, 0, 3)]);
+        let trace = &recorded.trace;
+        let table = Table::new(trace, DEFAULT_MEMORY);
+        let all = leaves(trace, &table, None);
+        let of = |leaves: &[Leaf], name: &str| -> Vec<(Option<u32>, Vec<u32>, u64)> {
+            let named = leaves.iter().filter(|leaf| leaf.name == name);
+            named.map(|leaf| (leaf.context, leaf.contexts.clone(), leaf.accesses)).collect()
+        };
+        assert_eq!(of(&all, "cache_k_l0"), [(Some(0), vec![], 4), (Some(1), vec![], 2), (Some(2), vec![], 2)]);
+        assert_eq!(of(&all, "blk.0.attn_q.weight"), [(None, vec![0, 2], 3), (Some(1), vec![], 1)]);
+        for (context, cache, weight) in [(0, 4, 2), (1, 2, 1), (2, 2, 1)] {
+            let own = leaves(trace, &table, Some(context));
+            assert_eq!(of(&own, "cache_k_l0"), [(Some(context), vec![], cache)]);
+            assert_eq!(of(&own, "blk.0.attn_q.weight"), [(Some(context), vec![], weight)]);
+        }
+        assert_eq!(leaves(trace, &table, Some(9)), []);
     }
 }

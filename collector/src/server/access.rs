@@ -74,8 +74,9 @@ impl Access {
         }
         if let Some(wanted) = &self.token {
             let bearer = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
-            let known = |given: &str| is_same(given, wanted);
-            if !bearer.or(token).map_or_else(|| self.has_cookie(headers, wanted), known) {
+            let given = || bearer.into_iter().chain(token);
+            let known = given().all(|given| is_same(given, wanted));
+            if !known || (given().next().is_none() && !self.has_cookie(headers, wanted)) {
                 let help = "send the secret of --token as `Authorization: Bearer SECRET` or as ?token=SECRET";
                 return Err(Problem::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong", help));
             }
@@ -145,7 +146,7 @@ fn is_same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
-/// Takes `token` out of a query: the address without it, and its value.
+/// Takes `token`, the secret, out of a query: the address without it, and its value.
 fn take_token(uri: &Uri) -> (Option<Uri>, Option<String>) {
     let Some(query) = uri.query() else { return (None, None) };
     let mut token = None;
@@ -176,7 +177,8 @@ fn ask_for_token() -> Response {
 
 /// Lets a request through that shows what it has to, and marks every answer as for nobody else.
 pub(super) async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
-    let (without_token, token) = take_token(request.uri());
+    // Without a secret it is a parameter like any other, which no question has.
+    let (without_token, token) = access.token.as_ref().map_or((None, None), |_| take_token(request.uri()));
     let checked = access.check(request.method(), request.uri(), request.headers(), token.as_deref());
     let mut response = match checked {
         Ok(()) => {
@@ -290,6 +292,7 @@ mod tests {
         assert_eq!(status(&access, &[host], "/"), 401);
         assert_eq!(status(&access, &[host, ("authorization", "Bearer s3cret")], "/"), 200);
         assert_eq!(status(&access, &[host, ("authorization", "Bearer s3cre")], "/?token=s3cret"), 401);
+        assert_eq!(status(&access, &[host, ("authorization", "Bearer s3cret")], "/?token=3"), 401);
         assert_eq!(status(&access, &[host], "/?layer=5&token=s3cret"), 200);
         assert_eq!(status(&access, &[host], "/?token=s3creT"), 401);
         let anywhere = Access::new("192.0.2.1:4000".parse().unwrap(), Some("s3cret".into()), vec![]);

@@ -58,7 +58,7 @@ pub(super) async fn costs(
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         let graph = known(&session, &graph)?;
-        let (trace, table) = session.now()?;
+        let (trace, table) = session.now_of(filter.context)?;
         Ok(cost::node_costs(&trace, &table, graph, &filter))
     })
     .await
@@ -97,7 +97,7 @@ pub(super) async fn ops(
 ) -> Result<Response, Problem> {
     let filter = Filter { phase: word("phase", p.phase.as_deref(), &PHASES)?, ..which.filter()? };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(filter.context)?;
         Ok(analytics::ops(&trace, &table, &filter))
     })
     .await
@@ -115,7 +115,7 @@ pub(super) async fn layers(
 ) -> Result<Response, Problem> {
     let filter = which.filter()?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(filter.context)?;
         Ok(analytics::layers(&trace, &table, &filter))
     })
     .await
@@ -132,7 +132,7 @@ pub(super) async fn layer_tokens(
 ) -> Result<Response, Problem> {
     let (filter, bins) = (which.filter()?, p.bins()?);
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(filter.context)?;
         Ok(analytics_times::layer_tokens(&trace, &table, &filter, bins))
     })
     .await
@@ -176,7 +176,7 @@ pub(super) async fn histogram(
         ..which.filter()?
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(filter.context)?;
         Ok(analytics_times::histogram(&trace, &table, &filter, bins))
     })
     .await

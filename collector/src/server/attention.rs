@@ -267,7 +267,9 @@ pub(super) async fn against(
         let unknown = |problem: Problem| Problem { field: Some("with".into()), ..problem };
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(unknown)?;
+        let other = sessions.get(&with).map_err(unknown)?;
+        let reference = other.trace().map_err(unknown)?;
+        other.has_context(&reference, "with_context", there)?;
         let (context, tokens) = which.of(&session, &trace)?;
         let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
         let found =

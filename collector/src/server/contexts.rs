@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use super::session::Session;
 use crate::query::contexts::Contexts;
+use crate::query::table::Table;
 use crate::trace::Trace;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
@@ -15,6 +16,37 @@ impl Session {
         kept.clone()
     }
 
+    /// Sees to it that there is the context that `field`, a parameter, names. Whatever reads one asks this first: no context is
+    /// not an empty one.
+    ///
+    /// # Errors
+    /// When there is no such context.
+    pub(super) fn has_context(&self, trace: &Trace, field: &str, named: Option<u32>) -> Result<(), Problem> {
+        let Some(named) = named else { return Ok(()) };
+        let known = self.contexts(trace);
+        known.check(named).map_err(|why| missing(field, why, &known))
+    }
+
+    /// What there is now, for a question about this context alone, if one is named.
+    ///
+    /// # Errors
+    /// When there is no such context, and as [`Session::trace`].
+    pub(super) fn trace_of(&self, context: Option<u32>) -> Result<Arc<Trace>, Problem> {
+        let trace = self.trace()?;
+        self.has_context(&trace, "context", context)?;
+        Ok(trace)
+    }
+
+    /// What there is now and the table of it, for a question about this context alone, if one is named.
+    ///
+    /// # Errors
+    /// When there is no such context, and as [`Session::now`].
+    pub(super) fn now_of(&self, context: Option<u32>) -> Result<(Arc<Trace>, Arc<Table>), Problem> {
+        let (trace, table) = self.now()?;
+        self.has_context(&trace, "context", context)?;
+        Ok((trace, table))
+    }
+
     /// The context that a question is about: the one that is named, else that of the tokens, else the usual one.
     ///
     /// # Errors
@@ -25,8 +57,8 @@ impl Session {
         named: Option<u32>,
         tokens: Option<&Range<u64>>,
     ) -> Result<u32, Problem> {
-        let chosen = self.contexts(trace).choose(trace, named, tokens);
-        let chosen = chosen.map_err(|why| Problem::missing("context", why, "/sessions/ID lists the contexts"))?;
+        let known = self.contexts(trace);
+        let chosen = known.choose(trace, named, tokens).map_err(|why| missing("context", why, &known))?;
         Ok(chosen.unwrap_or(0))
     }
 
@@ -35,4 +67,12 @@ impl Session {
         let last = self.contexts(trace).get(context).and_then(|context| context.last_token);
         last.map_or(trace.totals().tokens(), |last| last.saturating_add(1))
     }
+}
+
+fn missing(field: &str, why: String, known: &Contexts) -> Problem {
+    let help = match known.in_words() {
+        all if all.is_empty() => "ask again when the program has computed something".to_owned(),
+        all => format!("leave {field} out, or give one of these: {all}"),
+    };
+    Problem::missing(field, why, help)
 }

@@ -95,7 +95,8 @@ pub(super) async fn report(
 ) -> Result<Response, Problem> {
     let (filter, sizes) = (p.filter(&which)?, caches.sizes()?);
     answer(app, move |sessions| {
-        let report = experts::experts(&*sessions.get(&id)?.trace()?, &filter, sizes.as_deref())?;
+        let trace = sessions.get(&id)?.trace_of(filter.context)?;
+        let report = experts::experts(&trace, &filter, sizes.as_deref())?;
         if report.layers.is_empty() && filter.layers.is_some() {
             let help = "without layer, layers says which have routers";
             return Err(Problem::missing("layer", "these tokens chose no experts in these layers", help));
@@ -115,7 +116,7 @@ pub(super) async fn choices(
     Params(which, p, _): Params<Which, ExpertParams>,
 ) -> Result<Response, Problem> {
     let filter = p.filter(&which)?;
-    answer(app, move |sessions| Ok(experts::choices(&*sessions.get(&id)?.trace()?, &filter)?)).await
+    answer(app, move |sessions| Ok(experts::choices(&*sessions.get(&id)?.trace_of(filter.context)?, &filter)?)).await
 }
 
 /// Which layer, and which phase.
@@ -144,7 +145,7 @@ pub(super) async fn pairs(
     let layer = layer.ok_or_else(|| Problem::bad("layer", "a layer is missing", help))?;
     let filter = Filter { phase: word("phase", p.phase.as_deref(), &PHASES)?, ..which.filter()? };
     answer(app, move |sessions| {
-        let found = experts::pairs(&*sessions.get(&id)?.trace()?, &filter, layer)?;
+        let found = experts::pairs(&*sessions.get(&id)?.trace_of(filter.context)?, &filter, layer)?;
         let none = || Problem::missing("layer", format!("no choice of experts in layer {layer} matches"), help);
         found.ok_or_else(none)
     })

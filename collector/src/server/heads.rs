@@ -124,7 +124,7 @@ pub(super) async fn of_token(
     Params(p, ..): Params<TokenParams>,
 ) -> Result<Response, Problem> {
     let (token, context) = (p.token()?, p.context()?);
-    answer(app, move |sessions| Ok(flow(&*sessions.get(&id)?.trace()?, context, token)?)).await
+    answer(app, move |sessions| Ok(flow(&*sessions.get(&id)?.trace_of(context)?, context, token)?)).await
 }
 
 #[cfg(test)]

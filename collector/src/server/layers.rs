@@ -120,6 +120,7 @@ impl Tokens {
     fn of(&self, session: &Session, trace: &Trace, most: u64) -> Result<(u32, Range<u64>), Problem> {
         let given = numbers("tokens", self.tokens.as_deref())?.map(|given| given.range());
         let named = context(self.context.as_deref())?;
+        session.has_context(trace, "context", named)?;
         // Of several, those without layers are left out, which takes a look at all graphs.
         let context = match session.contexts(trace).iter().count() {
             0..2 => session.context(trace, named, given.as_ref())?,
@@ -233,7 +234,10 @@ pub(super) async fn against(
         let of_reference = |problem: Problem| Problem { field: Some("with".into()), ..problem };
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
-        let reference = sessions.get(&with).and_then(|session| session.trace()).map_err(of_reference)?;
+        let other = sessions.get(&with).map_err(of_reference)?;
+        let reference = other.trace().map_err(of_reference)?;
+        session.has_context(&trace, "context", contexts.0)?;
+        other.has_context(&reference, "with_context", contexts.1)?;
         // What two runs have in common is their beginning.
         let tokens = match which.tokens {
             Some(_) => which.of(&session, &trace, MAX_TOKENS)?.1,

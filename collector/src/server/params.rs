@@ -46,7 +46,10 @@ where
         let known = [names::<A>(), names::<B>(), names::<C>()].concat();
         for (i, (name, _)) in given.iter().enumerate() {
             if !known.contains(name) {
-                return Err(wrong(format!("{name} is no parameter here: there are {}", known.join(", "))));
+                let error = format!("{name} is no parameter here: there are {}", known.join(", "));
+                let meant = known.iter().find(|known| is_plural(known, name) || is_plural(name, known));
+                let help = meant.map_or(help.to_owned(), |meant| format!("it is called {meant}; {help}"));
+                return Err(Problem::bad("query", error, help));
             }
             if given[..i].iter().any(|before| before.0 == *name) {
                 return Err(wrong(format!("{name} is given twice")));
@@ -60,6 +63,11 @@ where
             C::deserialize(&given).map_err(part)?,
         ))
     }
+}
+
+/// Whether one word is the other with an `s`.
+fn is_plural(many: &str, one: &str) -> bool {
+    many.strip_suffix('s') == Some(one)
 }
 
 fn names<T: IntoParams>() -> Vec<String> {

@@ -32,7 +32,7 @@ pub(super) async fn list(
     let (offset, limit) = page.page(MAX_LIMIT)?;
     let context = context(p.context.as_deref())?;
     answer(app, move |sessions| {
-        let (trace, _) = sessions.get(&id)?.now()?;
+        let (trace, _) = sessions.get(&id)?.now_of(context)?;
         let mut all = requests(&trace);
         all.retain(|request| context.is_none_or(|context| request.context == context));
         let total = all.len() as u64;

@@ -2,7 +2,9 @@
 
 use super::api::{App, Page, answer};
 use super::document;
-use super::params::{MAX_LIMIT, MEMORIES, PHASES, PageParams, Params, Path, Which, glob, numbers, parse, word};
+use super::params::{
+    MAX_LIMIT, MEMORIES, PHASES, PageParams, Params, Path, Which, context, glob, numbers, parse, word,
+};
 use super::problem::Problem;
 use crate::query::dump::{Filter, Operator};
 use crate::query::evaluations::{self, EvaluationSummary};
@@ -49,7 +51,7 @@ pub(super) async fn evaluations(
         limit,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(wanted.context)?;
         let (items, total) = evaluations::evaluations(&trace, &table, &wanted);
         Ok(Page::new(total, offset, items))
     })
@@ -122,7 +124,7 @@ pub(super) async fn operators(
     let sort = sort.unwrap_or(Sort { by: Column::File, descending: false });
     let filter = p.filter(&which)?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(filter.context)?;
         let page = operators::Page { offset, limit, sort };
         let mut items: Vec<(usize, Box<RawValue>)> = vec![];
         let total = operators::operators(&trace, &table, &filter, &page, |place, operator| {
@@ -134,20 +136,30 @@ pub(super) async fn operators(
     .await
 }
 
+/// Whose leaves.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LeafParams {
+    /// Leaves of this context's graphs
+    #[param(schema_with = document::number)]
+    context: Option<String>,
+}
+
 /// Inputs, caches and weights, and who uses them: the same as `ggscope leaves --json`
 #[utoipa::path(get, path = "/sessions/{id}/leaves",
-    params(("id" = String, Path, description = "The session"), PageParams),
+    params(("id" = String, Path, description = "The session"), LeafParams, PageParams),
     responses(
         (status = 200, body = Page<Leaf>), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn leaves(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Params(page, ..): Params<PageParams>,
+    Params(p, page, ..): Params<LeafParams, PageParams>,
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_LIMIT)?;
+    let context = context(p.context.as_deref())?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
-        let leaves = leaves_of(&trace, &table);
+        let (trace, table) = sessions.get(&id)?.now_of(context)?;
+        let leaves = leaves_of(&trace, &table, context);
         let total = leaves.len() as u64;
         Ok(Page::new(total, offset, leaves.into_iter().skip(offset).take(limit).collect()))
     })
@@ -191,7 +203,7 @@ pub(super) async fn memory(
         tensor: p.tensor,
     };
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
+        let (trace, table) = sessions.get(&id)?.now_of(wanted.context)?;
         let regions = memory::memory(&trace, &table, &wanted);
         let total = regions.len() as u64;
         Ok(Page::new(total, offset, regions.into_iter().skip(offset).take(limit).collect()))

@@ -1,5 +1,8 @@
 //! What a file is that is not GGUF: those that are most often taken for one are named.
 
+/// So many bytes at the beginning tell one from another.
+pub(super) const LOOKED_AT: u64 = 32;
+
 /// Says what `bytes`, which are no GGUF file, look like.
 pub(super) fn describe(bytes: &[u8]) -> String {
     let known: [(&[u8], &str); 9] = [

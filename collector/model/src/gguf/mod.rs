@@ -376,6 +376,15 @@ pub fn is_gguf(path: &Path) -> bool {
     open_regular(path).is_ok_and(|mut file| std::io::Read::read_exact(&mut file, &mut magic).is_ok()) && magic == MAGIC
 }
 
+/// What a regular file is that does not begin as GGUF: a sentence's end, such as `not a GGUF file but …`. `None` if it does, or
+/// has nothing in it, or cannot be read.
+pub fn foreign(path: &Path) -> Option<String> {
+    let mut begin = vec![];
+    std::io::Read::read_to_end(&mut std::io::Read::take(open_regular(path).ok()?, foreign::LOOKED_AT), &mut begin)
+        .ok()?;
+    (!begin.is_empty() && !begin.starts_with(&MAGIC)).then(|| foreign::describe(&begin))
+}
+
 /// Opens a file, but no pipe and no device: paths come from the traced program, and reading those could wait for ever.
 ///
 /// # Errors

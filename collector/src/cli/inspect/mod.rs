@@ -11,8 +11,9 @@ use crate::host::{self, Host};
 use crate::query::roofline::{Reached, reached};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::Trace;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use ggscope_model::ggml::GgmlType;
+use ggscope_model::gguf::foreign;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
 use ggscope_model::inspect::{Inspection, Limit, Machine, Wanted};
 use serde::Serialize;
@@ -124,6 +125,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         type_k: kind(&args.cache_type_k)?,
         type_v: kind(&args.cache_type_v)?,
     };
+    // There is nothing else to say of it; JSON has it as a finding.
+    if let Some((path, what)) = args.files.iter().filter(|_| !args.json).find_map(|path| Some((path, foreign(path)?))) {
+        bail!("{} is {what}", path.display());
+    }
     let context_of_model = args.ctx.is_none().then_some(DEFAULT_CONTEXT);
     let wanted = Wanted { context, context_of_model, vram: args.vram, all: args.all };
     let models: Vec<Inspection> =

@@ -265,6 +265,8 @@ export interface Residency {
 export interface Leaf {
   name: string;
   type: string;
+  context?: number;
+  contexts?: number[];
   ne: [number, number, number, number];
   bytes: number;
   meaning: string;
