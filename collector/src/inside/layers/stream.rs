@@ -79,6 +79,7 @@ impl std::convert::From<structure::Part> for Part {
 /// Which of the two stacks of an encoder-decoder model a state is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = layers::Stack)]
 pub enum Stack {
     /// The one that reads the text.
     Encoder,
