@@ -107,14 +107,17 @@ pub(super) struct KnownLeaves {
     of_plan: Vec<Vec<(usize, u64)>>,
 }
 
+/// Memory, file, offset in it, buffer.
+type Where<'a> = (&'a str, Option<&'a str>, Option<u64>, Option<&'a str>);
+
 /// What tells one leaf from another: model; the context, but of weights, which all contexts of a model share if they lie in one
-/// place; name, type, shape; and of weights the place: memory, file, offset, buffer.
+/// place; name, type, shape; and of weights the place.
 #[derive(PartialEq, Eq, Hash)]
 struct Owned<'a> {
     model: Option<ModelId>,
     context: Option<u32>,
     tensor: (&'a str, &'a str, [i64; MAX_DIMS]),
-    place: Option<(&'a str, Option<&'a str>, Option<u64>, Option<&'a str>)>,
+    place: Option<Where<'a>>,
 }
 
 /// The leaves of all graphs that were evaluated, or of those of one context: inputs, then caches, then weights, each in the order
