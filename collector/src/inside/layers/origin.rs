@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 /// What a part is. Those of two evaluations are the same part if all of this is equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[schema(as = layers::Origin)]
 pub struct Origin {
     /// Which part.
     pub part: Part,
