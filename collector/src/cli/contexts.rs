@@ -1,4 +1,4 @@
-//! What is said of contexts where a recording has several of them.
+//! Messages about contexts, for recordings that have several.
 
 use super::say;
 use super::text::printable;
@@ -23,7 +23,7 @@ pub(super) fn whose(all: &Contexts, context: u32) -> String {
     if all.others(context).is_empty() { String::new() } else { format!(" of context {context}") }
 }
 
-/// Says which context an answer is of, if there are others and nobody named it.
+/// Names the context of an answer if the recording has others and the command line names none.
 pub(super) fn say_chosen(all: &Contexts, asked: Option<u32>, chosen: u32) {
     let others = all.others_in_words(chosen);
     if asked.is_none() && !others.is_empty() {

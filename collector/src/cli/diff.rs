@@ -24,7 +24,7 @@ EXAMPLES
 
 Times are an operator's own, a token of the trace; difference and ratio are the second trace's against the first's.
 Tensors are matched by name and operator, and those without a name of their own by operator and layer.
-Where a trace has several contexts, all of them are added up, and it is said on stderr.
+If a trace has several contexts, diff adds them up and reports so on stderr.
 ";
 
 /// Keys of unmatched rows that are listed below the table.

@@ -49,9 +49,9 @@ pub struct Wanted {
     pub context: Option<u32>,
     /// Tokens of the session whose rows count; all if `None`.
     pub tokens: Option<Range<u64>>,
-    /// Only heads of these layers are told of; all if `None`. All are computed, as heads are compared with all others.
+    /// Report only heads of these layers; all if `None`. Every head is computed, because heads are compared with all others.
     pub layers: Option<RangeInclusive<u32>>,
-    /// Only this head of each layer is told of.
+    /// Report only this head of each layer.
     pub head: Option<usize>,
     /// Only rows of prompts, or of answers.
     pub phase: Option<Phase>,
@@ -153,7 +153,7 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
     let range = range.start..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
     let mut analysis = Analysis::new(&tokens, trace.captures(), range.start, wanted.phase);
-    // A head is compared with those of all layers, whichever are told of.
+    // A head is compared with those of all layers, also with those that are not reported.
     let span = Span { tokens: range.clone(), layers: None, context: Some(context) };
     let marks = |token: u64, keys: &[KeyRef]| {
         let counts = keys.len() >= MIN_KEYS && is_wanted(&tokens, wanted.phase, token);

@@ -184,7 +184,7 @@ pub struct Heads {
     pub refused: Vec<Refused>,
     /// For each layer, those that are not told of as well, a head that looks everywhere alike.
     pub uniform: Vec<LayerUniform>,
-    /// The heads that are told of, layer by layer. Each is compared with all heads of the model.
+    /// The reported heads, layer by layer. Each is compared with all heads of the model.
     pub heads: Vec<Head>,
     /// How many of them are of which kind.
     pub kinds: Vec<KindCount>,
