@@ -2,8 +2,8 @@
 //! it. `GGSCOPE_BENCH_TRACE=run.ggtrace cargo bench -p ggscope-collector --bench attention`; `benches/attention` records
 //! such a run and puts beside it what llama.cpp and PyTorch take.
 
-use ggscope_collector::inside::Walker;
-use ggscope_collector::trace::{Select, Trace};
+use ggscope_internals::Walker;
+use ggscope_trace::{Select, Trace};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;

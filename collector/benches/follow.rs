@@ -1,9 +1,9 @@
 //! The collector's memory while it follows a long run: 100,000 tokens of the demo model's graph, written, shown and
 //! followed by a viewer who turns pages, in one process. `cargo bench -p ggscope-collector --bench follow`
 
-use ggscope_collector::server::{Server, Sessions};
-use ggscope_collector::trace::TraceWriter;
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, model, recording};
+use ggscope_server::{Server, Sessions};
+use ggscope_trace::TraceWriter;
+use ggscope_trace::testing::{Random, Shape, evaluation, llama, model, recording};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

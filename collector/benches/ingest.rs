@@ -2,11 +2,11 @@
 //! decoding, columns and zstd into a file. The host's side runs on another core and waits for room, so that nothing is
 //! lost and the ingest is what is measured. `cargo bench -p ggscope-collector --bench ingest`
 
-use ggscope_collector::ingest::{self, Progress, Sink, Trouble};
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, recording};
-use ggscope_collector::trace::{Ending, TraceWriter};
+use ggscope_attach::ingest::{self, Progress, Sink, Trouble};
 use ggscope_format::record::Record;
 use ggscope_format::segment::{DEFAULT_RING_BYTES, Segment, segment_bytes};
+use ggscope_trace::testing::{Random, Shape, evaluation, llama, recording};
+use ggscope_trace::{Ending, TraceWriter};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

@@ -3,12 +3,12 @@
 //!
 //! The trace is built once and kept in cargo's target folder; `GGSCOPE_BENCH_TRACE` names another one.
 
-use ggscope_collector::query::dump::{Filter, Memory, Phase};
-use ggscope_collector::query::operators::{Column, Page, Sort, operators};
-use ggscope_collector::query::range::Numbers;
-use ggscope_collector::query::table::{DEFAULT_MEMORY, Table};
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, model, recording, texts};
-use ggscope_collector::trace::{StoredGraph, Trace, TraceWriter};
+use ggscope_query::dump::{Filter, Memory, Phase};
+use ggscope_query::operators::{Column, Page, Sort, operators};
+use ggscope_query::range::Numbers;
+use ggscope_query::table::{DEFAULT_MEMORY, Table};
+use ggscope_trace::testing::{Random, Shape, evaluation, llama, model, recording, texts};
+use ggscope_trace::{StoredGraph, Trace, TraceWriter};
 use globset::Glob;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -4,10 +4,10 @@
 //! `cargo run --release --example synthetic -- OUT KIND [LAYERS [TOKENS [EXPERTS USED]]]`, KIND one of `llama`, `hostile`,
 //! `experts`.
 
-use ggscope_collector::trace::testing::{Builder, Random, Shape, evaluation, llama, recording, texts, write};
-use ggscope_collector::trace::{Model, ModelId, StoredGraph, TraceWriter};
 use ggscope_format::record::{self, Value};
 use ggscope_format::{Bytes, TensorId};
+use ggscope_trace::testing::{Builder, Random, Shape, evaluation, llama, recording, texts, write};
+use ggscope_trace::{Model, ModelId, StoredGraph, TraceWriter};
 use std::path::Path;
 
 /// What a page that takes names for markup would run.

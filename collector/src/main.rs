@@ -1,7 +1,9 @@
-//! The `ggscope` program; what it does is in [`ggscope_collector::cli`].
+//! The `ggscope` program: its command line.
+
+mod cli;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ggscope_collector::cli::main()
+    cli::main()
 }

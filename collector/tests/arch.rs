@@ -1,6 +1,6 @@
 //! `ggscope arch`: its files are read by networkx, which finds the same graph and the same ranks in them.
 
-use ggscope_collector::trace::testing::{Shape, write};
+use ggscope_trace::testing::{Shape, write};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -81,7 +81,7 @@ fn a_run_of_the_model_is_tied_to_its_parts_and_another_is_refused() {
     let (run, other) = (dir.path().join("run.ggtrace"), dir.path().join("other.ggtrace"));
     write(&run, Shape { n_kv: 32, ..Shape::default() }, 5, 9).finish().unwrap();
     // Nothing was computed in it.
-    ggscope_collector::trace::TraceWriter::create(&other, false, &ggscope_collector::trace::testing::recording())
+    ggscope_trace::TraceWriter::create(&other, false, &ggscope_trace::testing::recording())
         .and_then(|writer| writer.finish())
         .unwrap();
     let answer = json(&["--trace", run.to_str().unwrap(), "--weight", "time", "--edges", "feeds_into"]);

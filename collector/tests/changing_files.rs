@@ -4,11 +4,11 @@
 #[path = "support/http.rs"]
 mod http;
 
-use ggscope_collector::server::{Server, Serving, Sessions};
-use ggscope_collector::trace::Trace;
-use ggscope_collector::trace::testing::{Shape, write};
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::{self, Tensor};
+use ggscope_server::{Server, Serving, Sessions};
+use ggscope_trace::Trace;
+use ggscope_trace::testing::{Shape, write};
 use serde_json::Value as Json;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};

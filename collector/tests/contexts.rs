@@ -4,12 +4,12 @@
 #[path = "support/http.rs"]
 mod http;
 
-use ggscope_collector::server::{Server, Serving, Sessions, openapi_document};
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, model, recording};
-use ggscope_collector::trace::{Model, ModelId, Recording, TraceWriter};
 use ggscope_format::capture::Capture;
 use ggscope_format::value::Value;
 use ggscope_format::{Bytes, EvalId, GraphId, TensorId};
+use ggscope_server::{Server, Serving, Sessions, openapi_document};
+use ggscope_trace::testing::{Random, Shape, evaluation, llama, model, recording};
+use ggscope_trace::{Model, ModelId, Recording, TraceWriter};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 use std::path::Path;

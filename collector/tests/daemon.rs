@@ -3,7 +3,7 @@
 
 mod support;
 
-use ggscope_collector::trace::Trace;
+use ggscope_trace::Trace;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

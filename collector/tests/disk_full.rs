@@ -3,9 +3,9 @@
 
 mod support;
 
-use ggscope_collector::ingest::Trouble;
-use ggscope_collector::live::{Collector, Event, Listener, Output, Wanted};
-use ggscope_collector::trace::Trace;
+use ggscope_attach::ingest::Trouble;
+use ggscope_attach::{Collector, Event, Listener, Output, Wanted};
+use ggscope_trace::Trace;
 use support::{FakeShim, computation, until};
 
 const LIMIT_BYTES: u64 = 64 << 10;

@@ -4,11 +4,11 @@
 #[path = "support/document.rs"]
 mod document;
 
-use ggscope_collector::query::compare::{By, compare};
-use ggscope_collector::query::dump::Phase;
-use ggscope_collector::server::{Server, Serving, Sessions};
-use ggscope_collector::trace::Trace;
-use ggscope_collector::trace::testing::{Shape, write};
+use ggscope_query::compare::{By, compare};
+use ggscope_query::dump::Phase;
+use ggscope_server::{Server, Serving, Sessions};
+use ggscope_trace::Trace;
+use ggscope_trace::testing::{Shape, write};
 use serde_json::{Value as Json, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,8 +1,8 @@
 //! The promises of `ggscope inspect`: a model in order is told in full, one that is not ends with 1 and with what is wrong,
 //! and nothing that is no model hangs or costs more than it is.
 
-use ggscope_collector::trace::testing::{Shape, write};
 use ggscope_model::testing::{self, Dtype, Fixture, Put};
+use ggscope_trace::testing::{Shape, write};
 use serde_json::Value as Json;
 use std::io::Write;
 use std::os::unix::net::UnixListener;

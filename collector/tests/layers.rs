@@ -4,12 +4,12 @@
 #[path = "support/http.rs"]
 mod http;
 
-use ggscope_collector::server::{Server, Serving, Sessions};
-use ggscope_collector::trace::TraceWriter;
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, recording, write};
 use ggscope_format::record::Graph;
 use ggscope_format::value::{Encoding, Value};
 use ggscope_format::{Bytes, EvalId, GraphId, TensorId};
+use ggscope_server::{Server, Serving, Sessions};
+use ggscope_trace::TraceWriter;
+use ggscope_trace::testing::{Random, Shape, evaluation, llama, recording, write};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 use std::path::Path;

@@ -5,13 +5,13 @@
 mod document;
 mod support;
 
-use ggscope_collector::live::{Collector, Event, Listener, Output, Wanted};
-use ggscope_collector::server::{Server, Serving, Sessions};
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama, recording};
-use ggscope_collector::trace::{Trace, TraceWriter};
+use ggscope_attach::{Collector, Event, Listener, Output, Wanted};
 use ggscope_format::EvalId;
 use ggscope_format::capture::{Capture, CaptureChange};
 use ggscope_format::record::{Evaluation, Graph, Record};
+use ggscope_server::{Server, Serving, Sessions};
+use ggscope_trace::testing::{Random, Shape, evaluation, llama, recording};
+use ggscope_trace::{Trace, TraceWriter};
 use serde_json::{Value as Json, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -4,8 +4,8 @@
 #[path = "support/http.rs"]
 mod http;
 
-use ggscope_collector::server::{Server, Serving, Sessions};
-use ggscope_collector::trace::testing::{Shape, write};
+use ggscope_server::{Server, Serving, Sessions};
+use ggscope_trace::testing::{Shape, write};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ggscope_collector::trace::Ending;
+use ggscope_trace::Ending;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -211,7 +211,7 @@ fn what_a_program_computes_is_in_the_file_and_told_in_one_line() {
     assert_eq!(summary.len(), 1, "{said}");
     assert!(summary[0].starts_with("ggscope: 10 tokens, 10 evaluations, "), "{said}");
     assert!(summary[0].contains(" → run.ggtrace ("), "{said}");
-    let trace = ggscope_collector::trace::Trace::open(&setup.file()).unwrap();
+    let trace = ggscope_trace::Trace::open(&setup.file()).unwrap();
     assert_eq!((trace.complete(), trace.ending()), (true, Some(Ending::Exited(0))));
 }
 
@@ -220,7 +220,7 @@ fn a_program_that_is_killed_leaves_a_complete_trace() {
     let setup = Setup::new();
     let output = setup.host("be killed", None);
     assert_eq!(output.status.signal(), Some(libc::SIGKILL));
-    let trace = ggscope_collector::trace::Trace::open(&setup.file()).unwrap();
+    let trace = ggscope_trace::Trace::open(&setup.file()).unwrap();
     assert_eq!((trace.complete(), trace.ending()), (true, Some(Ending::Killed(libc::SIGKILL))));
     assert_eq!(trace.totals().evaluations, 10);
     let info = Command::new(env!("CARGO_BIN_EXE_ggscope")).arg("info").arg(setup.file()).output().unwrap();
@@ -243,7 +243,7 @@ fn a_process_that_outlives_the_program_is_recorded_to_its_end() {
     let setup = Setup::new();
     let output = setup.host("end", Some("(HOST) & until [ -e run.ggtrace ]; do :; done"));
     assert!(output.status.success());
-    let trace = ggscope_collector::trace::Trace::open(&setup.file()).unwrap();
+    let trace = ggscope_trace::Trace::open(&setup.file()).unwrap();
     assert_eq!((trace.complete(), trace.totals().evaluations), (true, 10));
 }
 

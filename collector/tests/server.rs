@@ -4,15 +4,15 @@
 #[path = "support/document.rs"]
 mod document;
 
-use ggscope_collector::query::dump::{Filter, dump};
-use ggscope_collector::query::graph::{Evaluated, GraphQuery};
-use ggscope_collector::query::info::info;
-use ggscope_collector::query::leaves::leaves;
-use ggscope_collector::query::table::{DEFAULT_MEMORY, Table};
-use ggscope_collector::server::{Server, Serving, Sessions};
-use ggscope_collector::trace::testing::{Builder, Shape, recording, write};
-use ggscope_collector::trace::{Trace, TraceWriter};
 use ggscope_format::GraphId;
+use ggscope_query::dump::{Filter, dump};
+use ggscope_query::graph::{Evaluated, GraphQuery};
+use ggscope_query::info::info;
+use ggscope_query::leaves::leaves;
+use ggscope_query::table::{DEFAULT_MEMORY, Table};
+use ggscope_server::{Server, Serving, Sessions};
+use ggscope_trace::testing::{Builder, Shape, recording, write};
+use ggscope_trace::{Trace, TraceWriter};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -151,7 +151,7 @@ fn filters_answer_what_dump_gives() {
     let trace = server.trace();
     let numbers = |text: &str| Some(text.parse().unwrap());
     let glob = |text: &str| Some(globset::Glob::new(text).unwrap().compile_matcher());
-    use ggscope_collector::query::dump::{Memory, Phase};
+    use ggscope_query::dump::{Memory, Phase};
     for (query, filter) in [
         ("", Filter::default()),
         ("layer=1..2&", Filter { layers: numbers("1..2"), ..Filter::default() }),
@@ -191,7 +191,7 @@ fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
     let server = Running::start(None);
     let (trace, all) = (server.trace(), all_pages(&server, "/api/v1/sessions/0/evaluations?", 100));
     let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
-    assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
+    assert_eq!(timeline, ggscope_query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
     let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
     assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 12 * 4)));
     assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));
@@ -411,7 +411,7 @@ fn the_document_passes_openapi_spec_validator() {
     assert!(python.exists(), "{} is missing: run `vendor/setup --tests`", python.display());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("openapi.json");
-    std::fs::write(&path, ggscope_collector::server::openapi_document()).unwrap();
+    std::fs::write(&path, ggscope_server::openapi_document()).unwrap();
     let run = std::process::Command::new(python).args(["-m", "openapi_spec_validator"]).arg(path).output().unwrap();
     assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
 }

@@ -2,13 +2,13 @@
 
 mod support;
 
-use ggscope_collector::ingest::Trouble;
-use ggscope_collector::live::{Collector, Ended, Event, Listener, Output, Wanted};
-use ggscope_collector::trace::{Select, Trace};
+use ggscope_attach::ingest::Trouble;
+use ggscope_attach::{Collector, Ended, Event, Listener, Output, Wanted};
 use ggscope_format::capture::Capture;
 use ggscope_format::record::{Evaluation, Record, RunEnd};
 use ggscope_format::session::{Announce, Hello, Level, Welcome, frame};
 use ggscope_format::{EvalId, Nanos};
+use ggscope_trace::{Select, Trace};
 use shared_memory::ShmemConf;
 use std::io::Write;
 use std::ops::ControlFlow;

@@ -1,8 +1,8 @@
 //! What leaves for a terminal or a pipe: no file and no argument makes a command send what a terminal would obey, and no
 //! command complains that its reader has seen enough.
 
-use ggscope_collector::trace::testing::{Shape, write};
 use ggscope_model::testing::{self, Dtype, Fixture};
+use ggscope_trace::testing::{Shape, write};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::FromRawFd;

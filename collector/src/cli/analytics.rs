@@ -2,7 +2,7 @@
 
 use super::say;
 use super::text::{duration, printable};
-use crate::query::graph_report::{GraphReport, Took, TopNode};
+use ggscope_query::graph_report::{GraphReport, Took, TopNode};
 use std::fmt::Write as _;
 
 /// Communities whose sizes are printed.

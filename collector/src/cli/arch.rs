@@ -5,22 +5,22 @@ use super::inspect::amounts::bar;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
-use crate::compute;
-use crate::export::arch::{graph_file, layers_csv, ranks_csv};
-use crate::export::dashboard;
-use crate::export::graph_file::GraphFileFormat;
-use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
-use crate::query::graph_report::{GraphReport, report};
-use crate::query::roofline::{Reached, reached};
-use crate::query::table::{DEFAULT_MEMORY, Table};
-use crate::query::weights::{WeightCost, weights};
-use crate::trace::Trace;
 use anyhow::{Context, bail};
-use ggscope_analytics::{Compute, Device};
+use ggscope_compute::open_device;
+use ggscope_compute::{Compute, Device};
+use ggscope_export::arch::{graph_file, layers_csv, ranks_csv};
+use ggscope_export::dashboard;
+use ggscope_export::graph_file::GraphFileFormat;
 use ggscope_model::arch::{ArchGraph, EdgeKind, NodeKind, Schema};
 use ggscope_model::gguf::Gguf;
 use ggscope_model::inspect::{Architecture, Stack};
 use ggscope_model::verdict;
+use ggscope_query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
+use ggscope_query::graph_report::{GraphReport, report};
+use ggscope_query::roofline::{Reached, reached};
+use ggscope_query::table::{DEFAULT_MEMORY, Table};
+use ggscope_query::weights::{WeightCost, weights};
+use ggscope_trace::Trace;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -117,7 +117,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let weights = run.as_ref().map(|run| run.weights.as_slice());
     let kinds: Vec<EdgeKind> =
         EdgeKind::ALL.into_iter().filter(|kind| args.edges.iter().any(|name| name == kind.name())).collect();
-    let compute = compute::open(args.device, &[])?;
+    let compute = open_device(args.device, &[])?;
     let analytics = report(named(&graph, &kinds, weight, weights), args.top, &compute)?;
     let answer = Answer {
         model: args.model.display().to_string(),

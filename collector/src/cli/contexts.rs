@@ -2,7 +2,7 @@
 
 use super::say;
 use super::text::printable;
-use crate::query::contexts::{Context, Contexts};
+use ggscope_query::contexts::{Context, Contexts};
 
 /// A context with its model and its tokens, on one line.
 pub(super) fn named(context: &Context) -> String {
@@ -35,7 +35,7 @@ pub(super) fn say_chosen(all: &Contexts, asked: Option<u32>, chosen: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::testing_contexts::contexts;
+    use ggscope_trace::testing_contexts::contexts;
 
     #[test]
     fn a_context_is_named_with_its_model_and_tokens() {

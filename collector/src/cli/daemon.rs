@@ -3,12 +3,12 @@
 use super::options;
 use super::say;
 use super::serving::Options;
-use crate::live::{Blocked, Collector, Event, Listener, Output, find_shim};
-use crate::query::ending::of_process;
-use crate::server::Sessions;
 use anyhow::{Context, bail};
 use crossbeam::channel::Receiver;
+use ggscope_attach::{Blocked, Collector, Event, Listener, Output, find_shim};
 use ggscope_format::session::{SOCKET_ENV, socket_path};
+use ggscope_query::ending::of_process;
+use ggscope_server::Sessions;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -3,10 +3,10 @@
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
-use crate::query::compare::{By, Comparison, Difference, Side, Spent, compare};
-use crate::query::contexts::Contexts;
-use crate::query::dump::Phase;
-use crate::trace::Trace;
+use ggscope_query::compare::{By, Comparison, Difference, Side, Spent, compare};
+use ggscope_query::contexts::Contexts;
+use ggscope_query::dump::Phase;
+use ggscope_trace::Trace;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,11 +2,11 @@
 
 use super::output::{Output, Replace};
 use super::say;
-use crate::export::{Export, Format, Wanted};
-use crate::query::range::Numbers;
-use crate::trace::Trace;
 use anyhow::Context;
+use ggscope_export::{Export, Format, Wanted};
 use ggscope_format::GraphId;
+use ggscope_query::range::Numbers;
+use ggscope_trace::Trace;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -5,21 +5,21 @@ use super::contexts::named as named_context;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
-use crate::compute;
-use crate::export::graph::{GraphFormat, write};
-use crate::export::graph_file::GraphFileFormat;
-use crate::query::architecture::EdgeWeight;
-use crate::query::contexts::Contexts;
-use crate::query::cost::node_costs;
-use crate::query::dump::Filter;
-use crate::query::graph::{GraphPart, GraphQuery, most_evaluated};
-use crate::query::graph_named::named;
-use crate::query::graph_report::{GraphReport, report};
-use crate::query::table::{DEFAULT_MEMORY, Table};
-use crate::trace::Trace;
 use anyhow::bail;
-use ggscope_analytics::Device;
+use ggscope_compute::Device;
+use ggscope_compute::open_device;
+use ggscope_export::graph::{GraphFormat, write};
+use ggscope_export::graph_file::GraphFileFormat;
 use ggscope_format::GraphId;
+use ggscope_query::architecture::EdgeWeight;
+use ggscope_query::contexts::Contexts;
+use ggscope_query::cost::node_costs;
+use ggscope_query::dump::Filter;
+use ggscope_query::graph::{GraphPart, GraphQuery, most_evaluated};
+use ggscope_query::graph_named::named;
+use ggscope_query::graph_report::{GraphReport, report};
+use ggscope_query::table::{DEFAULT_MEMORY, Table};
+use ggscope_trace::Trace;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,7 +101,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.analytics {
         let weight: EdgeWeight = args.weight.parse().map_err(anyhow::Error::msg)?;
         let costs = node_costs(&trace, &table, id, &Filter::default());
-        let found = report(named(&part, weight, &costs), args.top, &compute::open(args.device, &[])?)?;
+        let found = report(named(&part, weight, &costs), args.top, &open_device(args.device, &[])?)?;
         match args.format.as_deref() {
             None => out.write_all(text(&part, &found).as_bytes())?,
             Some("json") => {

@@ -5,13 +5,13 @@ mod text;
 use super::contexts::{say_chosen, whose};
 use super::say;
 use super::terminal::{Form, stdout};
-use crate::compute;
-use crate::inside::heads::{Flow, Head, Heads, Wanted, flow, heads};
-use crate::query::contexts::Contexts;
-use crate::query::dump::Phase;
-use crate::query::range::Numbers;
-use crate::trace::Trace;
-use ggscope_analytics::Device;
+use ggscope_compute::Device;
+use ggscope_compute::open_device;
+use ggscope_internals::heads::{Flow, Head, Heads, Wanted, flow, heads};
+use ggscope_query::contexts::Contexts;
+use ggscope_query::dump::Phase;
+use ggscope_query::range::Numbers;
+use ggscope_trace::Trace;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -107,7 +107,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             _ => text::flow(&mut out, &found, &whose(&Contexts::of(&trace), found.context))?,
         }
     } else {
-        let found = heads(&trace, &wanted, &Arc::new(compute::open(args.device, &[])?))?;
+        let found = heads(&trace, &wanted, &Arc::new(open_device(args.device, &[])?))?;
         say_chosen(&Contexts::of(&trace), args.context, found.context);
         match (args.json, args.csv) {
             (true, _) => writeln!(out, "{}", serde_json::to_string(&found)?)?,

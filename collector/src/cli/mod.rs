@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn an_error_tells_each_cause_once() {
         let absent = std::io::Error::other("no such file");
-        let told = crate::trace::TraceError::Open { doing: "open", path: "a.ggtrace".into(), source: absent };
+        let told = ggscope_trace::TraceError::Open { doing: "open", path: "a.ggtrace".into(), source: absent };
         assert_eq!(with_causes(&told.into()), "cannot open a.ggtrace: no such file");
         let context = anyhow::anyhow!("no such file").context("cannot write b");
         assert_eq!(with_causes(&context), "cannot write b: no such file");

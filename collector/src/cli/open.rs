@@ -2,10 +2,10 @@
 
 use super::say;
 use super::serving::Options;
-use crate::live::Blocked;
-use crate::server::Sessions;
 use anyhow::{Context, bail};
+use ggscope_attach::Blocked;
 use ggscope_model::gguf::is_gguf;
+use ggscope_server::Sessions;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

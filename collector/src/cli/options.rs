@@ -1,12 +1,12 @@
 //! Options that `record` and `daemon` share: how much is recorded.
 
-use crate::live::Wanted;
-use crate::query::captures;
 use anyhow::bail;
+use ggscope_attach::Wanted;
 use ggscope_format::Bytes;
 use ggscope_format::capture::{Capture, Ranges, Set};
 use ggscope_format::segment::{DEFAULT_RING_BYTES, RING_BYTES_RANGE};
 use ggscope_format::session::Level;
+use ggscope_query::captures;
 
 /// Room for values, if the user does not say: all layers' hidden states of a prompt of some hundred tokens.
 const VALUE_RING_BYTES: u64 = 16 << 20;

@@ -1,8 +1,8 @@
 //! Where a command's file goes: stdout, a pipe, or a file that is there as a whole or not at all.
 
 use super::terminal;
-use crate::live::{Blocked, die_by};
 use anyhow::{Context, bail};
+use ggscope_attach::{Blocked, die_by};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -4,15 +4,15 @@
 use super::options;
 use super::say;
 use super::serving::Options;
-use crate::estimate::{of_command, of_globs};
-use crate::ingest::Progress;
-use crate::live::{
+use anyhow::{Context, bail};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use ggscope_attach::ingest::Progress;
+use ggscope_attach::{
     Blocked, Collector, Ended, Event, LaunchError, Listener, Output, PrivateDir, Untraceable, carries_ggml,
     default_name, die_by, find_program, find_shim, spawn, why_untraceable,
 };
-use crate::server::Sessions;
-use anyhow::{Context, bail};
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use ggscope_internals::estimate::{of_command, of_globs};
+use ggscope_server::Sessions;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::ExitStatusExt;

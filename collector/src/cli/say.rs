@@ -2,10 +2,10 @@
 //! speaks there too.
 
 use super::terminal::{self, printable};
-use crate::ingest::{Outcome, Trouble};
-use crate::live::Ended;
-use crate::query::captures;
-use crate::trace::Trace;
+use ggscope_attach::Ended;
+use ggscope_attach::ingest::{Outcome, Trouble};
+use ggscope_query::{captures, causes};
+use ggscope_trace::Trace;
 use std::fmt::{Arguments, Display};
 use std::io::Write;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub(super) fn summary(ended: &Ended) {
     );
     let cut = if cut.is_some() { ", cut: not all of it could be written" } else { "" };
     line(format_args!("{what} → {} ({}{cut})", path.display(), bytes(totals.file_bytes)));
-    lost.said().iter().for_each(|cause| line(format_args!("{cause}")));
+    causes::losses(lost).iter().for_each(|cause| line(format_args!("{cause}")));
     if totals.left_out_evaluations > 0 {
         line(format_args!(
             "values of {} left out ({}) because of --capture-budget",

@@ -3,9 +3,9 @@
 
 use super::options::memory_bytes;
 use super::say;
-use crate::compute;
-use crate::server::{Server, Serving, Sessions};
-use ggscope_analytics::Device;
+use ggscope_compute::Device;
+use ggscope_compute::open_device;
+use ggscope_server::{Server, Serving, Sessions};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::process::CommandExt;
@@ -57,7 +57,7 @@ impl Options {
     /// Takes the address.
     pub(super) fn bind(&self) -> anyhow::Result<Bound> {
         // A GPU that is not there is said now, not when somebody asks.
-        compute::open(self.device, &[])?;
+        open_device(self.device, &[])?;
         let wanted = self.listen.unwrap_or(DEFAULT);
         let server = Server::bind(wanted, self.token.clone())?.with_names(self.allow_host.clone());
         let port = server.address().port();

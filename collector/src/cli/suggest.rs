@@ -1,8 +1,8 @@
 //! What a user may have meant whose command line makes no sense: a program without `--` before it, a file in the place of
 //! a command. The command that would have done it is written out.
 
-use crate::live::find_program;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use ggscope_attach::find_program;
 use ggscope_format::chunk::FILE_MAGIC;
 use ggscope_model::gguf::{is_gguf, open_regular};
 use std::ffi::{OsStr, OsString};

@@ -4,7 +4,7 @@
 #[path = "schema.rs"]
 mod schema;
 
-use ggscope_collector::server::openapi_document;
+use ggscope_server::openapi_document;
 use serde_json::{Value as Json, json};
 use std::sync::LazyLock;
 

@@ -1,11 +1,11 @@
 //! A shim of the tests' own: it attaches to a collector as the real one does, and says what a test wants it to say.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use ggscope_collector::trace::testing::{Random, Shape, evaluation, llama};
 use ggscope_format::FORMAT_VERSION;
 use ggscope_format::record::{Evaluation, Graph, Record};
 use ggscope_format::segment::{Segment, segment_bytes};
 use ggscope_format::session::{Announce, Attached, Hello, Welcome, frame};
+use ggscope_trace::testing::{Random, Shape, evaluation, llama};
 use shared_memory::{Shmem, ShmemConf};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

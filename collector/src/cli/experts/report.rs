@@ -2,7 +2,7 @@
 
 use super::super::inspect::amounts::bar;
 use super::super::say::{bytes, thousands};
-use crate::query::experts::{CacheSize, CacheStudy, ExpertReport, LayerExperts, Load, Pair, WeightSource};
+use ggscope_internals::experts::{CacheSize, CacheStudy, ExpertReport, LayerExperts, Load, Pair, WeightSource};
 use std::io::{Result, Write};
 
 /// Characters of the picture of a layer.

@@ -1,9 +1,9 @@
 //! The choices and loads as lines: for people one line a token and layer, and as CSV for programs.
 
 use super::super::text::printable;
-use crate::query::dump::Filter;
-use crate::query::experts::{ExpertChoices, ExpertReport, TokenChoice, for_each_choice};
-use crate::trace::Trace;
+use ggscope_internals::experts::{ExpertChoices, ExpertReport, TokenChoice, for_each_choice};
+use ggscope_query::dump::Filter;
+use ggscope_trace::Trace;
 use std::io::Write;
 use std::ops::ControlFlow;
 
@@ -75,7 +75,7 @@ pub(super) fn loads(out: impl Write, found: &ExpertReport) -> anyhow::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::dump::Phase;
+    use ggscope_query::dump::Phase;
 
     fn choice(token: u64, layer: u32, weights: Option<Vec<f32>>) -> TokenChoice {
         TokenChoice {

@@ -4,7 +4,7 @@ use crate::cli::analytics::computed;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use crate::inside::heads::{Flow, Head, Heads, Name, Near, Source};
+use ggscope_internals::heads::{Flow, Head, Heads, Name, Near, Source};
 use std::io::{Result, Write};
 
 /// Heads of a kind in the table of the clearest ones.

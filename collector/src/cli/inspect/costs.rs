@@ -4,8 +4,8 @@ use super::super::say;
 use super::super::text::{duration, printable};
 use super::amounts::{bar, short, tokens};
 use super::{Limits, Output, compare};
-use crate::query::roofline::Reached;
 use ggscope_model::inspect::{Bound, Costs, Limit, Work};
+use ggscope_query::roofline::Reached;
 
 /// Kinds of operators that are listed.
 const TOP: usize = 10;

@@ -7,15 +7,15 @@ mod memory;
 mod report;
 
 use super::terminal::{Form, stdout};
-use crate::host::{self, Host};
-use crate::query::roofline::{Reached, reached};
-use crate::query::table::{DEFAULT_MEMORY, Table};
-use crate::trace::Trace;
 use anyhow::{Context as _, bail};
+use ggscope_compute::machine::{self, Host};
 use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::foreign;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
 use ggscope_model::inspect::{Inspection, Limit, Machine, Wanted};
+use ggscope_query::roofline::{Reached, reached};
+use ggscope_query::table::{DEFAULT_MEMORY, Table};
+use ggscope_trace::Trace;
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
@@ -147,7 +147,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn output(models: Vec<Inspection>, args: &Args) -> anyhow::Result<Output> {
-    let host = args.measure_host.then(host::measure);
+    let host = args.measure_host.then(machine::measure);
     let given = args
         .bandwidth
         .zip(args.flops)

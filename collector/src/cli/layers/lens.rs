@@ -4,8 +4,8 @@ use super::table::{fitted, layer_name, token_name};
 use crate::cli::contexts::whose;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::text::printable;
-use crate::inside::layers::{Candidate, Incomplete, Lens, LensRow};
-use crate::query::contexts::Contexts;
+use ggscope_internals::layers::{Candidate, Incomplete, Lens, LensRow};
+use ggscope_query::contexts::Contexts;
 use std::io::Write;
 
 /// Width of a candidate and of the bar of the answer's probability.

@@ -7,14 +7,14 @@ mod table;
 use super::contexts::{named, say_chosen};
 use super::say;
 use super::terminal::{Form, stdout};
-use crate::compute;
-use crate::inside::layers::{self, Grinding, Lens, Measure, WithoutLens};
-use crate::query::contexts::{Contexts, of_tokens};
-use crate::query::range::Numbers;
-use crate::trace::Trace;
 use anyhow::{Context, bail};
-use ggscope_analytics::Device;
+use ggscope_compute::Device;
+use ggscope_compute::open_device;
+use ggscope_internals::layers::{self, Grinding, Lens, Measure, WithoutLens};
 use ggscope_model::gguf::Gguf;
+use ggscope_query::contexts::{Contexts, of_tokens};
+use ggscope_query::range::Numbers;
+use ggscope_trace::Trace;
 use serde::Serialize;
 use std::io::Write;
 use std::ops::Range;
@@ -227,7 +227,7 @@ fn lenses_of(
     tokens: Option<Range<u64>>,
     keep: usize,
 ) -> anyhow::Result<Vec<Lens>> {
-    let compute = compute::open(args.device, &[])?;
+    let compute = open_device(args.device, &[])?;
     let how = Grinding { keep, most: u64::MAX, compute: &compute, kept: None };
     let (found, without) = layers::lens(trace, &model(args, trace)?, context, tokens, &how)?;
     for WithoutLens { context, tokens, why } in without {

@@ -7,8 +7,8 @@ mod mix;
 mod tensor;
 
 use super::terminal::{Form, stdout};
-use crate::compute;
-use ggscope_analytics::Device;
+use ggscope_compute::Device;
+use ggscope_compute::open_device;
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::{self, Tensor, TensorError, TensorReport, TypeError, Unmatched};
 use serde::Serialize;
@@ -88,9 +88,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(index) = args.block {
         return print(args.json, &quant::block(&tensor, index)?, block::report);
     }
-    let compute = compute::open(args.device, &[])?;
+    let compute = open_device(args.device, &[])?;
     let mut report = quant::report(&tensor)?;
-    let on_gpu = compute::values(&compute, &tensor)?;
+    let on_gpu = ggscope_compute::tensor_distribution(&compute, &tensor)?;
     tensor.still()?;
     let values_from = on_gpu.map(|(values, gpu)| {
         report.values = values;

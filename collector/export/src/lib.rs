@@ -1,0 +1,303 @@
+//! A trace in the formats of other programs: timelines for Perfetto and the Chrome trace viewer, tables for pandas,
+//! Polars and DuckDB, pictures. `docs/export.md` documents the columns and tracks. All but pictures are
+//! written as the trace is read, so that memory does not grow with it.
+
+pub mod arch;
+mod chrome;
+mod csv;
+pub mod dashboard;
+pub mod graph;
+pub mod graph_file;
+pub mod heatmap;
+mod json;
+mod labels;
+mod lanes;
+mod parquet;
+mod perfetto;
+mod rows;
+#[cfg(test)]
+mod testing;
+
+use ggscope_format::GraphId;
+use ggscope_query::dump::Filter;
+use ggscope_query::graph::{GraphQuery, most_evaluated};
+use ggscope_query::range::Numbers;
+use ggscope_query::table::{DEFAULT_MEMORY, Table};
+use ggscope_trace::{Trace, TraceError};
+use graph::GraphFormat;
+use graph_file::GraphFileFormat;
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::str::FromStr;
+
+const DOT: GraphFormat = GraphFormat::File(GraphFileFormat::Dot);
+
+/// A format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Perfetto's own: protobuf TracePackets.
+    Perfetto,
+    /// The JSON of the Chrome trace viewer.
+    Chrome,
+    /// Comma-separated values.
+    Csv,
+    /// A JSON array.
+    Json,
+    /// Apache Parquet.
+    Parquet,
+    /// A graph for Graphviz.
+    Dot,
+}
+
+/// All formats.
+pub const FORMATS: [Format; 6] =
+    [Format::Perfetto, Format::Chrome, Format::Csv, Format::Json, Format::Parquet, Format::Dot];
+
+impl Format {
+    /// Its name on the command line and in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Perfetto => "perfetto",
+            Format::Chrome => "chrome",
+            Format::Csv => "csv",
+            Format::Json => "json",
+            Format::Parquet => "parquet",
+            Format::Dot => "dot",
+        }
+    }
+
+    /// How names of its files end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Perfetto => "pftrace",
+            Format::Chrome => "chrome.json",
+            other => other.name(),
+        }
+    }
+
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Perfetto => "application/octet-stream",
+            Format::Chrome | Format::Json => "application/json",
+            Format::Csv => "text/csv; charset=utf-8",
+            Format::Parquet => "application/vnd.apache.parquet",
+            Format::Dot => "text/vnd.graphviz; charset=utf-8",
+        }
+    }
+
+    /// Whether it is text.
+    pub fn is_text(self) -> bool {
+        !matches!(self, Format::Perfetto | Format::Parquet)
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Format, String> {
+        let unknown = || format!("not one of {}", FORMATS.map(Format::name).join(", "));
+        FORMATS.into_iter().find(|format| format.name() == text).ok_or_else(unknown)
+    }
+}
+
+/// What is exported.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// In which format.
+    pub format: Format,
+    /// Evaluations of these tokens; not for a graph.
+    pub tokens: Option<Numbers>,
+    /// Operators of these layers; of a graph one layer with what touches it.
+    pub layers: Option<Numbers>,
+    /// The graph, for a graph; if not given, the one with the most evaluations.
+    pub graph: Option<GraphId>,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// How many.
+    pub items: u64,
+    /// Of what.
+    pub what: &'static str,
+}
+
+/// What of [`Wanted`] cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The tokens.
+    Tokens,
+    /// The layers.
+    Layers,
+    /// The graph.
+    Graph,
+}
+
+/// Why nothing, or not all, was exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The output does not take it.
+    #[error(transparent)]
+    Write(#[from] io::Error),
+    /// The trace is damaged.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The question contradicts itself or asks for what is not there.
+    #[error("{reason}")]
+    Refused {
+        /// What of the question is wrong.
+        part: Part,
+        /// Whether it could be, but the trace does not have it.
+        missing: bool,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// What an export begins with: a question that was checked.
+pub struct Export<'t> {
+    trace: &'t Trace,
+    wanted: Wanted,
+    graph: Option<GraphQuery>,
+}
+
+impl<'t> Export<'t> {
+    /// Checks whether there is something to write.
+    ///
+    /// # Errors
+    /// When the question contradicts itself, or asks for a graph or a layer that the trace does not have.
+    pub fn new(trace: &'t Trace, wanted: Wanted) -> Result<Export<'t>, ExportError> {
+        let refuse = |part, missing, reason: String| Err(ExportError::Refused { part, missing, reason });
+        if wanted.format != Format::Dot {
+            if wanted.graph.is_some() {
+                return refuse(Part::Graph, false, "only the format dot is of one graph".into());
+            }
+            return Ok(Export { trace, wanted, graph: None });
+        }
+        if wanted.tokens.is_some() {
+            return refuse(Part::Tokens, false, "a graph is the same for all tokens: the format dot takes none".into());
+        }
+        if wanted.layers.is_some_and(|n| n.first != n.last) {
+            return refuse(Part::Layers, false, "the format dot takes one layer, or all of the graph".into());
+        }
+        let Some(id) = wanted.graph.or_else(|| most_evaluated(&Table::new(trace, DEFAULT_MEMORY), None)) else {
+            return refuse(Part::Graph, true, "the trace has no graph that was computed".into());
+        };
+        if !trace.graphs().any(|graph| graph == id) {
+            return refuse(Part::Graph, true, format!("the trace has no graph {id}"));
+        }
+        let graph = GraphQuery::open(trace, id)?;
+        let layers = graph.layers();
+        if let Some(layer) = wanted.layers.filter(|n| !layers.iter().any(|&l| n.contains(u64::from(l)))) {
+            let known = layers.first().zip(layers.last());
+            let known = known.map_or("no layers".into(), |(first, last)| format!("layers {first} to {last}"));
+            return refuse(Part::Layers, true, format!("graph {id} has no layer {}: it has {known}", layer.first));
+        }
+        Ok(Export { trace, wanted, graph: Some(graph) })
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// When `out` does not take it.
+    pub fn write(&self, out: &mut (dyn Write + Send)) -> Result<Written, ExportError> {
+        let filter = Filter { tokens: self.wanted.tokens, layers: self.wanted.layers, ..Filter::default() };
+        let (items, what) = match self.wanted.format {
+            Format::Perfetto => (perfetto::write(self.trace, &filter, out)?, "operators"),
+            Format::Chrome => (chrome::write(self.trace, &filter, out)?, "operators"),
+            Format::Csv => (csv::write(self.trace, &filter, out)?, "rows"),
+            Format::Json => (json::write(self.trace, &filter, out)?, "rows"),
+            Format::Parquet => (parquet::write(self.trace, &filter, out)?, "rows"),
+            Format::Dot => (self.dot(out)?, "tensors"),
+        };
+        out.flush()?;
+        Ok(Written { items, what })
+    }
+
+    fn dot(&self, mut out: &mut (dyn Write + Send)) -> io::Result<u64> {
+        let Some(graph) = &self.graph else { return Ok(0) };
+        let layer = self.wanted.layers.and_then(|n| u32::try_from(n.first).ok());
+        let Some(part) = (match layer {
+            None => Some(graph.whole()),
+            Some(layer) => graph.layer(layer),
+        }) else {
+            return Ok(0);
+        };
+        graph::write(&part, DOT, &mut out)?;
+        Ok(part.tensors.len() as u64)
+    }
+}
+
+impl Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.items, self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{answer, exported, hostile};
+    use super::*;
+
+    fn wanted(format: Format) -> Wanted {
+        Wanted { format, tokens: None, layers: None, graph: None }
+    }
+
+    #[test]
+    fn formats_are_known_by_their_names() {
+        for format in FORMATS {
+            assert_eq!(format.name().parse(), Ok(format));
+        }
+        let refused = "xml".parse::<Format>().unwrap_err();
+        assert_eq!(refused, "not one of perfetto, chrome, csv, json, parquet, dot");
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_before_anything_is_written() {
+        let (_dir, trace) = answer();
+        let refused = |wanted: Wanted| match Export::new(&trace, wanted).map(|_| ()) {
+            Err(ExportError::Refused { part, missing, .. }) => (part, missing),
+            other => panic!("{other:?}"),
+        };
+        let numbers = |text: &str| Some(text.parse().unwrap());
+        let dot = wanted(Format::Dot);
+        assert_eq!(refused(Wanted { tokens: numbers("1"), ..dot.clone() }), (Part::Tokens, false));
+        assert_eq!(refused(Wanted { layers: numbers("0..1"), ..dot.clone() }), (Part::Layers, false));
+        assert_eq!(refused(Wanted { layers: numbers("9"), ..dot.clone() }), (Part::Layers, true));
+        assert_eq!(refused(Wanted { graph: Some(GraphId(9)), ..dot }), (Part::Graph, true));
+        assert_eq!(refused(Wanted { graph: Some(GraphId(1)), ..wanted(Format::Csv) }), (Part::Graph, false));
+    }
+
+    #[test]
+    fn the_picture_is_the_graphs_own() {
+        let (_dir, trace) = answer();
+        let text = String::from_utf8(exported(&trace, wanted(Format::Dot))).unwrap();
+        let mut expected = vec![];
+        let query = GraphQuery::open(&trace, GraphId(1)).unwrap();
+        graph::write(&query.whole(), DOT, &mut expected).unwrap();
+        assert_eq!(text.as_bytes(), expected, "of the graph that was computed most");
+        let layer = exported(&trace, Wanted { layers: Some("1".parse().unwrap()), ..wanted(Format::Dot) });
+        assert!(layer.len() < expected.len() && layer.starts_with(b"digraph \"graph 1\""));
+    }
+
+    #[test]
+    fn an_output_that_takes_no_more_ends_the_export() {
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0 = self.0.checked_sub(1).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (_dir, trace) in [answer(), hostile()] {
+            for format in FORMATS {
+                let export = Export::new(&trace, wanted(format)).unwrap();
+                assert!(matches!(export.write(&mut Full(0)), Err(ExportError::Write(_))), "{format:?}");
+            }
+        }
+    }
+}

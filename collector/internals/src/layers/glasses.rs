@@ -1,0 +1,58 @@
+//! The ways from hidden states to logits of all graphs of a recording.
+
+use super::LayersError;
+use super::evaluated::Evaluated;
+use super::glass::Glass;
+use ggscope_format::GraphId;
+use ggscope_model::gguf::Gguf;
+use ggscope_trace::Trace;
+use std::collections::HashMap;
+
+/// Tokens that have no lens, of a context beside others that have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WithoutLens {
+    /// The context.
+    pub context: u32,
+    /// How many tokens.
+    pub tokens: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// What hidden states are looked at through. Graphs of one model mostly share it; a graph with an adapter has its own.
+pub(super) struct Glasses<'m> {
+    model: &'m Gguf,
+    pub all: Vec<Glass<'m>>,
+    of_graph: HashMap<GraphId, usize>,
+}
+
+impl<'m> Glasses<'m> {
+    /// Of the model of this file.
+    pub fn new(model: &'m Gguf) -> Glasses<'m> {
+        Glasses { model, all: vec![], of_graph: HashMap::new() }
+    }
+
+    /// The place in `all` of that of an evaluation's graph.
+    ///
+    /// # Errors
+    /// When the graph is of another model, or does something behind its last layer that is not known; when the trace does not have
+    /// the numbers of an adapter.
+    pub fn of(&mut self, trace: &Trace, evaluated: &Evaluated) -> Result<usize, LayersError> {
+        let graph = evaluated.row.evaluation.graph;
+        if let Some(&known) = self.of_graph.get(&graph) {
+            return Ok(known);
+        }
+        let head = evaluated.stream.head.as_ref().ok_or_else(|| {
+            let what = "the graph has no output matrix, or something behind its last layer that is not known";
+            LayersError::Model(what.into())
+        })?;
+        let mut glass = Glass::new(evaluated, head, self.model)?;
+        glass.adapt(trace, evaluated, head)?;
+        let place = self.all.iter().position(|known| known.is_like(&glass)).unwrap_or_else(|| {
+            self.all.push(glass);
+            self.all.len() - 1
+        });
+        self.of_graph.insert(graph, place);
+        Ok(place)
+    }
+}
