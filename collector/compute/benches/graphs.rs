@@ -1,6 +1,6 @@
 //! What graph measures cost: PageRank and betweenness on a graph of the size of a model's, and PageRank on a million nodes
 //! beside networkx (its scipy implementation, in vendor/python), same graph, damping and tolerance.
-//! `cargo bench -p ggscope-analytics --bench graphs`
+//! `cargo bench -p ggscope-compute --bench graphs`
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code)]

@@ -229,7 +229,7 @@ mod tests {
     use super::super::testing::{HOSTILE, answer, dumped, exported, hostile};
     use super::super::{Format, Wanted};
     use super::*;
-    use axum::body::Bytes;
+    use bytes::Bytes;
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::Field as Cell;
     use serde_json::Value;

@@ -37,6 +37,7 @@ impl Phase {
     /// How many there are.
     pub const COUNT: usize = 3;
 
+    /// The phase of a token, as it is filtered and shown.
     pub fn of(phase: TokenPhase) -> Phase {
         match phase {
             TokenPhase::Prompt => Phase::Prompt,
@@ -105,15 +106,22 @@ pub struct Filter {
 pub struct Chosen {
     /// Indices of its tokens.
     pub tokens: Vec<usize>,
+    /// Phase of the first of them; `Prompt` for an evaluation without tokens.
     pub phase: Phase,
+    /// Number of the first of them in the recording.
     pub token: Option<u64>,
+    /// Its id in the vocabulary, if recorded.
     pub id: Option<i32>,
+    /// Its position, if recorded.
     pub pos: Option<i32>,
+    /// Its sequences, if known.
     pub seq_ids: Option<Vec<i32>>,
+    /// Its request, if known.
     pub request: Option<u32>,
 }
 
 impl Filter {
+    /// The evaluations and tokens that a reader must look at.
     pub fn select(&self) -> Select {
         Select { evals: self.evals.map(|n| n.range()), tokens: self.tokens.map(|n| n.range()) }
     }
@@ -141,6 +149,7 @@ impl Filter {
         self.context.is_none_or(|wanted| wanted == context)
     }
 
+    /// The tokens of an evaluation that the filter takes; `None` if it takes nothing of it.
     pub fn choose(&self, row: &Row) -> Option<Chosen> {
         if !self.takes_context(row.evaluation.context) {
             return None;

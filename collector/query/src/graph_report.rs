@@ -1,5 +1,5 @@
 //! What graph analytics say of a graph whose nodes have names: ranks, centrality, communities, cores, components, degrees,
-//! and the way from one node to another. The measures themselves are `ggscope-analytics`'; what they mean for a model is
+//! and the way from one node to another. The measures themselves are `ggscope-compute`'; what they mean for a model is
 //! in docs/arch.md.
 
 use ggscope_compute::{
