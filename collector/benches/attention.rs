@@ -2,7 +2,7 @@
 //! it. `GGSCOPE_BENCH_TRACE=run.ggtrace cargo bench -p ggscope-collector --bench attention`; `benches/attention` records
 //! such a run and puts beside it what llama.cpp and PyTorch take.
 
-use ggscope_internals::Walker;
+use ggscope_internals::attention::Walker;
 use ggscope_trace::{Select, Trace};
 use std::ops::ControlFlow;
 use std::path::PathBuf;

@@ -9,8 +9,8 @@ use super::session::Session;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use ggscope_internals::attention::{Attention, AttentionAgainst, AttentionError};
 use ggscope_internals::picture::{AttentionLinks, AttentionMap, AttentionMatrix, links, map, matrix};
-use ggscope_internals::{Attention, AttentionAgainst, InsideError};
 use ggscope_trace::Trace;
 use serde::Deserialize;
 use std::ops::Range;
@@ -25,31 +25,31 @@ const MAX_TOKENS: u64 = 4096;
 const DEFAULT_SPAN: u64 = 48;
 pub(super) const MAX_SPAN: u64 = 256;
 
-impl From<InsideError> for Problem {
-    fn from(error: InsideError) -> Problem {
+impl From<AttentionError> for Problem {
+    fn from(error: AttentionError) -> Problem {
         let text = error.to_string();
         match error {
-            InsideError::NotCaptured(_) => {
+            AttentionError::NotCaptured(_) => {
                 let help = "record with `ggscope record --capture attention -- PROGRAM`, and ask it something";
                 Problem::missing("id", "this recording has no attention: nothing of it was captured", help)
             }
-            InsideError::Missing(field, _) => {
+            AttentionError::Missing(field, _) => {
                 let help = "/sessions/ID says how many tokens there are, and attention/map which layers and heads";
                 // As the parameter is called.
                 Problem::missing(if field == "token" { "tokens" } else { field }, text, help)
             }
-            InsideError::Unknown(..) => {
+            AttentionError::Unknown(..) => {
                 let help = "other tokens and layers may have what this one lacks: attention/map tells which";
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text, help)
             }
-            InsideError::TooMuch(_) => {
+            AttentionError::TooMuch(_) => {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text, "ask for fewer tokens, or for one head")
             }
-            InsideError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
-            InsideError::Device(_) => {
+            AttentionError::Unlike(_) => Problem::bad("with", text, "compare two recordings of the same prompt"),
+            AttentionError::Device(_) => {
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text, "start the server with --device auto or cpu")
             }
-            InsideError::Trace(error) => error.into(),
+            AttentionError::Trace(error) => error.into(),
         }
     }
 }
@@ -156,9 +156,9 @@ fn with_vectors(
     }
     found.no_contribution = match model {
         _ if found.no_values.is_some() => None,
-        Ok(model) => {
-            ggscope_internals::add_contributions(found, trace, &model.gguf).err().map(|error| error.to_string())
-        }
+        Ok(model) => ggscope_internals::attention::add_contributions(found, trace, &model.gguf)
+            .err()
+            .map(|error| error.to_string()),
         Err(problem) => Some(format!("{}: {}", problem.error, problem.help)),
     };
     Ok(())
@@ -273,8 +273,8 @@ pub(super) async fn against(
         let reference = other.trace().map_err(unknown)?;
         other.has_context(&reference, "with_context", there)?;
         let (context, tokens) = which.of(&session, &trace)?;
-        let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
-        let found = ggscope_internals::against(
+        let device = Arc::new(sessions.compute().map_err(AttentionError::from)?);
+        let found = ggscope_internals::attention::against(
             &trace,
             &reference,
             (Some(context), there),
@@ -417,10 +417,10 @@ mod tests {
 
     #[test]
     fn a_trace_without_attention_says_how_to_record_it() {
-        let problem = Problem::from(InsideError::NotCaptured("a.ggtrace".into()));
+        let problem = Problem::from(AttentionError::NotCaptured("a.ggtrace".into()));
         assert_eq!(problem.status, 404);
         assert!(problem.help.contains("ggscope record --capture attention"), "{problem:?}");
-        let lost = Problem::from(InsideError::Unknown(7, 3, "its keys were lost".into()));
+        let lost = Problem::from(AttentionError::Unknown(7, 3, "its keys were lost".into()));
         assert!(lost.status == 422 && lost.error.contains("layer 3"), "{lost:?}");
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn ordinal() -> Object {
 
 /// A number of every token and layer.
 pub(super) fn layer_measure() -> Object {
-    words(ggscope_internals::layers::Measure::ALL.map(|m| m.0))
+    words(ggscope_internals::hidden_states::Measure::ALL.map(|m| m.0))
 }
 
 /// Candidates of a layer.

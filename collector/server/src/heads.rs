@@ -11,7 +11,7 @@ use super::sessions::Sessions;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use ggscope_internals::InsideError;
+use ggscope_internals::attention::AttentionError;
 use ggscope_internals::heads::{Flow, Heads, Wanted, flow, heads};
 use serde::Deserialize;
 use serde_json::value::to_raw_value;
@@ -39,7 +39,7 @@ impl Kept {
         if let Some((_, _, found)) = kept.as_ref().filter(same) {
             return Ok(found.clone());
         }
-        let device = Arc::new(sessions.compute().map_err(InsideError::from)?);
+        let device = Arc::new(sessions.compute().map_err(AttentionError::from)?);
         let found = Arc::new(heads(&trace, &wanted, &device)?);
         *kept = Some((now, wanted, found.clone()));
         Ok(found)

@@ -12,7 +12,7 @@ use super::sessions::Sessions;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use ggscope_internals::layers::{
+use ggscope_internals::hidden_states::{
     self, Against, Grinding, HOW_TO_RECORD, KeptLenses, Layers, LayersError, Lens, Measure, Run, TokenMatrix,
 };
 use ggscope_trace::Trace;
@@ -46,7 +46,7 @@ impl Measured {
         if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {
             return Ok(run.clone());
         }
-        let run = Arc::new(layers::run(trace, Some(context), Some(tokens))?);
+        let run = Arc::new(hidden_states::run(trace, Some(context), Some(tokens))?);
         // Values of a token come a little later than the token: a run that goes on is asked about again.
         if trace.complete() {
             *kept() = Some((key, run.clone()));
@@ -66,7 +66,7 @@ impl Measured {
         let model = models::that_ran(sessions, session, context)?;
         let compute = sessions.compute().map_err(LayersError::from)?;
         let how = Grinding { keep, most: MAX_WORK, compute: &compute, kept: Some(&self.lenses) };
-        Ok(layers::lens(trace, &model.gguf, Some(context), Some(tokens), &how)?.0)
+        Ok(hidden_states::lens(trace, &model.gguf, Some(context), Some(tokens), &how)?.0)
     }
 }
 
@@ -124,7 +124,7 @@ impl Tokens {
         // Of several, those without layers are left out, which takes a look at all graphs.
         let context = match session.contexts(trace).iter().count() {
             0..2 => session.context(trace, named, given.as_ref())?,
-            _ => layers::context(trace, named, given.as_ref())?,
+            _ => hidden_states::context(trace, named, given.as_ref())?,
         };
         Ok((context, self.range(trace, session.end_of(trace, context), most)?))
     }
@@ -162,7 +162,7 @@ pub(super) async fn of_session(
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
         let of = which.of(&session, &trace, MAX_TOKENS)?;
-        Ok(layers::layers(&*measured.run(&session, &trace, of)?))
+        Ok(hidden_states::layers(&*measured.run(&session, &trace, of)?))
     })
     .await
 }
@@ -195,9 +195,9 @@ pub(super) async fn by_token(
         let trace = session.trace()?;
         let of = which.of(&session, &trace, MAX_TOKENS)?;
         if !measure.is_of_lens() {
-            return Ok(layers::of_run(&trace, &*measured.run(&session, &trace, of)?, measure)?);
+            return Ok(hidden_states::of_run(&trace, &*measured.run(&session, &trace, of)?, measure)?);
         }
-        Ok(layers::of_lenses(&measured.lens(sessions, &session, &trace, of, 1)?, measure))
+        Ok(hidden_states::of_lenses(&measured.lens(sessions, &session, &trace, of, 1)?, measure))
     })
     .await
 }
@@ -242,12 +242,12 @@ pub(super) async fn against(
         let tokens = match which.tokens {
             Some(_) => which.of(&session, &trace, MAX_TOKENS)?.1,
             None => {
-                let context = layers::context(&trace, contexts.0, None)?;
+                let context = hidden_states::context(&trace, contexts.0, None)?;
                 let first = session.contexts(&trace).get(context).and_then(|of| of.first_token).unwrap_or(0);
                 first..first.saturating_add(MAX_TOKENS)
             }
         };
-        layers::against(&trace, &reference, contexts, Some(tokens)).map_err(|error| {
+        hidden_states::against(&trace, &reference, contexts, Some(tokens)).map_err(|error| {
             let lacks = error.lacking().is_some_and(|path| path == reference.path().display().to_string());
             if lacks { of_reference(error.into()) } else { error.into() }
         })

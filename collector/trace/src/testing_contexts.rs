@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 /// A recording, in a folder that goes with it.
 pub struct Recorded {
+    /// The recording.
     pub trace: Trace,
     _folder: tempfile::TempDir,
 }

@@ -1,7 +1,7 @@
 //! Attention flow: how much can flow at most from each token of the input, through the attention of all layers, to a token
 //! after the last. Maximum flow by Dinic's algorithm (petgraph), once for each token.
 
-use crate::TokenRow;
+use crate::attention::TokenRow;
 use petgraph::algo::dinics;
 use petgraph::graph::{DiGraph, NodeIndex};
 use rayon::prelude::*;

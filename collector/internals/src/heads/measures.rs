@@ -1,7 +1,7 @@
 //! What is measured of a head: means over the rows of its attention. Each formula is in docs/heads.md.
 
 use super::entropy::sum_x_ln_x;
-use super::tokens::Marks;
+use crate::tokens::Marks;
 use ggscope_compute::attention::Measured;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -157,8 +157,8 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyRef;
-    use crate::heads::tokens::{Token, Tokens};
+    use crate::attention::KeyRef;
+    use crate::tokens::{Token, Tokens};
 
     /// A text whose second half is its first half again.
     fn repeated(half: i32) -> Tokens {

@@ -11,7 +11,6 @@ mod rank;
 mod report;
 mod rollout;
 mod sample;
-mod tokens;
 
 pub use clusters::Tried;
 pub use kind::{Kind, NAMES, Name};
@@ -21,13 +20,13 @@ pub use report::{
 };
 pub(super) use rollout::mixed;
 pub use rollout::{Flow, Source, flow};
-pub(super) use tokens::Marks;
 
-use super::attention::captured;
-use super::limits::said;
-use super::on_gpu::Looked;
-use super::walk::for_each_look;
-use super::{InsideError, KeyRef, Span, TokenRow};
+use crate::attention::error::captured;
+use crate::attention::limits::said;
+use crate::attention::on_gpu::Looked;
+use crate::attention::walk::for_each_look;
+use crate::attention::{AttentionError, KeyRef, Span, TokenRow};
+use crate::tokens::{Marks, Tokens};
 use ggscope_compute::Compute;
 use ggscope_format::capture::CaptureChange;
 use ggscope_query::contexts::Contexts;
@@ -40,7 +39,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
-use tokens::Tokens;
 
 /// Which heads, over which part of the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,16 +137,16 @@ fn is_wanted(tokens: &Tokens, phase: Option<Phase>, token: u64) -> bool {
 ///
 /// # Errors
 /// As [`super::for_each_row_on`]; when no row is left to measure.
-pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<Heads, InsideError> {
+pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<Heads, AttentionError> {
     captured(trace)?;
     let all = trace.totals().tokens();
     let contexts = Contexts::of(trace);
-    let missing = |why| InsideError::Missing("context", why);
+    let missing = |why| AttentionError::Missing("context", why);
     let context = contexts.choose(trace, wanted.context, wanted.tokens.as_ref()).map_err(missing)?.unwrap_or(0);
     let own = contexts.get(context).and_then(|of| Some(of.first_token?..of.last_token? + 1));
     let range = wanted.tokens.clone().or(own).unwrap_or(0..all);
     if range.start >= all {
-        return Err(InsideError::Missing("tokens", super::no_token(range.start, all)));
+        return Err(AttentionError::Missing("tokens", super::no_token(range.start, all)));
     }
     let range = range.start..range.end.min(all);
     let tokens = Tokens::read(trace, range.end);
@@ -167,7 +165,7 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
         return Err(match walked.refused.first() {
             Some((layer, why, _)) => {
                 let why = format!("no row of attention could be computed; in layer {layer}: {why}");
-                InsideError::Missing("tokens", why)
+                AttentionError::Missing("tokens", why)
             }
             None => {
                 let last = range.end.saturating_sub(1);
@@ -180,7 +178,7 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
                     n => format!(": {n} rows were not captured, as the capture was {}", said(trace)),
                 };
                 let why = format!("{tokens} have no row of attention with at least {MIN_KEYS} keys{uncaptured}");
-                InsideError::Missing("tokens", why)
+                AttentionError::Missing("tokens", why)
             }
         });
     }
@@ -191,13 +189,13 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Walked;
-    use crate::made::Made;
+    use crate::attention::Walked;
+    use crate::attention::made::Made;
+    use crate::tokens::Token;
     use ggscope_compute::Device;
     use ggscope_format::EvalId;
     use ggscope_format::TokenPhase;
     use ggscope_format::capture::{Capture, Ranges};
-    use tokens::Token;
 
     const N: u64 = 24;
 
@@ -211,7 +209,7 @@ mod tests {
         try_report(wanted).unwrap()
     }
 
-    fn try_report(wanted: &Wanted) -> Result<Heads, InsideError> {
+    fn try_report(wanted: &Wanted) -> Result<Heads, AttentionError> {
         let token = |i: u64| Token {
             pos: Some(i as i32),
             phase: if i >= N - 8 { TokenPhase::Generate } else { TokenPhase::Prompt },
@@ -334,7 +332,7 @@ mod tests {
     #[test]
     fn layers_without_a_row_are_refused_with_those_that_have_some() {
         let error = try_report(&Wanted { layers: Some(4..=6), ..Wanted::default() }).unwrap_err();
-        let InsideError::Missing("layer", why) = error else { panic!("{error}") };
+        let AttentionError::Missing("layer", why) = error else { panic!("{error}") };
         assert!(why.contains("among 3 to 7"), "{why}");
     }
 
@@ -345,6 +343,9 @@ mod tests {
         let tokens = Tokens::default();
         let none = Analysis::new(&tokens, vec![], 0, None);
         let wanted = Wanted { head: Some(9), ..Wanted::default() };
-        assert!(matches!(none.report(&wanted, 0..1, Walked::default(), &cpu()), Err(InsideError::Missing("head", _))));
+        assert!(matches!(
+            none.report(&wanted, 0..1, Walked::default(), &cpu()),
+            Err(AttentionError::Missing("head", _))
+        ));
     }
 }

@@ -1,8 +1,8 @@
 //! Which heads much is read from: PageRank over the graph of heads, in which a head points to the heads below it by how much
 //! of what it reads they had brought there. The graph is ours; docs/heads.md defines it.
 
-use super::tokens::Marks;
-use crate::TokenRow;
+use crate::attention::TokenRow;
+use crate::tokens::Marks;
 use ggscope_compute::{Direction, Error, Graph, NodeId, PageRank, Parallel, pagerank};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -97,8 +97,8 @@ impl Flows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyRef;
-    use crate::heads::tokens::{Token, Tokens};
+    use crate::attention::KeyRef;
+    use crate::tokens::{Token, Tokens};
     use ggscope_format::EvalId;
 
     #[test]

@@ -6,7 +6,7 @@ use super::measures::Measures;
 use super::pairs::{Pairs, affordable, divergences};
 use super::rank;
 use super::{Analysis, Wanted};
-use crate::{InsideError, Walked};
+use crate::attention::{AttentionError, Walked};
 use ggscope_compute::{Compute, divergence};
 use ggscope_query::graph_report::Took;
 use serde::Serialize;
@@ -207,7 +207,7 @@ impl Analysis<'_> {
         range: Range<u64>,
         walked: Walked,
         device: &Compute,
-    ) -> Result<Heads, InsideError> {
+    ) -> Result<Heads, AttentionError> {
         let n_heads: BTreeMap<u32, usize> = self.layers.iter().map(|(&layer, l)| (layer, l.heads.len())).collect();
         let ids: Vec<HeadId> =
             n_heads.iter().flat_map(|(&layer, &n)| (0..n).map(move |head| HeadId { layer, head })).collect();
@@ -218,7 +218,7 @@ impl Analysis<'_> {
         let told = || n_heads.iter().filter(|(layer, _)| is_told(**layer)).map(|(_, &n)| n);
         if let Some(head) = wanted.head.filter(|&head| told().all(|n| n <= head)) {
             let most = told().max().unwrap_or(0);
-            return Err(InsideError::Missing("head", format!("there is no head {head}: layers have {most}")));
+            return Err(AttentionError::Missing("head", format!("there is no head {head}: layers have {most}")));
         }
         let of_tokens = self.sample.seen();
         let most = affordable(ids.len(), self.sample.widest());
@@ -304,15 +304,15 @@ impl Analysis<'_> {
 }
 
 /// Why no head of the wanted layers can be told of, though other layers have heads.
-fn none_of_these(n_heads: &BTreeMap<u32, usize>, walked: &Walked, is_wanted: impl Fn(u32) -> bool) -> InsideError {
+fn none_of_these(n_heads: &BTreeMap<u32, usize>, walked: &Walked, is_wanted: impl Fn(u32) -> bool) -> AttentionError {
     if let Some((layer, why, _)) = walked.refused.iter().find(|(layer, ..)| is_wanted(*layer)) {
         let why = format!("no row of attention could be computed; in layer {layer}: {why}");
-        return InsideError::Missing("layer", why);
+        return AttentionError::Missing("layer", why);
     }
     let known = n_heads.first_key_value().zip(n_heads.last_key_value());
     let among = known
         .map_or(String::new(), |(first, last)| format!(": those that have rows are among {} to {}", first.0, last.0));
-    InsideError::Missing("layer", format!("none of these layers has a row of attention{among}"))
+    AttentionError::Missing("layer", format!("none of these layers has a row of attention{among}"))
 }
 
 fn clusters_of(division: &clusters::Division, ids: &[HeadId]) -> Option<Clusters> {

@@ -2,10 +2,11 @@
 //! "Quantifying Attention Flow in Transformers", 2020), with the mean of a layer's heads and half of every token's own state.
 
 use super::flow::{Layered, MAX_EDGES};
-use super::tokens::Tokens;
-use crate::attention::{captured, which_token};
-use crate::limits::{capture_of, said};
-use crate::{InsideError, Span, TokenRow, for_each_row};
+use crate::attention::error::captured;
+use crate::attention::limits::{capture_of, said};
+use crate::attention::token::which_token;
+use crate::attention::{AttentionError, Span, TokenRow, for_each_row};
+use crate::tokens::Tokens;
 use ggscope_query::dump::Phase;
 use ggscope_trace::Trace;
 use serde::Serialize;
@@ -108,7 +109,7 @@ impl Step {
 ///
 /// # Errors
 /// As [`for_each_row`]; when there is no such token.
-pub fn flow(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<Flow, InsideError> {
+pub fn flow(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<Flow, AttentionError> {
     captured(trace)?;
     let (token, context) = which_token(trace, context, token)?;
     let mut layers = BTreeSet::new();
@@ -123,14 +124,14 @@ pub fn flow(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<F
     })?;
     if layers.is_empty() {
         return Err(match walked.refused.first() {
-            Some((layer, why, _)) => InsideError::Missing("token", format!("layer {layer} of token {token}: {why}")),
+            Some((layer, why, _)) => AttentionError::Missing("token", format!("layer {layer} of token {token}: {why}")),
             None if walked.uncaptured > 0 => {
                 let why = format!("the attention of token {token} was not captured: the capture was {}", said(trace));
-                InsideError::Missing("token", why)
+                AttentionError::Missing("token", why)
             }
             None => {
                 let why = format!("the graph that computed token {token} has no attention");
-                InsideError::Missing("token", why)
+                AttentionError::Missing("token", why)
             }
         });
     }
@@ -194,7 +195,7 @@ pub fn flow(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyRef;
+    use crate::attention::KeyRef;
     use ggscope_format::EvalId;
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rows of all heads for some of the tokens, kept to compare heads with each other. As many tokens as fit into the memory
 //! that there is: when it is full, every second one is let go.
 
-use crate::TokenRow;
+use crate::attention::TokenRow;
 use std::collections::BTreeMap;
 
 /// Bytes of rows that are kept at most.
@@ -143,7 +143,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyRef;
+    use crate::attention::KeyRef;
     use ggscope_format::EvalId;
 
     fn add(sample: &mut Sample, token: u64, layer: u32, keys: &[u64], weights: &[f32], sinks: &[f32]) {

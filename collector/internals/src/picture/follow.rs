@@ -2,8 +2,10 @@
 //! goes on is read once, and a question about its newest tokens costs what is new.
 
 use super::Refused;
-use crate::attention::{self, captured};
-use crate::{Attention, InsideError, TokenRow, Walker, no_token};
+use crate::attention::error::captured;
+use crate::attention::token;
+use crate::attention::{Attention, AttentionError, TokenRow, Walker};
+use crate::no_token;
 use ggscope_format::EvalId;
 use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
@@ -71,7 +73,7 @@ impl Follower {
         &mut self,
         trace: &Trace,
         wanted: (u64, u32, Option<usize>, bool),
-    ) -> Result<Option<Attention>, InsideError> {
+    ) -> Result<Option<Attention>, AttentionError> {
         let token = wanted.0;
         let is_in = |row: &Row| row.first_token.saturating_add(row.phases.len() as u64) > token;
         if !self.last.as_ref().is_some_and(is_in) {
@@ -88,7 +90,7 @@ impl Follower {
         }
         let Some(row) = self.last.as_ref().filter(|row| is_in(row)) else { return Ok(None) };
         let Some(plan) = self.walker.plan(trace, row.evaluation.graph) else { return Ok(None) };
-        attention::stages(trace, &self.walker, (row, &plan), wanted).map(Some)
+        token::stages(trace, &self.walker, (row, &plan), wanted).map(Some)
     }
 }
 
@@ -170,7 +172,7 @@ impl Followers {
         &mut self,
         trace: &Trace,
         wanted: (u64, u32, Option<usize>, bool),
-    ) -> Result<Attention, InsideError> {
+    ) -> Result<Attention, AttentionError> {
         let (token, layer) = (wanted.0, wanted.1);
         captured(trace)?;
         let mut follower = self.take(Some(layer), token);
@@ -178,7 +180,7 @@ impl Followers {
         if found.is_ok() || trace.complete() {
             self.keep(follower);
         }
-        found?.ok_or_else(|| InsideError::Missing("token", not_here(trace, token)))
+        found?.ok_or_else(|| AttentionError::Missing("token", not_here(trace, token)))
     }
 
     fn shrink(&mut self) {
@@ -197,8 +199,8 @@ impl Followers {
         trace: &Trace,
         (context, tokens): (u32, &Range<u64>),
         layer: Option<u32>,
-        mut f: impl FnMut(&TokenRow<'_>) -> Result<(), InsideError>,
-    ) -> Result<Vec<Refused>, InsideError> {
+        mut f: impl FnMut(&TokenRow<'_>) -> Result<(), AttentionError>,
+    ) -> Result<Vec<Refused>, AttentionError> {
         captured(trace)?;
         let mut follower = self.take(layer, tokens.start);
         let before = follower.walker.walked().refused.clone();

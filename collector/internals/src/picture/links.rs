@@ -5,8 +5,8 @@ use super::follow::not_here;
 use super::matrix::Rounded;
 use super::names::{Named, named};
 use super::{Followers, MAX_WEIGHTS, Refused, of_head};
+use crate::attention::{AttentionError, TokenRow};
 use crate::heads::mixed;
-use crate::{InsideError, TokenRow};
 use ggscope_query::contexts::of_token;
 use ggscope_trace::Trace;
 use serde::Serialize;
@@ -108,14 +108,16 @@ impl Collected {
         Collected { token, without_first, layers: BTreeMap::new(), n_head: 0, n_shares: 0 }
     }
 
-    fn take(&mut self, row: &TokenRow<'_>) -> Result<(), InsideError> {
+    fn take(&mut self, row: &TokenRow<'_>) -> Result<(), AttentionError> {
         self.n_head = self.n_head.max(row.n_head);
         let layer = self.layers.entry(row.layer).or_default();
         let Some((mut shares, of_head_part)) = mixed(row) else { return Ok(()) };
         let rest = if self.without_first { resting(row, &mut shares) } else { None };
         self.n_shares += shares.len();
         if self.n_shares > MAX_WEIGHTS {
-            return Err(InsideError::TooMuch(format!("these tokens have more than {MAX_WEIGHTS} keys in all layers")));
+            return Err(AttentionError::TooMuch(format!(
+                "these tokens have more than {MAX_WEIGHTS} keys in all layers"
+            )));
         }
         let most = if row.token == self.token { OF_FOLLOWED } else { OF_OTHERS };
         let links = (0..row.n_head).flat_map(|head| {
@@ -123,7 +125,7 @@ impl Collected {
             let others = heaviest.into_iter().filter(move |&(i, _)| rest != Some(i));
             others.filter_map(move |(i, weight)| Some((head, row.keys[i].token?, weight)))
         });
-        let known = |(key, share): (&crate::KeyRef, f64)| Some((key.token?, share as f32));
+        let known = |(key, share): (&crate::attention::KeyRef, f64)| Some((key.token?, share as f32));
         let links = links.collect();
         let shares = row.keys.iter().zip(shares).filter_map(known).collect();
         layer.insert(row.token, Mixed { shares, of_head: of_head_part, links });
@@ -230,14 +232,14 @@ pub fn links(
     trace: &Trace,
     followers: &mut Followers,
     (token, span, without_first): (u64, u64, bool),
-) -> Result<AttentionLinks, InsideError> {
+) -> Result<AttentionLinks, AttentionError> {
     let end = token.saturating_add(1);
     let first = end.saturating_sub(span.max(1));
     let mut collected = Collected::new(token, without_first);
     let context = of_token(trace, token).unwrap_or(0);
     let refused = followers.rows(trace, (context, &(first..end)), None, |row| collected.take(row))?;
     if !collected.layers.values().any(|rows| rows.contains_key(&token)) && refused.is_empty() {
-        return Err(InsideError::Missing("tokens", not_here(trace, token)));
+        return Err(AttentionError::Missing("tokens", not_here(trace, token)));
     }
     Ok(AttentionLinks { context, ..collected.finish(trace, first, refused) })
 }

@@ -3,7 +3,7 @@
 use super::follow::not_here;
 use super::names::{Named, named};
 use super::{Followers, Refused, of_head};
-use crate::{InsideError, TokenRow};
+use crate::attention::{AttentionError, TokenRow};
 use ggscope_query::contexts::of_token;
 use ggscope_trace::Trace;
 use serde::Serialize;
@@ -114,7 +114,7 @@ fn layer(row: &TokenRow<'_>) -> LayerSummary {
 ///
 /// # Errors
 /// When the trace has no such captures, or no such token.
-pub fn map(trace: &Trace, followers: &mut Followers, token: u64) -> Result<AttentionMap, InsideError> {
+pub fn map(trace: &Trace, followers: &mut Followers, token: u64) -> Result<AttentionMap, AttentionError> {
     let mut layers: BTreeMap<u32, LayerSummary> = BTreeMap::new();
     let context = of_token(trace, token).unwrap_or(0);
     let refused = followers.rows(trace, (context, &(token..token.saturating_add(1))), None, |row| {
@@ -122,7 +122,7 @@ pub fn map(trace: &Trace, followers: &mut Followers, token: u64) -> Result<Atten
         Ok(())
     })?;
     if layers.is_empty() && refused.is_empty() {
-        return Err(InsideError::Missing("tokens", not_here(trace, token)));
+        return Err(AttentionError::Missing("tokens", not_here(trace, token)));
     }
     let mut layers: Vec<LayerSummary> = layers.into_values().collect();
     let mut heaviest: Vec<&mut HeaviestKey> =

@@ -2,7 +2,7 @@
 
 use super::names::{Named, named};
 use super::{Followers, Refused, of_head};
-use crate::{InsideError, KeyRef, TokenRow};
+use crate::attention::{AttentionError, KeyRef, TokenRow};
 use ggscope_trace::Trace;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -129,15 +129,15 @@ impl Collected {
     }
 
     /// Takes a row.
-    fn take(&mut self, row: &TokenRow<'_>) -> Result<(), InsideError> {
+    fn take(&mut self, row: &TokenRow<'_>) -> Result<(), AttentionError> {
         let heads = self.head.map_or(0..row.n_head, |head| head..head + 1);
         if heads.end > row.n_head {
             let why = format!("there is no head {}: the layer has {}", heads.start, row.n_head);
-            return Err(InsideError::Missing("head", why));
+            return Err(AttentionError::Missing("head", why));
         }
         self.n_weights = self.n_weights.saturating_add(row.keys.len().saturating_mul(heads.len()));
         if self.n_weights > MAX_WEIGHTS {
-            return Err(InsideError::TooMuch(format!("these tokens have more than {MAX_WEIGHTS} weights")));
+            return Err(AttentionError::TooMuch(format!("these tokens have more than {MAX_WEIGHTS} weights")));
         }
         // In the order of the columns, whatever the cache's is.
         let mut order: Vec<usize> = (0..row.keys.len()).collect();
@@ -225,12 +225,15 @@ pub fn matrix(
     (context, tokens): (u32, &Range<u64>),
     layer: u32,
     head: Option<usize>,
-) -> Result<AttentionMatrix, InsideError> {
+) -> Result<AttentionMatrix, AttentionError> {
     let mut collected = Collected::new(layer, head);
     let refused = followers.rows(trace, (context, tokens), Some(layer), |row| collected.take(row))?;
     // What has not come yet has no rows, and will have some.
     if collected.rows.is_empty() && refused.is_empty() && trace.complete() {
-        return Err(InsideError::Missing("layer", format!("there is no attention in layer {layer} at these tokens")));
+        return Err(AttentionError::Missing(
+            "layer",
+            format!("there is no attention in layer {layer} at these tokens"),
+        ));
     }
     let names = named(trace, &collected.tokens());
     Ok(AttentionMatrix { context, ..collected.finish(&names, refused) })
@@ -288,10 +291,10 @@ mod tests {
     fn a_head_that_is_not_there_and_too_much_are_refused() {
         let keys = keys(&[(0, Some(0))]);
         let mut all = Collected::new(0, Some(2));
-        assert!(matches!(all.take(&row(0, &keys, 2, &[1.0, 1.0])), Err(InsideError::Missing("head", _))));
+        assert!(matches!(all.take(&row(0, &keys, 2, &[1.0, 1.0])), Err(AttentionError::Missing("head", _))));
         let mut all = Collected::new(0, None);
         all.n_weights = MAX_WEIGHTS - 1;
         all.take(&row(0, &keys, 1, &[1.0])).unwrap();
-        assert!(matches!(all.take(&row(1, &keys, 1, &[1.0])), Err(InsideError::TooMuch(_))));
+        assert!(matches!(all.take(&row(1, &keys, 1, &[1.0])), Err(AttentionError::TooMuch(_))));
     }
 }

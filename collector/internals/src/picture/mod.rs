@@ -15,7 +15,7 @@ pub use links::{AttentionLinks, LinkToken, Links, links};
 pub use map::{AttentionMap, HeadSummary, HeaviestKey, LayerSummary, map};
 pub use matrix::{AttentionMatrix, HeadMatrix, KeySpan, MAX_WEIGHTS, MatrixKey, MatrixRow, Rounded, matrix};
 
-use super::TokenRow;
+use crate::attention::TokenRow;
 use serde::Serialize;
 use utoipa::ToSchema;
 

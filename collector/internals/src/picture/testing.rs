@@ -1,6 +1,6 @@
 //! Rows for tests.
 
-use crate::{KeyRef, TokenRow};
+use crate::attention::{KeyRef, TokenRow};
 use ggscope_format::EvalId;
 
 /// Keys by their cells and tokens.

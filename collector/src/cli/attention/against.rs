@@ -4,7 +4,7 @@ use crate::cli::analytics::computed;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use ggscope_internals::{AttentionAgainst, HeadDifference};
+use ggscope_internals::attention::{AttentionAgainst, HeadDifference};
 use std::io::Write;
 
 const BAR: usize = 24;

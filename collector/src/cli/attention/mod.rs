@@ -10,7 +10,7 @@ use super::terminal::{Form, stdout};
 use super::text::printable;
 use ggscope_compute::open_device;
 use ggscope_compute::{Compute, Device, Ran};
-use ggscope_internals::{Attention, HeadRow, Key, Span, add_contributions, attention, for_each_row_on};
+use ggscope_internals::attention::{Attention, HeadRow, Key, Span, add_contributions, attention, for_each_row_on};
 use ggscope_model::gguf::Gguf;
 use ggscope_query::contexts::Contexts;
 use ggscope_query::range::Numbers;
@@ -129,7 +129,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let reference = Trace::open(path)?;
         let layers = args.layer.map(|layer| layer..=layer);
         let contexts = (args.context, args.against_context);
-        let found = ggscope_internals::against(&trace, &reference, contexts, tokens, layers, &device)?;
+        let found = ggscope_internals::attention::against(&trace, &reference, contexts, tokens, layers, &device)?;
         say_chosen(&Contexts::of(&trace), args.context, found.context);
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&found)?)?;
@@ -148,7 +148,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         rows(&mut out, &trace, &Span { tokens, layers, context: args.context }, &device)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let layer = args.layer.unwrap_or_else(|| ggscope_internals::first_layer(&trace));
+    let layer = args.layer.unwrap_or_else(|| ggscope_internals::attention::first_layer(&trace));
     let mut found = attention(&trace, args.context, args.token, layer, args.head, args.vectors)?;
     if let Some(path) = &args.model {
         if let Some(why) = &found.no_values {
@@ -214,7 +214,7 @@ fn rows(out: &mut impl Write, trace: &Trace, span: &Span, device: &Arc<Compute>)
         say::line(format_args!("attention was computed on {ran}, {:.1} ms", took.as_secs_f64() * 1e3));
     }
     if walked.uncaptured > 0 {
-        let (rows, capture) = (say::thousands(walked.uncaptured), ggscope_internals::captures_said(trace));
+        let (rows, capture) = (say::thousands(walked.uncaptured), ggscope_internals::attention::captures_said(trace));
         say::line(format_args!("{rows} rows (a token in a layer) were not captured, as the capture was {capture}"));
     }
     for (layer, why, n) in walked.refused {

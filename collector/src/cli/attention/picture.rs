@@ -6,7 +6,7 @@ use crate::cli::output::{Output, Replace};
 use crate::cli::say;
 use anyhow::bail;
 use ggscope_export::heatmap::{Heading, png};
-use ggscope_internals::first_layer;
+use ggscope_internals::attention::first_layer;
 use ggscope_internals::picture::{AttentionMatrix, Followers, matrix};
 use ggscope_query::contexts::Contexts;
 use ggscope_trace::Trace;

@@ -4,7 +4,7 @@ use super::table::{fitted, layer_name, number, token_name};
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use ggscope_internals::layers::Against;
+use ggscope_internals::hidden_states::Against;
 use std::io::Write;
 
 const BAR: usize = 24;

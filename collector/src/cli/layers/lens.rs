@@ -4,7 +4,7 @@ use super::table::{fitted, layer_name, token_name};
 use crate::cli::contexts::whose;
 use crate::cli::inspect::amounts::bar;
 use crate::cli::text::printable;
-use ggscope_internals::layers::{Candidate, Incomplete, Lens, LensRow};
+use ggscope_internals::hidden_states::{Candidate, Incomplete, Lens, LensRow};
 use ggscope_query::contexts::Contexts;
 use std::io::Write;
 

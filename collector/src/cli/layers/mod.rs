@@ -10,7 +10,7 @@ use super::terminal::{Form, stdout};
 use anyhow::{Context, bail};
 use ggscope_compute::Device;
 use ggscope_compute::open_device;
-use ggscope_internals::layers::{self, Grinding, Lens, Measure, WithoutLens};
+use ggscope_internals::hidden_states::{self, Grinding, Lens, Measure, WithoutLens};
 use ggscope_model::gguf::Gguf;
 use ggscope_query::contexts::{Contexts, of_tokens};
 use ggscope_query::range::Numbers;
@@ -103,7 +103,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let all = Contexts::of(&trace);
     if let Some(path) = &args.against {
         let reference = Trace::open(path)?;
-        let found = layers::against(&trace, &reference, (args.context, args.against_context), tokens)?;
+        let found = hidden_states::against(&trace, &reference, (args.context, args.against_context), tokens)?;
         say_chosen(&all, args.context, found.context);
         print(&args, &mut out, &found, against::text, against::csv)?;
     } else if args.lens {
@@ -128,7 +128,7 @@ fn by_context(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let contexts = match args.context {
-        None if !args.json && args.layer.is_none() => layers::contexts(trace, tokens.as_ref())?,
+        None if !args.json && args.layer.is_none() => hidden_states::contexts(trace, tokens.as_ref())?,
         _ => vec![],
     };
     if contexts.len() < 2 {
@@ -172,17 +172,17 @@ fn of_context(
 ) -> anyhow::Result<u32> {
     if let Some(measure) = args.measure {
         let found = if measure.is_of_lens() {
-            let chosen = layers::context(trace, context, tokens.as_ref())?;
+            let chosen = hidden_states::context(trace, context, tokens.as_ref())?;
             let found = lenses_of(args, trace, Some(chosen), Some(tokens.unwrap_or(0..u64::MAX)), 1)?;
-            layers::of_lenses(&found, measure)
+            hidden_states::of_lenses(&found, measure)
         } else {
-            layers::of_run(trace, &layers::run(trace, context, tokens)?, measure)?
+            hidden_states::of_run(trace, &hidden_states::run(trace, context, tokens)?, measure)?
         };
         print(args, out, &found, table::matrix, |out, found| table::matrix_csv(out, found, names))?;
         return Ok(found.context);
     }
-    let run = layers::run(trace, context, tokens)?;
-    let all = layers::layers(&run);
+    let run = hidden_states::run(trace, context, tokens)?;
+    let all = hidden_states::layers(&run);
     match args.layer {
         Some(layer) if !run.places.contains(&Some(layer)) => {
             let last = run.places.iter().flatten().max();
@@ -229,7 +229,7 @@ fn lenses_of(
 ) -> anyhow::Result<Vec<Lens>> {
     let compute = open_device(args.device, &[])?;
     let how = Grinding { keep, most: u64::MAX, compute: &compute, kept: None };
-    let (found, without) = layers::lens(trace, &model(args, trace)?, context, tokens, &how)?;
+    let (found, without) = hidden_states::lens(trace, &model(args, trace)?, context, tokens, &how)?;
     for WithoutLens { context, tokens, why } in without {
         say::line(format_args!("{} tokens of context {context} have no lens: {why}", say::thousands(tokens)));
     }

@@ -3,7 +3,7 @@
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use ggscope_internals::layers::{Layer, Layers, Origin, Part, Run, Stack, TokenMatrix, UnitCounts};
+use ggscope_internals::hidden_states::{Layer, Layers, Origin, Part, Run, Stack, TokenMatrix, UnitCounts};
 use std::io::Write;
 
 /// Width of bars of norms and of shares.

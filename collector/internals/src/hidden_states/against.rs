@@ -1,12 +1,12 @@
 //! Where one run's hidden states leave those of another: the same text through the same model in two quantisations. Tokens
 //! are paired by their numbers and must have the same ids; where answers part, the comparison ends.
 
-use super::super::aligned::{Parted, common, ours_of, tokens_of};
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::measure::{cosine, median, not_finite, relative_error};
 use super::rows::Captured;
 use super::summary::Spread;
+use crate::aligned::{Parted, common, ours_of, tokens_of};
 use ggscope_trace::Trace;
 use rayon::prelude::*;
 use serde::Serialize;

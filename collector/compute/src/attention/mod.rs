@@ -1,5 +1,9 @@
 //! Attention of many tokens: what it is computed from, put together so that a GPU can do it in one go, and the pass over a
-//! recording that decides where it is done. The CPU's implementation is the collector's, which works on its caches directly.
+//! recording that decides where it is done. [`kernel`] has the CPU's inner loops and [`softmax`] one row stage by stage; the
+//! caller runs them on its caches directly.
+
+pub mod kernel;
+pub mod softmax;
 
 use crate::compute::{Compute, Place, Ran};
 use crate::error::Error;
@@ -13,8 +17,7 @@ const PRODUCTS: u64 = 20_000_000_000;
 
 /// Rows of a page of keys.
 pub const PAGE: usize = 64;
-/// Of so many rows the same element lies side by side.
-pub const LANES: usize = 16;
+pub use kernel::LANES;
 
 /// Elements of keys, `[LANES, n_embd, PAGE / LANES, n_head]`.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! One row of attention: softmax(mask + what the graph does to q · k), with each stage kept. As ggml's CPU backend does
 //! it (`ggml_compute_forward_soft_max_f32`, `ggml_compute_forward_flash_attn_ext`).
 
-pub use ggscope_compute::attention::Step;
+use super::Step;
 use ggscope_model::ggml::GgmlType;
 use half::{bf16, f16};
 

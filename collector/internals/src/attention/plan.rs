@@ -1,10 +1,10 @@
 //! What attention takes of a graph: which captured tensors, how they are shaped, and what is done to a product. Worked out
 //! once for a graph, and a reason where it cannot be.
 
-use super::adapters::Adapter;
-use super::rows::Shape;
-use super::softmax::Step;
-use super::used::Used;
+use crate::adapters::Adapter;
+use crate::attention::cache_rows::Shape;
+use crate::model_tensor::Used;
+use ggscope_compute::attention::Step;
 use ggscope_format::attention::{Attention as Found, FLASH_ATTN_EXT, SET_ROWS, root, values};
 use ggscope_format::record::{Graph, Tensor, TensorFlags};
 use ggscope_format::structure::Plain;

@@ -1,14 +1,14 @@
 //! An evaluation made by hand, for tests: every token is one of the cache too, with what a model, its cache and its mask can be.
 
-use super::evaluated::Evaluated;
-use super::layer::{Caches, Layer, Whole};
-use super::on_gpu::{Looked, Marker, OnGpu};
-use super::owners::Owners;
-use super::plan::{CacheKey, LayerPlan, Look, Source};
-use super::rows::{Rows, Shape};
-use super::softmax::Step;
-use super::walk::{TokenRow, Walked};
+use crate::attention::cache_rows::{Rows, Shape};
+use crate::attention::evaluated::Evaluated;
+use crate::attention::layer::{Caches, Layer, Whole};
+use crate::attention::on_gpu::{Looked, Marker, OnGpu};
+use crate::attention::owners::Owners;
+use crate::attention::plan::{CacheKey, LayerPlan, Look, Source};
+use crate::attention::row::{TokenRow, Walked};
 use ggscope_compute::Compute;
+use ggscope_compute::attention::Step;
 use ggscope_format::columns::Row;
 use ggscope_format::record::{Evaluation, Value};
 use ggscope_format::{Bytes, TensorId, TokenPhase};

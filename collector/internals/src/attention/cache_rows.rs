@@ -2,7 +2,7 @@
 //! element of [`LANES`] rows side by side, in the precision of the cache where that is a 16-bit float. Memory goes to pages of
 //! rows that were told, whatever numbers they claim to have.
 
-use super::kernel::{LANES, Panel};
+use ggscope_compute::attention::kernel::{LANES, Panel};
 use ggscope_compute::attention::{Elements, LANES as THEIR_LANES, PAGE as THEIR_PAGE, Page as PageOfKeys};
 use ggscope_model::ggml::GgmlType;
 use half::f16;

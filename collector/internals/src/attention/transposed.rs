@@ -2,8 +2,8 @@
 //! in each of its rows. Here its tokens become rows all the same: from what evaluations wrote, and, where the program
 //! changed the cache itself, from the cache.
 
-use super::plan::Look;
-use super::rows::{Rows, Shape};
+use crate::attention::cache_rows::{Rows, Shape};
+use crate::attention::plan::Look;
 use ggscope_model::ggml::GgmlType;
 use ggscope_query::values::Stretches;
 use half::f16;

@@ -1,7 +1,7 @@
 //! What is known of the tokens that rows of attention are about: ids, positions, phases, and which of them are
 //! punctuation; and what a key is to a token that sees it.
 
-use crate::KeyRef;
+use crate::attention::KeyRef;
 use ggscope_compute::attention::{self, DUPLICATE, INDUCTION, PUNCTUATION};
 use ggscope_format::TokenPhase;
 use ggscope_format::columns::Row;

@@ -2,7 +2,7 @@
 //! times: which of the versions runs is decided by what the CPU can do. Every key's product is summed up in the order
 //! of its elements, so that a result does not depend on how the work was cut into pieces.
 
-use ggscope_compute::curves::{add_product, exp_below};
+use crate::curves::{add_product, exp_below};
 use half::f16;
 use multiversion::multiversion;
 use multiversion::target::{match_target, target_cfg_f};

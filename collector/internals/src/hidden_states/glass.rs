@@ -5,7 +5,7 @@ use super::LayersError;
 use super::evaluated::Evaluated;
 use super::head::{Head, Step};
 use crate::adapters::{Adapter, Weights};
-use crate::used::Used;
+use crate::model_tensor::Used;
 use ggscope_compute::{self as analytics, Encoding, Rounding, Values};
 use ggscope_format::TensorId;
 use ggscope_model::ggml::GgmlType;
@@ -221,7 +221,7 @@ fn same<'m>(evaluated: &Evaluated, model: &'m Gguf, id: TensorId) -> Result<Tens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::softmax::rounded;
+    use ggscope_compute::attention::softmax::rounded;
     use ggscope_compute::{Compute, Device, Head, Row};
 
     /// What a row is rounded to: its logits by the unit matrix.

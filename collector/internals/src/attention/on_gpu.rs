@@ -1,10 +1,10 @@
 //! Tiles of attention on a GPU, if it is for one: what the kernels are to read is put together here, from the caches as they
 //! are, and what comes back goes to the tiles. Otherwise the CPU computes them.
 
-use super::heads::Marks;
-use super::rows::PAGE;
-use super::tile::{Tile, compute};
-use super::walk::{KeyRef, Walked};
+use crate::attention::cache_rows::PAGE;
+use crate::attention::row::{KeyRef, Walked};
+use crate::attention::tile::{Tile, compute};
+use crate::tokens::Marks;
 use ggscope_compute::attention::{self, Batch, Keys, Layer, Measured, Pass, Weights};
 use ggscope_compute::{Compute, Error};
 use rayon::prelude::*;
@@ -157,8 +157,8 @@ fn take(tiles: &mut [Tile<'_>], marks: Vec<Vec<Option<Marks>>>, found: &Weights)
 
 #[cfg(test)]
 mod tests {
-    use super::super::made::Made;
     use super::*;
+    use crate::attention::made::Made;
     use ggscope_compute::attention::Step::{Scale, Tanh};
     use ggscope_compute::{Device, Ran};
 

@@ -1,7 +1,7 @@
 //! What each head adds to the residual stream: its weighted values through its part of the output projection.
 
-use super::adapters::Weights;
-use super::attention::Attention;
+use crate::adapters::Weights;
+use crate::attention::token::Attention;
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::Tensor;
 use ggscope_trace::Trace;

@@ -1,9 +1,9 @@
 //! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
 
-use super::layer::{Lacks, Layer, Seen, Showing};
-use super::on_gpu::{Looked, Marker, OnGpu};
-use super::tile::{TOKENS, Tile, compute};
-use super::walk::{KeyRef, TokenRow, Walked};
+use crate::attention::layer::{Lacks, Layer, Seen, Showing};
+use crate::attention::on_gpu::{Looked, Marker, OnGpu};
+use crate::attention::row::{KeyRef, TokenRow, Walked};
+use crate::attention::tile::{TOKENS, Tile, compute};
 use ggscope_format::columns::Row;
 use ggscope_query::causes::Causes;
 use std::collections::HashMap;

@@ -2,109 +2,33 @@
 //! evaluation, and every captured value is read once. Memory is that of the caches and of a few tiles of scores, however
 //! long the recording is.
 
-use super::arrivals::Arrivals;
-use super::attention::{InsideError, captured};
-use super::evaluated::{Each, Evaluated};
-use super::layer::{Caches, Lacks, Layer, Whole};
-use super::limits::left_out;
-use super::on_gpu::{Looked, Marker, OnGpu};
-use super::owners::Owners;
-use super::plan::{CacheKey, Plan, Source};
-use super::rows::Rows;
-use super::transposed::{put_told, put_written};
-use ggscope_compute::{Compute, Ran};
+use crate::arrivals::Arrivals;
+use crate::attention::cache_rows::Rows;
+use crate::attention::error::{AttentionError, captured};
+use crate::attention::evaluated::{Each, Evaluated};
+use crate::attention::layer::{Caches, Lacks, Layer, Whole};
+use crate::attention::limits::left_out;
+use crate::attention::on_gpu::{Looked, Marker, OnGpu};
+use crate::attention::owners::Owners;
+use crate::attention::plan::{CacheKey, Plan, Source};
+use crate::attention::row::{Span, TokenRow, Walked};
+use crate::attention::transposed::{put_told, put_written};
+use ggscope_compute::Compute;
 use ggscope_format::capture::{Capture, CaptureChange, Set};
 use ggscope_format::columns::Row;
 use ggscope_format::record::Value;
-use ggscope_format::{EvalId, GraphId};
+use ggscope_format::GraphId;
 use ggscope_query::GraphView;
 use ggscope_query::causes::Causes;
-use ggscope_query::graph_report::Took;
 use ggscope_query::values::Stretches;
 use ggscope_trace::{Select, Trace};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Graphs whose plans are kept.
 const KEPT: usize = 256;
-
-/// Which attention is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Tokens, counted from 0 through the session.
-    pub tokens: Range<u64>,
-    /// Layers; all if `None`.
-    pub layers: Option<RangeInclusive<u32>>,
-    /// The context that computed them; each if `None`.
-    pub context: Option<u32>,
-}
-
-/// A key that a token sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyRef {
-    /// Row of the K cache; without a cache, the number of the token in the evaluation.
-    pub cell: u64,
-    /// Number of its token within the session, if it is known.
-    pub token: Option<u64>,
-}
-
-/// The attention of one token in one layer.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenRow<'a> {
-    /// The token, counted from 0 through the session.
-    pub token: u64,
-    /// Its evaluation.
-    pub eval: EvalId,
-    /// The context that computed it.
-    pub context: u32,
-    /// The layer.
-    pub layer: u32,
-    /// Heads.
-    pub n_head: usize,
-    /// Heads of the keys, each of which as many heads share.
-    pub n_head_kv: usize,
-    /// What the mask lets the token see, in the order of the cache.
-    pub keys: &'a [KeyRef],
-    /// `[n_keys, n_head]`: the keys of a head lie side by side. Of heads that were not captured they are NaN.
-    pub weights: &'a [f32],
-    /// Share of each head's sink, `[n_head]`; empty without sinks.
-    pub sinks: &'a [f32],
-}
-
-/// What was computed, and what could not be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Walked {
-    /// Tokens with attention.
-    pub tokens: u64,
-    /// Rows: a token in a layer.
-    pub rows: u64,
-    /// Layer, why it could not be computed, for how many tokens.
-    pub refused: Vec<(u32, String, u64)>,
-    /// Rows that were not captured, as the limits of the capture had it.
-    pub uncaptured: u64,
-    /// Where it was computed, and how long that took, if it was to be computed on a device.
-    pub ran: Vec<(Ran, Duration)>,
-}
-
-impl Walked {
-    /// Some of it was computed there. Reasons of the CPU are one: the last.
-    pub(super) fn on(&mut self, ran: Ran, took: Duration) {
-        let is_cpu = |ran: &Ran| matches!(ran, Ran::Cpu(_));
-        match self.ran.iter_mut().find(|known| is_cpu(&known.0) == is_cpu(&ran)) {
-            Some(known) => *known = (ran, known.1 + took),
-            None => self.ran.push((ran, took)),
-        }
-    }
-
-    /// The same for a report.
-    pub fn took(&self, measure: &'static str) -> Vec<Took> {
-        let of = |(ran, took): &(Ran, Duration)| Took { measure, ms: took.as_secs_f64() * 1e3, on: ran.to_string() };
-        self.ran.iter().map(of).collect()
-    }
-}
 
 /// Calls `f` for every token of the span and every layer, evaluation by evaluation and layer by layer, until it breaks.
 ///
@@ -114,7 +38,7 @@ pub fn for_each_row(
     trace: &Trace,
     span: &Span,
     mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
-) -> Result<Walked, InsideError> {
+) -> Result<Walked, AttentionError> {
     walk(trace, span, Walker::new(span.layers.clone()), None, |row, _| f(row))
 }
 
@@ -127,18 +51,18 @@ pub fn for_each_row_on(
     span: &Span,
     device: &Arc<Compute>,
     mut f: impl FnMut(&TokenRow<'_>) -> ControlFlow<()>,
-) -> Result<Walked, InsideError> {
+) -> Result<Walked, AttentionError> {
     walk(trace, span, Walker::new(span.layers.clone()).on(device), None, |row, _| f(row))
 }
 
 /// The same with what a GPU measured of a row, given what keys are to a token.
-pub(super) fn for_each_look(
+pub(crate) fn for_each_look(
     trace: &Trace,
     span: &Span,
     device: &Arc<Compute>,
     marker: &Marker<'_>,
     f: impl FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()>,
-) -> Result<Walked, InsideError> {
+) -> Result<Walked, AttentionError> {
     walk(trace, span, Walker::new(span.layers.clone()).on(device), Some(marker), f)
 }
 
@@ -148,7 +72,7 @@ fn walk(
     mut walker: Walker,
     marker: Option<&Marker<'_>>,
     mut f: impl Each,
-) -> Result<Walked, InsideError> {
+) -> Result<Walked, AttentionError> {
     captured(trace)?;
     trace.for_each_evaluation(&Select::default(), false, |row| {
         if row.first_token >= span.tokens.end {
@@ -218,7 +142,7 @@ impl Walker {
     }
 
     /// The same, keeping what attention weighs as well.
-    pub(super) fn with_values(layers: Option<RangeInclusive<u32>>) -> Walker {
+    pub(crate) fn with_values(layers: Option<RangeInclusive<u32>>) -> Walker {
         Walker { layers, values: true, ..Walker::default() }
     }
 
@@ -349,7 +273,7 @@ impl Walker {
     ///
     /// # Errors
     /// Says what is missing.
-    pub(super) fn layer<'a>(&'a self, plan: &'a Plan, layer: u32, n_tokens: usize) -> Option<Result<Layer<'a>, Lacks>> {
+    pub(crate) fn layer<'a>(&'a self, plan: &'a Plan, layer: u32, n_tokens: usize) -> Option<Result<Layer<'a>, Lacks>> {
         let (_, planned) = plan.layers.iter().find(|(number, _)| *number == layer)?;
         let planned = planned.as_ref().map_err(Lacks::from);
         Some(planned.and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))
@@ -359,17 +283,17 @@ impl Walker {
     ///
     /// # Errors
     /// Says why it is not known.
-    pub(super) fn values_of<'a>(&'a self, layer: &Layer<'a>) -> Result<Cow<'a, Rows>, Lacks> {
+    pub(crate) fn values_of<'a>(&'a self, layer: &Layer<'a>) -> Result<Cow<'a, Rows>, Lacks> {
         layer.values(&self.whole, &self.caches)
     }
 
     /// The plan of a graph, unless it cannot be read.
-    pub(super) fn plan(&mut self, trace: &Trace, graph: GraphId) -> Option<Arc<Plan>> {
+    pub(crate) fn plan(&mut self, trace: &Trace, graph: GraphId) -> Option<Arc<Plan>> {
         self.plans.of(trace, graph, (self.layers.as_ref(), self.values))
     }
 
     /// Takes what was captured up to an evaluation. `None` if its graph cannot be read.
-    pub(super) fn move_on(&mut self, trace: &Trace, row: &Row) -> Option<Arc<Plan>> {
+    pub(crate) fn move_on(&mut self, trace: &Trace, row: &Row) -> Option<Arc<Plan>> {
         let Walker { plans, arrivals, .. } = self;
         let (eval, wanted) = (row.evaluation.eval, (self.layers.as_ref(), self.values));
         let plan = plans.of(trace, row.evaluation.graph, wanted)?;

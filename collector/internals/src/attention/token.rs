@@ -1,52 +1,27 @@
 //! The attention of one token in one layer: found in the graph, computed from its queries, the K cache and the mask.
 
-use super::adapters::Adapter;
-use super::layer::{Lacks, Layer};
-use super::limits::{capture_of, left_out};
-use super::plan::Plan;
-use super::rows::Rows;
-use super::softmax::Stages;
-use super::tile::products_of;
-use super::used::Used;
-use super::walk::{KeyRef, Walker};
+use crate::adapters::Adapter;
+use crate::attention::cache_rows::Rows;
+use crate::attention::error::{AttentionError, captured};
+use crate::attention::layer::{Lacks, Layer};
+use crate::attention::limits::{capture_of, left_out};
+use crate::attention::plan::Plan;
+use crate::attention::row::KeyRef;
+use crate::attention::tile::products_of;
+use crate::attention::walk::Walker;
+use crate::model_tensor::Used;
+use ggscope_compute::attention::softmax::Stages;
 use ggscope_format::GraphId;
-use ggscope_format::capture::Set;
 use ggscope_format::columns::Row;
 use ggscope_query::causes::Causes;
 use ggscope_query::contexts::Contexts;
-use ggscope_trace::{Select, Trace, TraceError};
+use ggscope_trace::{Select, Trace};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
-
-/// Why there is no attention to show.
-#[derive(Debug, thiserror::Error)]
-pub enum InsideError {
-    /// The trace has none.
-    #[error("{0} has no attention: record with `ggscope record --capture attention -- PROGRAM`")]
-    NotCaptured(String),
-    /// No such token, layer or head. The first part is `token`, `layer` or `head`.
-    #[error("{1}")]
-    Missing(&'static str, String),
-    /// Something that it is computed from was lost, or is not known.
-    #[error("the attention of evaluation {0} in layer {1} cannot be computed: {2}")]
-    Unknown(u64, u32, String),
-    /// More than an answer can have.
-    #[error("{0}")]
-    TooMuch(String),
-    /// Two traces are not of the same text or of models of the same shape.
-    #[error("{0}")]
-    Unlike(String),
-    /// A GPU that was asked for fails.
-    #[error(transparent)]
-    Device(#[from] ggscope_compute::Error),
-    /// The trace is damaged.
-    #[error(transparent)]
-    Trace(#[from] TraceError),
-}
 
 /// A key that the token could see.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -139,10 +114,10 @@ pub struct Attention {
     pub output: Option<String>,
     /// That matrix, as the graph used it.
     #[serde(skip)]
-    pub(super) matrix: Option<Used>,
+    pub(crate) matrix: Option<Used>,
     /// Adapters on that matrix.
     #[serde(skip)]
-    pub(super) adapters: Vec<Adapter>,
+    pub(crate) adapters: Vec<Adapter>,
     /// Where a Walsh-Hadamard matrix turns the heads' results before that one: so many elements together. Values and what is
     /// weighed of them are as the cache has them, turned.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,25 +145,23 @@ impl Attention {
     }
 }
 
-/// Whether a trace has what attention is computed from.
-pub(super) fn captured(trace: &Trace) -> Result<(), InsideError> {
-    let is_captured = trace.captures().iter().any(|change| change.capture.has(Set::Attention));
-    is_captured.then_some(()).ok_or_else(|| InsideError::NotCaptured(trace.path().display().to_string()))
-}
-
 /// The token that a question is about, and its context: the token that is named, else the last one of the context that is
 /// named, else that of the usual one.
 ///
 /// # Errors
 /// When there is no such context or token, or the token is another context's.
-pub(super) fn which_token(trace: &Trace, context: Option<u32>, token: Option<u64>) -> Result<(u64, u32), InsideError> {
+pub(crate) fn which_token(
+    trace: &Trace,
+    context: Option<u32>,
+    token: Option<u64>,
+) -> Result<(u64, u32), AttentionError> {
     let all = Contexts::of(trace);
     let range = token.map(|token| token..token.saturating_add(1));
-    let missing = |why| InsideError::Missing("context", why);
+    let missing = |why| AttentionError::Missing("context", why);
     let chosen = all.choose(trace, context, range.as_ref()).map_err(missing)?;
     let last = chosen.and_then(|chosen| all.get(chosen)?.last_token);
     let n_tokens = trace.totals().tokens();
-    let none = || InsideError::Missing("token", super::no_token(token.unwrap_or(0), n_tokens));
+    let none = || AttentionError::Missing("token", crate::no_token(token.unwrap_or(0), n_tokens));
     token.or(last).filter(|&token| token < n_tokens).zip(chosen).ok_or_else(none)
 }
 
@@ -204,7 +177,7 @@ pub fn attention(
     layer: u32,
     head: Option<usize>,
     vectors: bool,
-) -> Result<Attention, InsideError> {
+) -> Result<Attention, AttentionError> {
     captured(trace)?;
     let (token, _) = which_token(trace, context, token)?;
     let mut walker = Walker::with_values(Some(layer..=layer));
@@ -218,32 +191,32 @@ pub fn attention(
         ControlFlow::Break(())
     });
     let unread = || format!("the graph of token {token} cannot be read: {}", trace.warnings().join("; "));
-    let (row, plan) = found.ok_or_else(|| InsideError::Missing("token", unread()))?;
+    let (row, plan) = found.ok_or_else(|| AttentionError::Missing("token", unread()))?;
     stages(trace, &walker, (&row, &plan), (token, layer, head, vectors))
 }
 
 /// The attention of a token of the evaluation that a walker has moved on to, which has this plan.
-pub(super) fn stages(
+pub(crate) fn stages(
     trace: &Trace,
     walker: &Walker,
     (row, plan): (&Row, &Plan),
     (token, layer, head, vectors): (u64, u32, Option<usize>, bool),
-) -> Result<Attention, InsideError> {
+) -> Result<Attention, AttentionError> {
     let n_tokens = row.evaluation.n_tokens as usize;
-    let unknown = |why| InsideError::Unknown(row.evaluation.eval.0, layer, why);
+    let unknown = |why| AttentionError::Unknown(row.evaluation.eval.0, layer, why);
     let of_layer = walker.layer(plan, layer, n_tokens).ok_or_else(|| {
         let there = match (plan.all.first(), plan.all.last()) {
             (Some(first), Some(last)) => format!("it has some in {} layers, {first} to {last}", plan.all.len()),
             _ => "it has none at all".to_owned(),
         };
-        InsideError::Missing("layer", format!("the graph has no attention in layer {layer}: {there}"))
+        AttentionError::Missing("layer", format!("the graph has no attention in layer {layer}: {there}"))
     })?;
     let limit = || left_out(&capture_of(trace, row.evaluation.eval)?, row, layer, plan.n_head(layer));
     let causes = || Causes::of(trace);
     let of_layer = of_layer.map_err(|why| unknown(limit().unwrap_or_else(|| why.said(&causes(), row))))?;
     let n_head = of_layer.plan.n_head();
     if let Some(head) = head.filter(|&head| head >= n_head) {
-        return Err(InsideError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
+        return Err(AttentionError::Missing("head", format!("there is no head {head}: the layer has {n_head}")));
     }
     let n_per_stream = of_layer.plan.per_stream();
     let token_in_row = (token - row.first_token) as usize;
@@ -278,7 +251,7 @@ fn of_token(
     let of_head = |&head: &usize| {
         let (products, bias) = (products_of(layer, i, stream, head, &seen), seen.bias_of(head));
         let Stages { products, scaled, masked, weights, sink } =
-            super::softmax::row(products, &plan.steps, bias, layer.slope(head), layer.sink(head));
+            ggscope_compute::attention::softmax::row(products, &plan.steps, bias, layer.slope(head), layer.sink(head));
         let kv_head = head / group;
         let weighted = values.as_ref().ok().map(|rows| weighted(rows, &keys, kv_head, &weights));
         let query = if vectors { layer.query(i, stream, head) } else { None };

@@ -2,10 +2,11 @@
 //! models of the same shape. Tokens are paired by their order and ids, keys by their tokens, and the measure is the
 //! Jensen-Shannon divergence of each head's rows. Both recordings are walked side by side, so memory is that of one batch.
 
-use super::aligned::{Parted, common, contexts_of, ours_of, tokens_of};
-use super::attention::{InsideError, captured};
-use super::heads::entropy::{divergence, sum_x_ln_x};
-use super::walk::{KeyRef, Span, TokenRow, Walked, for_each_row_on};
+use crate::aligned::{Parted, common, contexts_of, ours_of, tokens_of};
+use crate::attention::error::{AttentionError, captured};
+use crate::attention::row::{KeyRef, Span, TokenRow, Walked};
+use crate::attention::walk::for_each_row_on;
+use crate::heads::entropy::{divergence, sum_x_ln_x};
 use ggscope_compute::Compute;
 use ggscope_format::EvalId;
 use ggscope_query::graph_report::Took;
@@ -98,14 +99,14 @@ pub fn against(
     tokens: Option<Range<u64>>,
     layers: Option<RangeInclusive<u32>>,
     device: &Arc<Compute>,
-) -> Result<AttentionAgainst, InsideError> {
+) -> Result<AttentionAgainst, AttentionError> {
     captured(trace)?;
     captured(reference)?;
-    let missing = |why| InsideError::Missing("context", why);
+    let missing = |why| AttentionError::Missing("context", why);
     let (here, there) = contexts_of(trace, reference, contexts).map_err(missing)?;
-    let known = tokens_of(trace, here).map_err(InsideError::Unlike)?;
-    let others = tokens_of(reference, there).map_err(InsideError::Unlike)?;
-    let (n, parted) = common(trace, reference, &known, &others).map_err(InsideError::Unlike)?;
+    let known = tokens_of(trace, here).map_err(AttentionError::Unlike)?;
+    let others = tokens_of(reference, there).map_err(AttentionError::Unlike)?;
+    let (n, parted) = common(trace, reference, &known, &others).map_err(AttentionError::Unlike)?;
     let shared = known[..n].first().map_or(0, |t| t.token)..known[..n].last().map_or(0, |t| t.token + 1);
     let tokens = tokens.map_or(shared.clone(), |t| t.start.max(shared.start)..t.end.min(shared.end));
     let of_tokens = |token: u64| Some(others.get(known[..n].binary_search_by_key(&token, |t| t.token).ok()?)?.token);
@@ -158,8 +159,8 @@ fn for_each_pair(
     [span, span_there]: &[Span; 2],
     of_ours: &HashMap<u64, u64>,
     device: &Arc<Compute>,
-    mut f: impl FnMut(Pair<'_>) -> Result<(), InsideError>,
-) -> Result<[Walked; 2], InsideError> {
+    mut f: impl FnMut(Pair<'_>) -> Result<(), AttentionError>,
+) -> Result<[Walked; 2], AttentionError> {
     let (ours, theirs) = (evaluations(trace), evaluations(reference));
     let (send, receive) = crossbeam::channel::bounded::<Owned>(ON_THE_WAY);
     std::thread::scope(|scope| {
@@ -222,7 +223,7 @@ impl Waiting {
         row: &TokenRow<'_>,
         evaluation: &Range<u64>,
         mut next: impl FnMut() -> Option<Owned>,
-    ) -> Result<Option<Owned>, InsideError> {
+    ) -> Result<Option<Owned>, AttentionError> {
         if evaluation.start > self.begin {
             self.begin = evaluation.start;
             self.rows.retain(|key, _| key.0 >= evaluation.start);
@@ -247,7 +248,7 @@ impl Waiting {
             if self.floats > MOST_WAITING {
                 let why = "one of both was evaluated in far larger batches than the other: record both with the same \
                            -b and -ub, or compare fewer tokens or one layer";
-                return Err(InsideError::Unlike(why.to_owned()));
+                return Err(AttentionError::Unlike(why.to_owned()));
             }
         }
         Ok(None)
@@ -293,13 +294,13 @@ struct HeadSum {
 }
 
 impl Sums {
-    fn add(&mut self, Pair { row, other }: Pair<'_>) -> Result<(), InsideError> {
+    fn add(&mut self, Pair { row, other }: Pair<'_>) -> Result<(), AttentionError> {
         let Some(other) = other else {
             self.unpaired += 1;
             return Ok(());
         };
         if other.n_head != row.n_head {
-            return Err(InsideError::Unlike(format!(
+            return Err(AttentionError::Unlike(format!(
                 "the models have other shapes: layer {} has {} heads in one and {} in the other",
                 row.layer, row.n_head, other.n_head
             )));

@@ -415,7 +415,7 @@ fn told(w: &Wanted, vocab: Option<&Vocab>) -> Option<Lens> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::rows::Rows;
+    use crate::hidden_states::rows::Rows;
 
     fn reduced(logits: &[f32], asked: &[u32]) -> Reduced {
         let finite: Vec<f32> = logits.iter().copied().filter(|l| l.is_finite()).collect();

@@ -1,12 +1,12 @@
 //! One layer of one evaluation with all that its attention is computed from: queries, the rows of keys as they are now,
 //! masks and sinks. What a token sees, and how its queries are rounded, is decided here; what is missing is told.
 
-use super::kernel::widen;
-use super::owners::Owners;
-use super::plan::{CacheKey, LayerPlan, Look, Source};
-use super::rows::{Rows, Shape};
-use super::softmax::{rounded, slope};
-use super::walk::KeyRef;
+use crate::attention::cache_rows::{Rows, Shape};
+use crate::attention::owners::Owners;
+use crate::attention::plan::{CacheKey, LayerPlan, Look, Source};
+use crate::attention::row::KeyRef;
+use ggscope_compute::attention::kernel::widen;
+use ggscope_compute::attention::softmax::{rounded, slope};
 use ggscope_format::TensorId;
 use ggscope_format::columns::Row;
 use ggscope_query::causes::Causes;

@@ -1,8 +1,8 @@
 //! Which token is in which row of a cache. Where a row goes is said with every evaluation, also where the row itself is told
 //! later or never.
 
-use super::rows::PAGE;
-use super::walk::KeyRef;
+use crate::attention::cache_rows::PAGE;
+use crate::attention::row::KeyRef;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 

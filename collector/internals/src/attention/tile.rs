@@ -1,11 +1,11 @@
 //! The attention of some tokens of a layer, computed side by side: no more scores are in memory than belong to them.
 
-use super::kernel::{products, softmax};
-use super::layer::{Layer, Seen};
-use super::on_gpu::Looked;
-use super::rows::PAGE;
-use super::softmax::Step;
-use super::walk::KeyRef;
+use crate::attention::cache_rows::PAGE;
+use crate::attention::layer::{Layer, Seen};
+use crate::attention::on_gpu::Looked;
+use crate::attention::row::KeyRef;
+use ggscope_compute::attention::Step;
+use ggscope_compute::attention::kernel::{products, softmax};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -193,7 +193,7 @@ fn step(row: &mut [f32], steps: &[Step]) {
     }
 }
 
-/// Adds the mask, as [`super::softmax::row`] does.
+/// Adds the mask, as [`ggscope_compute::attention::softmax::row`] does.
 fn add(row: &mut [f32], bias: &[f32], slope: f32) {
     for (x, &bias) in row.iter_mut().zip(bias) {
         *x = if bias == f32::NEG_INFINITY { bias } else { *x + slope * bias };
