@@ -2,8 +2,8 @@
 
 use super::control::Control;
 use super::handshake::{Handshake, HandshakeError, Wanted};
-use super::host::Host;
 use super::output::Output;
+use super::process::TracedProcess;
 use super::segment::{MappedSegment, SegmentNameError};
 use crate::ingest::{self, Outcome, Progress, Sink, Trouble};
 use ggscope_format::session::Hello;
@@ -66,7 +66,7 @@ pub(super) struct Session {
     writer: TraceWriter,
     tokens: bool,
     segment: MappedSegment,
-    host: Host,
+    host: TracedProcess,
 }
 
 impl Session {
@@ -81,7 +81,7 @@ impl Session {
             writer.share().map_err(SessionError::from).and_then(|growing| Ok((growing, handshake.attach()?)));
         match attached {
             Ok((growing, stream)) => {
-                let host = Host::new(stream, pid);
+                let host = TracedProcess::new(stream, pid);
                 let (tokens, control) = (wanted.tokens, Arc::default());
                 // In a container the process has another number than the one by which this process reaches it.
                 let hello = Hello { pid, ..hello };

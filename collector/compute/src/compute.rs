@@ -90,7 +90,7 @@ pub struct Compute {
     /// With `auto`, opened when there is first work for it.
     cuda: OnceLock<Result<Cuda, String>>,
     #[cfg(any(test, feature = "testing"))]
-    emulated: Option<Mutex<gpu::Host>>,
+    emulated: Option<Mutex<gpu::Emulated>>,
 }
 
 /// Where work goes that is not for the CPU.
@@ -99,7 +99,7 @@ pub(crate) enum Place<'c> {
     Cuda(&'c Cuda),
     /// To the CPU that emulates one.
     #[cfg(any(test, feature = "testing"))]
-    Emulated(MutexGuard<'c, gpu::Host>),
+    Emulated(MutexGuard<'c, gpu::Emulated>),
 }
 
 /// What pays for the trip to a GPU beside all cores of this CPU, if `of_two` does beside two.
@@ -136,7 +136,7 @@ impl Compute {
     /// Without a folder for temporary files.
     #[cfg(any(test, feature = "testing"))]
     pub fn emulated(backwards: bool) -> Compute {
-        let mut host = gpu::Host::new();
+        let mut host = gpu::Emulated::new();
         host.backwards = backwards;
         let emulated = Some(Mutex::new(host));
         Compute { device: Device::Cuda(0), avoid: vec![], cache: None, cuda: OnceLock::new(), emulated }

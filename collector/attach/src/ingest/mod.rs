@@ -3,12 +3,13 @@
 //! The host spins on every core while it computes, so polling sleeps as long as the rings allow and runs at low
 //! priority. Whatever goes wrong here (nonsense on a ring, a full disk), the rings are emptied until the host ends.
 
+mod bytes_per_token;
+mod decode;
 mod merge;
-mod of_token;
 mod poll;
-mod store;
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use decode::Decoder;
 use ggscope_format::segment::Segment;
 use ggscope_format::session::Hello;
 use ggscope_trace::{Ending, Losses, Totals, TraceWriter};
@@ -16,7 +17,6 @@ use poll::{Batch, Poller};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use store::Store;
 
 /// Batches on their way to the second stage. With what a ring holds, all that waits in memory.
 const BATCHES: usize = 4;
@@ -87,16 +87,16 @@ pub fn run(segment: &Segment, sink: Sink<'_>, wait: impl FnMut(Duration) -> Opti
     let ending = OnceLock::new();
     let how = &ending;
     std::thread::scope(|scope| {
-        let store = scope.spawn(move || {
+        let decoding = scope.spawn(move || {
             lower_priority();
-            let mut store = Store::new(sink);
-            store.run(&received, &give_back);
-            store.finish(how.get().copied())
+            let mut decoder = Decoder::new(sink);
+            decoder.run(&received, &give_back);
+            decoder.finish(how.get().copied())
         });
         lower_priority();
         let _ = ending.set(poll_until_over(segment, &batches, &free, wait));
         drop(batches);
-        store.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

@@ -255,7 +255,7 @@ pub struct Pass {
     gave_up: Option<String>,
     on_gpu: Resident<Cuda>,
     #[cfg(any(test, feature = "testing"))]
-    emulated: Resident<gpu::Host>,
+    emulated: Resident<gpu::Emulated>,
 }
 
 impl Pass {

@@ -13,7 +13,7 @@ mod communities;
 mod cuda;
 mod divergence;
 #[cfg(any(test, feature = "testing"))]
-mod host;
+mod emulated;
 mod lens;
 #[cfg(test)]
 mod lens_tests;
@@ -30,7 +30,7 @@ pub(crate) use communities::{SMALL, communities};
 pub(crate) use cuda::{Cuda, free_device};
 pub(crate) use divergence::divergences;
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use host::Host;
+pub(crate) use emulated::Emulated;
 pub(crate) use lens::{SIZES, reduce};
 pub(crate) use pagerank::pagerank;
 pub(crate) use statistics::distribution_of;

@@ -3,7 +3,7 @@
 
 use super::backend::{Backend, Module};
 use super::cuda::Cuda;
-use super::host::{Host, kernels};
+use super::emulated::{Emulated, kernels};
 use super::nvrtc::{Nvrtc, Target};
 use super::{cache, communities, statistics};
 use crate::graph::{Direction, Graph, NodeId, Parallel, Weights};
@@ -28,7 +28,7 @@ fn nvrtc() -> Nvrtc {
 
 /// Runs a check on the emulated device, in both orders, and on a GPU.
 pub(super) fn on_every_device(check: impl OnDevice) {
-    let mut host = Host::new();
+    let mut host = Emulated::new();
     check.run(&host);
     host.backwards = true;
     check.run(&host);
@@ -224,7 +224,7 @@ for name in sys.argv[2:]:
 
 #[test]
 fn kernels_read_encoded_blocks_as_the_gguf_package_does() {
-    let host = Host::new();
+    let host = Emulated::new();
     for (encoding, bytes, theirs) in blocks() {
         let ours = host.values(encoding, &bytes, COUNT);
         assert_eq!(theirs.len(), COUNT, "{encoding:?}");

@@ -8,12 +8,12 @@ pub(crate) mod error;
 mod evaluated;
 mod layer;
 pub(crate) mod limits;
-#[cfg(test)]
-pub(crate) mod made;
 pub(crate) mod on_gpu;
 mod owners;
 mod plan;
 pub(crate) mod row;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tile;
 pub(crate) mod token;
 mod transposed;

@@ -158,14 +158,14 @@ fn take(tiles: &mut [Tile<'_>], marks: Vec<Vec<Option<Marks>>>, found: &Weights)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::made::Made;
+    use crate::attention::testing::SyntheticRun;
     use ggscope_compute::attention::Step::{Scale, Tanh};
     use ggscope_compute::{Device, Ran};
 
     /// What a token has in a layer.
     type Row = (u64, u32, Vec<KeyRef>, Vec<f32>, Vec<f32>);
 
-    fn rows(made: &Made, device: Option<Arc<Compute>>) -> (Vec<Row>, Walked) {
+    fn rows(made: &SyntheticRun, device: Option<Arc<Compute>>) -> (Vec<Row>, Walked) {
         let mut all = vec![];
         let walked = made.compute(device, None, |row, looked| {
             assert!(looked.is_none_or(|looked| looked.heads.is_empty()), "nobody asked for measures");
@@ -174,24 +174,24 @@ mod tests {
         (all, walked)
     }
 
-    fn cases() -> Vec<Made> {
-        let plain = Made::default();
+    fn cases() -> Vec<SyntheticRun> {
+        let plain = SyntheticRun::default();
         let cap = vec![Scale { by: 0.02, add: 0.0 }, Tanh, Scale { by: 5.0, add: 0.0 }];
         vec![
             plain.clone(),
-            Made { name: "one token", n: 1, ..plain.clone() },
-            Made { name: "many keys", n: 300, n_head: (3, 1), ..plain.clone() },
-            Made { name: "several layers", layers: vec![0, 3, 7], ..plain.clone() },
-            Made { name: "f32 keys and mask", ty: "f32", half_mask: false, n_embd: 67, ..plain.clone() },
-            Made { name: "bf16 keys", ty: "bf16", ..plain.clone() },
-            Made { name: "q8_0 keys", ty: "q8_0", n_embd: 64, ..plain.clone() },
-            Made { name: "q4_0 keys", ty: "q4_0", n_embd: 64, ..plain.clone() },
-            Made { name: "sliding window, soft cap", window: 9, steps: cap, ..plain.clone() },
-            Made { name: "ALiBi", max_bias: 8.0, n_head: (6, 6), ..plain.clone() },
-            Made { name: "sinks", sinks: true, blind: Some(3), ..plain.clone() },
-            Made { name: "two sequences", two: true, ..plain.clone() },
-            Made { name: "NaN in a query", odd: Some(f32::NAN), sinks: true, ..plain.clone() },
-            Made { name: "infinity in a query", odd: Some(f32::INFINITY), blind: Some(0), ..plain },
+            SyntheticRun { name: "one token", n: 1, ..plain.clone() },
+            SyntheticRun { name: "many keys", n: 300, n_head: (3, 1), ..plain.clone() },
+            SyntheticRun { name: "several layers", layers: vec![0, 3, 7], ..plain.clone() },
+            SyntheticRun { name: "f32 keys and mask", ty: "f32", half_mask: false, n_embd: 67, ..plain.clone() },
+            SyntheticRun { name: "bf16 keys", ty: "bf16", ..plain.clone() },
+            SyntheticRun { name: "q8_0 keys", ty: "q8_0", n_embd: 64, ..plain.clone() },
+            SyntheticRun { name: "q4_0 keys", ty: "q4_0", n_embd: 64, ..plain.clone() },
+            SyntheticRun { name: "sliding window, soft cap", window: 9, steps: cap, ..plain.clone() },
+            SyntheticRun { name: "ALiBi", max_bias: 8.0, n_head: (6, 6), ..plain.clone() },
+            SyntheticRun { name: "sinks", sinks: true, blind: Some(3), ..plain.clone() },
+            SyntheticRun { name: "two sequences", two: true, ..plain.clone() },
+            SyntheticRun { name: "NaN in a query", odd: Some(f32::NAN), sinks: true, ..plain.clone() },
+            SyntheticRun { name: "infinity in a query", odd: Some(f32::INFINITY), blind: Some(0), ..plain },
         ]
     }
 
@@ -218,8 +218,8 @@ mod tests {
     #[test]
     fn the_cpu_computes_what_is_too_little_for_a_gpu_and_says_so() {
         let device = Arc::new(Compute::open(Device::Auto, &[], None).unwrap());
-        let (cpu, _) = rows(&Made::default(), None);
-        let (auto, walked) = rows(&Made::default(), Some(device));
+        let (cpu, _) = rows(&SyntheticRun::default(), None);
+        let (auto, walked) = rows(&SyntheticRun::default(), Some(device));
         assert_eq!(auto, cpu);
         let [took] = &walked.took("attention")[..] else { panic!("{:?}", walked.ran) };
         assert_eq!(took.on, "cpu (104960 multiplications: too few to pay for the trip to a GPU)");

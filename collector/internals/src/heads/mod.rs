@@ -190,7 +190,7 @@ pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<He
 mod tests {
     use super::*;
     use crate::attention::Walked;
-    use crate::attention::made::Made;
+    use crate::attention::testing::SyntheticRun;
     use crate::tokens::Token;
     use ggscope_compute::Device;
     use ggscope_format::EvalId;
@@ -265,7 +265,8 @@ mod tests {
 
     /// A text of 60 tokens that repeats itself, in two layers of four heads with sinks.
     fn of_a_text(device: &Arc<Compute>) -> Heads {
-        let made = Made { n: 60, layers: vec![2, 5], sinks: true, odd: Some(f32::NAN), ..Made::default() };
+        let made =
+            SyntheticRun { n: 60, layers: vec![2, 5], sinks: true, odd: Some(f32::NAN), ..SyntheticRun::default() };
         let token = |i: i32| {
             let (id, pos) = (Some(i % 17), Some(i));
             Token { id, pos, phase: TokenPhase::Prompt, punctuation: i % 9 == 4, ..Token::default() }

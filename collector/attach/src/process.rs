@@ -16,17 +16,17 @@ const TOLD_WITHIN: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A traced process.
-pub(super) struct Host {
+pub(super) struct TracedProcess {
     stream: UnixStream,
     process: Option<Process>,
 }
 
-impl Host {
+impl TracedProcess {
     /// The process `pid` at the other end of `stream`; 0 if nobody knows its number.
-    pub(super) fn new(stream: UnixStream, pid: u32) -> Host {
+    pub(super) fn new(stream: UnixStream, pid: u32) -> TracedProcess {
         // The socket is only listened to from here on, and never waited for without poll.
         let _ = stream.set_nonblocking(true);
-        Host { stream, process: Process::open(pid) }
+        TracedProcess { stream, process: Process::open(pid) }
     }
 
     /// The connection.
@@ -173,7 +173,7 @@ mod tests {
 
     /// Waits for the end of `process`, connected by a socket that is open as long as `ours` is.
     fn ending(pid: u32, ours: UnixStream, theirs: UnixStream) -> Ending {
-        let mut host = Host::new(theirs, pid);
+        let mut host = TracedProcess::new(theirs, pid);
         assert_eq!(host.ended_within(Duration::ZERO), None);
         drop(ours);
         let begin = Instant::now();

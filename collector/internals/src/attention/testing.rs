@@ -25,7 +25,7 @@ const K: TensorId = TensorId(4);
 
 /// What there is of it.
 #[derive(Clone)]
-pub struct Made {
+pub struct SyntheticRun {
     /// What it shows.
     pub name: &'static str,
     /// Type of the cache.
@@ -56,9 +56,9 @@ pub struct Made {
     pub layers: Vec<u32>,
 }
 
-impl Default for Made {
-    fn default() -> Made {
-        Made {
+impl Default for SyntheticRun {
+    fn default() -> SyntheticRun {
+        SyntheticRun {
             name: "plain",
             ty: "f16",
             n_embd: 32,
@@ -81,7 +81,7 @@ fn bytes(floats: impl IntoIterator<Item = f32>) -> Vec<u8> {
     floats.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
-impl Made {
+impl SyntheticRun {
     /// Numbers between -2 and 2 without a pattern, other ones for each seed.
     fn numbers(seed: u64, n: usize) -> Vec<f32> {
         let mut random = ggscope_trace::testing::Random(seed * 977 + 5);
@@ -105,11 +105,11 @@ impl Made {
             layer,
             node: TensorId(9),
             op: "SOFT_MAX".into(),
-            q: Made::look(Q, [self.n_embd, self.n, n_head, 1], 4),
-            k: Made::look(K, [self.n_embd, self.n, n_head_kv, 1], 1),
+            q: SyntheticRun::look(Q, [self.n_embd, self.n, n_head, 1], 4),
+            k: SyntheticRun::look(K, [self.n_embd, self.n, n_head_kv, 1], 1),
             k_shape: shape,
             k_source: Source::Cache(key),
-            mask: Some((Made::look(MASK, [self.n, self.n, 1, 1], mask_size), self.half_mask)),
+            mask: Some((SyntheticRun::look(MASK, [self.n, self.n, 1, 1], mask_size), self.half_mask)),
             sinks: self.sinks.then_some(SINKS),
             steps: self.steps.clone(),
             max_bias: self.max_bias,
@@ -130,7 +130,8 @@ impl Made {
     }
 
     fn caches(&self, plan: &LayerPlan, key: CacheKey, caches: &mut Caches) {
-        let row = |j: usize| Made::numbers(100 + 31 * u64::from(plan.layer) + j as u64, self.n_embd * self.n_head.1);
+        let row =
+            |j: usize| SyntheticRun::numbers(100 + 31 * u64::from(plan.layer) + j as u64, self.n_embd * self.n_head.1);
         let mut rows = Rows::new(plan.k_shape).unwrap();
         let mut owners = Owners::default();
         rows.begin();
@@ -162,7 +163,7 @@ impl Made {
             all.add(Value { tensor, total: Bytes(bytes.len() as u64), bytes, ..Value::default() });
             whole.insert(tensor, all);
         };
-        let mut queries = Made::numbers(7, self.n_embd * self.n * self.n_head.0);
+        let mut queries = SyntheticRun::numbers(7, self.n_embd * self.n * self.n_head.0);
         if let Some(odd) = self.odd {
             queries[5 * self.n_embd + 1] = odd;
         }

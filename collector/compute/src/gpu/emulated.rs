@@ -19,15 +19,15 @@ const VALUES: &str = "extern \"C\" void values_of(u32 type, const u8 *bytes, u64
 type Launch = unsafe extern "C" fn(u32, u32, *mut *mut c_void, i32) -> i32;
 
 /// Runs blocks and threads in ascending order, or backwards.
-pub(crate) struct Host {
+pub(crate) struct Emulated {
     libraries: [OnceLock<Library>; Module::ALL.len()],
     pub backwards: bool,
     folder: tempfile::TempDir,
 }
 
-impl Host {
-    pub fn new() -> Host {
-        Host { libraries: Default::default(), backwards: false, folder: tempfile::tempdir().unwrap() }
+impl Emulated {
+    pub fn new() -> Emulated {
+        Emulated { libraries: Default::default(), backwards: false, folder: tempfile::tempdir().unwrap() }
     }
 
     fn library(&self, module: Module) -> &Library {
@@ -99,7 +99,7 @@ impl Drop for Memory {
     }
 }
 
-impl Backend for Host {
+impl Backend for Emulated {
     type Memory = Memory;
 
     fn allocate(&self, bytes: usize) -> Result<Memory, Error> {

@@ -1,8 +1,8 @@
 //! The second stage: decodes records, completes them with what the model's file knows, and drives the trace writer.
 //! A record that makes no sense is counted and forgotten; a write that fails ends the file but not the session.
 
+use super::bytes_per_token::BytesPerToken;
 use super::merge::Merge;
-use super::of_token::OfToken;
 use super::poll::Batch;
 use super::{Outcome, Sink, Trouble};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -27,7 +27,7 @@ const NO_RING: &str = "a record was lost because more threads wrote at once than
 /// A session keeps no more remarks than this about what it received.
 const MAX_REMARKS: u32 = 64;
 
-pub(super) struct Store<'a> {
+pub(super) struct Decoder<'a> {
     sink: Sink<'a>,
     merge: Merge,
     models: Models,
@@ -41,15 +41,15 @@ pub(super) struct Store<'a> {
     written: (Losses, u64),
     remarks: u32,
     cut: Option<String>,
-    of_token: OfToken,
+    of_token: BytesPerToken,
     /// Whether somebody followed the file, and when that was looked at.
     followed: (bool, Instant),
 }
 
-impl<'a> Store<'a> {
-    pub(super) fn new(sink: Sink<'a>) -> Store<'a> {
+impl<'a> Decoder<'a> {
+    pub(super) fn new(sink: Sink<'a>) -> Decoder<'a> {
         let models = Models::new(sink.hello);
-        Store {
+        Decoder {
             sink,
             merge: Merge::default(),
             models,
@@ -60,7 +60,7 @@ impl<'a> Store<'a> {
             written: (Losses::default(), 0),
             remarks: 0,
             cut: None,
-            of_token: OfToken::default(),
+            of_token: BytesPerToken::default(),
             followed: (false, Instant::now()),
         }
     }

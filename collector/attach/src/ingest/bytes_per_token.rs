@@ -10,7 +10,7 @@ const ENOUGH: usize = 5;
 
 /// What was captured of evaluations of one token.
 #[derive(Default)]
-pub(super) struct OfToken {
+pub(super) struct BytesPerToken {
     /// Of each graph, the tensors that say which rows of caches it writes: these are told of every evaluation, whether or
     /// not it is captured.
     places: HashMap<GraphId, HashSet<TensorId>>,
@@ -24,7 +24,7 @@ pub(super) struct OfToken {
     found: Vec<u64>,
 }
 
-impl OfToken {
+impl BytesPerToken {
     /// A graph that evaluations will name.
     pub(super) fn graph(&mut self, graph: &Graph) {
         let writes = graph.nodes().filter(|(_, tensor)| graph.op(tensor) == SET_ROWS);
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_usual_is_told_although_a_cache_was_told_again_and_the_prompt_took_more() {
         let graph = graph();
-        let mut of_token = OfToken::default();
+        let mut of_token = BytesPerToken::default();
         of_token.graph(&graph);
         for (n_tokens, bytes) in [(32, 9000), (1, 5000), (1, 80), (1, 84), (1, 88)] {
             of_token.evaluation(n_tokens);
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn where_rows_went_is_told_of_evaluations_that_are_not_captured_and_these_do_not_count() {
         let graph = graph();
-        let mut of_token = OfToken::default();
+        let mut of_token = BytesPerToken::default();
         of_token.graph(&graph);
         for _ in 0..9 {
             of_token.evaluation(1);
