@@ -20,7 +20,7 @@ const PASSES: usize = 8;
 
 /// What was measured, and how.
 #[derive(Clone, Debug, Serialize)]
-pub struct Emulated {
+pub struct ThisMachine {
     /// What the machine reached.
     pub machine: Machine,
     /// Threads that worked at once.
@@ -30,11 +30,11 @@ pub struct Emulated {
 }
 
 /// Measures for about a second.
-pub fn measure() -> Emulated {
+pub fn measure() -> ThisMachine {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (instructions, flops_per_second) = arithmetic::measure(threads);
     let machine = Machine { bytes_per_second: memory(threads), flops_per_second };
-    Emulated { machine, threads, instructions }
+    ThisMachine { machine, threads, instructions }
 }
 
 /// Bytes a second that all threads together read.

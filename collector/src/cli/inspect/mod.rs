@@ -8,7 +8,7 @@ mod report;
 
 use super::terminal::{Form, stdout};
 use anyhow::{Context as _, bail};
-use ggscope_compute::machine::{self, Host};
+use ggscope_compute::machine::{self, ThisMachine};
 use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::foreign;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
@@ -108,7 +108,7 @@ struct Output {
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<Machine>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Host>,
+    host: Option<ThisMachine>,
     limits: Vec<Limits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reached: Option<Vec<Reached>>,
