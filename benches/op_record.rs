@@ -3,16 +3,26 @@
 
 #![allow(missing_docs, reason = "criterion's macros make public functions without any")]
 
+#[path = "../tests/support/decoder.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod decoder;
+#[path = "../tests/support/graphs.rs"]
+mod graphs;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ggscope::abi;
+use decoder::{Decoder, Model, memory};
+use ggscope::choices::Choices;
 use ggscope::clock::{self, Conversion, Ticks};
 use ggscope::graph::GraphRef;
-use ggscope::host::{Host, InitParams};
+use ggscope::host::InitParams;
 use ggscope::identity::{Places, Setting, identify};
 use ggscope::inputs::inputs;
 use ggscope::op_clock::{OpClock, op_clock};
+use ggscope::structure::{Tensors, plain};
 use ggscope_format::record::{Evaluation, Record, Run};
 use ggscope_format::ring::{Consumer, ShmRing};
+use ggscope_format::structure::Chosen;
+use graphs::ggml;
 use std::hint::black_box;
 
 /// Clock calls in an evaluation of the demo model.
@@ -74,12 +84,7 @@ fn operator(c: &mut Criterion) {
 
 /// A graph of the vendored ggml, which is loaded into this process: chains of products and scalings.
 fn graph(c: &mut Criterion) {
-    let library = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor/build/bin/libggml-base.so\0");
-    // SAFETY: the path ends with NUL; ggml's initialisers have no preconditions.
-    let handle = unsafe { libc::dlopen(library.as_ptr().cast(), libc::RTLD_NOW) };
-    assert!(!handle.is_null(), "run `make vendor` first");
-    let host = Host::get().expect("it was just loaded");
-    let layout = abi::prove(host).expect("the vendored ggml is known");
+    let graphs::Ggml { host, layout, .. } = ggml();
     // SAFETY: ggml's documented use; context and graph live as long as the process.
     let graph = unsafe {
         let mem_size = 2 * NODES * (host.ggml_tensor_overhead)() + (host.ggml_graph_overhead)();
@@ -92,7 +97,7 @@ fn graph(c: &mut Criterion) {
         }
         let graph = (host.ggml_new_graph)(ctx);
         (host.ggml_build_forward_expand)(graph, at);
-        GraphRef::new(host, &layout, graph)
+        GraphRef::new(host, layout, graph)
     };
     assert_eq!(graph.n_nodes as usize, NODES);
     let places = Places::of(graph);
@@ -109,5 +114,18 @@ fn graph(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, operator, graph);
+/// A decoder of 30 layers that is built anew for every token: what the sets `layers` and `logits` take of it.
+fn choice(c: &mut Criterion) {
+    let (model, mut memory) = (Model::new(30), memory());
+    let built = Decoder { layers: 30, ..Decoder::default() }.build(&model, &mut memory);
+    let (graph, choices) = (built.read(), Choices::default());
+    let mut group = c.benchmark_group(format!("a graph of {} nodes that is built for every token", graph.n_nodes));
+    group.bench_function("is looked through", |b| {
+        b.iter(|| black_box(Chosen::of(&plain(black_box(graph), &Tensors::of(graph)))));
+    });
+    group.bench_function("is known", |b| b.iter(|| black_box(choices.of(black_box(graph)))));
+    group.finish();
+}
+
+criterion_group!(benches, operator, graph, choice);
 criterion_main!(benches);

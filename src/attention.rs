@@ -106,14 +106,14 @@ struct Found {
 
 /// Pins what has to stay until the evaluation is over.
 pub fn pin(graph: GraphRef<'_>, wanted: &Wanted) {
-    let nodes = HostNodes::of(graph);
+    let (nodes, written) = (HostNodes::of(graph), all_writes(graph));
     for Found { attention, values } in all(graph, wanted) {
         let Attention { q, k, mask, sinks, .. } = attention;
         let of_attention = [Some(q), Some(k), mask, sinks].into_iter().flatten().filter(|_| wanted.attention);
         for tensor in of_attention.chain(values) {
             keep(nodes, root(&nodes, tensor));
         }
-        for write in [Some(k), values].into_iter().flatten().flat_map(|look| writes(graph, root(&nodes, look))) {
+        for write in [Some(k), values].into_iter().flatten().flat_map(|look| writes(&written, root(&nodes, look))) {
             keep(nodes, root(&nodes, if write.by_element { write.rows } else { write.places }));
         }
     }
@@ -140,6 +140,7 @@ fn all(graph: GraphRef<'_>, wanted: &Wanted) -> Vec<Found> {
 
 /// An operator that writes into a cache.
 struct Write {
+    cache: *mut Tensor,
     node: *mut Tensor,
     rows: *mut Tensor,
     places: *mut Tensor,
@@ -147,20 +148,26 @@ struct Write {
     by_element: bool,
 }
 
-/// The operators that write into a cache.
-fn writes<'a>(graph: GraphRef<'a>, cache: *mut Tensor) -> impl Iterator<Item = Write> + 'a {
+/// The operators that write rows of tensors. Each cache has few among many nodes: they are looked for once.
+fn all_writes(graph: GraphRef<'_>) -> Vec<Write> {
     let nodes = HostNodes::of(graph);
-    (0..graph.n_nodes).map(move |i| graph.node(i)).filter_map(move |node| {
-        let writes = node.view_src() == cache && nodes.op(node.ptr()) == SET_ROWS;
-        let (rows, places) = (writes.then(|| nodes.src(node.ptr(), 0)).flatten()?, nodes.src(node.ptr(), 1)?);
-        Some(Write { node: node.ptr(), rows, places, by_element: node.ne()[0] == 1 })
-    })
+    let write = |node: TensorRef<'_>| {
+        let cache = Some(node.view_src()).filter(|cache| !cache.is_null() && nodes.op(node.ptr()) == SET_ROWS)?;
+        let (rows, places) = (nodes.src(node.ptr(), 0)?, nodes.src(node.ptr(), 1)?);
+        Some(Write { cache, node: node.ptr(), rows, places, by_element: node.ne()[0] == 1 })
+    };
+    (0..graph.n_nodes).filter_map(|i| write(graph.node(i))).collect()
+}
+
+/// Those that write into a cache.
+fn writes(written: &[Write], cache: *mut Tensor) -> impl Iterator<Item = &Write> {
+    written.iter().filter(move |write| write.cache == cache)
 }
 
 /// Looks for all that is to be taken of a graph that has been allocated. `kept` says where the bytes of a tensor are
 /// after the evaluation, if anywhere; it may be another tensor where a scheduler has put copies.
 pub fn taken(graph: GraphRef<'_>, wanted: &Wanted, kept: impl Fn(*mut Tensor) -> Option<*mut Tensor>) -> Taken {
-    let nodes = HostNodes::of(graph);
+    let (nodes, written) = (HostNodes::of(graph), all_writes(graph));
     let mut taken = Taken::default();
     let add = |list: &mut Vec<usize>, tensor: *mut Tensor| {
         let tensor = kept(tensor).map(|t| t as usize)?;
@@ -190,17 +197,18 @@ pub fn taken(graph: GraphRef<'_>, wanted: &Wanted, kept: impl Fn(*mut Tensor) ->
                 add(&mut queries, source);
                 continue;
             }
-            for write in writes(graph, source).filter(|write| write.by_element) {
+            for write in writes(&written, source).filter(|write| write.by_element) {
                 add(&mut taken.always, root(&nodes, write.rows));
             }
-            let Some(cache) = cache(graph, look, source).or_else(|| transposed(graph, look, source)) else { continue };
+            let by_row = cache(graph, &written, look, source);
+            let Some(cache) = by_row.or_else(|| transposed(graph, &written, look, source)) else { continue };
             match taken.caches.iter_mut().find(|c| c.key == cache.key) {
                 Some(known) => known.seen.extend(cache.seen),
                 None => taken.caches.push(cache),
             }
         }
         // Whose values a row has is what the places of its keys say.
-        for write in writes(graph, root(&nodes, attention.k)).filter(|write| !write.by_element) {
+        for write in writes(&written, root(&nodes, attention.k)).filter(|write| !write.by_element) {
             add(&mut taken.always, root(&nodes, write.places));
         }
     }
@@ -227,10 +235,10 @@ fn of_heads(q: TensorRef<'_>, heads: &Ranges) -> Vec<Range<usize>> {
 }
 
 /// A cache as attention looks at it, if its rows are written one by one.
-fn cache(graph: GraphRef<'_>, look: *mut Tensor, cache: *mut Tensor) -> Option<Cache> {
+fn cache(graph: GraphRef<'_>, written: &[Write], look: *mut Tensor, cache: *mut Tensor) -> Option<Cache> {
     let nodes = HostNodes::of(graph);
     let (look, tensor) = (nodes.tensor(look), nodes.tensor(cache));
-    let written: Vec<Write> = writes(graph, cache).filter(|write| !write.by_element).collect();
+    let written: Vec<&Write> = writes(written, cache).filter(|write| !write.by_element).collect();
     let row_bytes = nodes.tensor(written.first()?.node).nb()[1];
     // SAFETY: the cache is a live tensor.
     let total = unsafe { (graph.host().ggml_nbytes)(cache) } as u64;
@@ -252,10 +260,10 @@ fn cache(graph: GraphRef<'_>, look: *mut Tensor, cache: *mut Tensor) -> Option<C
 }
 
 /// A V cache as attention looks at it, `[n_kv, n_embd_head, n_head, n_stream]`, if it is written element by element.
-fn transposed(graph: GraphRef<'_>, look: *mut Tensor, cache: *mut Tensor) -> Option<Cache> {
+fn transposed(graph: GraphRef<'_>, written: &[Write], look: *mut Tensor, cache: *mut Tensor) -> Option<Cache> {
     let nodes = HostNodes::of(graph);
     let (look, tensor) = (nodes.tensor(look), nodes.tensor(cache));
-    writes(graph, cache).find(|write| write.by_element)?;
+    writes(written, cache).find(|write| write.by_element)?;
     // SAFETY: the cache is a live tensor.
     let total = unsafe { (graph.host().ggml_nbytes)(cache) } as u64;
     let [n_kv, n_embd, n_head, n_stream] = look.ne().map(|n| n.max(0) as u64);

@@ -5,19 +5,20 @@
 
 use crate::abi::{Layout, TensorRef};
 use crate::attention;
+use crate::choices::Choices;
 use crate::graph::GraphRef;
 use crate::host::{CGraph, Host, Tensor};
-use crate::structure::{self, Tensors};
 use ggscope_format::capture::{self as description, Capture, Set};
 use ggscope_format::structure::Chosen;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::ffi::c_void;
+use std::sync::Arc;
 
 /// Operators that do no work: the backends skip them.
 pub const EMPTY_OPS: [&str; 5] = ["NONE", "VIEW", "RESHAPE", "PERMUTE", "TRANSPOSE"];
 
 /// A description of what is wanted, ready to be asked about tensors.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Wanted {
     /// Number among those of its session: graphs are described anew for another one.
     pub number: u32,
@@ -32,6 +33,8 @@ pub struct Wanted {
     pub attention: bool,
     /// The set `values`.
     pub values: bool,
+    /// What was found in the graphs so far.
+    pub choices: Choices,
 }
 
 impl Wanted {
@@ -49,7 +52,8 @@ impl Wanted {
         let of_structure = capture.sets().any(Set::is_of_structure);
         let (attention, values) = (capture.has(Set::Attention), capture.has(Set::Values));
         let globs = set.build().unwrap_or_default();
-        (Wanted { number, globs, sets, of_structure, attention, values, capture }, bad)
+        let choices = Choices::default();
+        (Wanted { number, globs, sets, of_structure, attention, values, capture, choices }, bad)
     }
 
     /// Whether nothing is wanted.
@@ -79,8 +83,8 @@ impl Wanted {
     }
 
     /// What the sets take of a graph that are found by what feeds what.
-    pub fn chosen(&self, graph: GraphRef<'_>, tensors: &Tensors) -> Chosen {
-        if self.of_structure || self.values { Chosen::of(&structure::plain(graph, tensors)) } else { Chosen::default() }
+    pub fn chosen(&self, graph: GraphRef<'_>) -> Arc<Chosen> {
+        if self.of_structure || self.values { self.choices.of(graph) } else { Arc::default() }
     }
 
     /// Whether the tensor of this name is wanted.
@@ -108,7 +112,7 @@ pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wan
     // SAFETY: the graph is live, and the index below its number of nodes.
     unsafe {
         let graph = GraphRef::new(host, layout, graph);
-        let chosen = if wanted.of_structure { wanted.chosen(graph, &Tensors::of(graph)) } else { Chosen::default() };
+        let chosen = if wanted.of_structure { wanted.chosen(graph) } else { Arc::default() };
         for i in 0..graph.n_nodes {
             let node = graph.node(i);
             if chosen.takes(&wanted.capture, i as u32) || wanted.takes(layout, node) {

@@ -108,7 +108,7 @@ pub fn describe(
     };
     let taken = if wanted.of_caches() { attention::taken(graph, wanted, kept) } else { Taken::default() };
     let mut pinned: HashSet<usize> = taken.whole.iter().chain(&taken.always).copied().collect();
-    let chosen = wanted.chosen(graph, &d.tensors);
+    let chosen = wanted.chosen(graph);
     let is_captured = |i: i32| {
         let node = graph.node(i);
         (chosen.takes(&wanted.capture, i as u32) || wanted.takes(graph.layout, node)) && remains.has(node)

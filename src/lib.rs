@@ -19,6 +19,7 @@ pub mod buffers;
 pub mod caches;
 pub mod capture;
 pub mod cells;
+pub mod choices;
 pub mod clock;
 pub mod evaluation;
 pub mod fork;

@@ -48,7 +48,8 @@ impl Tensors {
     }
 }
 
-/// The graph in plain form. A device's copy of a node counts as the node.
+/// The graph in plain form. A device's copy of a node counts as the node. Operators are without their parameters: those say
+/// by how much something is scaled, not what feeds what.
 pub fn plain(graph: GraphRef<'_>, tensors: &Tensors) -> Plain {
     let mut plain = Plain::default();
     let mut ops: HashMap<usize, u16> = HashMap::new();
@@ -68,7 +69,7 @@ pub fn plain(graph: GraphRef<'_>, tensors: &Tensors) -> Plain {
             view: tensors.id(tensor.view_src()),
             input: tensor.flags() & FLAG_INPUT != 0,
             ne: tensor.ne(),
-            params: [0, 1].map(|p| if p < graph.layout().n_op_params { tensor.op_param(p) } else { 0 }),
+            params: [0; 2],
         }
     });
     let described = described.collect();

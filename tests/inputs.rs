@@ -1,53 +1,18 @@
 //! Which tensors say what a graph computes, in graphs of the vendored ggml that are built here: as models build them, and as
 //! other programs do whose tensors look alike. Inputs have no names.
 
+#[path = "support/graphs.rs"]
+mod graphs;
+
 use std::ffi::{CStr, c_int, c_void};
-use std::sync::OnceLock;
 
-use ggscope::abi::{self, Layout};
 use ggscope::graph::GraphRef;
-use ggscope::host::{Host, InitParams, Tensor};
 use ggscope::inputs::{Inputs, inputs};
+use graphs::{F32, Ggml, I32, Node, call, context, ggml};
 
-const F32: c_int = 0;
-const I32: c_int = 26;
 const WEIGHTS: c_int = 1;
 const N_TOKENS: i64 = 6;
 const N_EMBD: i64 = 64;
-
-type Node = *mut Tensor;
-
-/// The vendored ggml, loaded into this process.
-struct Ggml {
-    host: &'static Host,
-    layout: Layout,
-    handle: usize,
-}
-
-fn ggml() -> &'static Ggml {
-    static GGML: OnceLock<Ggml> = OnceLock::new();
-    GGML.get_or_init(|| {
-        let library = concat!(env!("CARGO_MANIFEST_DIR"), "/vendor/build/bin/libggml-base.so\0");
-        // SAFETY: the path ends with NUL; ggml's initialisers have no preconditions.
-        let handle = unsafe { libc::dlopen(library.as_ptr().cast(), libc::RTLD_NOW) };
-        assert!(!handle.is_null(), "run `make vendor` first");
-        let host = Host::get().expect("it was just loaded");
-        Ggml { host, layout: abi::prove(host).expect("the vendored ggml is known"), handle: handle as usize }
-    })
-}
-
-/// Calls a function of ggml that the shim itself has no use for.
-macro_rules! call {
-    ($name:ident($($arg:expr => $ty:ty),*) $(-> $ret:ty)?) => {{
-        let name = concat!(stringify!($name), "\0");
-        // SAFETY: the library is open, and the function has this C signature.
-        unsafe {
-            let found = libc::dlsym(ggml().handle as *mut c_void, name.as_ptr().cast());
-            assert!(!found.is_null(), "{name}");
-            std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) $(-> $ret)?>(found)($($arg),*)
-        }
-    }};
-}
 
 /// A graph that is being built. It lives as long as the process.
 struct Builder {
@@ -57,12 +22,7 @@ struct Builder {
 
 impl Builder {
     fn new() -> Builder {
-        let context = || {
-            let params = InitParams { mem_size: 1 << 20, mem_buffer: std::ptr::null_mut(), no_alloc: true };
-            // SAFETY: ggml's documented use.
-            unsafe { (ggml().host.ggml_init)(params) }
-        };
-        Builder { model: context(), graph: context() }
+        Builder { model: context(None), graph: context(None) }
     }
 
     fn tensor(context: *mut c_void, dtype: c_int, ne: [i64; 2]) -> Node {

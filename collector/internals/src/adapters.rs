@@ -8,6 +8,7 @@ use ggscope_query::values::joined;
 use ggscope_query::{GraphView, GraphViews};
 use ggscope_trace::{Select, Trace};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// One matrix of an adapter, in any graph: its buffer, its address and its shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +31,30 @@ pub struct Adapter {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// `[n_in, rank]`.
-    pub a: Vec<f32>,
+    pub a: Arc<Vec<f32>>,
     /// `[rank, n_out]`.
-    pub b: Vec<f32>,
+    pub b: Arc<Vec<f32>>,
     /// Columns of `a`.
     pub rank: usize,
     /// Factor.
     pub scale: f32,
+}
+
+/// The numbers of matrices, each read from its trace once: an adapter is in the graphs of all shapes, at the same place.
+#[derive(Default)]
+pub struct Matrices {
+    read: Vec<(Matrix, Arc<Vec<f32>>)>,
+}
+
+impl Matrices {
+    fn numbers(&mut self, trace: &Trace, matrix: &Matrix) -> Result<Arc<Vec<f32>>, String> {
+        if let Some((_, numbers)) = self.read.iter().find(|(known, _)| known == matrix) {
+            return Ok(numbers.clone());
+        }
+        let numbers = Arc::new(matrix.numbers(trace)?);
+        self.read.push((matrix.clone(), numbers.clone()));
+        Ok(numbers)
+    }
 }
 
 impl Matrix {
@@ -78,16 +96,59 @@ impl Adapter {
         Some(Adapter { a, b, scale: found.scale })
     }
 
-    /// Its numbers, for a matrix `[n_in, n_out]`.
+    /// Its numbers, for a matrix `[n_in, n_out]`. `known` are those that were read from the trace already.
     ///
     /// # Errors
     /// When the trace does not have them, or they do not fit the matrix; in words for the user.
-    pub fn weights(&self, trace: &Trace, n_in: usize, n_out: usize) -> Result<Weights, String> {
-        let (a, b) = (self.a.numbers(trace)?, self.b.numbers(trace)?);
+    pub fn weights(&self, trace: &Trace, known: &mut Matrices, n_in: usize, n_out: usize) -> Result<Weights, String> {
+        let (a, b) = (known.numbers(trace, &self.a)?, known.numbers(trace, &self.b)?);
         let rank = a.len() / n_in.max(1);
         if rank == 0 || a.len() != rank * n_in || b.len() != rank * n_out {
             return Err(format!("the adapter {} does not fit its matrix of {n_in} by {n_out}", self.a.name));
         }
         Ok(Weights { a, b, rank, scale: self.scale })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ggscope_format::value::Value;
+    use ggscope_format::{Bytes, EvalId, GraphId};
+    use ggscope_trace::TraceWriter;
+    use ggscope_trace::testing::{Random, Shape, evaluation, llama, recording};
+
+    #[test]
+    fn a_matrix_in_graphs_of_two_shapes_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.ggtrace");
+        let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
+        let graphs =
+            [3, 1].map(|n_tokens| llama(u32::from(n_tokens == 1), Shape { n_layer: 1, n_tokens, ..Shape::default() }));
+        let [a, b] = ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"].map(|name| {
+            let (id, tensor) = graphs[0].graph.leaves().find(|(_, tensor)| tensor.name == name).unwrap();
+            (id, tensor.bytes)
+        });
+        for (i, graph) in graphs.iter().enumerate() {
+            writer.graph(graph.clone()).unwrap();
+            writer.evaluation(evaluation(graph, i as u64, i as i32, &mut Random(7))).unwrap();
+            // Told once, with the first evaluation.
+            for ((tensor, Bytes(n)), number) in [(a, 2.0_f32), (b, 3.0)].into_iter().filter(|_| i == 0) {
+                let bytes = number.to_le_bytes().repeat(n as usize / 4);
+                let (eval, graph, total) = (EvalId(0), GraphId(0), Bytes(n));
+                writer.value(Value { eval, graph, tensor, total, bytes, ..Value::default() }).unwrap();
+            }
+        }
+        writer.finish().unwrap();
+        let (trace, mut known, mut views) = (Trace::open(&path).unwrap(), Matrices::default(), GraphViews::default());
+        let [first, second] = [0, 1].map(|graph| {
+            let view = views.of(&trace, GraphId(graph)).unwrap();
+            let id = |name: &str| view.stored.graph.leaves().find(|(_, tensor)| tensor.name == name).unwrap().0.0;
+            let (a, b) = (id("blk.0.attn_norm.weight"), id("blk.0.ffn_norm.weight"));
+            let adapter = Adapter::of(&view, &LowRank { node: 0, matrix: 0, a, b, scale: 0.5, input: 0 }).unwrap();
+            adapter.weights(&trace, &mut known, 576, 576).unwrap()
+        });
+        assert_eq!((first.rank, &first.a[..], &first.b[..]), (1, &[2.0; 576][..], &[3.0; 576][..]));
+        assert!(Arc::ptr_eq(&first.a, &second.a) && Arc::ptr_eq(&first.b, &second.b));
     }
 }

@@ -98,7 +98,12 @@ impl std::fmt::Display for Unmatched {
 /// The sets and globs of a recording that nothing was captured of: there is no such thing, or limits left it out whenever it
 /// was wanted. Empty if nothing was computed.
 pub fn unmatched(trace: &Trace) -> Vec<Unmatched> {
-    let (computed, captures) = (Computed::of(trace), trace.captures());
+    let captures = trace.captures();
+    let names: BTreeSet<&String> = captures.iter().flat_map(|change| &change.capture.names).collect();
+    if names.is_empty() {
+        return vec![];
+    }
+    let computed = Computed::of(trace);
     let last_token = trace.totals().tokens().checked_sub(1);
     let why = |name: &str, capture: &Capture| {
         computed.why_nothing(name, capture).or_else(|| {
@@ -107,7 +112,6 @@ pub fn unmatched(trace: &Trace) -> Vec<Unmatched> {
             Some(Why::LeftOut(format!("it is limited to tokens {tokens}, and the session has tokens 0-{last}")))
         })
     };
-    let names: BTreeSet<&String> = captures.iter().flat_map(|change| &change.capture.names).collect();
     let of_name = |name: &String| {
         let wanted = captures.iter().filter(|change| change.capture.names.contains(name));
         let whys: Option<Vec<Why>> = wanted.map(|change| why(name, &change.capture)).collect();

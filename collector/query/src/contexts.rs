@@ -49,10 +49,22 @@ impl Contexts {
         contexts
     }
 
+    /// Of a trace, all evaluations of which are shown to `see`, so that they are read only once for both.
+    pub fn seeing(trace: &Trace, see: impl FnMut(&Row)) -> Contexts {
+        let mut contexts = Contexts::default();
+        contexts.take(trace, see);
+        contexts
+    }
+
     /// Takes in what has come since the last time. It is to be the same recording.
     pub fn update(&mut self, trace: &Trace) {
+        self.take(trace, |_| ());
+    }
+
+    fn take(&mut self, trace: &Trace, mut see: impl FnMut(&Row)) {
         trace.for_each_evaluation_from(self.next, false, |number, row| {
             self.add(trace, &row);
+            see(&row);
             self.next = number + 1;
             ControlFlow::Continue(())
         });

@@ -3,10 +3,10 @@
 
 use super::buffers::{BufferLife, buffers};
 use super::causes;
-use super::contexts::{Context, Contexts};
+use super::contexts::Context;
 use super::dump::{run_ends, whole_run};
 use super::ending::{Ended, ended};
-use super::requests::{Request, requests};
+use super::requests::{Request, with_contexts};
 use ggscope_format::FORMAT_VERSION;
 use ggscope_trace::analysis::timing::Plans;
 use ggscope_trace::{Losses, ModelId, OperatorTotal, Remark, Select, Totals, Trace};
@@ -241,7 +241,7 @@ pub fn info(trace: &Trace) -> Info {
     let mut totals = trace.totals().clone();
     let devices = count_devices(trace, &mut totals);
     let hello = &recording.hello;
-    let all = Contexts::of(trace);
+    let (all, mut requests) = with_contexts(trace);
     let contexts_of = |model: ModelId| all.iter().filter(|c| c.model == Some(model.0)).map(|c| c.context).collect();
     let first = trace.model().map(|model| model.id);
     let (model, more_models): (Vec<Model>, Vec<Model>) = trace
@@ -257,7 +257,6 @@ pub fn info(trace: &Trace) -> Info {
             contexts: contexts_of(m.id),
         })
         .partition(|m| Some(ModelId(m.id)) == first);
-    let mut requests = requests(trace);
     let (mut names, mut captures) = (vec![], vec![]);
     for change in trace.captures().into_iter().filter(|c| !c.capture.is_empty() || c.from.0 > 0) {
         let what = if change.capture.is_empty() { "nothing".into() } else { change.capture.to_string() };

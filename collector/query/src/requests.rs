@@ -1,12 +1,15 @@
 //! Requests: each prompt with its answer, how many tokens it took, what it found in the cache, and how fast it was.
 
+use super::contexts::Contexts;
 use ggscope_format::columns::Row;
 use ggscope_format::record::{MemoryChange, MemoryOp, SequencesFrom};
 use ggscope_format::{RequestId, TokenPhase};
 use ggscope_trace::{RequestBegun, Select, Trace};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::ops::ControlFlow;
+use std::vec::IntoIter;
 use utoipa::ToSchema;
 
 /// A prompt and its answer, in one sequence of one context.
@@ -93,21 +96,21 @@ struct Counted {
 
 /// All requests of a trace, in the order in which they began. None if the sequences of its tokens are unknown.
 pub fn requests(trace: &Trace) -> Vec<Request> {
-    let begun = trace.requests().into_iter().map(|begun| (begun.id, Counted::new(begun)));
-    let mut counting = Counting { counted: begun.collect(), drafting: BTreeMap::new() };
-    let mut changes = trace.memory_changes().into_iter().peekable();
+    let mut counting = Counting::of(trace);
     if !counting.counted.is_empty() {
         trace.for_each_evaluation(&Select::default(), false, |row| {
-            while let Some(change) = changes.next_if(|change| change.before <= row.evaluation.eval) {
-                counting.change(&change);
-            }
-            counting.evaluation(&row);
+            counting.next(&row);
             ControlFlow::Continue(())
         });
-        changes.for_each(|change| counting.change(&change));
     }
-    let is_seen = |c: &Counted| c.request.evaluations > 0;
-    counting.counted.into_values().filter(is_seen).map(Counted::finish).collect()
+    counting.finish()
+}
+
+/// The same, and the contexts of the trace: its evaluations are read once for both.
+pub fn with_contexts(trace: &Trace) -> (Contexts, Vec<Request>) {
+    let mut counting = Counting::of(trace);
+    let contexts = Contexts::seeing(trace, |row| counting.next(row));
+    (contexts, counting.finish())
 }
 
 /// All requests while they are counted.
@@ -115,9 +118,36 @@ struct Counting {
     counted: BTreeMap<RequestId, Counted>,
     /// The request with drafts that are not known to be accepted, of a context and sequence.
     drafting: BTreeMap<(u32, i32), RequestId>,
+    /// Changes of memories that come later than the last evaluation so far.
+    changes: Peekable<IntoIter<MemoryChange>>,
 }
 
 impl Counting {
+    fn of(trace: &Trace) -> Counting {
+        let begun = trace.requests().into_iter().map(|begun| (begun.id, Counted::new(begun)));
+        let changes = trace.memory_changes().into_iter().peekable();
+        Counting { counted: begun.collect(), drafting: BTreeMap::new(), changes }
+    }
+
+    /// Takes the next evaluation of the trace, and what changed before it.
+    fn next(&mut self, row: &Row) {
+        if self.counted.is_empty() {
+            return;
+        }
+        while let Some(change) = self.changes.next_if(|change| change.before <= row.evaluation.eval) {
+            self.change(&change);
+        }
+        self.evaluation(row);
+    }
+
+    fn finish(mut self) -> Vec<Request> {
+        while let Some(change) = self.changes.next() {
+            self.change(&change);
+        }
+        let is_seen = |c: &Counted| c.request.evaluations > 0;
+        self.counted.into_values().filter(is_seen).map(Counted::finish).collect()
+    }
+
     fn evaluation(&mut self, row: &Row) {
         let mut of: BTreeMap<RequestId, Vec<usize>> = BTreeMap::new();
         for (i, request) in row.requests.iter().enumerate().filter_map(|(i, r)| Some((i, (*r)?))) {
@@ -139,7 +169,7 @@ impl Counting {
         if end >= 0 {
             return;
         }
-        let Counting { counted, drafting } = self;
+        let Counting { counted, drafting, .. } = self;
         drafting.retain(|key, request| {
             if is_cut(key)
                 && let Some(counted) = counted.get_mut(request)

@@ -5,7 +5,7 @@ use crate::capture::{Capture, Set};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tensors of the sets that are found by what feeds what.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen {
     /// The layer of each tensor of the residual stream and of what adds to it; none for what belongs to no layer.
     layers: BTreeMap<u32, Option<u32>>,

@@ -3,7 +3,6 @@
 use super::{LowRank, Plain};
 use crate::attention::{Attention, Nodes};
 use crate::names::{base_name, cache};
-use std::collections::HashSet;
 
 /// What adds to the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,11 +91,24 @@ impl Nodes for Plain {
     }
 }
 
+/// Which tensors of a graph a walk has come upon, one bit each.
+struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Whether the tensor is there and is new.
+    fn insert(&mut self, id: u32) -> bool {
+        let Some(word) = self.0.get_mut(id as usize / 64) else { return false };
+        let (before, bit) = (*word, 1 << (id % 64));
+        *word |= bit;
+        before & bit == 0
+    }
+}
+
 impl Plain {
     /// Whether `id` was computed from `origin`; calls `found` for each node on the ways there, and for the leaves that they
     /// take.
     pub(super) fn descends(&self, id: u32, origin: u32, found: &mut dyn FnMut(u32)) -> bool {
-        let mut seen = HashSet::from([id]);
+        let mut seen = self.seen(id);
         let mut open = vec![id];
         let mut reached = false;
         while let Some(at) = open.pop() {
@@ -116,7 +128,25 @@ impl Plain {
     }
 
     pub(super) fn is_from(&self, id: u32, origin: u32) -> bool {
-        id != origin && self.descends(self.beneath(id).0, self.beneath(origin).0, &mut |_| ())
+        if id == origin {
+            return false;
+        }
+        let (from, origin) = (self.beneath(id).0, self.beneath(origin).0);
+        let (mut seen, mut open) = (self.seen(from), vec![from]);
+        while let Some(at) = open.pop() {
+            if at == origin {
+                return true;
+            }
+            open.extend(self.sources(at).filter(|&source| source >= origin && seen.insert(source)));
+        }
+        false
+    }
+
+    /// For a walk that begins at `id`.
+    fn seen(&self, id: u32) -> Seen {
+        let mut seen = Seen(vec![0; self.len().div_ceil(64)]);
+        seen.insert(id);
+        seen
     }
 
     pub(super) fn kind(&self, id: u32, stream: u32) -> Part {
@@ -161,7 +191,7 @@ impl Plain {
 
     /// Calls `found` for a tensor and all that it was made of.
     pub(super) fn ancestors(&self, id: u32, found: &mut dyn FnMut(u32)) {
-        let (mut seen, mut open) = (HashSet::from([id]), vec![id]);
+        let (mut seen, mut open) = (self.seen(id), vec![id]);
         while let Some(at) = open.pop() {
             found(at);
             open.extend(self.sources(at).filter(|&source| seen.insert(source)));

@@ -32,6 +32,8 @@ pub struct Plain {
     ops: Vec<String>,
     /// The nodes that have a tensor as a source.
     consumers: Vec<Vec<u32>>,
+    /// The layer of each weight, by its name in the file; none for other tensors.
+    layers: Vec<Option<u32>>,
     /// The leaf that says which tokens have output rows.
     outputs: Option<u32>,
 }
@@ -71,6 +73,11 @@ impl Plain {
                 }
             }
         }
+        let layers = self.tensors.iter().enumerate();
+        let of_leaf = |(i, tensor): (usize, &PlainTensor)| {
+            if i < self.n_nodes as usize { None } else { weight_layer(&tensor.name) }
+        };
+        self.layers = layers.map(of_leaf).collect();
         self.outputs = self.find_outputs();
     }
 
@@ -109,6 +116,11 @@ impl Plain {
     /// A tensor, if it is there.
     pub fn tensor(&self, id: u32) -> Option<&PlainTensor> {
         self.tensors.get(id as usize)
+    }
+
+    /// Number of tensors.
+    pub(super) fn len(&self) -> usize {
+        self.tensors.len()
     }
 
     pub(super) fn nodes(&self) -> impl DoubleEndedIterator<Item = u32> + use<> {
@@ -153,7 +165,7 @@ impl Plain {
 
     /// The layer of a weight, by its name in the file.
     pub(super) fn weight_layer(&self, id: u32) -> Option<u32> {
-        weight_layer(self.name(id)).filter(|_| !self.is_node(id))
+        self.layers.get(id as usize).copied().flatten()
     }
 
     /// Whether the operator's result is its source's bytes, or a copy of them.

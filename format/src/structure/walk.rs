@@ -85,6 +85,11 @@ impl Plain {
             // A choice of rows that lies above is counted with the point that was found before.
             let tensor = self.beneath(at).0;
             let Down { from, next, mut crossed } = self.down(tensor).unwrap_or_else(|| {
+                let start = Down { from: From::Start, next: None, crossed: false };
+                if self.is_embedding(tensor) {
+                    // Nothing that a token becomes comes before it.
+                    return start;
+                }
                 let dominators = dominators.get_or_insert_with(|| self.dominators());
                 match self.state_before(tensor, dominators) {
                     Some(next) => {
@@ -92,7 +97,7 @@ impl Plain {
                         self.descends(tensor, next, &mut |at| crossed |= self.chooses_rows(at));
                         Down { from: From::Unknown, next: Some(next), crossed }
                     }
-                    None => Down { from: From::Start, next: None, crossed: false },
+                    None => start,
                 }
             });
             let point = Point { tensor, layer: None, selected: false, from };

@@ -1,6 +1,6 @@
 //! What each head adds to the residual stream: its weighted values through its part of the output projection.
 
-use crate::adapters::Weights;
+use crate::adapters::{Matrices, Weights};
 use crate::attention::token::Attention;
 use ggscope_model::gguf::Gguf;
 use ggscope_model::quant::Tensor;
@@ -29,7 +29,8 @@ pub fn add_contributions(attention: &mut Attention, trace: &Trace, model: &Gguf)
         return Err(format!("{} in {} does not take what the heads give", used.name, tensor.path().display()));
     };
     let n_out = usize::try_from(tensor.info.ne[1]).unwrap_or(0);
-    let adapters = attention.adapters.iter().map(|adapter| adapter.weights(trace, n_in, n_out));
+    let mut known = Matrices::default();
+    let adapters = attention.adapters.iter().map(|adapter| adapter.weights(trace, &mut known, n_in, n_out));
     let adapters = adapters.collect::<Result<Vec<Weights>, String>>()?;
     let heads: Vec<(usize, Vec<f32>, Vec<f64>)> = attention
         .heads

@@ -4,7 +4,7 @@
 use super::LayersError;
 use super::evaluated::Evaluated;
 use super::head::{Head, Step};
-use crate::adapters::{Adapter, Weights};
+use crate::adapters::{Adapter, Matrices, Weights};
 use crate::model_tensor::Used;
 use ggscope_compute::{self as analytics, Encoding, Rounding, Values};
 use ggscope_format::TensorId;
@@ -84,16 +84,22 @@ impl<'m> Glass<'m> {
         Ok(Glass { before, matrix, n_in, n_out, adapters: vec![], bias: None, after: vec![] })
     }
 
-    /// Takes the adapters that the run added to the matrix, from the trace.
+    /// Takes the adapters that the run added to the matrix, from the trace. `known` are matrices that were read already.
     ///
     /// # Errors
     /// When the trace does not have their numbers.
-    pub fn adapt(&mut self, trace: &Trace, evaluated: &Evaluated, head: &Head) -> Result<(), LayersError> {
+    pub fn adapt(
+        &mut self,
+        trace: &Trace,
+        known: &mut Matrices,
+        evaluated: &Evaluated,
+        head: &Head,
+    ) -> Result<(), LayersError> {
         for step in &head.steps {
             let Step::Adapter(found) = step else { continue };
             let adapter =
                 Adapter::of(&evaluated.view, found).ok_or("an adapter on the output matrix is not in its graph");
-            let weights = adapter.map_err(str::to_owned).and_then(|a| a.weights(trace, self.n_in, self.n_out));
+            let weights = adapter.map_err(str::to_owned).and_then(|a| a.weights(trace, known, self.n_in, self.n_out));
             self.adapters.push(weights.map_err(LayersError::Model)?);
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::LayersError;
 use super::evaluated::Evaluated;
 use super::glass::Glass;
+use crate::adapters::Matrices;
 use ggscope_format::GraphId;
 use ggscope_model::gguf::Gguf;
 use ggscope_trace::Trace;
@@ -24,12 +25,14 @@ pub(super) struct Glasses<'m> {
     model: &'m Gguf,
     pub all: Vec<Glass<'m>>,
     of_graph: HashMap<GraphId, usize>,
+    /// Of adapters.
+    matrices: Matrices,
 }
 
 impl<'m> Glasses<'m> {
     /// Of the model of this file.
     pub fn new(model: &'m Gguf) -> Glasses<'m> {
-        Glasses { model, all: vec![], of_graph: HashMap::new() }
+        Glasses { model, all: vec![], of_graph: HashMap::new(), matrices: Matrices::default() }
     }
 
     /// The place in `all` of that of an evaluation's graph.
@@ -47,7 +50,7 @@ impl<'m> Glasses<'m> {
             LayersError::Model(what.into())
         })?;
         let mut glass = Glass::new(evaluated, head, self.model)?;
-        glass.adapt(trace, evaluated, head)?;
+        glass.adapt(trace, &mut self.matrices, evaluated, head)?;
         let place = self.all.iter().position(|known| known.is_like(&glass)).unwrap_or_else(|| {
             self.all.push(glass);
             self.all.len() - 1

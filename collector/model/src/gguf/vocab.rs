@@ -5,9 +5,8 @@
 use super::pieces;
 use super::value::Scalar;
 use super::{GgufFile, Value};
-use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How a vocabulary writes its tokens (`tokenizer.ggml.model`, and for some `tokenizer.ggml.pre`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,8 +122,9 @@ pub struct Vocab {
     tokens: Vec<Range<usize>>,
     /// Offset in the file of the tokens' types, 4 bytes each, if there are as many as tokens.
     types: Option<usize>,
-    /// Tokens that are special by their text.
-    special: HashSet<usize>,
+    /// The token of each of [`FILL_IN`] that is special by its text, looked for when a token has such a text: recording a
+    /// program is not to wait until every token of a large vocabulary was compared.
+    fill_in: [OnceLock<Option<usize>>; FILL_IN.len()],
     /// Tokens from this one on may end with [`DNA_MARKER`].
     marked_from: usize,
 }
@@ -151,9 +151,9 @@ impl Vocab {
             }
             _ => None,
         };
-        let mut vocab = Vocab { file: file.clone(), notation, tokens, types, special: HashSet::new(), marked_from: 0 };
+        let mut vocab =
+            Vocab { file: file.clone(), notation, tokens, types, fill_in: Default::default(), marked_from: 0 };
         vocab.marked_from = if model == "hybriddna" { vocab.position("<oov>").map_or(0, |at| at + 1) } else { 0 };
-        vocab.special = vocab.special_tokens();
         Some(vocab)
     }
 
@@ -180,7 +180,7 @@ impl Vocab {
         }
         let kind = self.kind(id);
         let is_special =
-            [kind::UNKNOWN, kind::CONTROL, kind::USER_DEFINED].contains(&kind) || self.special.contains(&id);
+            [kind::UNKNOWN, kind::CONTROL, kind::USER_DEFINED].contains(&kind) || self.is_special_by_text(id);
         Some(match (self.notation, kind) {
             (Notation::Number, _) => format!("{id:x}").into_bytes(),
             (Notation::Escapes, _) => pieces::unescaped(written),
@@ -214,21 +214,47 @@ impl Vocab {
         (0..self.len()).find(|&id| self.written(id) == Some(text.as_bytes()))
     }
 
-    fn special_tokens(&self) -> HashSet<usize> {
-        let with = |texts: &[&str]| -> Vec<usize> {
-            let texts: HashSet<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
-            (0..self.len()).filter(|&id| self.written(id).is_some_and(|written| texts.contains(written))).collect()
+    fn is_special_by_text(&self, id: usize) -> bool {
+        let Some(written) = self.written(id) else { return false };
+        let is_one_of = |texts: &[&str]| texts.iter().any(|text| text.as_bytes() == written);
+        let is_first_of = |(group, (keys, texts)): (usize, &(&[&str], &[&str]))| {
+            is_one_of(texts) && *self.fill_in[group].get_or_init(|| self.first_of(keys, texts)) == Some(id)
         };
-        let mut special: HashSet<usize> = with(SPECIAL).into_iter().collect();
-        for (keys, texts) in FILL_IN {
-            let named = keys.iter().any(|key| self.names_a_token(&format!("tokenizer.ggml.{key}")));
-            special.extend(with(texts).first().filter(|_| !named));
+        is_one_of(SPECIAL) || FILL_IN.iter().enumerate().any(is_first_of)
+    }
+
+    /// The first token that has one of the texts, unless a key of the file names one.
+    fn first_of(&self, keys: &[&str], texts: &[&str]) -> Option<usize> {
+        if keys.iter().any(|key| self.names_a_token(&format!("tokenizer.ggml.{key}"))) {
+            return None;
         }
-        special
+        let is_one = |written: &[u8]| texts.iter().any(|text| text.as_bytes() == written);
+        (0..self.len()).find(|&id| self.written(id).is_some_and(is_one))
     }
 
     fn names_a_token(&self, key: &str) -> bool {
         let id = self.file.header().get(key).and_then(Value::integer);
         id.is_some_and(|id| id < self.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Fixture;
+
+    #[test]
+    fn no_token_is_compared_before_one_is_asked_for_that_may_be_special() {
+        let mut fixture = Fixture::new("llama");
+        let tokens: Vec<String> = ["a", "</s>", "<PRE>", "<fim_prefix>", "<PAD>"].map(str::to_owned).into();
+        fixture.general("tokenizer.ggml.model", "llama").general("tokenizer.ggml.tokens", tokens);
+        let model = fixture.general("tokenizer.ggml.fim_pad_token_id", 0_u32).model();
+        let vocab = model.vocab().unwrap();
+        let looked_for = || vocab.fill_in.iter().filter(|group| group.get().is_some()).count();
+        let is_special = |ids: &[usize]| ids.iter().map(|&id| vocab.is_special_by_text(id)).collect::<Vec<_>>();
+        assert_eq!(is_special(&[0, 1, 9]), [false, true, false]);
+        assert_eq!(looked_for(), 0);
+        // The first of two, and none where a key names one.
+        assert_eq!(is_special(&[3, 2, 4]), [false, true, false]);
+        assert_eq!(looked_for(), 2);
     }
 }
