@@ -3,9 +3,9 @@
 
 use ggscope_format::capture::Capture;
 use ggscope_format::session::{MAX_CHANGE_BYTES, frame};
+use parking_lot::Mutex;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Whoever holds it can say what is to be captured.
 #[derive(Debug, Default)]
@@ -13,10 +13,6 @@ pub struct Control {
     waits: Mutex<Option<Capture>>,
     /// The last change of all, whether the shim was told or not.
     asked: Mutex<Option<Capture>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Control {
@@ -29,20 +25,20 @@ impl Control {
         if bytes > MAX_CHANGE_BYTES as usize {
             return Err(format!("it takes {bytes} bytes to say, and {MAX_CHANGE_BYTES} are the most"));
         }
-        *lock(&self.asked) = Some(capture.clone());
-        *lock(&self.waits) = Some(capture);
+        *self.asked.lock() = Some(capture.clone());
+        *self.waits.lock() = Some(capture);
         Ok(())
     }
 
     /// What is to be captured, as somebody said last; the shim may have taken it or not.
     pub fn asked(&self) -> Option<Capture> {
-        lock(&self.asked).clone()
+        self.asked.lock().clone()
     }
 
     /// Tells the shim, if there is something to tell and it has taken what it was told before: then all of it fits into
     /// the socket, and nobody waits.
     pub(super) fn send(&self, stream: &UnixStream) {
-        let mut waits = lock(&self.waits);
+        let mut waits = self.waits.lock();
         let Some(capture) = waits.as_ref().filter(|_| all_was_read(stream)) else { return };
         let message = frame(capture);
         // SAFETY: initialised bytes. Neither does this wait, nor does a shim that is gone end us with SIGPIPE.
@@ -87,10 +83,10 @@ mod tests {
             control.capture(Capture::named([name])).unwrap();
             control.send(&ours);
         }
-        assert_eq!(lock(&control.waits).as_ref().unwrap().names, ["third"]);
+        assert_eq!(control.waits.lock().as_ref().unwrap().names, ["third"]);
         assert_eq!(heard(), ["first"]);
         control.send(&ours);
-        assert_eq!((heard(), lock(&control.waits).clone()), (vec!["third".to_owned()], None));
+        assert_eq!((heard(), control.waits.lock().clone()), (vec!["third".to_owned()], None));
         assert_eq!(control.asked().unwrap().names, ["third"], "which may not be taken yet");
     }
 

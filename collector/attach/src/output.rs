@@ -2,8 +2,8 @@
 //! named after the program and the time.
 
 use ggscope_trace::{Recording, TraceError, TraceWriter};
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// Where sessions go.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Output {
             Place::File { path, force } => (path.clone(), *force),
             Place::Directory(dir) => (dir.join(default_name(&recording.hello.exe)), false),
         };
-        let mut taken = self.taken.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut taken = self.taken.lock();
         let mut number = 1;
         loop {
             let path = numbered(&first, number);

@@ -6,12 +6,12 @@ use ggscope_query::contexts::Contexts;
 use ggscope_query::table::Table;
 use ggscope_trace::Trace;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Session {
     /// The contexts of a trace of it.
     pub(super) fn contexts(&self, trace: &Trace) -> Arc<Contexts> {
-        let mut kept = self.known_contexts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.known_contexts.lock();
         Arc::make_mut(&mut kept).update(trace);
         kept.clone()
     }

@@ -13,10 +13,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use ggscope_internals::attention::AttentionError;
 use ggscope_internals::heads::{Flow, Heads, Wanted, flow, heads};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::to_raw_value;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use utoipa::IntoParams;
 
 /// Tokens that are measured if nothing is said, and at most.
@@ -30,7 +31,7 @@ pub(super) struct Kept(Mutex<Option<(u64, Wanted, Arc<Heads>)>>);
 impl Kept {
     /// Computes it, unless it is the same as the last time. Whoever asks at the same time waits for the answer.
     fn get(&self, sessions: &Sessions, session: &Session, wanted: Wanted) -> Result<Arc<Heads>, Problem> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         let trace = session.trace()?;
         let now = trace.n_evaluations();
         // While a program runs, values come a little later than the evaluations that they are of.

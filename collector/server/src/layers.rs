@@ -16,9 +16,10 @@ use ggscope_internals::hidden_states::{
     self, Against, Grinding, HOW_TO_RECORD, KeptLenses, Layers, LayersError, Lens, Measure, Run, TokenMatrix,
 };
 use ggscope_trace::Trace;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use utoipa::IntoParams;
 
 /// Tokens that are looked at at most; the last ones if nothing is said.
@@ -42,7 +43,7 @@ pub(super) struct Measured {
 impl Measured {
     fn run(&self, session: &Session, trace: &Trace, (context, tokens): (u32, Range<u64>)) -> Result<Arc<Run>, Problem> {
         let key = (session.id.clone(), trace.n_evaluations(), context, tokens.clone());
-        let kept = || self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.run.lock();
         if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {
             return Ok(run.clone());
         }

@@ -15,9 +15,10 @@ use ggscope_model::inspect::contents::FileKind;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
 use ggscope_model::inspect::{Architecture, Inspection, Wanted};
 use ggscope_model::verdict;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
 /// Tokens of the context that is planned for if nothing is said: the model's own, up to this many.
@@ -40,13 +41,9 @@ struct Known {
 pub(super) struct Models(Mutex<Vec<Known>>);
 
 impl Models {
-    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds files that may be asked about, those that are new.
     pub(super) fn add(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        let mut known = self.lock();
+        let mut known = self.0.lock();
         for path in paths {
             if !known.iter().any(|k| k.path == path) {
                 known.push(Known { path, loaded: None });
@@ -55,12 +52,12 @@ impl Models {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        self.lock().iter().map(|k| k.path.clone()).collect()
+        self.0.lock().iter().map(|k| k.path.clone()).collect()
     }
 
     fn load(&self, number: usize) -> Option<Result<Arc<Loaded>, Problem>> {
         let path = {
-            let known = self.lock();
+            let known = self.0.lock();
             let known = known.get(number)?;
             if let Some(loaded) = known.loaded.as_ref().filter(|loaded| !loaded.gguf.replaced()) {
                 return Some(Ok(loaded.clone()));
@@ -73,7 +70,7 @@ impl Models {
         Some(read.map(|(gguf, findings)| {
             let (architecture, _) = Architecture::of(&gguf);
             let loaded = Arc::new(Loaded { gguf, findings, architecture });
-            if let Some(known) = self.lock().get_mut(number) {
+            if let Some(known) = self.0.lock().get_mut(number) {
                 known.loaded = Some(loaded.clone());
             }
             loaded

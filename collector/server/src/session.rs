@@ -13,12 +13,13 @@ use ggscope_query::ending::{Ended, ended};
 use ggscope_query::memory::{Wanted, memory};
 use ggscope_query::table::Table;
 use ggscope_trace::{Followed, Following, Growing, State, Totals, Trace, TraceError, Watch};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
@@ -101,10 +102,6 @@ pub(super) struct Session {
     asked: Mutex<Instant>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Session {
     /// A trace that was named on the command line.
     ///
@@ -143,7 +140,7 @@ impl Session {
     }
 
     fn source(&self) -> RwLockReadGuard<'_, Source> {
-        self.source.read().unwrap_or_else(PoisonError::into_inner)
+        self.source.read()
     }
 
     /// What there is now.
@@ -160,7 +157,7 @@ impl Session {
                 }
             }
         }
-        let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
+        let mut source = self.source.write();
         match &mut *source {
             Source::Ended(kept) => match &kept.trace {
                 Some(trace) => Ok(trace.clone()),
@@ -245,7 +242,7 @@ impl Session {
     /// # Errors
     /// As [`Session::trace`].
     pub(super) fn now(&self) -> Result<(Arc<Trace>, Arc<Table>), Problem> {
-        let mut kept = lock(&self.table);
+        let mut kept = self.table.lock();
         // Within the lock, so that the table never has more than the trace.
         let trace = self.trace()?;
         let table = match kept.take() {
@@ -288,7 +285,7 @@ impl Session {
     }
 
     pub(super) fn set_memory(&self, memory: usize) {
-        let kept = lock(&self.table);
+        let kept = self.table.lock();
         self.memory.store(memory, Ordering::Relaxed);
         if let Some(table) = &*kept {
             table.set_memory(memory);
@@ -296,7 +293,7 @@ impl Session {
         drop(kept);
         // Whoever computes takes up the new limit afterwards.
         for followers in &self.followers {
-            if let Ok(mut followers) = followers.try_lock() {
+            if let Some(mut followers) = followers.try_lock() {
                 followers.set_limit(memory / PART_OF_FOLLOWERS);
             }
         }
@@ -304,19 +301,19 @@ impl Session {
 
     /// What attention of single layers is computed with, or of all together: for one question at a time.
     pub(super) fn followers(&self, all: bool) -> MutexGuard<'_, Followers> {
-        let mut followers = lock(&self.followers[usize::from(all)]);
+        let mut followers = self.followers[usize::from(all)].lock();
         followers.set_limit(self.memory.load(Ordering::Relaxed) / PART_OF_FOLLOWERS);
         followers
     }
 
     /// Somebody asks for it.
     pub(super) fn is_asked_for(&self) {
-        *lock(&self.asked) = Instant::now();
+        *self.asked.lock() = Instant::now();
     }
 
     /// Since when nobody has asked for it.
     pub(super) fn asked(&self) -> Instant {
-        *lock(&self.asked)
+        *self.asked.lock()
     }
 
     /// Whether it is a recording that has ended and is not in memory.
@@ -335,16 +332,16 @@ impl Session {
             },
             _ => return 0,
         };
-        let headers = lock(&self.table).as_ref().map_or(0, |table| table.header_bytes());
+        let headers = self.table.lock().as_ref().map_or(0, |table| table.header_bytes());
         let file = usize::try_from(trace.totals().file_bytes).unwrap_or(usize::MAX);
         file.saturating_add(headers + trace.graphs().take(KEPT_GRAPHS).count() * GRAPH_BYTES)
     }
 
     /// Lets go of a recording that has ended: what is asked for later is read from its file.
     pub(super) fn release(&self) {
-        self.followers.iter().for_each(|followers| *lock(followers) = Followers::default());
-        let mut table = lock(&self.table);
-        let mut source = self.source.write().unwrap_or_else(PoisonError::into_inner);
+        self.followers.iter().for_each(|followers| *followers.lock() = Followers::default());
+        let mut table = self.table.lock();
+        let mut source = self.source.write();
         let growing = match &mut *source {
             Source::File(_) => return,
             Source::Ended(kept) => {
@@ -372,7 +369,7 @@ impl Session {
     pub(super) fn sums(&self) -> Result<Arc<Sums>, Problem> {
         let now = self.n_evaluations();
         let known = |kept: &Option<(u64, Arc<Sums>)>| kept.as_ref().filter(|k| k.0 == now).map(|k| k.1.clone());
-        if let Some(sums) = known(&lock(&self.sums)) {
+        if let Some(sums) = known(&self.sums.lock()) {
             return Ok(sums);
         }
         let was_released = self.is_released();
@@ -389,7 +386,7 @@ impl Session {
             *sum = sum.saturating_add(region.read_bytes);
         }
         let sums = Arc::new(Sums { costs: costs(&trace, &table), reads });
-        *lock(&self.sums) = Some((now, sums.clone()));
+        *self.sums.lock() = Some((now, sums.clone()));
         if was_released {
             self.release();
         }

@@ -9,9 +9,10 @@ use ggscope_compute::open_device;
 use ggscope_compute::{Compute, Device, Error};
 use ggscope_query::table::DEFAULT_MEMORY;
 use ggscope_trace::{Growing, TraceError};
+use parking_lot::RwLock;
 use std::cmp::Reverse;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -123,7 +124,7 @@ impl Sessions {
     pub fn add(&self, growing: Arc<Growing>, control: Arc<Control>) {
         let changes = self.changes.clone();
         growing.on_change(move || changes.send_modify(|n| *n = n.wrapping_add(1)));
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.list.write();
         let session = Session::recorded(list.len(), growing, control);
         list.push(Arc::new(session));
         drop(list);
@@ -132,11 +133,11 @@ impl Sessions {
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
-        self.list.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.list.read().clone()
     }
 
     pub(super) fn get(&self, id: &str) -> Result<Arc<Session>, Problem> {
-        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let list = self.list.read();
         let found = list.iter().find(|s| s.id == id).cloned().ok_or_else(|| {
             Problem::missing("id", format!("there is no session {id}"), "/api/v1/sessions lists those that there are")
         });
@@ -151,7 +152,7 @@ impl Sessions {
 
     /// Tells viewers of something that concerns no session.
     pub fn notice(&self, text: String) {
-        let mut notices = self.notices.write().unwrap_or_else(PoisonError::into_inner);
+        let mut notices = self.notices.write();
         if notices.len() >= MAX_NOTICES {
             notices.remove(0);
         }
@@ -161,7 +162,7 @@ impl Sessions {
     }
 
     pub(super) fn notices(&self) -> Vec<String> {
-        self.notices.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.notices.read().clone()
     }
 
     /// The models that may be asked about.

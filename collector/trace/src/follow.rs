@@ -2,12 +2,13 @@
 //! and read on from where it ended before.
 
 use super::lock as file_lock;
-use super::reader::{lock, map, open_file};
+use super::reader::{map, open_file};
 use super::{State, Trace, TraceError, scan};
 use crate::analysis::timing::Plans;
+use parking_lot::Mutex;
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A file is not looked at more often.
@@ -33,7 +34,7 @@ pub struct Following(Arc<Opened>);
 
 impl Drop for Following {
     fn drop(&mut self) {
-        let mut following = lock(&self.0.following);
+        let mut following = self.0.following.lock();
         *following -= 1;
         if *following == 0 {
             file_lock::follows(&self.0.file, false);
@@ -73,7 +74,7 @@ impl Followed {
 
     /// What there is now.
     pub fn trace(&self) -> Arc<Trace> {
-        let mut now = lock(&self.now);
+        let mut now = self.now.lock();
         if !now.trace.complete() && now.looked.elapsed() >= LOOK_EVERY {
             now.look(&self.file.file);
         }
@@ -83,7 +84,7 @@ impl Followed {
     /// Whether it is being written, and if not, how it ended.
     pub fn state(&self) -> State {
         let trace = self.trace();
-        let now = lock(&self.now);
+        let now = self.now.lock();
         // A file from the future grows, as far as anybody can say.
         let grows = now.grown.is_some_and(|grown| grown.elapsed().map_or(true, |since| since < GROWS_WITHIN));
         if trace.complete() {
@@ -97,7 +98,7 @@ impl Followed {
 
     /// Somebody looks on until the result is dropped.
     pub fn follow(&self) -> Following {
-        let mut following = lock(&self.file.following);
+        let mut following = self.file.following.lock();
         if *following == 0 {
             file_lock::follows(&self.file.file, true);
         }
@@ -166,8 +167,8 @@ mod tests {
     }
 
     fn look(followed: &Followed) -> Arc<Trace> {
-        lock(&followed.now).look(&followed.file.file);
-        lock(&followed.now).trace.clone()
+        followed.now.lock().look(&followed.file.file);
+        followed.now.lock().trace.clone()
     }
 
     fn evaluations(trace: &Trace) -> Vec<(u64, bool)> {

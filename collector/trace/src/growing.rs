@@ -3,15 +3,16 @@
 //! as long as it takes to add what is new; a reader only to copy some references.
 
 use super::index::{IndexEntry, OperatorTotal, Totals};
-use super::reader::{Contents, Shared, lock, map, open_file};
+use super::reader::{Contents, Shared, map, open_file};
 use super::{Ending, Model, Recording, Remark, State, Texts, Trace, TraceError};
 use ggscope_format::columns::Row;
 use ggscope_format::record::BufferEvent;
 use ggscope_model::mapped::Mapped;
+use parking_lot::Mutex;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 type Listener = Box<dyn Fn() + Send + Sync>;
 
@@ -58,7 +59,7 @@ impl Growing {
 
     /// Whether more can come, and if not, how it ended.
     pub fn state(&self) -> State {
-        let shown = lock(&self.shown);
+        let shown = self.shown.lock();
         match (shown.over, shown.contents.complete) {
             (false, _) => State::Live,
             (true, true) => State::Ended,
@@ -68,9 +69,9 @@ impl Growing {
 
     /// What there is now.
     pub fn trace(&self) -> Arc<Trace> {
-        let mut taken = lock(&self.taken);
+        let mut taken = self.taken.lock();
         let (contents, version, over) = {
-            let shown = lock(&self.shown);
+            let shown = self.shown.lock();
             if let Some(trace) = taken.trace.upgrade().filter(|_| taken.version == shown.version) {
                 return trace;
             }
@@ -107,7 +108,7 @@ impl Growing {
 
     fn show(&self, change: impl FnOnce(&mut Shown)) {
         {
-            let mut shown = lock(&self.shown);
+            let mut shown = self.shown.lock();
             change(&mut shown);
             shown.version += 1;
         }

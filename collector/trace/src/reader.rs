@@ -15,11 +15,12 @@ use ggscope_format::columns::Row;
 use ggscope_format::record::{BufferEvent, MemoryChange, Statistics, Value, decode};
 use ggscope_format::{EvalId, GraphId};
 use ggscope_model::mapped::Mapped;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Decoded graphs that are kept.
 const KEPT_GRAPHS: usize = 64;
@@ -93,10 +94,6 @@ impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trace").field("path", &self.path).field("complete", &self.complete()).finish_non_exhaustive()
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens a trace file for reading.
@@ -257,18 +254,18 @@ impl Trace {
 
     /// What was found wrong so far.
     pub fn warnings(&self) -> Vec<String> {
-        let found = lock(&self.shared.warnings);
+        let found = self.shared.warnings.lock();
         self.contents.cut.iter().chain(&*found).cloned().collect()
     }
 
     /// The first thing that was found wrong so far besides a missing end.
     pub fn damage(&self) -> Option<String> {
-        lock(&self.shared.warnings).first().cloned()
+        self.shared.warnings.lock().first().cloned()
     }
 
     /// Adds a warning, once.
     pub fn warn(&self, text: String) {
-        let mut warnings = lock(&self.shared.warnings);
+        let mut warnings = self.shared.warnings.lock();
         if warnings.len() < MAX_WARNINGS && !warnings.contains(&text) {
             warnings.push(text);
         }
@@ -284,7 +281,7 @@ impl Trace {
     /// # Errors
     /// When the file does not have it, or it is damaged.
     pub fn graph(&self, id: GraphId) -> Result<Arc<StoredGraph>, TraceError> {
-        if let Some(graph) = lock(&self.shared.graphs).get(&id) {
+        if let Some(graph) = self.shared.graphs.lock().get(&id) {
             return Ok(graph.clone());
         }
         let (offset, columns) = self.graph_columns(id, true)?;
@@ -293,7 +290,7 @@ impl Trace {
             return Err(self.bad(offset, format!("graph {} stands where graph {id} should", graph.graph.graph)));
         }
         let graph = Arc::new(graph);
-        let mut graphs = lock(&self.shared.graphs);
+        let mut graphs = self.shared.graphs.lock();
         if graphs.len() >= KEPT_GRAPHS {
             graphs.clear();
         }
@@ -387,11 +384,11 @@ impl Trace {
     }
 
     pub(super) fn values_at(&self, offset: u64) -> Arc<Values> {
-        if let Some((_, values)) = lock(&self.shared.values).as_ref().filter(|kept| kept.0 == offset) {
+        if let Some((_, values)) = self.shared.values.lock().as_ref().filter(|kept| kept.0 == offset) {
             return values.clone();
         }
         let values = Arc::new(self.values_in(offset));
-        *lock(&self.shared.values) = Some((offset, values.clone()));
+        *self.shared.values.lock() = Some((offset, values.clone()));
         values
     }
 
@@ -412,7 +409,7 @@ impl Trace {
     }
 
     pub(super) fn statistics_at(&self, offset: u64) -> Arc<AllStatistics> {
-        if let Some((_, statistics)) = lock(&self.shared.statistics).as_ref().filter(|kept| kept.0 == offset) {
+        if let Some((_, statistics)) = self.shared.statistics.lock().as_ref().filter(|kept| kept.0 == offset) {
             return statistics.clone();
         }
         let statistics = self.content(offset, ChunkKind::Statistics).unwrap_or_else(|error| {
@@ -420,7 +417,7 @@ impl Trace {
             AllStatistics::default()
         });
         let statistics = Arc::new(statistics);
-        *lock(&self.shared.statistics) = Some((offset, statistics.clone()));
+        *self.shared.statistics.lock() = Some((offset, statistics.clone()));
         statistics
     }
 

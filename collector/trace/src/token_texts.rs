@@ -1,6 +1,5 @@
 //! Texts of tokens: each belongs to the vocabulary of one model, and a graph says which model it is of.
 
-use super::reader::lock;
 use super::{Model, ModelId, Remark, Texts, Trace};
 use ggscope_format::GraphId;
 use ggscope_format::chunk::ChunkKind;
@@ -51,7 +50,7 @@ impl Trace {
         if let Some(model) = self.graph(graph).ok()?.model {
             return Some(model);
         }
-        if let Some(known) = lock(&self.shared.texts).vocabularies.get(&graph) {
+        if let Some(known) = self.shared.texts.lock().vocabularies.get(&graph) {
             return *known;
         }
         let of_graph = |remark| match remark {
@@ -60,7 +59,7 @@ impl Trace {
         };
         // It stands before the graph, so it does not come later.
         let found = self.remarks().find_map(of_graph);
-        lock(&self.shared.texts).vocabularies.insert(graph, found);
+        self.shared.texts.lock().vocabularies.insert(graph, found);
         found
     }
 
@@ -69,7 +68,7 @@ impl Trace {
     pub fn texts_of(&self, graph: GraphId, ids: &[i32]) -> HashMap<i32, Vec<u8>> {
         let model = if ids.is_empty() { None } else { self.vocabulary_of(graph) };
         let Some(model) = model else { return HashMap::new() };
-        let mut known = lock(&self.shared.texts);
+        let mut known = self.shared.texts.lock();
         let end = known.end;
         for entry in self.contents.chunks.iter().rev().take_while(|e| e.offset >= end) {
             if entry.kind == ChunkKind::Texts {

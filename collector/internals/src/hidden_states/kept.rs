@@ -2,8 +2,9 @@
 //! that goes along with a run asks about almost the same tokens again and again.
 
 use super::lens::Answer;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Bytes that may be kept, about: some ten thousand tokens with a few candidates in each layer.
 const MOST: usize = 64 << 20;
@@ -14,12 +15,12 @@ pub struct KeptLenses(Mutex<(usize, HashMap<u128, Arc<Answer>>)>);
 
 impl KeptLenses {
     pub(super) fn get(&self, key: u128) -> Option<Arc<Answer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.get(&key).cloned()
+        self.0.lock().1.get(&key).cloned()
     }
 
     /// Keeps an answer. Where there is no room all others go: what is asked again comes again soon.
     pub(super) fn put(&self, key: u128, answer: Arc<Answer>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         let bytes = answer.bytes();
         if kept.0 + bytes > MOST {
             *kept = Default::default();
@@ -45,7 +46,7 @@ mod tests {
             kept.put(key, answer.clone());
         }
         assert!(kept.get(room as u128 + 1).is_some() && kept.get(1).is_none(), "the old ones went");
-        let held = kept.0.lock().unwrap();
+        let held = kept.0.lock();
         assert!(held.0 <= MOST && held.0 == held.1.len() * answer.bytes());
     }
 }

@@ -1,9 +1,9 @@
 //! What was read from the file, by block of evaluations, up to a number of bytes.
 
-use super::lock;
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 struct Kept<T> {
     of: HashMap<usize, (Arc<T>, usize)>,
@@ -40,12 +40,12 @@ impl<T> Cache<T> {
     /// Keeps no more than `limit` bytes from now on.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
-        lock(&self.kept).shrink(limit);
+        self.kept.lock().shrink(limit);
     }
 
     /// A block, if it is there and `is_enough`: the last block of a growing table was kept when it was shorter.
     pub fn get(&self, block: usize, is_enough: impl Fn(&T) -> bool) -> Option<Arc<T>> {
-        let kept = lock(&self.kept);
+        let kept = self.kept.lock();
         kept.of.get(&block).map(|(found, _)| found).filter(|found| is_enough(found)).cloned()
     }
 
@@ -53,7 +53,7 @@ impl<T> Cache<T> {
     /// turns pages; who reads everything once does not drive out what others read again.
     pub fn put(&self, block: usize, value: T, bytes: usize, matters: bool) -> Arc<T> {
         let value = Arc::new(value);
-        let mut kept = lock(&self.kept);
+        let mut kept = self.kept.lock();
         if let Some((_, before)) = kept.of.remove(&block) {
             kept.bytes -= before;
             kept.order.retain(|&b| b != block);
@@ -72,7 +72,7 @@ impl<T> Cache<T> {
 
     /// Whether little more goes in.
     pub fn is_full(&self) -> bool {
-        let kept = lock(&self.kept);
+        let kept = self.kept.lock();
         let of_one = kept.bytes.checked_div(kept.of.len()).unwrap_or(0);
         kept.bytes + of_one > self.limit.load(Ordering::Relaxed)
     }

@@ -27,10 +27,11 @@ use ggscope_format::columns::Row;
 use ggscope_format::{GraphId, TensorId};
 use ggscope_trace::view::GraphView;
 use ggscope_trace::{Trace, TraceError};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use times::TimeBlock;
 
 /// Bytes that a table keeps of what it read, if nothing else is said.
@@ -88,10 +89,6 @@ struct Views {
     clock: u64,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Table {
     /// The table of all evaluations of `trace` so far, which keeps up to about `memory` bytes of what it reads.
     pub fn new(trace: &Trace, memory: usize) -> Table {
@@ -125,7 +122,7 @@ impl Table {
         self.shared.rows.set_limit(part * 2);
         self.shared.tensors.store((part / TENSOR_BYTES).min(KEPT_TENSORS), Ordering::Relaxed);
         self.shared.kept_ranks.store((part / ranks::BYTES).min(ranks::KEPT), Ordering::Relaxed);
-        lock(&self.shared.ranks).truncate(part / ranks::BYTES);
+        self.shared.ranks.lock().truncate(part / ranks::BYTES);
     }
 
     /// Takes the evaluations that `trace` has and the table has not. It has to be the table's own trace.
@@ -239,7 +236,7 @@ impl Table {
     /// When the host saw runs end.
     pub(crate) fn ends(&self, trace: &Trace) -> Arc<RunEnds> {
         let now = (trace.totals().file_bytes, trace.totals().evaluations);
-        let mut kept = lock(&self.shared.ends);
+        let mut kept = self.shared.ends.lock();
         match kept.as_ref().filter(|(when, _)| *when == now) {
             Some((_, ends)) => Arc::clone(ends),
             None => Arc::clone(&kept.insert((now, Arc::new(run_ends(trace)))).1),
@@ -247,11 +244,11 @@ impl Table {
     }
 
     pub(super) fn regions(&self) -> MutexGuard<'_, ReadRegions> {
-        lock(&self.shared.regions)
+        self.shared.regions.lock()
     }
 
     pub(super) fn leaves(&self) -> MutexGuard<'_, KnownLeaves> {
-        lock(&self.shared.leaves)
+        self.shared.leaves.lock()
     }
 
     /// The view of a graph.
@@ -259,7 +256,7 @@ impl Table {
     /// # Errors
     /// When the trace does not have the graph, or it is damaged.
     pub(crate) fn view(&self, trace: &Trace, id: GraphId) -> Result<Arc<GraphView>, TraceError> {
-        let mut views = lock(&self.shared.views);
+        let mut views = self.shared.views.lock();
         views.clock += 1;
         let now = views.clock;
         if let Some((view, used)) = views.of.get_mut(&id) {
@@ -268,7 +265,7 @@ impl Table {
         }
         drop(views);
         let view = Arc::new(GraphView::new(trace.graph(id)?));
-        let mut views = lock(&self.shared.views);
+        let mut views = self.shared.views.lock();
         views.tensors += view.stored.graph.tensors.len();
         views.of.insert(id, (Arc::clone(&view), now));
         let kept = self.shared.tensors.load(Ordering::Relaxed);

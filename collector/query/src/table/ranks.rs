@@ -5,7 +5,7 @@ use super::chosen::Selection;
 use super::order::{Part, Place, in_order};
 use super::pages::large_group;
 use super::times::Piece;
-use super::{BLOCK, NONE, Slice, lock};
+use super::{BLOCK, NONE, Slice};
 use crate::operators::Page;
 use crate::range::Numbers;
 use std::collections::HashMap;
@@ -198,7 +198,7 @@ impl Ranks {
     pub fn of(selection: &Selection<'_>) -> Arc<Ranks> {
         let key = format!("{} {:?}", selection.table.len(), selection.filter);
         let known = |kept: &[(String, Arc<Ranks>)]| kept.iter().find(|k| k.0 == key).map(|k| Arc::clone(&k.1));
-        if let Some(ranks) = known(&lock(&selection.table.shared.ranks)) {
+        if let Some(ranks) = known(&selection.table.shared.ranks.lock()) {
             return ranks;
         }
         let ranks = Arc::new(Ranks::new(selection));
@@ -206,7 +206,7 @@ impl Ranks {
             return ranks;
         }
         let room = selection.table.shared.kept_ranks.load(Ordering::Relaxed);
-        let mut kept = lock(&selection.table.shared.ranks);
+        let mut kept = selection.table.shared.ranks.lock();
         if room > 0 {
             kept.push((key, Arc::clone(&ranks)));
         }
@@ -381,9 +381,9 @@ mod tests {
             for filter in &filters {
                 Ranks::of(&Selection::new(&trace, &table, filter));
             }
-            assert_eq!(lock(&table.shared.ranks).len(), kept, "{memory}");
+            assert_eq!(table.shared.ranks.lock().len(), kept, "{memory}");
             table.set_memory(1 << 20);
-            assert_eq!(lock(&table.shared.ranks).len(), 0, "what is kept goes when the memory does");
+            assert_eq!(table.shared.ranks.lock().len(), 0, "what is kept goes when the memory does");
         }
     }
 
