@@ -2,6 +2,7 @@
 //!
 //! What happens in between is kept on the thread that asked, in memory that is used again for the next evaluation.
 
+use crate::async_runs::{self, AsyncRun};
 use crate::attention::{self, Taken};
 use crate::capture::{self, Wanted};
 use crate::clock::{self, Ticks};
@@ -12,7 +13,6 @@ use crate::inputs;
 use crate::llama::call;
 use crate::llama::split;
 use crate::op_clock::OpClock;
-use crate::pending::{self, Pending};
 use crate::registry::{self, BackendInfo, LastGraph};
 use crate::sequences;
 use crate::session::{self, Running, Session};
@@ -262,7 +262,7 @@ pub unsafe fn end_run(token: RunToken) {
         if !active.backends[usize::from(token.device)].cpu {
             let run = active.record.runs.len() as u32 - 1;
             let backend = active.backends[usize::from(token.device)].backend;
-            pending::add(Pending { backend, session: active.session.clone(), eval: active.record.eval, run });
+            async_runs::add(AsyncRun { backend, session: active.session.clone(), eval: active.record.eval, run });
         }
     });
 }
@@ -309,7 +309,7 @@ pub unsafe fn end(status: i32) {
     // SAFETY: as above.
     unsafe { write(active, status == 0) };
     if let Some(ended) = waited {
-        backends.iter().for_each(|b| pending::ended_at(b.backend as Backend, ended));
+        backends.iter().for_each(|b| async_runs::ended_at(b.backend as Backend, ended));
     }
 }
 

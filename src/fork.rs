@@ -1,9 +1,9 @@
 //! A child of `fork` is another process: it must not write into its parent's rings.
 
+use crate::async_runs::{self, ASYNC_RUNS};
 use crate::llama::ext::BATCHES;
 #[cfg(not(feature = "static-wrap"))]
 use crate::llama::symbols::KNOWN;
-use crate::pending::{self, PENDING};
 use crate::registry::REGISTRY;
 use crate::session::SLOT;
 use parking_lot::lock_api::RawMutex as _;
@@ -31,7 +31,7 @@ pub fn watch() {
 unsafe extern "C" fn prepare() {
     std::mem::forget(REGISTRY.lock());
     std::mem::forget(SLOT.lock());
-    std::mem::forget(PENDING.lock());
+    std::mem::forget(ASYNC_RUNS.lock());
     std::mem::forget(BATCHES.lock());
     #[cfg(not(feature = "static-wrap"))]
     std::mem::forget(KNOWN.lock());
@@ -43,7 +43,7 @@ unsafe extern "C" fn parent() {
         #[cfg(not(feature = "static-wrap"))]
         KNOWN.force_unlock();
         BATCHES.force_unlock();
-        PENDING.force_unlock();
+        ASYNC_RUNS.force_unlock();
         SLOT.force_unlock();
         REGISTRY.force_unlock();
     }
@@ -56,11 +56,11 @@ unsafe extern "C" fn child() {
         if let Some(slot) = (*SLOT.data_ptr()).as_mut() {
             slot.leave_to_parent();
         }
-        pending::leave_to_parent(&mut *PENDING.data_ptr());
+        async_runs::leave_to_parent(&mut *ASYNC_RUNS.data_ptr());
         #[cfg(not(feature = "static-wrap"))]
         open(&KNOWN);
         open(&BATCHES);
-        open(&PENDING);
+        open(&ASYNC_RUNS);
         open(&SLOT);
         open(&REGISTRY);
     }

@@ -6,8 +6,8 @@ use crate::buffers;
 use crate::capture::{self, EMPTY_OPS, Wanted};
 use crate::host::{CGraph, Host, Tensor};
 use crate::maps::{Mapping, Maps};
+use crate::memory_writes::MemoryWrites;
 use crate::registry::{self, BackendInfo};
-use crate::remains::Remains;
 use crate::statistics::Element;
 use crate::structure::Tensors;
 use ggscope_format::record::{Graph, MappedFile, Tensor as TensorRecord, TensorFlags, TensorType};
@@ -101,7 +101,7 @@ pub fn describe(
 ) -> (Graph, GraphInfo) {
     let mut d = Description::new(graph, Tensors::of(graph));
     let maps = Maps::of_self();
-    let remains = Remains::of(graph);
+    let remains = MemoryWrites::of(graph);
     let kept = |tensor| {
         // SAFETY: a tensor of the graph.
         d.kept(tensor).filter(|&kept| remains.has(unsafe { graph.tensor(kept) }))

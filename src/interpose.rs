@@ -8,7 +8,7 @@ use crate::graph::GraphRef;
 use crate::host::{AbortCallback, Backend, Buffer, BufferType, CGraph, Device, Host, Reg, Sched, Tensor};
 use crate::registry::{self, NOBODY};
 use crate::session::{self, Session};
-use crate::{buffers, capture, clock, inputs, pending, stderr};
+use crate::{async_runs, buffers, capture, clock, inputs, stderr};
 use ggscope_format::BufferId;
 use ggscope_format::record::{BufferEvent, Record};
 use std::cell::Cell;
@@ -194,7 +194,7 @@ interpose! {
         unsafe { (host.ggml_backend_sched_synchronize)(sched) };
         ours(|| {
             let backends = registry::with(|r| r.known(sched as usize).map(|s| s.backends.clone()));
-            backends.iter().flat_map(|b| b.iter()).for_each(|b| pending::synchronized(b.backend as Backend));
+            backends.iter().flat_map(|b| b.iter()).for_each(|b| async_runs::synchronized(b.backend as Backend));
         });
     }
 
@@ -203,7 +203,7 @@ interpose! {
         let host = host_or!();
         // SAFETY: the program's own call.
         unsafe { (host.ggml_backend_synchronize)(backend) };
-        ours(|| pending::synchronized(backend));
+        ours(|| async_runs::synchronized(backend));
     }
 
     /// A scheduler takes what a device computed to another device.
@@ -231,7 +231,7 @@ interpose! {
     fn ggml_backend_free(backend: Backend) {
         let host = host_or!();
         let state = ours(|| {
-            pending::forget(backend);
+            async_runs::forget(backend);
             registry::with(|r| r.take_backend(backend))
         });
         // SAFETY: the program's own call.

@@ -14,6 +14,7 @@
 compile_error!("ggscope works on Linux only: it needs LD_PRELOAD, /proc and POSIX shared memory as Linux has them");
 
 pub mod abi;
+pub mod async_runs;
 pub mod attention;
 pub mod buffers;
 pub mod caches;
@@ -31,11 +32,10 @@ pub mod interpose;
 pub mod linked;
 pub mod llama;
 pub mod maps;
+pub mod memory_writes;
 pub mod op_clock;
-pub mod pace;
-pub mod pending;
 pub mod registry;
-pub mod remains;
+pub mod sampling;
 pub mod sequences;
 pub mod session;
 pub mod statistics;

@@ -11,7 +11,7 @@ use crate::clock::Conversion;
 use crate::graph::GraphInfo;
 use crate::host::Host;
 use crate::identity::{Identities, Identity};
-use crate::pace::Pace;
+use crate::sampling::Sampling;
 use crate::stderr::say;
 use ggscope_format::capture::{Capture, CaptureChange};
 use ggscope_format::record::Record;
@@ -60,7 +60,7 @@ pub struct Session {
     /// Tensors that were told once, and need not be again.
     pub told: Mutex<HashSet<CacheKey>>,
     /// In which evaluations values are captured.
-    pub pace: Mutex<Pace>,
+    pub pace: Mutex<Sampling>,
     current: Mutex<Current>,
     graphs: Mutex<Graphs>,
     segment: Segment,

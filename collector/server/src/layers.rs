@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use ggscope_internals::hidden_states::{
-    self, Against, Grinding, HOW_TO_RECORD, KeptLenses, Layers, LayersError, Lens, Measure, Run, TokenMatrix,
+    self, Against, HOW_TO_RECORD, KeptLenses, Layers, LayersError, Lens, LensOptions, Measure, Run, TokenMatrix,
 };
 use ggscope_trace::Trace;
 use parking_lot::Mutex;
@@ -66,7 +66,7 @@ impl Measured {
     ) -> Result<Vec<Lens>, Problem> {
         let model = models::that_ran(sessions, session, context)?;
         let compute = sessions.compute().map_err(LayersError::from)?;
-        let how = Grinding { keep, most: MAX_WORK, compute: &compute, kept: Some(&self.lenses) };
+        let how = LensOptions { keep, most: MAX_WORK, compute: &compute, kept: Some(&self.lenses) };
         Ok(hidden_states::lens(trace, &model.gguf, Some(context), Some(tokens), &how)?.0)
     }
 }

@@ -5,7 +5,7 @@
 use super::api::App;
 use super::params::{Params, parse};
 use super::problem::Problem;
-use super::session::{Eyes, Session};
+use super::session::{Session, Watching};
 use super::sessions::Sessions;
 use super::summary::SessionSummary;
 use axum::extract::State as Extract;
@@ -220,7 +220,7 @@ struct Place {
     /// Evaluations of the trace when it was told last.
     seen: u64,
     told: Option<Instant>,
-    eyes: Option<Eyes>,
+    watching: Option<Watching>,
 }
 
 impl Viewer {
@@ -266,11 +266,11 @@ impl Viewer {
                 next: if begins { session.now().map_or(0, |now| now.1.len()) } else { 0 },
                 seen: 0,
                 told: None,
-                eyes: session.watch(),
+                watching: session.watch(),
             });
-            if place.eyes.is_some() && session.state() == State::Ended {
+            if place.watching.is_some() && session.state() == State::Ended {
                 // What looks on keeps what it looks at.
-                place.eyes = None;
+                place.watching = None;
             }
             let is_new = n_evaluations > place.seen || place.told.is_none();
             if !is_new {

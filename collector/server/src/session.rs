@@ -51,12 +51,12 @@ struct Kept {
     trace: Option<Arc<Trace>>,
 }
 
-/// Somebody looks on.
-pub(super) enum Eyes {
+/// A viewer that follows a session; dropping it ends that.
+pub(super) enum Watching {
     /// At a recording of this process.
-    Here { _watch: Watch },
+    Live { _watch: Watch },
     /// At a file.
-    There { _following: Following },
+    File { _following: Following },
 }
 
 /// Sums for monitoring.
@@ -204,12 +204,12 @@ impl Session {
     }
 
     /// Somebody looks on until the result is dropped; `None` if there is nothing more to see.
-    pub(super) fn watch(&self) -> Option<Eyes> {
+    pub(super) fn watch(&self) -> Option<Watching> {
         match &*self.source() {
             Source::Recording(growing) if growing.state() == State::Live => {
-                Some(Eyes::Here { _watch: growing.watch() })
+                Some(Watching::Live { _watch: growing.watch() })
             }
-            Source::File(file) if !file.trace().complete() => Some(Eyes::There { _following: file.follow() }),
+            Source::File(file) if !file.trace().complete() => Some(Watching::File { _following: file.follow() }),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
 
 use crate::attention::layer::{Lacks, Layer, Seen, Showing};
-use crate::attention::on_gpu::{Looked, Marker, OnGpu};
+use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
 use crate::attention::row::{KeyRef, TokenRow, Walked};
 use crate::attention::tile::{TOKENS, Tile, compute};
 use ggscope_format::columns::Row;
@@ -11,9 +11,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// What is done with a row. Where a GPU measured it, what it found comes with it.
-pub trait Each: FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()> {}
+pub trait Each: FnMut(&TokenRow<'_>, Option<&MeasuredHeads>) -> ControlFlow<()> {}
 
-impl<F: FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()>> Each for F {}
+impl<F: FnMut(&TokenRow<'_>, Option<&MeasuredHeads>) -> ControlFlow<()>> Each for F {}
 
 /// Weights that are computed before they are handed on: 16 MiB.
 const FLOATS: usize = 4 << 20;

@@ -17,7 +17,7 @@ pub type Marker<'m> = dyn Fn(u64, &[KeyRef]) -> Option<Marks> + Sync + 'm;
 
 /// What a GPU measured of the rows of a token, one a head.
 #[derive(Clone, Debug)]
-pub struct Looked {
+pub struct MeasuredHeads {
     /// What its keys are to it.
     pub marks: Option<Marks>,
     /// The sums; none without marks.
@@ -150,7 +150,7 @@ fn take(tiles: &mut [Tile<'_>], marks: Vec<Vec<Option<Marks>>>, found: &Weights)
         for marks in marks {
             let (own, rest) = measured.split_at(if marks.is_some() { n_head } else { 0 });
             measured = rest;
-            tile.looked.push(Looked { marks, heads: own.to_vec() });
+            tile.looked.push(MeasuredHeads { marks, heads: own.to_vec() });
         }
     }
 }

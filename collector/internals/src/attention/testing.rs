@@ -3,7 +3,7 @@
 use crate::attention::cache_rows::{Rows, Shape};
 use crate::attention::evaluated::Evaluated;
 use crate::attention::layer::{Caches, Layer, Whole};
-use crate::attention::on_gpu::{Looked, Marker, OnGpu};
+use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
 use crate::attention::owners::Owners;
 use crate::attention::plan::{CacheKey, LayerPlan, Look, Source};
 use crate::attention::row::{TokenRow, Walked};
@@ -155,7 +155,7 @@ impl SyntheticRun {
         &self,
         device: Option<Arc<Compute>>,
         marker: Option<&Marker<'_>>,
-        mut f: impl FnMut(&TokenRow<'_>, Option<&Looked>),
+        mut f: impl FnMut(&TokenRow<'_>, Option<&MeasuredHeads>),
     ) -> Walked {
         let mut whole = Whole::default();
         let mut put = |tensor: TensorId, bytes: Vec<u8>| {
@@ -178,7 +178,7 @@ impl SyntheticRun {
             Row { evaluation, phases: vec![TokenPhase::Prompt; self.n], requests: vec![None; self.n], first_token: 0 };
         let (mut walked, mut on_gpu) = (Walked::default(), device.map(OnGpu::new));
         let mut evaluated = Evaluated::new((&row, Arc::default()), &mut walked, on_gpu.as_mut(), marker);
-        let mut each = |row: &TokenRow<'_>, looked: Option<&Looked>| {
+        let mut each = |row: &TokenRow<'_>, looked: Option<&MeasuredHeads>| {
             f(row, looked);
             ControlFlow::Continue(())
         };

@@ -2,7 +2,7 @@
 
 use crate::attention::cache_rows::PAGE;
 use crate::attention::layer::{Layer, Seen};
-use crate::attention::on_gpu::Looked;
+use crate::attention::on_gpu::MeasuredHeads;
 use crate::attention::row::KeyRef;
 use ggscope_compute::attention::Step;
 use ggscope_compute::attention::kernel::{products, softmax};
@@ -30,7 +30,7 @@ pub struct Tile<'a> {
     /// `[n_head]` for each token; empty without sinks.
     pub sinks: Vec<f32>,
     /// What was measured of each token, if a GPU did that.
-    pub looked: Vec<Looked>,
+    pub looked: Vec<MeasuredHeads>,
 }
 
 /// What one head of the keys is multiplied with.

@@ -8,7 +8,7 @@ use crate::attention::error::{AttentionError, captured};
 use crate::attention::evaluated::{Each, Evaluated};
 use crate::attention::layer::{Caches, Lacks, Layer, Whole};
 use crate::attention::limits::left_out;
-use crate::attention::on_gpu::{Looked, Marker, OnGpu};
+use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
 use crate::attention::owners::Owners;
 use crate::attention::plan::{CacheKey, Plan, Source};
 use crate::attention::row::{Span, TokenRow, Walked};
@@ -61,7 +61,7 @@ pub(crate) fn for_each_look(
     span: &Span,
     device: &Arc<Compute>,
     marker: &Marker<'_>,
-    f: impl FnMut(&TokenRow<'_>, Option<&Looked>) -> ControlFlow<()>,
+    f: impl FnMut(&TokenRow<'_>, Option<&MeasuredHeads>) -> ControlFlow<()>,
 ) -> Result<Walked, AttentionError> {
     walk(trace, span, Walker::new(span.layers.clone()).on(device), Some(marker), f)
 }
@@ -161,7 +161,9 @@ impl Walker {
     ) -> ControlFlow<()> {
         match self.move_on(trace, row) {
             Some(plan) => {
-                self.compute(trace, &plan, row, tokens, None, &mut |row: &TokenRow<'_>, _: Option<&Looked>| f(row))
+                self.compute(trace, &plan, row, tokens, None, &mut |row: &TokenRow<'_>, _: Option<&MeasuredHeads>| {
+                    f(row)
+                })
             }
             None => ControlFlow::Continue(()),
         }
@@ -177,7 +179,9 @@ impl Walker {
     ) -> ControlFlow<()> {
         match self.plan(trace, row.evaluation.graph) {
             Some(plan) => {
-                self.compute(trace, &plan, row, tokens, None, &mut |row: &TokenRow<'_>, _: Option<&Looked>| f(row))
+                self.compute(trace, &plan, row, tokens, None, &mut |row: &TokenRow<'_>, _: Option<&MeasuredHeads>| {
+                    f(row)
+                })
             }
             None => ControlFlow::Continue(()),
         }

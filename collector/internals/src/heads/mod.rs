@@ -23,7 +23,7 @@ pub use rollout::{Flow, Source, flow};
 
 use crate::attention::error::captured;
 use crate::attention::limits::said;
-use crate::attention::on_gpu::Looked;
+use crate::attention::on_gpu::MeasuredHeads;
 use crate::attention::walk::for_each_look;
 use crate::attention::{AttentionError, KeyRef, Span, TokenRow};
 use crate::tokens::{Marks, Tokens};
@@ -93,7 +93,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    fn add(&mut self, row: &TokenRow<'_>, looked: Option<&Looked>) {
+    fn add(&mut self, row: &TokenRow<'_>, looked: Option<&MeasuredHeads>) {
         if !is_wanted(self.tokens, self.phase, row.token) {
             return;
         }

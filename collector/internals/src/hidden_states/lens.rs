@@ -4,9 +4,9 @@
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::following::Following;
-use super::glass::Glass;
-use super::glasses::{Glasses, WithoutLens};
 use super::kept::KeptLenses;
+use super::lens_head::LensHead;
+use super::lens_heads::{LensHeads, WithoutLens};
 use super::rows::Captured;
 use crate::no_token;
 use ggscope_compute::{Compute, Reduced, Row};
@@ -117,7 +117,7 @@ pub struct Lens {
 }
 
 /// How lenses are computed.
-pub struct Grinding<'a> {
+pub struct LensOptions<'a> {
     /// Candidates in each layer.
     pub keep: usize,
     /// Multiplications that it may take.
@@ -151,8 +151,8 @@ impl Answer {
 /// A token whose lens is wanted.
 struct Wanted {
     context: u32,
-    /// Which of the glasses it is looked at through.
-    glass: usize,
+    /// Number of the lens head that its states go through.
+    lens_head: usize,
     token: u64,
     id: Option<i32>,
     incomplete: Option<Incomplete>,
@@ -179,7 +179,7 @@ pub fn lens(
     model: &Gguf,
     context: Option<u32>,
     tokens: Option<Range<u64>>,
-    how: &Grinding,
+    how: &LensOptions,
 ) -> Result<(Vec<Lens>, Vec<WithoutLens>), LayersError> {
     let all = trace.totals().tokens();
     let mut streams = Streams::default();
@@ -190,16 +190,16 @@ pub fn lens(
         last.map_or(all..all, |last| last..last + 1)
     });
     let following = Following::of(trace, &tokens);
-    let mut glasses = Glasses::new(model);
+    let mut heads = LensHeads::new(model);
     let (mut any, mut wanted, mut work) = (false, vec![], 0_u64);
     let (mut without, mut absent): (Vec<(WithoutLens, LayersError)>, Option<LayersError>) = Default::default();
     streams.for_each(trace, context, Some(&tokens), |evaluated| {
         any = true;
         let before = wanted.len();
-        let taken = glasses.of(trace, evaluated).and_then(|glass| {
-            let (glass, number) = (&glasses.all[glass], glass);
-            take(evaluated, (glass, number), &tokens, &following, how, &mut wanted)?;
-            Ok(glass.work())
+        let taken = heads.of(trace, evaluated).and_then(|lens_head| {
+            let (lens_head, number) = (&heads.all[lens_head], lens_head);
+            take(evaluated, (lens_head, number), &tokens, &following, how, &mut wanted)?;
+            Ok(lens_head.work())
         });
         match taken {
             Ok(each) => {
@@ -235,8 +235,8 @@ pub fn lens(
         let error = without.into_iter().next().map(|(_, error)| error).or(absent);
         return Err(error.unwrap_or_else(|| LayersError::without_values(trace)));
     }
-    for (number, glass) in glasses.all.iter().enumerate() {
-        grind(glass, wanted.iter_mut().filter(|w| w.glass == number), how)?;
+    for (number, lens_head) in heads.all.iter().enumerate() {
+        compute_lenses(lens_head, wanted.iter_mut().filter(|w| w.lens_head == number), how)?;
     }
     let vocab = model.vocab();
     let lenses = wanted.iter().filter_map(|w| told(w, vocab.as_ref())).collect();
@@ -246,39 +246,39 @@ pub fn lens(
 /// Takes the hidden states of an evaluation's tokens.
 fn take(
     evaluated: &Evaluated,
-    (glass, number): (&Glass, usize),
+    (lens_head, number): (&LensHead, usize),
     tokens: &Range<u64>,
     following: &Following,
-    how: &Grinding,
+    how: &LensOptions,
     out: &mut Vec<Wanted>,
 ) -> Result<(), LayersError> {
     let ends = evaluated.stream.layer_ends();
     let rows: Vec<_> = ends.iter().map(|&end| (evaluated.stream.points[end].layer, evaluated.point(end))).collect();
     let head = evaluated.stream.head.as_ref();
     let logits = head.map(|head| evaluated.captured(head.logits, true));
-    let glass_name = glass.name();
+    let head_name = lens_head.name();
     for i in evaluated.wanted(Some(tokens)) {
         let captured = rows.iter().filter_map(|(layer, c)| Some((*layer, c.rows()?.token(i)?)));
         let (layers, states): (Vec<_>, Vec<&[f32]>) = captured.unzip();
         if states.is_empty() {
             continue;
         }
-        states.iter().try_for_each(|x| glass.fits(x))?;
+        states.iter().try_for_each(|x| lens_head.fits(x))?;
         let evaluation = &evaluated.row.evaluation;
         let token = evaluated.row.first_token + i as u64;
         let position = evaluation.positions.get(i).copied();
-        let next = following.after(token, evaluation.context, position).filter(|&id| (id as usize) < glass.n_out);
+        let next = following.after(token, evaluation.context, position).filter(|&id| (id as usize) < lens_head.n_out);
         let incomplete = ends.last().zip(rows.last()).and_then(|(&end, (_, captured))| {
             incomplete(evaluation, evaluated.stream.points[end].selected, captured, i)
         });
         let logits = logits.as_ref().filter(|_| incomplete.is_none()).and_then(|c| c.rows()?.token(i));
-        let logits = logits.filter(|l| l.len() == glass.n_out);
-        let key = key(&glass_name, how.keep, next, &states, logits);
+        let logits = logits.filter(|l| l.len() == lens_head.n_out);
+        let key = key(&head_name, how.keep, next, &states, logits);
         let answer = how.kept.and_then(|kept| kept.get(key));
         let known = answer.is_some();
         out.push(Wanted {
             context: evaluation.context,
-            glass: number,
+            lens_head: number,
             token,
             id: evaluation.tokens.get(i).copied(),
             incomplete,
@@ -307,9 +307,9 @@ fn incomplete(evaluation: &Evaluation, selected: bool, last: &Captured, token: u
 }
 
 /// A hash of all that an answer follows from.
-fn key(glass: &str, keep: usize, next: Option<u32>, states: &[&[f32]], logits: Option<&[f32]>) -> u128 {
+fn key(lens_head: &str, keep: usize, next: Option<u32>, states: &[&[f32]], logits: Option<&[f32]>) -> u128 {
     let mut hash = Xxh3::new();
-    hash.update(format!("{glass} {keep} {next:?} {} {:?}", states.len(), logits.map(<[f32]>::len)).as_bytes());
+    hash.update(format!("{lens_head} {keep} {next:?} {} {:?}", states.len(), logits.map(<[f32]>::len)).as_bytes());
     let mut bytes = vec![];
     for numbers in states.iter().copied().chain(logits) {
         bytes.clear();
@@ -320,7 +320,11 @@ fn key(glass: &str, keep: usize, next: Option<u32>, states: &[&[f32]], logits: O
 }
 
 /// Computes what is not known yet: the last states first, as the answer shows there, and how likely it was before is asked then.
-fn grind<'w>(glass: &Glass, wanted: impl Iterator<Item = &'w mut Wanted>, how: &Grinding) -> Result<(), LayersError> {
+fn compute_lenses<'w>(
+    lens_head: &LensHead,
+    wanted: impl Iterator<Item = &'w mut Wanted>,
+    how: &LensOptions,
+) -> Result<(), LayersError> {
     let mut unknown: Vec<&mut Wanted> = wanted.filter(|w| w.answer.is_none()).collect();
     if unknown.is_empty() {
         return Ok(());
@@ -329,7 +333,7 @@ fn grind<'w>(glass: &Glass, wanted: impl Iterator<Item = &'w mut Wanted>, how: &
         .iter()
         .map(|w| Row { state: w.states.last().map_or(&[], Vec::as_slice), asked: &[], theirs: w.logits.as_deref() })
         .collect();
-    let (ends, _) = glass.with_head(|head| how.compute.lens(head, &ends, 1))??;
+    let (ends, _) = lens_head.with_head(|head| how.compute.lens(head, &ends, 1))??;
     let asked: Vec<Vec<u32>> =
         unknown.iter().zip(&ends).map(|(w, end)| [first(end), w.next].into_iter().flatten().collect()).collect();
     let rows: Vec<Row> = unknown
@@ -337,7 +341,7 @@ fn grind<'w>(glass: &Glass, wanted: impl Iterator<Item = &'w mut Wanted>, how: &
         .zip(&asked)
         .flat_map(|(w, asked)| w.states.iter().map(move |state| Row { state, asked, theirs: None }))
         .collect();
-    let (rows, ran) = glass.with_head(|head| how.compute.lens(head, &rows, how.keep))??;
+    let (rows, ran) = lens_head.with_head(|head| how.compute.lens(head, &rows, how.keep))??;
     let mut rows = rows.into_iter();
     for (w, end) in unknown.iter_mut().zip(ends) {
         let rows = rows.by_ref().take(w.states.len()).collect();
@@ -436,7 +440,7 @@ mod tests {
         let rows = layers.iter().map(|logits| reduced(logits, &asked)).collect();
         let w = Wanted {
             context: 0,
-            glass: 0,
+            lens_head: 0,
             token: 7,
             id: None,
             incomplete: None,

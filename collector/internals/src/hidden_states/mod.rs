@@ -5,11 +5,11 @@
 mod against;
 mod evaluated;
 mod following;
-mod glass;
-mod glasses;
 mod head;
 mod kept;
 mod lens;
+mod lens_head;
+mod lens_heads;
 mod matrix;
 mod measure;
 mod origin;
@@ -22,9 +22,9 @@ mod testing;
 mod units;
 
 pub use against::{Against, LayerError, TokenError, against};
-pub use glasses::WithoutLens;
 pub use kept::KeptLenses;
-pub use lens::{Candidate, Check, Grinding, Incomplete, Lens, LensRow, Likely, lens};
+pub use lens::{Candidate, Check, Incomplete, Lens, LensOptions, LensRow, Likely, lens};
+pub use lens_heads::WithoutLens;
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};
 pub use origin::{AdapterMatrix, Origin};

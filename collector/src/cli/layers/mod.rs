@@ -10,7 +10,7 @@ use super::terminal::{Form, stdout};
 use anyhow::{Context, bail};
 use ggscope_compute::Device;
 use ggscope_compute::open_device;
-use ggscope_internals::hidden_states::{self, Grinding, Lens, Measure, WithoutLens};
+use ggscope_internals::hidden_states::{self, Lens, LensOptions, Measure, WithoutLens};
 use ggscope_model::gguf::Gguf;
 use ggscope_query::contexts::{Contexts, of_tokens};
 use ggscope_query::range::Numbers;
@@ -228,7 +228,7 @@ fn lenses_of(
     keep: usize,
 ) -> anyhow::Result<Vec<Lens>> {
     let compute = open_device(args.device, &[])?;
-    let how = Grinding { keep, most: u64::MAX, compute: &compute, kept: None };
+    let how = LensOptions { keep, most: u64::MAX, compute: &compute, kept: None };
     let (found, without) = hidden_states::lens(trace, &model(args, trace)?, context, tokens, &how)?;
     for WithoutLens { context, tokens, why } in without {
         say::line(format_args!("{} tokens of context {context} have no lens: {why}", say::thousands(tokens)));

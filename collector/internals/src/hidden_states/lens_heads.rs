@@ -2,7 +2,7 @@
 
 use super::LayersError;
 use super::evaluated::Evaluated;
-use super::glass::Glass;
+use super::lens_head::LensHead;
 use crate::adapters::Matrices;
 use ggscope_format::GraphId;
 use ggscope_model::gguf::Gguf;
@@ -21,18 +21,18 @@ pub struct WithoutLens {
 }
 
 /// What hidden states are looked at through. Graphs of one model mostly share it; a graph with an adapter has its own.
-pub(super) struct Glasses<'m> {
+pub(super) struct LensHeads<'m> {
     model: &'m Gguf,
-    pub all: Vec<Glass<'m>>,
+    pub all: Vec<LensHead<'m>>,
     of_graph: HashMap<GraphId, usize>,
     /// Of adapters.
     matrices: Matrices,
 }
 
-impl<'m> Glasses<'m> {
+impl<'m> LensHeads<'m> {
     /// Of the model of this file.
-    pub fn new(model: &'m Gguf) -> Glasses<'m> {
-        Glasses { model, all: vec![], of_graph: HashMap::new(), matrices: Matrices::default() }
+    pub fn new(model: &'m Gguf) -> LensHeads<'m> {
+        LensHeads { model, all: vec![], of_graph: HashMap::new(), matrices: Matrices::default() }
     }
 
     /// The place in `all` of that of an evaluation's graph.
@@ -49,10 +49,10 @@ impl<'m> Glasses<'m> {
             let what = "the graph has no output matrix, or something behind its last layer that is not known";
             LayersError::Model(what.into())
         })?;
-        let mut glass = Glass::new(evaluated, head, self.model)?;
-        glass.adapt(trace, &mut self.matrices, evaluated, head)?;
-        let place = self.all.iter().position(|known| known.is_like(&glass)).unwrap_or_else(|| {
-            self.all.push(glass);
+        let mut lens_head = LensHead::new(evaluated, head, self.model)?;
+        lens_head.adapt(trace, &mut self.matrices, evaluated, head)?;
+        let place = self.all.iter().position(|known| known.is_like(&lens_head)).unwrap_or_else(|| {
+            self.all.push(lens_head);
             self.all.len() - 1
         });
         self.of_graph.insert(graph, place);

@@ -14,7 +14,7 @@ const MAX_CONTEXTS: usize = 1 << 10;
 
 /// Counts tokens, and what may still travel.
 #[derive(Default)]
-pub struct Pace {
+pub struct Sampling {
     tokens: u64,
     /// Evaluations that looked like an answer's, and contexts that have evaluated something.
     generated: u64,
@@ -24,7 +24,7 @@ pub struct Pace {
     left_out: LeftOut,
 }
 
-impl Pace {
+impl Sampling {
     /// Whether values of the evaluation are wanted. To be asked once for every evaluation, in their order.
     pub fn wants(&mut self, capture: &Capture, evaluation: &Evaluation) -> bool {
         let first = self.tokens;
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn every_nth_token_of_an_answer_is_wanted_and_all_of_a_prompt() {
-        let (mut pace, capture) = (Pace::default(), Capture { every: 3, ..Capture::default() });
+        let (mut pace, capture) = (Sampling::default(), Capture { every: 3, ..Capture::default() });
         let mut wants = |n, outputs| pace.wants(&capture, &evaluation(n, outputs));
         assert!(wants(5, 1) && wants(5, 1));
         assert_eq!([(); 5].map(|()| wants(1, 1)), [true, false, false, true, false]);
@@ -86,14 +86,14 @@ mod tests {
     #[test]
     fn an_evaluation_is_wanted_if_one_of_its_tokens_is() {
         let tokens = Ranges::parse("0,6-7").unwrap();
-        let (mut pace, capture) = (Pace::default(), Capture { tokens, ..Capture::default() });
+        let (mut pace, capture) = (Sampling::default(), Capture { tokens, ..Capture::default() });
         let mut wants = |n| pace.wants(&capture, &evaluation(n, 1));
         assert_eq!([5, 1, 1, 1, 1].map(&mut wants), [true, false, true, true, false]);
     }
 
     #[test]
     fn the_budget_holds_over_time_and_what_is_left_out_is_counted() {
-        let (mut pace, begin, budget) = (Pace::default(), Instant::now(), Some(Bytes(1000)));
+        let (mut pace, begin, budget) = (Sampling::default(), Instant::now(), Some(Bytes(1000)));
         let mut affords = |ms, bytes| pace.affords(budget, bytes, begin + Duration::from_millis(ms));
         assert!(affords(0, 600) && affords(0, 600), "a second's worth at once, and what begins within it");
         assert!(!affords(100, 300) && !affords(200, 300));

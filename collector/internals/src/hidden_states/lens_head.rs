@@ -1,4 +1,4 @@
-//! What the logit lens is ground from: the final norm and the output matrix of the model's file, with the operations and
+//! What the logit lens multiplies with: the final norm and the output matrix of the model's file, with the operations and
 //! numbers that the recorded graph has for them. That the file is the model that ran is checked tensor by tensor.
 
 use super::LayersError;
@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_128;
 const QK_K: u64 = 256;
 
 /// A model's way from hidden states to logits.
-pub(super) struct Glass<'m> {
+pub(super) struct LensHead<'m> {
     /// What is done before the matrix, with the weights of each step.
     before: Vec<(Step, Vec<f32>)>,
     /// The output matrix, `[n_in, n_out]`.
@@ -34,12 +34,12 @@ pub(super) struct Glass<'m> {
     after: Vec<Step>,
 }
 
-impl<'m> Glass<'m> {
+impl<'m> LensHead<'m> {
     /// Takes `head` of the evaluation's graph with the weights of `model`.
     ///
     /// # Errors
     /// When the model is not the one that ran, or does something behind its last layer that is not known.
-    pub fn new(evaluated: &Evaluated, head: &Head, model: &'m Gguf) -> Result<Glass<'m>, LayersError> {
+    pub fn new(evaluated: &Evaluated, head: &Head, model: &'m Gguf) -> Result<LensHead<'m>, LayersError> {
         let row = |id: TensorId| -> Result<Vec<f32>, LayersError> {
             let tensor = same(evaluated, model, id)?;
             let mut out = vec![];
@@ -48,26 +48,26 @@ impl<'m> Glass<'m> {
             tensor.still()?;
             Ok(out)
         };
-        let (mut before, mut glass) = (vec![], None::<Glass<'m>>);
+        let (mut before, mut lens_head) = (vec![], None::<LensHead<'m>>);
         for step in &head.steps {
-            match (&mut glass, step) {
+            match (&mut lens_head, step) {
                 (None, &Step::Matrix(id)) => {
-                    glass = Some(Glass::of(evaluated, model, id, std::mem::take(&mut before))?)
+                    lens_head = Some(LensHead::of(evaluated, model, id, std::mem::take(&mut before))?)
                 }
                 (None, &(Step::Mul(id) | Step::Add(id))) => before.push((step.clone(), row(id)?)),
                 (None, _) => before.push((step.clone(), vec![])),
                 // Their numbers come from the trace: see `adapt`.
-                (Some(glass), Step::Adapter(_)) if glass.bias.is_none() && glass.after.is_empty() => {}
-                (Some(glass), &Step::Add(id)) if glass.bias.is_none() && glass.after.is_empty() => {
-                    glass.bias = Some(row(id)?);
+                (Some(lens_head), Step::Adapter(_)) if lens_head.bias.is_none() && lens_head.after.is_empty() => {}
+                (Some(lens_head), &Step::Add(id)) if lens_head.bias.is_none() && lens_head.after.is_empty() => {
+                    lens_head.bias = Some(row(id)?);
                 }
-                (Some(glass), Step::Scale { .. } | Step::Tanh) => glass.after.push(step.clone()),
+                (Some(lens_head), Step::Scale { .. } | Step::Tanh) => lens_head.after.push(step.clone()),
                 (Some(_), _) => {
                     return Err(LayersError::Model(format!("what follows the output matrix is not known: {step:?}")));
                 }
             }
         }
-        glass.ok_or_else(|| LayersError::Model("the model has no output matrix".into()))
+        lens_head.ok_or_else(|| LayersError::Model("the model has no output matrix".into()))
     }
 
     fn of(
@@ -75,13 +75,13 @@ impl<'m> Glass<'m> {
         model: &'m Gguf,
         id: TensorId,
         before: Vec<(Step, Vec<f32>)>,
-    ) -> Result<Glass<'m>, LayersError> {
+    ) -> Result<LensHead<'m>, LayersError> {
         let matrix = same(evaluated, model, id)?;
         let [n_in, n_out, a, b] = matrix.info.ne.map(|ne| usize::try_from(ne).unwrap_or(0));
         if n_in == 0 || n_out == 0 || u32::try_from(n_out).is_err() || (a, b) != (1, 1) {
             return Err(LayersError::Model(format!("{} is no matrix", evaluated.name(id))));
         }
-        Ok(Glass { before, matrix, n_in, n_out, adapters: vec![], bias: None, after: vec![] })
+        Ok(LensHead { before, matrix, n_in, n_out, adapters: vec![], bias: None, after: vec![] })
     }
 
     /// Takes the adapters that the run added to the matrix, from the trace. `known` are matrices that were read already.
@@ -106,7 +106,7 @@ impl<'m> Glass<'m> {
     }
 
     /// Whether another does the same with the same numbers: that of another graph of the same model.
-    pub fn is_like(&self, other: &Glass<'_>) -> bool {
+    pub fn is_like(&self, other: &LensHead<'_>) -> bool {
         let alike = |a: &Step, b: &Step| match (a, b) {
             (Step::Mul(_), Step::Mul(_)) | (Step::Add(_), Step::Add(_)) => true,
             _ => a == b,

@@ -10,16 +10,16 @@ use std::ffi::CStr;
 use std::ops::Range;
 
 /// What the nodes of an allocated graph write, in the order in which they are computed.
-pub struct Remains<'a> {
+pub struct MemoryWrites<'a> {
     graph: GraphRef<'a>,
     /// Buffer and addresses of each node that does work.
     writes: Vec<(usize, usize, Range<usize>)>,
     numbers: HashMap<usize, usize>,
 }
 
-impl<'a> Remains<'a> {
+impl<'a> MemoryWrites<'a> {
     /// Looks at a graph.
-    pub fn of(graph: GraphRef<'a>) -> Remains<'a> {
+    pub fn of(graph: GraphRef<'a>) -> MemoryWrites<'a> {
         let nodes = (0..graph.n_nodes).map(|i| graph.node(i));
         let works = |node: TensorRef<'_>| {
             // SAFETY: a tensor of the live graph; the name is a constant of the host.
@@ -27,7 +27,7 @@ impl<'a> Remains<'a> {
             !EMPTY_OPS.iter().any(|empty| op.to_bytes() == empty.as_bytes())
         };
         let numbers = nodes.clone().enumerate().map(|(i, node)| (node.ptr() as usize, i)).collect();
-        let mut remains = Remains { graph, writes: vec![], numbers };
+        let mut remains = MemoryWrites { graph, writes: vec![], numbers };
         remains.writes = (nodes.enumerate().filter(|(_, node)| works(*node)))
             .map(|(i, node)| {
                 let (buffer, addresses) = remains.place(node);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A run of an asynchronous backend whose end nobody has seen yet.
-pub struct Pending {
+pub struct AsyncRun {
     /// The backend.
     pub backend: usize,
     /// Where its end is to be told.
@@ -24,14 +24,14 @@ pub struct Pending {
 }
 
 /// All of them. Fork handlers take the lock, so that a child finds the list in order.
-pub static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
+pub static ASYNC_RUNS: Mutex<Vec<AsyncRun>> = Mutex::new(Vec::new());
 static N_PENDING: AtomicUsize = AtomicUsize::new(0);
 /// A program that never synchronises must not fill the memory.
 const MAX_PENDING: usize = 1024;
 
 /// A run has begun.
-pub fn add(pending: Pending) {
-    let mut list = PENDING.lock();
+pub fn add(pending: AsyncRun) {
+    let mut list = ASYNC_RUNS.lock();
     if list.len() < MAX_PENDING {
         list.push(pending);
     }
@@ -53,14 +53,14 @@ pub fn forget(backend: Backend) {
 }
 
 /// In a forked child: the runs are the parent's, and so are the sessions, which are never dropped here. `list` is what
-/// [`PENDING`] protects.
-pub fn leave_to_parent(list: &mut Vec<Pending>) {
+/// [`ASYNC_RUNS`] protects.
+pub fn leave_to_parent(list: &mut Vec<AsyncRun>) {
     list.drain(..).for_each(std::mem::forget);
     N_PENDING.store(0, Ordering::Relaxed);
 }
 
-fn take(backend: Backend) -> Vec<Pending> {
-    let mut list = PENDING.lock();
+fn take(backend: Backend) -> Vec<AsyncRun> {
+    let mut list = ASYNC_RUNS.lock();
     let taken = list.extract_if(.., |p| p.backend == backend as usize).collect();
     N_PENDING.store(list.len(), Ordering::Relaxed);
     taken
@@ -71,7 +71,7 @@ pub fn ended_at(backend: Backend, now: Ticks) {
     if N_PENDING.load(Ordering::Relaxed) == 0 {
         return;
     }
-    for Pending { session, eval, run, .. } in take(backend) {
+    for AsyncRun { session, eval, run, .. } in take(backend) {
         let end = session.conversion.rate().at(now);
         session.push(&Record::RunEnd(RunEnd { eval, run, end }));
     }
