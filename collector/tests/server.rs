@@ -191,7 +191,7 @@ fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
     let server = Running::start(None);
     let (trace, all) = (server.trace(), all_pages(&server, "/api/v1/sessions/0/evaluations?", 100));
     let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
-    assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
+    assert_eq!(timeline, ggscope_collector::query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4, None));
     let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
     assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 12 * 4)));
     assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));

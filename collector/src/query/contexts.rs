@@ -140,6 +140,24 @@ impl Contexts {
         }
     }
 
+    /// The contexts of this recording and of a reference that are compared with each other: those that are named; of the
+    /// reference, if none is, the one of the same number as the one that is named here; else the usual ones. `None` where
+    /// nothing was evaluated.
+    ///
+    /// # Errors
+    /// Says which of both has no such context, by its place in `named`, and which it has.
+    pub fn pair(
+        &self,
+        reference: &Contexts,
+        named: (Option<u32>, Option<u32>),
+    ) -> Result<(Option<u32>, Option<u32>), (usize, String)> {
+        named.0.map_or(Ok(()), |here| self.check(here)).map_err(|why| (0, why))?;
+        named.1.map_or(Ok(()), |there| reference.check(there)).map_err(|why| (1, why))?;
+        let usual = |of: &Contexts| of.usual().map(|c| c.context);
+        let same_number = named.0.filter(|&here| reference.get(here).is_some());
+        Ok((named.0.or(usual(self)), named.1.or(same_number).or(usual(reference))))
+    }
+
     /// Whether there is such a context.
     ///
     /// # Errors
@@ -238,6 +256,21 @@ mod tests {
         assert_eq!(error, "these tokens are of context 1, not of context 0, whose tokens are among 0 to 5");
         assert_eq!(choose(Some(7), None).unwrap_err(), "there is no context 7: the recording has 0, 1");
         assert_eq!(choose(Some(1), Some(99..100)), Ok(Some(1)), "that there is no such token is said elsewhere");
+    }
+
+    #[test]
+    fn of_two_recordings_the_contexts_that_are_named_are_compared_or_those_of_one_number_or_the_usual_ones() {
+        let both = contexts(&[(0, 0, 3), (1, 1, 2)]);
+        let (here, there) = (Contexts::of(&both.trace), Contexts::of(&contexts(&[(0, 0, 3)]).trace));
+        let pair = |named| here.pair(&there, named);
+        assert_eq!(pair((None, None)), Ok((Some(0), Some(0))));
+        assert_eq!(pair((Some(1), None)), Ok((Some(1), Some(0))), "the other has no such context");
+        assert_eq!(here.pair(&here, (Some(1), None)), Ok((Some(1), Some(1))));
+        assert_eq!(here.pair(&here, (None, Some(1))), Ok((Some(0), Some(1))));
+        assert_eq!(pair((Some(7), None)).unwrap_err().0, 0);
+        let (which, why) = pair((Some(1), Some(1))).unwrap_err();
+        assert_eq!((which, why.as_str()), (1, "there is no context 1: the recording has only context 0"));
+        assert_eq!(Contexts::default().pair(&there, (None, None)), Ok((None, Some(0))));
     }
 
     #[test]

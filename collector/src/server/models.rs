@@ -7,6 +7,7 @@ use super::params::{Params, Path as At, parse, word};
 use super::problem::Problem;
 use super::session::Session;
 use super::sessions::Sessions;
+use crate::query::weights::is_same;
 use axum::extract::State;
 use axum::response::Response;
 use ggscope_model::ggml::GgmlType;
@@ -132,13 +133,6 @@ pub(super) fn ran(session: &Session, model: &Path) -> bool {
     // One that was let go is not read again only to be listed.
     let trace = if session.is_released() { None } else { session.trace().ok() };
     trace.is_some_and(|trace| trace.models().iter().any(|m| is_same(&m.path, model)))
-}
-
-fn is_same(of_trace: &str, model: &Path) -> bool {
-    let of_trace = Path::new(of_trace);
-    of_trace == model
-        || of_trace.file_name() == model.file_name()
-        || model.canonicalize().is_ok_and(|model| model == of_trace)
 }
 
 /// A model in the list.

@@ -19,7 +19,7 @@ pub(crate) use plan::{Layout, NONE, PlanInfo, Plans, Routed};
 pub(crate) use ranks::Ranks;
 pub(crate) use times::{Piece, Slice};
 
-use super::dump::run_ends;
+use super::dump::{Filter, run_ends};
 use super::leaves::KnownLeaves;
 use super::memory::ReadRegions;
 use super::view::GraphView;
@@ -186,6 +186,19 @@ impl Table {
     /// Evaluations.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The contexts of which the filter lets evaluations through, ascending.
+    pub fn contexts(&self, filter: &Filter) -> Vec<u32> {
+        let mut found: Vec<u32> = vec![];
+        for (_, header) in self.headers(0) {
+            if let Err(at) = found.binary_search(&header.context)
+                && header.choose(filter).is_some()
+            {
+                found.insert(at, header.context);
+            }
+        }
+        found
     }
 
     /// Whether nothing was evaluated.
