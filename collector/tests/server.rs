@@ -141,7 +141,7 @@ fn sessions_are_listed_and_each_says_what_info_says() {
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(&sessions[0][field], value, "{field}");
     }
-    let expected = serde_json::to_string(&info(&server.trace())).unwrap();
+    let expected = serde_json::to_string(&info(&server.trace(), None)).unwrap();
     assert_eq!(server.get("/api/v1/sessions/0").body, expected);
 }
 

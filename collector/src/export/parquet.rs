@@ -289,7 +289,7 @@ mod tests {
         let reader = reader(&trace, None);
         let facts = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
         let told = facts.iter().find(|f| f.key == "ggscope.info").and_then(|f| f.value.as_deref()).unwrap();
-        assert_eq!(told, serde_json::to_string(&info(&trace)).unwrap());
+        assert_eq!(told, serde_json::to_string(&info(&trace, None)).unwrap());
     }
 
     #[test]

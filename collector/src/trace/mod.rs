@@ -3,6 +3,7 @@
 //! what the collector adds: who was recorded, the model, graphs as columns, the index, and the policy of both sides.
 
 mod create;
+mod drafting;
 mod ending;
 mod follow;
 mod graph_columns;
@@ -21,10 +22,12 @@ pub(crate) mod testing_contexts;
 mod token_texts;
 mod writer;
 
+pub use drafting::Drafting;
 pub use ending::Ending;
 pub use follow::{Followed, Following, LOOK_EVERY};
 pub use growing::{Growing, Watch};
 pub use index::{IndexEntry, OperatorTotal, Totals};
+pub(crate) use operator_sums::OperatorSums;
 pub use reader::Trace;
 pub use rows::Select;
 pub use token_texts::TokenTexts;
@@ -181,6 +184,8 @@ pub enum Remark {
         /// A model with its vocabulary.
         model: ModelId,
     },
+    /// A context is known from here on to draft for another one. It is alone in its chunk.
+    Drafting(Drafting),
 }
 
 /// Records that were lost, by what is known of the cause.
@@ -221,6 +226,12 @@ pub struct RequestBegun {
 }
 
 impl Remark {
+    /// Whether it is neither about requests nor about changes of memories, vocabularies or contexts.
+    fn is_note(&self) -> bool {
+        let others = matches!(self, Remark::Request(_) | Remark::Memory(_) | Remark::Vocabulary { .. });
+        !others && !matches!(self, Remark::Drafting(_))
+    }
+
     fn ending(&self) -> Option<Ending> {
         if let Remark::Ended(ending) = self { Some(*ending) } else { None }
     }

@@ -2,6 +2,7 @@
 //! asks for what is in it. The file is untrusted: what is damaged is left out with a warning, and nothing in it can
 //! ask for more memory than [`MAX_CHUNK_BYTES`] and a few times that for the decoded form of one chunk.
 
+use super::drafting;
 use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::token_texts::KnownTexts;
 use super::{
@@ -78,6 +79,7 @@ pub(super) struct Shared {
     values: Mutex<Option<(u64, Arc<Values>)>>,
     statistics: Mutex<Option<(u64, Arc<AllStatistics>)>>,
     pub(super) texts: Mutex<KnownTexts>,
+    pub(super) drafting: Mutex<drafting::Known>,
 }
 
 /// A trace as it is at one time: of a file that was finished or cut, or of one that still grows. A later state of a
@@ -438,9 +440,7 @@ impl Trace {
 
     /// Remarks on the recording, in the order of the file: neither requests nor changes of memories.
     pub fn notes(&self) -> Vec<Remark> {
-        self.remarks()
-            .filter(|r| !matches!(r, Remark::Request(_) | Remark::Memory(_) | Remark::Vocabulary { .. }))
-            .collect()
+        self.remarks().filter(Remark::is_note).collect()
     }
 
     /// Changes of contexts' memories, in the order in which they came.

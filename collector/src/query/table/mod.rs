@@ -50,6 +50,8 @@ pub struct Table {
     rows: u64,
     /// The trace's number of the evaluation after the last.
     next: u64,
+    /// How many contexts were known to draft: it corrects phases.
+    drafting: usize,
     plans: Arc<Plans>,
     shared: Arc<Shared>,
 }
@@ -62,6 +64,8 @@ impl std::fmt::Debug for Table {
 
 /// What was read and may be read again: the same for all clones of a table.
 struct Shared {
+    /// Bytes that are kept, about.
+    memory: AtomicUsize,
     times: Cache<TimeBlock>,
     rows: Cache<Vec<Row>>,
     views: Mutex<Views>,
@@ -100,11 +104,13 @@ impl Table {
             len: 0,
             rows: 0,
             next: 0,
+            drafting: trace.drafting().len(),
             plans: Arc::default(),
             shared: Arc::new(Shared {
                 times: Cache::new(0),
                 rows: Cache::new(0),
                 views: Mutex::default(),
+                memory: AtomicUsize::new(memory),
                 tensors: AtomicUsize::new(0),
                 kept_ranks: AtomicUsize::new(0),
                 ranks: Mutex::default(),
@@ -120,6 +126,7 @@ impl Table {
 
     /// Keeps up to about `memory` bytes of what it reads from now on, together with its clones.
     pub fn set_memory(&self, memory: usize) {
+        self.shared.memory.store(memory, Ordering::Relaxed);
         let part = memory / 16;
         self.shared.times.set_limit(part * 12);
         self.shared.rows.set_limit(part * 2);
@@ -130,6 +137,10 @@ impl Table {
 
     /// Takes the evaluations that `trace` has and the table has not. It has to be the table's own trace.
     pub fn update(&mut self, trace: &Trace) {
+        if self.drafting != trace.drafting().len() {
+            *self = Table::new(trace, self.shared.memory.load(Ordering::Relaxed));
+            return;
+        }
         trace.for_each_evaluation_from(self.next, false, |at, row| {
             self.push(trace, at, &row);
             ControlFlow::Continue(())
@@ -140,7 +151,7 @@ impl Table {
 
     /// Whether `trace` has nothing that the table has not.
     pub fn is_up_to_date(&self, trace: &Trace) -> bool {
-        self.next >= trace.n_evaluations()
+        self.next >= trace.n_evaluations() && self.drafting == trace.drafting().len()
     }
 
     fn push(&mut self, trace: &Trace, at: u64, row: &Row) {

@@ -131,6 +131,22 @@ export class Timeline {
     return seq === undefined ? undefined : this.context[seq];
   }
 
+  /**
+   * The first `most` tokens of a context, or of all: the first and the last of them, and how many there are. Tokens of other
+   * contexts may lie between them. Null without any.
+   */
+  reach(context: number | null, most: number): { first: number; last: number; tokens: number } | null {
+    const found = { first: 0, last: 0, tokens: 0 };
+    for (let seq = 0; seq < this.length && found.tokens < most; seq++) {
+      if (this.n_tokens[seq] === 0 || (context !== null && this.context[seq] !== context)) continue;
+      const [first, n] = [this.first_token[seq], Math.min(this.n_tokens[seq], most - found.tokens)];
+      if (found.tokens === 0) found.first = first;
+      found.last = first + n - 1;
+      found.tokens += n;
+    }
+    return found.tokens > 0 ? found : null;
+  }
+
   /** How many tokens there are. */
   get tokens(): number {
     for (let i = this.length - 1; i >= 0; i--) {
