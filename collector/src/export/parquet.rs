@@ -45,7 +45,7 @@ fn contradicts(error: ArrowError) -> io::Error {
 pub fn write(trace: &Trace, filter: &Filter, out: &mut (dyn Write + Send)) -> io::Result<u64> {
     let facts = vec![
         KeyValue::new("ggscope.version".into(), env!("CARGO_PKG_VERSION").to_owned()),
-        KeyValue::new("ggscope.info".into(), serde_json::to_string(&info(trace))?),
+        KeyValue::new("ggscope.info".into(), serde_json::to_string(&info(trace, None))?),
     ];
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).map_err(failed)?))

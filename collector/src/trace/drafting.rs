@@ -76,7 +76,9 @@ impl Trace {
     /// Corrects what evaluations of the file say.
     pub(super) fn correct(&self, rows: &mut [Row]) {
         for drafting in self.drafting().iter() {
-            rows.iter_mut().for_each(|row| drop(drafting.correct(row)));
+            for row in &mut *rows {
+                drafting.correct(row);
+            }
         }
     }
 
@@ -120,7 +122,9 @@ impl TraceWriter {
         };
         self.index.totals.no_answer(&sums);
         // What is in the file already is corrected by whoever reads it.
-        self.rows.iter_mut().for_each(|row| drop(drafting.correct(Arc::make_mut(row))));
+        for row in &mut self.rows {
+            drafting.correct(Arc::make_mut(row));
+        }
         self.display.same.rows = 0;
         // In a chunk of its own: whoever knows no such remark loses no other.
         self.flush_remarks()?;
