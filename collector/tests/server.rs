@@ -251,7 +251,11 @@ fn leaves_memory_and_metrics_say_what_was_read() {
     assert_eq!(buffers.len(), 6, "K and V of three layers");
     let metrics = server.get("/metrics");
     assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
-    assert!(metrics.body.contains("ggscope_tokens_total{session=\"0\",file=\"a.ggtrace\",context=\"0\",phase=\"PROMPT\"} 5\n"));
+    assert!(
+        metrics
+            .body
+            .contains("ggscope_tokens_total{session=\"0\",file=\"a.ggtrace\",context=\"0\",phase=\"PROMPT\"} 5\n")
+    );
 }
 
 #[test]

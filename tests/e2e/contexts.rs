@@ -257,7 +257,10 @@ fn a_graph_a_comparison_and_an_export_are_of_the_context_that_is_named() {
             assert_eq!((&row["a"]["count"], &row["a"]["bytes"]), (&row["b"]["count"], &row["b"]["bytes"]), "{row}");
         }
         let (table, stderr) = said("diff", &both, &[other, here, &number, "--against-context", "0"]);
-        assert!(table.contains(&format!("a  both.ggtrace, context {number}: ")) && stderr.is_empty(), "{table}{stderr}");
+        assert!(
+            table.contains(&format!("a  both.ggtrace, context {number}: ")) && stderr.is_empty(),
+            "{table}{stderr}"
+        );
         // A file for each.
         let rows = |trace: &Path, options: &[&str]| -> Vec<Value> {
             let mut asked = ggscope(&["export", "--format", "json"]);

@@ -10,8 +10,8 @@ use crate::export::arch::{graph_file, layers_csv, ranks_csv};
 use crate::export::dashboard;
 use crate::export::graph_file::GraphFileFormat;
 use crate::query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
-use crate::query::graph_report::{GraphReport, report};
 use crate::query::contexts::Contexts;
+use crate::query::graph_report::{GraphReport, report};
 use crate::query::roofline::{Reached, reached};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::query::weights::{WeightCost, Whose, model_at, weights};
@@ -185,7 +185,11 @@ impl Measured {
         if !found.iter().any(is_there) {
             bail!("{} is no run of {}: no weight of it was read", path.display(), gguf.first().path().display());
         }
-        Ok(Measured { trace: path.display().to_string(), weights: found, reached: reached(&trace, &table, whose, None) })
+        Ok(Measured {
+            trace: path.display().to_string(),
+            weights: found,
+            reached: reached(&trace, &table, whose, None),
+        })
     }
 }
 

@@ -189,7 +189,8 @@ impl<'t> Export<'t> {
         if wanted.layers.is_some_and(|n| n.first != n.last) {
             return refuse(Part::Layers, false, "the format dot takes one layer, or all of the graph".into());
         }
-        let Some(id) = wanted.graph.or_else(|| most_evaluated(&Table::new(trace, DEFAULT_MEMORY), wanted.context)) else {
+        let Some(id) = wanted.graph.or_else(|| most_evaluated(&Table::new(trace, DEFAULT_MEMORY), wanted.context))
+        else {
             return refuse(Part::Graph, true, "the trace has no graph that was computed".into());
         };
         if !trace.graphs().any(|graph| graph == id) {

@@ -237,7 +237,8 @@ mod tests {
     /// The file through the reader of rows, which knows nothing of Arrow.
     fn reader(trace: &Trace, tokens: Option<&str>) -> SerializedFileReader<Bytes> {
         let tokens = tokens.map(|text| text.parse().unwrap());
-        let bytes = exported(trace, Wanted { format: Format::Parquet, tokens, layers: None, graph: None, context: None });
+        let bytes =
+            exported(trace, Wanted { format: Format::Parquet, tokens, layers: None, graph: None, context: None });
         SerializedFileReader::new(Bytes::from(bytes)).unwrap()
     }
 

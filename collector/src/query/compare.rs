@@ -177,8 +177,7 @@ impl Sums {
     fn of((trace, contexts): (&Trace, &Contexts), context: Option<u32>, by: By, phase: Option<Phase>) -> Sums {
         let name = trace.path().file_name().unwrap_or(trace.path().as_os_str());
         let other_contexts = context.map_or(vec![], |context| contexts.others(context));
-        let side =
-            Side { trace: name.to_string_lossy().into_owned(), context, other_contexts, ..Side::default() };
+        let side = Side { trace: name.to_string_lossy().into_owned(), context, other_contexts, ..Side::default() };
         let (numbers, spent, graphs) = (HashMap::new(), vec![], HashMap::new());
         let mut sums = Sums { by, phase, side, numbers, spent, graphs };
         let ends = run_ends(trace);

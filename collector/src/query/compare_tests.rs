@@ -5,8 +5,8 @@ use crate::query::cost::costs;
 use crate::query::memory::{Wanted, memory};
 use crate::query::table::{DEFAULT_MEMORY, Table};
 use crate::trace::TraceWriter;
-use crate::trace::testing_contexts::contexts;
 use crate::trace::testing::{Random, Shape, evaluation, llama, recording, write};
+use crate::trace::testing_contexts::contexts;
 use std::path::Path;
 
 const SMALL: Shape = Shape { n_layer: 2, n_tokens: 1, n_outputs: 1, n_kv: 32 };

@@ -363,8 +363,9 @@ fn count_devices(trace: &Trace, context: Option<u32>, totals: &mut Totals, conte
 fn totals_of(trace: &Trace, context: u32) -> (Totals, Vec<OperatorTotal>) {
     let of_context = |graph: &GraphId| trace.graph(*graph).is_ok_and(|stored| stored.graph.context == context);
     let graphs = trace.graphs().filter(of_context).count() as u64;
-    let Totals { value_bytes, dropped_records, dropped_bytes, left_out_evaluations, left_out_bytes, file_bytes, .. } =
-        *trace.totals();
+    let Totals {
+        value_bytes, dropped_records, dropped_bytes, left_out_evaluations, left_out_bytes, file_bytes, ..
+    } = *trace.totals();
     let mut totals = Totals {
         graphs,
         value_bytes,
@@ -426,8 +427,8 @@ fn warnings(trace: &Trace) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::trace::TraceWriter;
-    use crate::trace::testing_contexts::contexts;
     use crate::trace::testing::{Random, Shape, evaluation, llama, recording, write};
+    use crate::trace::testing_contexts::contexts;
     use ggscope_format::Nanos;
     use ggscope_format::record::RunEnd;
 

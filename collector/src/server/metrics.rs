@@ -151,7 +151,8 @@ mod tests {
         let sessions = Sessions::open(&[recorded.trace.path().to_owned()]).unwrap();
         let text = text(&sessions);
         let values = |metric: &str, label: &str| -> Vec<String> {
-            let of_metric = text.lines().filter(|line| line.starts_with(&format!("{metric}{{")) && line.contains(label));
+            let of_metric =
+                text.lines().filter(|line| line.starts_with(&format!("{metric}{{")) && line.contains(label));
             of_metric.filter_map(|line| line.rsplit(' ').next()).map(str::to_owned).collect()
         };
         for (metric, label) in [

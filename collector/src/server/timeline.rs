@@ -43,9 +43,8 @@ pub(super) async fn timeline(
 ) -> Result<Response, Problem> {
     let from = parse("from", p.from.as_deref(), "give the ordinal of an evaluation")?.unwrap_or(0);
     let context = context(p.context.as_deref())?;
-    let columns = beside(app, move |sessions| {
-        Ok(timeline::timeline(&sessions.get(&id)?.now_of(context)?.1, from, context))
-    });
+    let columns =
+        beside(app, move |sessions| Ok(timeline::timeline(&sessions.get(&id)?.now_of(context)?.1, from, context)));
     bounded("application/octet-stream", columns.await?)
 }
 

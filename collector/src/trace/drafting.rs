@@ -139,8 +139,8 @@ mod tests {
     use crate::query::contexts::Contexts;
     use crate::query::table::{DEFAULT_MEMORY, Table};
     use crate::trace::testing::{Random, Shape, evaluation, llama, recording};
-    use ggscope_format::record::{MemoryOp, SequencesFrom};
     use ggscope_format::EvalId;
+    use ggscope_format::record::{MemoryOp, SequencesFrom};
     use std::collections::BTreeMap;
     use std::path::Path;
 
@@ -153,7 +153,8 @@ mod tests {
     fn begin(path: &Path, steps: &[Step]) -> TraceWriter {
         let mut writer = TraceWriter::create(path, false, &recording()).unwrap();
         for (id, (context, n)) in shapes(steps) {
-            let mut stored = llama(id, Shape { n_layer: 1, n_tokens: n.into(), n_outputs: n.into(), ..Shape::default() });
+            let mut stored =
+                llama(id, Shape { n_layer: 1, n_tokens: n.into(), n_outputs: n.into(), ..Shape::default() });
             stored.graph.context = context;
             writer.graph(stored).unwrap();
         }

@@ -91,10 +91,7 @@ fn limit_lines(limits: &Limits, name: Option<&str>) -> String {
 }
 
 fn reached(whose: &str, list: &[&Reached]) -> String {
-    let mut out = format!(
-        "\n    {:<22} {:>10} {:>10} {:>10}  of what is possible\n",
-        whose, "time", "GB/s", "GFLOP/s"
-    );
+    let mut out = format!("\n    {:<22} {:>10} {:>10} {:>10}  of what is possible\n", whose, "time", "GB/s", "GFLOP/s");
     for r in list.iter().take(TOP) {
         let seconds = r.ns as f64 / 1e9;
         let share = match (r.share, r.bound) {
