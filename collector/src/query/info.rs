@@ -2,13 +2,14 @@
 //! where devices worked on after the host had counted them.
 
 use super::buffers::{BufferLife, buffers};
+use super::context_totals::{speed_of, totals_of};
 use super::contexts::{Context, Contexts, TokensPerSecond};
 use super::dump::{run_ends, whole_run};
 use super::ending::{Ended, ended};
 use super::requests::{Request, requests};
 use crate::analysis::timing::Plans;
-use crate::trace::{Losses, ModelId, OperatorSums, OperatorTotal, Remark, Select, Totals, Trace};
-use ggscope_format::{FORMAT_VERSION, GraphId};
+use crate::trace::{Losses, ModelId, OperatorTotal, Remark, Select, Totals, Trace};
+use ggscope_format::FORMAT_VERSION;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
@@ -357,47 +358,6 @@ fn count_devices(trace: &Trace, context: Option<u32>, totals: &mut Totals, conte
         ControlFlow::Continue(())
     });
     devices
-}
-
-/// The sums of one context and its times by kind of operator; what is no context's is the whole recording's.
-fn totals_of(trace: &Trace, context: u32) -> (Totals, Vec<OperatorTotal>) {
-    let of_context = |graph: &GraphId| trace.graph(*graph).is_ok_and(|stored| stored.graph.context == context);
-    let graphs = trace.graphs().filter(of_context).count() as u64;
-    let Totals {
-        value_bytes, dropped_records, dropped_bytes, left_out_evaluations, left_out_bytes, file_bytes, ..
-    } = *trace.totals();
-    let mut totals = Totals {
-        graphs,
-        value_bytes,
-        dropped_records,
-        dropped_bytes,
-        left_out_evaluations,
-        left_out_bytes,
-        file_bytes,
-        ..Totals::default()
-    };
-    let (mut operators, mut plans) = (OperatorSums::default(), Plans::default());
-    trace.for_each_evaluation(&Select::default(), true, |row| {
-        if row.evaluation.context == context
-            && let Ok(stored) = trace.graph(row.evaluation.graph)
-        {
-            let plan = plans.of(&stored.graph, &row.evaluation);
-            totals.add(&row, &plan);
-            operators.add(&stored.graph, &plan, &row.evaluation);
-        }
-        ControlFlow::Continue(())
-    });
-    (totals, operators.totals())
-}
-
-/// Speeds, where only one of the contexts has tokens of the phase: those of several have none in common.
-fn speed_of(contexts: &[Context], totals: &Totals) -> TokensPerSecond {
-    let is_one = |tokens: fn(&Context) -> u64| contexts.iter().filter(|&c| tokens(c) > 0).count() < 2;
-    let TokensPerSecond { prompt, generate } = TokensPerSecond::of(totals);
-    TokensPerSecond {
-        prompt: prompt.filter(|_| is_one(|c| c.prompt_tokens)),
-        generate: generate.filter(|_| is_one(|c| c.generated_tokens)),
-    }
 }
 
 fn by_operator(total: &OperatorTotal) -> ByOperator {

@@ -10,6 +10,7 @@ pub mod buffers;
 pub mod captures;
 pub mod causes;
 pub mod compare;
+mod context_totals;
 pub mod contexts;
 pub mod cost;
 pub mod dump;
