@@ -84,10 +84,16 @@ export class Timeline {
     return n - skip;
   }
 
-  /** Adds what a live event carried. Returns false if evaluations before it are missing. */
+  /**
+   * Adds what a live event carried. Returns false if evaluations before it are missing. One that is known comes again with
+   * another phase: its context turned out to draft for another one.
+   */
   addLive(items: LiveEvaluation[]): boolean {
     for (const item of items) {
-      if (item.seq < this.length) continue;
+      if (item.seq < this.length) {
+        this.n_generated[item.seq] = item.n_generated;
+        continue;
+      }
       if (item.seq > this.length) return false;
       const at = this.length;
       this.reserve(at + 1);
