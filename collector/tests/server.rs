@@ -366,7 +366,7 @@ fn the_document_lists_every_route() {
         parameters.iter().find(|p| p["name"] == name).map(|p| p["schema"].clone()).unwrap()
     };
     let operators = format!("{session}/operators");
-    assert_eq!(schema(&operators, "phase")["enum"], json!(["prompt", "generate"]));
+    assert_eq!(schema(&operators, "phase")["enum"], json!(["prompt", "generate", "unknown"]));
     assert!(schema(&operators, "sort")["enum"].as_array().unwrap().contains(&json!("-duration")));
     assert_eq!(schema(&operators, "offset")["type"], "integer");
     assert!(schema(&operators, "tokens")["pattern"].is_string());

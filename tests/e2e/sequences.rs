@@ -156,7 +156,7 @@ fn what_a_draft_model_proposes_is_no_answer_from_its_first_round_on() {
         let trace = dir.path().join(format!("{slots}.ggtrace"));
         let server = Server::start(&dir.path().join("log"), |port| {
             let mut server = command(vendored::built("llama-server"));
-            server.arg("-m").arg(&model).arg("-md").arg(&draft).args(["--spec-draft-n-max", "4", "-np", slots]);
+            server.arg("-m").arg(&model).arg("-md").arg(&draft).args(["--spec-type", "draft-simple", "-np", slots]);
             server.args(["--host", "127.0.0.1", "--port", &port.to_string(), "-c", "512", "-t", "1", "-tb", "1"]);
             record(&trace, &[], &server)
         });
