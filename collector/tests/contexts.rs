@@ -5,6 +5,7 @@
 mod http;
 
 use ggscope_format::capture::Capture;
+use ggscope_format::record::Evaluation;
 use ggscope_format::value::Value;
 use ggscope_format::{Bytes, EvalId, GraphId, TensorId};
 use ggscope_server::{Server, Serving, Sessions, openapi_document};
@@ -144,8 +145,17 @@ fn every_question_about_a_context_that_is_not_there_has_the_same_answer() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         let parameters = operations["get"]["parameters"].as_array().into_iter().flatten();
         for name in parameters.filter_map(|p| p["name"].as_str()).filter(|name| name.ends_with("context")) {
+            if path.starts_with("/api/v1/models/") {
+                // Of a session that ran the model: these have none.
+                continue;
+            }
             let own = path.replace("{id}", "0").replace("{graph}", "0");
-            let with = if path.ends_with("/against") { "with=1&" } else { "" };
+            let with = match path.rsplit('/').next() {
+                Some("against") => "with=1&",
+                Some("compare") => "a=0&b=1&",
+                Some("export") => "format=csv&",
+                _ => "",
+            };
             let layer = if path.ends_with("/pairs") { "layer=0&" } else { "" };
             let question = format!("{own}?{with}{layer}{name}=9");
             let (status, problem) = http::get(address, &question);
@@ -156,7 +166,7 @@ fn every_question_about_a_context_that_is_not_there_has_the_same_answer() {
             asked += 1;
         }
     }
-    assert!(asked >= 21, "{asked}");
+    assert!(asked >= 32, "{asked}");
 }
 
 #[test]
@@ -178,4 +188,122 @@ fn evaluations_and_operators_of_one_context_are_those_of_its_evaluations() {
     };
     assert_eq!(ns("?context=0") + ns("?context=1"), ns(""));
     assert!(ns("?context=1") < ns("?context=0"));
+}
+
+/// Routes without a context: what they answer is of the process, of one evaluation or graph, of a model's file, or of no
+/// session at all.
+const WITHOUT: [&str; 15] = [
+    "/api/v1/live",
+    "/api/v1/models",
+    "/api/v1/models/{id}",
+    "/api/v1/models/{id}/quant",
+    "/api/v1/models/{id}/blocks",
+    "/api/v1/models/{id}/tensor",
+    "/api/v1/openapi.json",
+    "/api/v1/sessions",
+    "/api/v1/sessions/{id}/capture",
+    "/api/v1/sessions/{id}/capture/estimate",
+    "/api/v1/sessions/{id}/evaluations/{eval}/spans",
+    "/api/v1/sessions/{id}/graphs/{graph}",
+    "/api/v1/sessions/{id}/graphs/{graph}/analytics",
+    "/api/v1/sessions/{id}/residency",
+    "/metrics",
+];
+
+#[test]
+fn every_list_and_sum_of_a_session_has_a_filter_for_its_context() {
+    let document: Json = serde_json::from_str(&openapi_document()).unwrap();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let parameters = operations["get"]["parameters"].as_array().into_iter().flatten();
+        let filters = parameters.filter_map(|p| p["name"].as_str()).any(|name| name.ends_with("context"));
+        assert!(filters != WITHOUT.contains(&path.as_str()), "{path}");
+    }
+}
+
+#[test]
+fn sums_are_of_one_context_and_name_it() {
+    let (address, _serving, _dir) = serve();
+    let contexts = |path: &str| -> Vec<Json> {
+        let found = get(address, path);
+        let rows = found.as_array().or(found["items"].as_array()).unwrap_or_else(|| panic!("{path}: {found}"));
+        rows.iter().map(|row| json!(row.get("context").or(row.get("contexts")))).collect()
+    };
+    for path in ["/graphs", "/reached", "/analytics/ops", "/analytics/layers", "/evaluations"] {
+        let all = contexts(path);
+        let of = |n: u32| contexts(&format!("{path}?context={n}"));
+        assert!(of(0).iter().all(|c| *c == 0) && of(1).iter().all(|c| *c == 1), "{path}");
+        assert!(!of(1).is_empty() && of(0).len() + of(1).len() == all.len(), "{path}");
+    }
+    for path in ["/places", "/memory", "/weights"] {
+        let of = |n: u32| contexts(&format!("{path}?context={n}"));
+        assert!(of(0).iter().all(|c| *c == json!([0])) && of(1).iter().all(|c| *c == json!([1])), "{path}");
+        assert!(!of(1).is_empty(), "{path}");
+    }
+    // A weight of one name in two models is two.
+    let weights = get(address, "/weights");
+    let models = |name: &str| -> Vec<&Json> {
+        weights.as_array().unwrap().iter().filter(|w| w["name"] == name).map(|w| &w["model"]).collect()
+    };
+    assert_eq!(models("blk.0.attn_q.weight"), [&json!(0), &json!(1)]);
+    assert_eq!(models("blk.1.attn_q.weight"), [&json!(0)]);
+    // Layer 1 of the target is nothing of the draft's, and layer 0 of both is no one number.
+    let layers = get(address, "/analytics/layers");
+    let numbers: Vec<Json> =
+        layers.as_array().unwrap().iter().map(|row| json!([row["context"], row["layer"]])).collect();
+    assert_eq!(numbers, [json!([0, 0]), json!([0, 1]), json!([0, null]), json!([1, 0]), json!([1, null])]);
+    for path in ["/analytics/histogram", "/analytics/layer-tokens"] {
+        let of = |query: &str| get(address, &format!("{path}{query}"));
+        assert_eq!(of("")["context"], 0, "{path}: of the first model");
+        assert_eq!(of("")["bins"], of("?context=0")["bins"], "{path}");
+        assert_eq!((&of("?context=1")["context"], &of("?tokens=3..4")["context"]), (&json!(1), &json!(1)), "{path}");
+        assert_eq!(of("?evals=3")["context"], 1, "{path}: the evaluation is of this context");
+        assert_ne!(of("?context=0")["bins"], of("?context=1")["bins"], "{path}");
+    }
+    assert_eq!(get(address, "/evaluations/1/spans")["context"], 1);
+    assert_eq!(get(address, "/analytics/access")["context"], 0);
+    let access = get(address, "/analytics/access?context=1");
+    assert_eq!((&access["context"], &access["eval"]), (&json!(1), &json!(1)));
+    let (status, problem) = http::get(address, "/api/v1/sessions/0/analytics/access?context=1&eval=0");
+    assert_eq!((status, &problem["error"]), (404, &json!("session 0 has no evaluation 0 of context 1")));
+}
+
+#[test]
+fn two_sessions_are_compared_context_by_context() {
+    let (address, _serving, _dir) = serve();
+    let of = |query: &str| {
+        let (status, found) = http::get(address, &format!("/api/v1/compare?a=0&b=1{query}"));
+        assert_eq!(status, 200, "{query}: {found}");
+        ["a", "b"].map(|side| json!([found[side]["context"], found[side]["other_contexts"], found[side]["tokens"]]))
+    };
+    assert_eq!(of(""), [json!([0, [1], 4]), json!([0, [1], 4])]);
+    assert_eq!(of("&a_context=1"), [json!([1, [0], 4]), json!([1, [0], 4])], "the one of the same number");
+    assert_eq!(of("&b_context=1"), [json!([0, [1], 4]), json!([1, [0], 4])]);
+}
+
+#[test]
+fn tokens_of_unknown_phase_can_be_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ggtrace");
+    let stored = llama(0, Shape { n_layer: 1, n_tokens: 3, n_outputs: 1, ..Shape::default() });
+    let known = evaluation(&stored, 0, 0, &mut Random(1));
+    let unknown = Evaluation { eval: EvalId(1), sequences: vec![], ..known.clone() };
+    let mut writer = TraceWriter::create(&path, false, &recording()).unwrap();
+    writer.graph(stored).unwrap();
+    writer.evaluation(known).unwrap();
+    writer.evaluation(unknown).unwrap();
+    writer.finish().unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let address = server.address();
+    let _serving = server.start(Sessions::open(&[path]).unwrap()).unwrap();
+    let phases = |query: &str| -> Vec<Json> {
+        let found = get(address, &format!("/operators?limit=1000&phase={query}"));
+        found["items"].as_array().unwrap().iter().map(|o| json!([o["eval"], o["phase"]])).collect()
+    };
+    let (prompt, unknown) = (phases("prompt"), phases("unknown"));
+    assert!(!prompt.is_empty() && prompt.iter().all(|o| *o == json!([0, "PROMPT"])), "{prompt:?}");
+    assert!(unknown.len() == prompt.len() && unknown.iter().all(|o| *o == json!([1, null])), "{unknown:?}");
+    let ops = get(address, "/analytics/ops?phase=unknown");
+    assert!(ops.as_array().unwrap().iter().all(|op| op["phase"].is_null()) && ops[0]["count"].is_u64(), "{ops}");
+    let (status, problem) = http::get(address, "/api/v1/sessions/0/operators?phase=answer");
+    assert_eq!((status, &problem["help"]), (400, &json!("give prompt or generate or unknown")));
 }

@@ -162,7 +162,7 @@ fn diff_prints_the_comparison() {
         let args = ["diff", "a.ggtrace", "b \"x\".ggtrace", "--by", name, "--phase", "generate"];
         let printed: Json =
             serde_json::from_slice(&ggscope(dir.path(), &[&args[..], &["--json"]].concat()).stdout).unwrap();
-        let expected = compare(&first, &second, by, Some(Phase::Generate));
+        let expected = compare(&first, &second, (None, None), by, Some(Phase::Generate)).unwrap();
         assert_eq!(printed, serde_json::from_str::<Json>(&serde_json::to_string(&expected).unwrap()).unwrap());
         let table = String::from_utf8(ggscope(dir.path(), &args).stdout).unwrap();
         assert!(expected.rows.iter().all(|row| table.contains(&row.key)), "{table}");

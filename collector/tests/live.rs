@@ -426,8 +426,9 @@ fn sessions_that_have_ended_take_no_memory_until_somebody_asks_for_them() {
     ask(live.address, "/metrics").read_to_string(&mut metrics).unwrap();
     for n in 0..SESSIONS {
         let name = before[n]["name"].as_str().unwrap();
-        let of =
-            format!("ggscope_operators_total{{session=\"{n}\",file=\"{name}\",op=\"FLASH_ATTN_EXT\",layer=\"1\"}} ");
+        let of = format!(
+            "ggscope_operators_total{{session=\"{n}\",file=\"{name}\",context=\"0\",op=\"FLASH_ATTN_EXT\",layer=\"1\"}} "
+        );
         let line = metrics.lines().find_map(|line| line.strip_prefix(of.as_str()));
         assert_eq!(line, Some((n + 1).to_string().as_str()), "{of}");
     }

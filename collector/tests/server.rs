@@ -141,7 +141,7 @@ fn sessions_are_listed_and_each_says_what_info_says() {
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(&sessions[0][field], value, "{field}");
     }
-    let expected = serde_json::to_string(&info(&server.trace())).unwrap();
+    let expected = serde_json::to_string(&info(&server.trace(), None)).unwrap();
     assert_eq!(server.get("/api/v1/sessions/0").body, expected);
 }
 
@@ -191,7 +191,7 @@ fn a_timeline_and_the_spans_of_an_evaluation_are_its_operators() {
     let server = Running::start(None);
     let (trace, all) = (server.trace(), all_pages(&server, "/api/v1/sessions/0/evaluations?", 100));
     let timeline = server.get("/api/v1/sessions/0/timeline?from=4").bytes;
-    assert_eq!(timeline, ggscope_query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4));
+    assert_eq!(timeline, ggscope_query::timeline::timeline(&Table::new(&trace, DEFAULT_MEMORY), 4, None));
     let column = |byte: usize| f64::from_le_bytes(timeline[byte..byte + 8].try_into().unwrap());
     assert_eq!((&timeline[..4], timeline.len()), (&b"GGTL"[..], 32 + 6 * (4 * 8 + 12 * 4)));
     assert_eq!((timeline[8], column(16), column(24)), (6, 4.0, all[0]["t_ns"].as_f64().unwrap()));
@@ -251,7 +251,11 @@ fn leaves_memory_and_metrics_say_what_was_read() {
     assert_eq!(buffers.len(), 6, "K and V of three layers");
     let metrics = server.get("/metrics");
     assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
-    assert!(metrics.body.contains("ggscope_tokens_total{session=\"0\",file=\"a.ggtrace\",phase=\"PROMPT\"} 5\n"));
+    assert!(
+        metrics
+            .body
+            .contains("ggscope_tokens_total{session=\"0\",file=\"a.ggtrace\",context=\"0\",phase=\"PROMPT\"} 5\n")
+    );
 }
 
 #[test]
@@ -362,7 +366,7 @@ fn the_document_lists_every_route() {
         parameters.iter().find(|p| p["name"] == name).map(|p| p["schema"].clone()).unwrap()
     };
     let operators = format!("{session}/operators");
-    assert_eq!(schema(&operators, "phase")["enum"], json!(["prompt", "generate"]));
+    assert_eq!(schema(&operators, "phase")["enum"], json!(["prompt", "generate", "unknown"]));
     assert!(schema(&operators, "sort")["enum"].as_array().unwrap().contains(&json!("-duration")));
     assert_eq!(schema(&operators, "offset")["type"], "integer");
     assert!(schema(&operators, "tokens")["pattern"].is_string());

@@ -227,7 +227,7 @@ fn leaves_of_two_models_are_never_one_and_weights_of_one_model_are() {
 }
 
 #[test]
-fn a_graph_is_of_the_context_that_is_named_and_a_comparison_says_that_it_adds_them_up() {
+fn a_graph_a_comparison_and_an_export_are_of_the_context_that_is_named() {
     let models = Models::new();
     let both = models.record("both");
     for context in 0..2 {
@@ -246,9 +246,56 @@ fn a_graph_is_of_the_context_that_is_named_and_a_comparison_says_that_it_adds_th
     assert!(refused("graph", &both, &["--context", "7"]).contains("there is no context 7: the recording has 0, 1"));
     let alone = models.record("0");
     assert_eq!(said("graph", &alone, &[]).1, "");
-    let (_, stderr) = said("diff", &both, &[alone.to_str().unwrap()]);
-    assert!(stderr.contains("both.ggtrace: times and tokens of all its contexts are added up: 0 ("), "{stderr}");
-    assert!(!stderr.contains("0.ggtrace: times"), "{stderr}");
+    // Beside a recording of its own, a context has computed the same.
+    for (context, alone) in [(0, alone), (1, models.record("1"))] {
+        let number = context.to_string();
+        let [other, here] = [alone.to_str().unwrap(), "--context"];
+        let found = json("diff", &both, &[other, here, &number, "--against-context", "0"]);
+        assert_eq!((&found["a"]["context"], &found["b"]["context"]), (&context.into(), &0.into()));
+        assert_eq!(found["a"]["tokens"], found["b"]["tokens"]);
+        for row in found["rows"].as_array().unwrap() {
+            assert_eq!((&row["a"]["count"], &row["a"]["bytes"]), (&row["b"]["count"], &row["b"]["bytes"]), "{row}");
+        }
+        let (table, stderr) = said("diff", &both, &[other, here, &number, "--against-context", "0"]);
+        assert!(
+            table.contains(&format!("a  both.ggtrace, context {number}: ")) && stderr.is_empty(),
+            "{table}{stderr}"
+        );
+        // A file for each.
+        let rows = |trace: &Path, options: &[&str]| -> Vec<Value> {
+            let mut asked = ggscope(&["export", "--format", "json"]);
+            asked.arg(trace).args(options);
+            serde_json::from_str(&run(asked).ok().stdout).unwrap()
+        };
+        let beside = rows(&both, &[here, &number]);
+        assert!(beside.iter().all(|row| row["context"] == context));
+        assert_eq!(beside.len(), rows(&alone, &[]).len());
+        let own = info_of(&both, &number);
+        assert_eq!(own["tokens"], info(&alone)["tokens"]);
+        assert_eq!((own["operators"].clone(), own["graphs"].clone()), {
+            let alone = info(&alone);
+            (alone["operators"].clone(), alone["graphs"].clone())
+        });
+    }
+    let (_, stderr) = said("diff", &both, &[both.to_str().unwrap()]);
+    assert!(stderr.contains("this is of context 0, ") && stderr.contains("--context chooses another: 1"), "{stderr}");
+    for command in [&["diff"][..], &["export", "--format", "csv"], &["info"]] {
+        let mut asked = ggscope(command);
+        asked.arg(&both).args(["--context", "7"]).args((command[0] == "diff").then_some(&both));
+        let refused = run(asked);
+        assert!(!refused.status.success(), "{command:?}");
+        let why = "there is no context 7: the recording has 0, 1";
+        assert!(refused.stderr.contains(why), "{command:?}: {}", refused.stderr);
+    }
+    // Two contexts have no speed in common.
+    let all = info(&both);
+    assert_eq!(all["tokens_per_second"], serde_json::json!({ "prompt": null, "generate": null }));
+    assert!(all["contexts"].as_array().unwrap().iter().all(|c| c["tokens_per_second"]["generate"].is_f64()), "{all}");
+}
+
+/// What `ggscope info --json` says of one context.
+fn info_of(trace: &Path, context: &str) -> Value {
+    json("info", trace, &["--context", context])
 }
 
 #[test]

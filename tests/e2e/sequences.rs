@@ -3,7 +3,8 @@
 
 use crate::ggscope::{command, dump, info, number, record, run, text};
 use crate::support::gguf_writer::TensorType;
-use crate::support::{hosts, tiny_mamba, tiny_model};
+use crate::support::server::Server;
+use crate::support::{hosts, tiny_mamba, tiny_model, vendored};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -143,4 +144,38 @@ fn requests_say_what_they_computed_reused_and_drafted() {
     assert_eq!(verified, [[0, 4, 0, 4, 9, 3]], "of nine drafts none, one and two were accepted");
     let (verified, _) = of("verified");
     assert_eq!(verified, [[0, 4, 0, 3, 9, 3]], "what is removed says so, where no token of the answer comes after");
+}
+
+#[test]
+fn what_a_draft_model_proposes_is_no_answer_from_its_first_round_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let [model, draft] = ["target.gguf", "draft.gguf"].map(|name| dir.path().join(name));
+    tiny_model::write_dense_gguf(&model, TensorType::F32);
+    tiny_model::write_dense_gguf(&draft, TensorType::F16);
+    for slots in ["1", "2"] {
+        let trace = dir.path().join(format!("{slots}.ggtrace"));
+        let server = Server::start(&dir.path().join("log"), |port| {
+            let mut server = command(vendored::built("llama-server"));
+            server.arg("-m").arg(&model).arg("-md").arg(&draft).args(["--spec-type", "draft-simple", "-np", slots]);
+            server.args(["--host", "127.0.0.1", "--port", &port.to_string(), "-c", "512", "-t", "1", "-tb", "1"]);
+            record(&trace, &[], &server)
+        });
+        for prompt in ["Once upon a time", "The capital of France is"] {
+            server.complete(prompt, 12);
+        }
+        assert!(server.stop(libc::SIGTERM).success());
+        let all = info(&trace);
+        let contexts = all["contexts"].as_array().unwrap();
+        let [target, draft] = &contexts[..] else { panic!("{contexts:?}") };
+        assert_eq!((&draft["drafts_for"], target.get("drafts_for")), (&target["context"], None), "{contexts:?}");
+        assert_eq!(number(draft, "generated_tokens"), 0, "{contexts:?}");
+        assert!(number(draft, "prompt_tokens") > 24, "{contexts:?}");
+        // The last token of an answer is sampled and not computed.
+        let accepted: u64 =
+            requests(&trace).iter().filter(|r| r["context"] == 0).map(|r| number(r, "accepted_tokens")).sum();
+        assert_eq!(number(target, "generated_tokens") + accepted, 22, "{all}");
+        assert_eq!(all["tokens"]["generate"], target["generated_tokens"]);
+        let number = draft["context"].to_string();
+        assert!(dump(&trace, &["--context", &number, "--phase", "generate"]).is_empty());
+    }
 }

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn read(trace: &Trace) -> Vec<Value> {
-        let wanted = Wanted { format: Format::Chrome, tokens: None, layers: None, graph: None };
+        let wanted = Wanted { format: Format::Chrome, tokens: None, layers: None, graph: None, context: None };
         let all: Value = serde_json::from_slice(&exported(trace, wanted)).unwrap();
         all["traceEvents"].as_array().unwrap().clone()
     }

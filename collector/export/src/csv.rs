@@ -163,7 +163,7 @@ mod tests {
 
     fn read(trace: &Trace, layers: Option<&str>) -> Vec<HashMap<String, String>> {
         let layers = layers.map(|text| text.parse().unwrap());
-        let bytes = exported(trace, Wanted { format: Format::Csv, tokens: None, layers, graph: None });
+        let bytes = exported(trace, Wanted { format: Format::Csv, tokens: None, layers, graph: None, context: None });
         csv::Reader::from_reader(&bytes[..]).deserialize().map(Result::unwrap).collect()
     }
 

@@ -27,7 +27,7 @@ mod tests {
 
     fn read(trace: &Trace, tokens: Option<&str>) -> Vec<Json> {
         let tokens = tokens.map(|text| text.parse().unwrap());
-        let wanted = Wanted { format: Format::Json, tokens, layers: None, graph: None };
+        let wanted = Wanted { format: Format::Json, tokens, layers: None, graph: None, context: None };
         serde_json::from_slice(&exported(trace, wanted)).unwrap()
     }
 

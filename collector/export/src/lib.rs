@@ -19,6 +19,7 @@ mod rows;
 mod testing;
 
 use ggscope_format::GraphId;
+use ggscope_query::contexts::Contexts;
 use ggscope_query::dump::Filter;
 use ggscope_query::graph::{GraphQuery, most_evaluated};
 use ggscope_query::range::Numbers;
@@ -112,6 +113,8 @@ pub struct Wanted {
     pub layers: Option<Numbers>,
     /// The graph, for a graph; if not given, the one with the most evaluations.
     pub graph: Option<GraphId>,
+    /// Evaluations of this context; of graphs, one of its graphs.
+    pub context: Option<u32>,
 }
 
 /// What was written.
@@ -132,6 +135,8 @@ pub enum Part {
     Layers,
     /// The graph.
     Graph,
+    /// The context.
+    Context,
 }
 
 /// Why nothing, or not all, was exported.
@@ -166,9 +171,12 @@ impl<'t> Export<'t> {
     /// Checks whether there is something to write.
     ///
     /// # Errors
-    /// When the question contradicts itself, or asks for a graph or a layer that the trace does not have.
+    /// When the question contradicts itself, or asks for a context, a graph or a layer that the trace does not have.
     pub fn new(trace: &'t Trace, wanted: Wanted) -> Result<Export<'t>, ExportError> {
         let refuse = |part, missing, reason: String| Err(ExportError::Refused { part, missing, reason });
+        if let Some(Err(why)) = wanted.context.map(|context| Contexts::of(trace).check(context)) {
+            return refuse(Part::Context, true, why);
+        }
         if wanted.format != Format::Dot {
             if wanted.graph.is_some() {
                 return refuse(Part::Graph, false, "only the format dot is of one graph".into());
@@ -181,13 +189,18 @@ impl<'t> Export<'t> {
         if wanted.layers.is_some_and(|n| n.first != n.last) {
             return refuse(Part::Layers, false, "the format dot takes one layer, or all of the graph".into());
         }
-        let Some(id) = wanted.graph.or_else(|| most_evaluated(&Table::new(trace, DEFAULT_MEMORY), None)) else {
+        let Some(id) = wanted.graph.or_else(|| most_evaluated(&Table::new(trace, DEFAULT_MEMORY), wanted.context))
+        else {
             return refuse(Part::Graph, true, "the trace has no graph that was computed".into());
         };
         if !trace.graphs().any(|graph| graph == id) {
             return refuse(Part::Graph, true, format!("the trace has no graph {id}"));
         }
         let graph = GraphQuery::open(trace, id)?;
+        if let Some(context) = wanted.context.filter(|&context| context != graph.context()) {
+            let reason = format!("graph {id} is of context {}, not of context {context}", graph.context());
+            return refuse(Part::Graph, true, reason);
+        }
         let layers = graph.layers();
         if let Some(layer) = wanted.layers.filter(|n| !layers.iter().any(|&l| n.contains(u64::from(l)))) {
             let known = layers.first().zip(layers.last());
@@ -197,12 +210,18 @@ impl<'t> Export<'t> {
         Ok(Export { trace, wanted, graph: Some(graph) })
     }
 
+    /// Number and context of the graph, for a graph.
+    pub fn graph(&self) -> Option<(GraphId, u32)> {
+        self.graph.as_ref().map(|graph| (graph.id(), graph.context()))
+    }
+
     /// Writes all of it.
     ///
     /// # Errors
     /// When `out` does not take it.
     pub fn write(&self, out: &mut (dyn Write + Send)) -> Result<Written, ExportError> {
-        let filter = Filter { tokens: self.wanted.tokens, layers: self.wanted.layers, ..Filter::default() };
+        let Wanted { tokens, layers, context, .. } = self.wanted;
+        let filter = Filter { tokens, layers, context, ..Filter::default() };
         let (items, what) = match self.wanted.format {
             Format::Perfetto => (perfetto::write(self.trace, &filter, out)?, "operators"),
             Format::Chrome => (chrome::write(self.trace, &filter, out)?, "operators"),
@@ -239,9 +258,10 @@ impl Display for Written {
 mod tests {
     use super::testing::{answer, exported, hostile};
     use super::*;
+    use ggscope_trace::testing_contexts::contexts;
 
     fn wanted(format: Format) -> Wanted {
-        Wanted { format, tokens: None, layers: None, graph: None }
+        Wanted { format, tokens: None, layers: None, graph: None, context: None }
     }
 
     #[test]
@@ -267,6 +287,33 @@ mod tests {
         assert_eq!(refused(Wanted { layers: numbers("9"), ..dot.clone() }), (Part::Layers, true));
         assert_eq!(refused(Wanted { graph: Some(GraphId(9)), ..dot }), (Part::Graph, true));
         assert_eq!(refused(Wanted { graph: Some(GraphId(1)), ..wanted(Format::Csv) }), (Part::Graph, false));
+    }
+
+    #[test]
+    fn an_export_is_of_the_context_that_is_named() {
+        let recorded = contexts(&[(0, 0, 3), (1, 1, 2), (0, 0, 1), (1, 1, 2)]);
+        let rows = |context| -> Vec<u64> {
+            let bytes = exported(&recorded.trace, Wanted { context, ..wanted(Format::Json) });
+            let rows: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
+            rows.iter().map(|row| row["context"].as_u64().unwrap()).collect()
+        };
+        let (all, first, second) = (rows(None), rows(Some(0)), rows(Some(1)));
+        assert!(first.iter().all(|&c| c == 0) && second.iter().all(|&c| c == 1) && !second.is_empty());
+        assert_eq!(first.len() + second.len(), all.len());
+        for context in [0, 1] {
+            let wanted = Wanted { context: Some(context), ..wanted(Format::Dot) };
+            assert_eq!(Export::new(&recorded.trace, wanted).unwrap().graph().unwrap().1, context);
+        }
+        let refused = |wanted: Wanted| match Export::new(&recorded.trace, wanted).map(|_| ()) {
+            Err(ExportError::Refused { part, missing: true, reason }) => (part, reason),
+            other => panic!("{other:?}"),
+        };
+        for format in FORMATS {
+            let (part, why) = refused(Wanted { context: Some(7), ..wanted(format) });
+            assert_eq!((part, why.as_str()), (Part::Context, "there is no context 7: the recording has 0, 1"));
+        }
+        let other = Wanted { context: Some(1), graph: Some(GraphId(0)), ..wanted(Format::Dot) };
+        assert_eq!(refused(other), (Part::Graph, "graph 0 is of context 0, not of context 1".to_owned()));
     }
 
     #[test]

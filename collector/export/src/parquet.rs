@@ -45,7 +45,7 @@ fn contradicts(error: ArrowError) -> io::Error {
 pub fn write(trace: &Trace, filter: &Filter, out: &mut (dyn Write + Send)) -> io::Result<u64> {
     let facts = vec![
         KeyValue::new("ggscope.version".into(), env!("CARGO_PKG_VERSION").to_owned()),
-        KeyValue::new("ggscope.info".into(), serde_json::to_string(&info(trace))?),
+        KeyValue::new("ggscope.info".into(), serde_json::to_string(&info(trace, None))?),
     ];
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).map_err(failed)?))
@@ -237,7 +237,8 @@ mod tests {
     /// The file through the reader of rows, which knows nothing of Arrow.
     fn reader(trace: &Trace, tokens: Option<&str>) -> SerializedFileReader<Bytes> {
         let tokens = tokens.map(|text| text.parse().unwrap());
-        let bytes = exported(trace, Wanted { format: Format::Parquet, tokens, layers: None, graph: None });
+        let bytes =
+            exported(trace, Wanted { format: Format::Parquet, tokens, layers: None, graph: None, context: None });
         SerializedFileReader::new(Bytes::from(bytes)).unwrap()
     }
 
@@ -289,7 +290,7 @@ mod tests {
         let reader = reader(&trace, None);
         let facts = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
         let told = facts.iter().find(|f| f.key == "ggscope.info").and_then(|f| f.value.as_deref()).unwrap();
-        assert_eq!(told, serde_json::to_string(&info(&trace)).unwrap());
+        assert_eq!(told, serde_json::to_string(&info(&trace, None)).unwrap());
     }
 
     #[test]

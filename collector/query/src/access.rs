@@ -17,6 +17,8 @@ use utoipa::ToSchema;
 pub struct Access {
     /// Number of the evaluation.
     pub eval: u64,
+    /// The context that computed it.
+    pub context: u32,
     /// The file: of several the one that most bytes were read from; null if none was read.
     pub place: Option<String>,
     /// The reads, in the order of execution.
@@ -73,6 +75,7 @@ pub fn access(trace: &Trace, table: &Table, eval: u64) -> Option<Access> {
     let all = bytes_of(&reads);
     Some(Access {
         eval,
+        context: header.context,
         place,
         sequential: if all == 0 { 0.0 } else { continued as f64 / all as f64 },
         span_bytes: first.zip(last).map_or(0, |(first, last)| last - first),

@@ -15,6 +15,8 @@ const HOTTEST: usize = 5;
 /// All executions of one kind of operator in one phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct OpCost {
+    /// The context that executed them.
+    pub context: u32,
     /// Its name in ggml.
     pub op: String,
     /// Phase of the evaluations' first token that the filter lets through; null for evaluations without tokens.
@@ -28,8 +30,21 @@ pub struct OpCost {
     pub bytes: u64,
 }
 
-/// Costs by kind of operator and phase, those that took longest first.
+/// Costs by context, kind of operator and phase, those that took longest first.
 pub fn ops(trace: &Trace, table: &Table, filter: &Filter) -> Vec<OpCost> {
+    let mut costs: Vec<OpCost> =
+        each_context(table, filter).iter().flat_map(|(context, own)| ops_of(trace, table, *context, own)).collect();
+    costs.sort_by(|a, b| (b.ns, &a.op, a.phase, a.context).cmp(&(a.ns, &b.op, b.phase, b.context)));
+    costs
+}
+
+/// The filter for each context of which it lets evaluations through, ascending.
+fn each_context(table: &Table, filter: &Filter) -> Vec<(u32, Filter)> {
+    let of = |context| (context, Filter { context: Some(context), ..filter.clone() });
+    table.contexts(filter).into_iter().map(of).collect()
+}
+
+fn ops_of(trace: &Trace, table: &Table, context: u32, filter: &Filter) -> Vec<OpCost> {
     const PHASES: [Option<Phase>; 3] = [Some(Phase::Prompt), Some(Phase::Generate), None];
     let selection = Selection::new(trace, table, filter);
     let phase = |seq: usize| match selection.token(seq) {
@@ -47,20 +62,21 @@ pub fn ops(trace: &Trace, table: &Table, filter: &Filter) -> Vec<OpCost> {
         }
     }
     let cost = |((op, phase), Sum { count, ns, bytes }): ((u32, usize), Sum)| OpCost {
+        context,
         op: table.text(op).to_owned(),
         phase: PHASES[phase],
         count,
         ns,
         bytes,
     };
-    let mut costs: Vec<OpCost> = of_op.into_iter().filter(|(_, sum)| sum.count > 0).map(cost).collect();
-    costs.sort_by(|a, b| (b.ns, &a.op, a.phase).cmp(&(a.ns, &b.op, b.phase)));
-    costs
+    of_op.into_iter().filter(|(_, sum)| sum.count > 0).map(cost).collect()
 }
 
 /// A layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LayerCost {
+    /// The context that executed its operators.
+    pub context: u32,
     /// Its number; null for what belongs to none.
     pub layer: Option<u32>,
     /// Executions of its operators.
@@ -89,8 +105,12 @@ pub struct HotTensor {
     pub ns: u64,
 }
 
-/// Costs by layer, ascending; what belongs to none at the end.
+/// Costs by context and layer, ascending; what belongs to no layer at the end of its context.
 pub fn layers(trace: &Trace, table: &Table, filter: &Filter) -> Vec<LayerCost> {
+    each_context(table, filter).iter().flat_map(|(context, own)| layers_of(trace, table, *context, own)).collect()
+}
+
+fn layers_of(trace: &Trace, table: &Table, context: u32, filter: &Filter) -> Vec<LayerCost> {
     let selection = Selection::new(trace, table, filter);
     let [of_place] = sums(&selection, |_| 0);
     let mut of_layer: HashMap<u32, Sum> = HashMap::new();
@@ -102,7 +122,7 @@ pub fn layers(trace: &Trace, table: &Table, filter: &Filter) -> Vec<LayerCost> {
     }
     let of_leaf = leaves(&selection, &of_place);
     let mut weights: HashMap<u32, u64> = HashMap::new();
-    for (layer, bytes) in table.plans().weights() {
+    for (layer, bytes) in table.plans().weights(context) {
         let sum = weights.entry(layer.unwrap_or(NONE)).or_default();
         *sum = sum.saturating_add(bytes);
     }
@@ -118,6 +138,7 @@ pub fn layers(trace: &Trace, table: &Table, filter: &Filter) -> Vec<LayerCost> {
         hottest.sort_by(|a, b| (Reverse((a.ns, a.bytes)), &a.name).cmp(&(Reverse((b.ns, b.bytes)), &b.name)));
         hottest.truncate(HOTTEST);
         LayerCost {
+            context,
             layer: (layer != NONE).then_some(layer),
             operators: sum.count,
             ns: sum.ns,

@@ -233,7 +233,7 @@ fn the_way_through_a_file_is_that_of_the_sources_on_disk() {
 #[test]
 fn places_are_the_sums_of_their_regions() {
     let (_dir, trace, table) = trace();
-    let (found, regions) = (places(&trace, &table), memory(&trace, &table, &Wanted::default()));
+    let (found, regions) = (places(&trace, &table, None), memory(&trace, &table, &Wanted::default()));
     assert_eq!((found[0].memory, found[0].start), ("DISK", 0));
     for place in &found {
         let own: Vec<_> = regions.iter().filter(|r| (r.memory, &r.place) == (place.memory, &place.place)).collect();
@@ -265,7 +265,7 @@ fn a_trace_that_is_damaged_anywhere_is_answered_as_far_as_it_goes() {
         assert_eq!(layers(&trace, &table, &filter).iter().map(|l| l.operators).sum::<u64>(), rows, "{kind:?}");
         assert_eq!(ops(&trace, &table, &filter).iter().map(|c| c.count).sum::<u64>(), rows, "{kind:?}");
         assert!(histogram(&trace, &table, &filter, 9).count <= rows);
-        assert_eq!(timeline(&table, 0).len(), 32 + 80 * table.len());
+        assert_eq!(timeline(&table, 0, None).len(), 32 + 80 * table.len());
         assert!(layer_tokens(&trace, &table, &filter, 9).bins.len() <= 9);
         let read: u64 = table.headers(0).map(|(_, h)| h.disk_bytes + h.buffer_bytes).sum();
         assert_eq!(memory(&trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum::<u64>(), read);

@@ -1,5 +1,6 @@
 //! Times of operators as pictures show them: layer by token, and how often which time occurred.
 
+use super::contexts::Contexts;
 use super::dump::Filter;
 use super::range::Numbers;
 use super::table::{Header, NONE, Piece, Ranks, Selection, Table};
@@ -11,6 +12,8 @@ use utoipa::ToSchema;
 /// Times by layer and token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LayerTokens {
+    /// The context that executed the operators; null if nothing was evaluated.
+    pub context: Option<u32>,
     /// The layers, ascending; null at the end for what belongs to none.
     pub layers: Vec<Option<u32>>,
     /// Tokens that follow each other.
@@ -32,17 +35,19 @@ pub struct TokenBin {
 }
 
 /// Times by layer and token in at most `bins` bins of equally many tokens; the last may have fewer. Evaluations without
-/// tokens are left out.
+/// tokens are left out. Of several contexts that the filter lets through it is the one that [`context_of`] names.
 pub fn layer_tokens(trace: &Trace, table: &Table, filter: &Filter, bins: usize) -> LayerTokens {
+    let context = context_of(trace, table, filter);
+    let filter = &Filter { context, ..filter.clone() };
     let selection = Selection::new(trace, table, filter);
     let tokens = |seq: usize| table.header(seq).and_then(|h| Some((h, h.first_token, h.last_token()?)));
     let all = || selection.all_evaluations().filter_map(tokens);
     let Some((first, last)) = all().map(|t| t.1).min().zip(all().map(|t| t.2).max()) else {
-        return LayerTokens::default();
+        return LayerTokens { context, ..LayerTokens::default() };
     };
     let (first, last) = filter.tokens.map_or((first, last), |n| (first.max(n.first), last.min(n.last)));
     let width = (last - first) / bins.max(1) as u64 + 1;
-    let mut found = LayerTokens::default();
+    let mut found = LayerTokens { context, ..LayerTokens::default() };
     for i in 0..=(last - first) / width {
         let first_token = first + i * width;
         found.bins.push(TokenBin {
@@ -97,6 +102,8 @@ fn share(header: &Header, ns: u64, first: u64, last: u64) -> u64 {
 /// How often which time occurred, in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Histogram {
+    /// The context that executed them; null if nothing was evaluated.
+    pub context: Option<u32>,
     /// Executions with a time of their own.
     pub count: u64,
     /// The shortest time; null if there is none, as of the following.
@@ -126,16 +133,33 @@ pub struct TimeBin {
     pub count: u64,
 }
 
-/// The times of the executions that `filter` lets through, in at most `bins` bins.
+/// The context that an answer about one is of: the one that the filter names; else, of those of which it lets evaluations
+/// through, the one of the first model that computed a token last. `None` if nothing is let through.
+pub fn context_of(trace: &Trace, table: &Table, filter: &Filter) -> Option<u32> {
+    let among = table.contexts(filter);
+    match among[..] {
+        _ if filter.context.is_some() => filter.context,
+        [] | [_] => among.first().copied(),
+        _ => Contexts::of(trace).usual_of(|context| among.contains(&context)).map(|c| c.context),
+    }
+}
+
+/// The times of the executions that `filter` lets through, in at most `bins` bins. Of several contexts it is the one that
+/// [`context_of`] names.
 pub fn histogram(trace: &Trace, table: &Table, filter: &Filter, bins: usize) -> Histogram {
+    let context = context_of(trace, table, filter);
+    let filter = &Filter { context, ..filter.clone() };
     let selection = Selection::new(trace, table, filter);
     let ranks = Ranks::of(&selection);
-    let Some(longest) = ranks.timed().checked_sub(1) else { return Histogram::default() };
+    let Some(longest) = ranks.timed().checked_sub(1) else {
+        return Histogram { context, ..Histogram::default() };
+    };
     // The least rank that the given share of all executions is not above.
     let rank = |percent: u64| (u128::from(ranks.timed()) * u128::from(percent)).div_ceil(100) as u64 - 1;
     let found = ranks.at(&selection, &[0, rank(50), rank(90), rank(99), longest]);
     let bin = |(times, count): (Numbers, u64)| TimeBin { from: times.first, to: times.last, count };
     Histogram {
+        context,
         count: ranks.timed(),
         min: Some(found[0]),
         p50: Some(found[1]),

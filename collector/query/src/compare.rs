@@ -1,6 +1,7 @@
 //! Two traces side by side: what the time of a token went to in each, by operator, layer or tensor. Tensors are matched
 //! by name and operator, so that graphs may differ; a tensor whose name ggml made up is matched by operator and layer.
 
+use super::contexts::Contexts;
 use super::dump::{Filter, Phase, run_ends, whole_run};
 use super::find::{Found, find};
 use super::reads::GraphReads;
@@ -64,11 +65,16 @@ pub struct Comparison {
     pub unmatched_b: Vec<String>,
 }
 
-/// All of one trace in the phase that is compared.
+/// One context of a trace in the phase that is compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Side {
     /// Name of the file.
     pub trace: String,
+    /// The context that is compared; null if nothing was evaluated.
+    pub context: Option<u32>,
+    /// The other contexts that the trace has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_contexts: Vec<u32>,
     /// Tokens.
     pub tokens: u64,
     /// Evaluations with one of these tokens.
@@ -168,13 +174,14 @@ fn part(whole: u64, (of, all): (u64, u64)) -> u64 {
 }
 
 impl Sums {
-    fn of(trace: &Trace, by: By, phase: Option<Phase>) -> Sums {
+    fn of((trace, contexts): (&Trace, &Contexts), context: Option<u32>, by: By, phase: Option<Phase>) -> Sums {
         let name = trace.path().file_name().unwrap_or(trace.path().as_os_str());
-        let side = Side { trace: name.to_string_lossy().into_owned(), ..Side::default() };
+        let other_contexts = context.map_or(vec![], |context| contexts.others(context));
+        let side = Side { trace: name.to_string_lossy().into_owned(), context, other_contexts, ..Side::default() };
         let (numbers, spent, graphs) = (HashMap::new(), vec![], HashMap::new());
         let mut sums = Sums { by, phase, side, numbers, spent, graphs };
         let ends = run_ends(trace);
-        let filter = Filter { phase, ..Filter::default() };
+        let filter = Filter { phase, context, ..Filter::default() };
         find(trace, &filter, |found| {
             let e = &found.row.evaluation;
             let runs = (0..e.runs.len()).filter_map(|number| whole_run(found.row, number, &ends));
@@ -241,9 +248,21 @@ impl Sums {
     }
 }
 
-/// Compares two traces.
-pub fn compare(a: &Trace, b: &Trace, by: By, phase: Option<Phase>) -> Comparison {
-    let (a, b) = (Sums::of(a, by, phase), Sums::of(b, by, phase));
+/// Compares two traces, of one context each: the one that is named; of the second, if none is, the one of the same number;
+/// else the usual one.
+///
+/// # Errors
+/// Says which of both has no such context, by its place in `named`, and which it has.
+pub fn compare(
+    a: &Trace,
+    b: &Trace,
+    named: (Option<u32>, Option<u32>),
+    by: By,
+    phase: Option<Phase>,
+) -> Result<Comparison, (usize, String)> {
+    let (of_a, of_b) = (Contexts::of(a), Contexts::of(b));
+    let (context_a, context_b) = of_a.pair(&of_b, named)?;
+    let (a, b) = (Sums::of((a, &of_a), context_a, by, phase), Sums::of((b, &of_b), context_b, by, phase));
     let mut merged: BTreeMap<&Key, (Option<Spent>, Option<Spent>)> = BTreeMap::new();
     for (key, spent) in a.rows() {
         merged.entry(key).or_default().0 = Some(spent);
@@ -259,7 +278,7 @@ pub fn compare(a: &Trace, b: &Trace, by: By, phase: Option<Phase>) -> Comparison
         rows.iter().filter(|row| is_missing(row)).map(|row| row.key.clone()).collect()
     };
     let (unmatched_a, unmatched_b) = (missing(|row| row.b.is_none()), missing(|row| row.a.is_none()));
-    Comparison { by, phase, a: a.side, b: b.side, rows, unmatched_a, unmatched_b }
+    Ok(Comparison { by, phase, a: a.side, b: b.side, rows, unmatched_a, unmatched_b })
 }
 
 fn difference(key: &Key, a: Option<Spent>, b: Option<Spent>, have_tokens: bool) -> Difference {

@@ -6,6 +6,7 @@ use crate::memory::{Wanted, memory};
 use crate::table::{DEFAULT_MEMORY, Table};
 use ggscope_trace::TraceWriter;
 use ggscope_trace::testing::{Random, Shape, evaluation, llama, recording, write};
+use ggscope_trace::testing_contexts::contexts;
 use std::path::Path;
 
 const SMALL: Shape = Shape { n_layer: 2, n_tokens: 1, n_outputs: 1, n_kv: 32 };
@@ -22,7 +23,7 @@ fn every_execution_of_both_traces_is_in_one_row() {
     let a = answer(dir.path(), "a.ggtrace", SMALL, 5, 9);
     let b = answer(dir.path(), "b.ggtrace", Shape { n_layer: 3, ..SMALL }, 4, 6);
     for by in [By::Op, By::Layer, By::Tensor] {
-        let compared = compare(&a, &b, by, None);
+        let compared = compare(&a, &b, (None, None), by, None).unwrap();
         for (trace, side, of) in
             [(&a, &compared.a, (|row| row.a) as fn(&Difference) -> Option<Spent>), (&b, &compared.b, |row| row.b)]
         {
@@ -45,8 +46,8 @@ fn every_execution_of_both_traces_is_in_one_row() {
 fn phases_are_divided_as_the_summary_divides_them() {
     let dir = tempfile::tempdir().unwrap();
     let a = answer(dir.path(), "a.ggtrace", SMALL, 5, 9);
-    let prompt = compare(&a, &a, By::Op, Some(Phase::Prompt));
-    let generate = compare(&a, &a, By::Op, Some(Phase::Generate));
+    let prompt = compare(&a, &a, (None, None), By::Op, Some(Phase::Prompt)).unwrap();
+    let generate = compare(&a, &a, (None, None), By::Op, Some(Phase::Generate)).unwrap();
     assert_eq!((prompt.a.tokens, generate.a.tokens), (5, 9));
     assert_eq!((prompt.a.ns, generate.a.ns), (a.totals().prompt_ns, a.totals().generate_ns));
     assert_eq!(part(1_000, (1, 4)), 250, "a quarter of a mixed evaluation's tokens");
@@ -58,7 +59,7 @@ fn phases_are_divided_as_the_summary_divides_them() {
 fn a_trace_does_not_differ_from_itself() {
     let dir = tempfile::tempdir().unwrap();
     let a = answer(dir.path(), "a.ggtrace", SMALL, 5, 9);
-    let compared = compare(&a, &a, By::Tensor, None);
+    let compared = compare(&a, &a, (None, None), By::Tensor, None).unwrap();
     for row in &compared.rows {
         let timed = row.a.unwrap().ns.is_some();
         assert_eq!((row.a, row.difference_ns_per_token), (row.b, timed.then_some(0.0)), "{}", row.key);
@@ -76,7 +77,7 @@ fn tensors_of_different_graphs_are_matched_by_name_and_the_rest_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let a = answer(dir.path(), "a.ggtrace", SMALL, 5, 9);
     let b = answer(dir.path(), "b.ggtrace", Shape { n_layer: 3, ..SMALL }, 5, 9);
-    let compared = compare(&a, &b, By::Tensor, None);
+    let compared = compare(&a, &b, (None, None), By::Tensor, None).unwrap();
     let row = |key: &str| compared.rows.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("no {key}"));
     // `node_24` in one graph is something else in the other.
     let attention = row("FLASH_ATTN_EXT of layer 1");
@@ -105,7 +106,7 @@ fn without_tokens_there_is_no_time_a_token() {
     writer.graph(stored).unwrap();
     writer.evaluation(e).unwrap();
     writer.finish().unwrap();
-    let compared = compare(&a, &Trace::open(&path).unwrap(), By::Layer, None);
+    let compared = compare(&a, &Trace::open(&path).unwrap(), (None, None), By::Layer, None).unwrap();
     assert_eq!((compared.b.tokens, compared.b.ns_per_token), (0, None));
     assert!(compared.b.operator_ns > 0);
     for row in &compared.rows {
@@ -127,10 +128,29 @@ fn times_that_nobody_took_are_not_zero() {
     (e.runs[0].clocked, e.runs[0].n_calls) = (false, 0);
     writer.evaluation(e).unwrap();
     writer.finish().unwrap();
-    let compared = compare(&timed, &Trace::open(&path).unwrap(), By::Op, None);
+    let compared = compare(&timed, &Trace::open(&path).unwrap(), (None, None), By::Op, None).unwrap();
     let row = |op: &str| compared.rows.iter().find(|row| row.op.as_deref() == Some(op)).unwrap();
     let mul_mat = row("MUL_MAT");
     assert!(mul_mat.a.unwrap().ns > Some(0) && mul_mat.b.unwrap().count > 0);
     assert_eq!((mul_mat.b.unwrap().ns, mul_mat.difference_ns_per_token, mul_mat.ratio), (None, None, None));
     assert_eq!(row("RMS_NORM").a.unwrap().ns, None, "MUL has the time of both");
+}
+
+#[test]
+fn one_context_is_compared_with_one() {
+    let recorded = contexts(&[(0, 0, 3), (1, 1, 2), (0, 0, 1), (1, 1, 2)]);
+    let trace = &recorded.trace;
+    let sum = |side: &Side| (side.context, side.other_contexts.clone(), side.tokens, side.evaluations);
+    let of = |named| compare(trace, trace, named, By::Op, None);
+    let usual = of((None, None)).unwrap();
+    assert_eq!((sum(&usual.a), sum(&usual.b)), ((Some(0), vec![1], 4, 2), (Some(0), vec![1], 4, 2)));
+    let draft = of((Some(1), None)).unwrap();
+    assert_eq!((sum(&draft.a), sum(&draft.b)), ((Some(1), vec![0], 4, 2), (Some(1), vec![0], 4, 2)));
+    let both = of((Some(0), Some(1))).unwrap();
+    let counts = |of: fn(&Difference) -> Option<Spent>| both.rows.iter().filter_map(of).map(|s| s.count).sum::<u64>();
+    let (here, there) = (counts(|row| row.a), counts(|row| row.b));
+    let all = costs(trace, &Table::new(trace, DEFAULT_MEMORY)).iter().map(|c| c.count).sum::<u64>();
+    assert!(here > there, "a model of two layers and one of one");
+    assert_eq!(here + there, all, "nothing is in both");
+    assert_eq!(of((Some(0), Some(7))).unwrap_err(), (1, "there is no context 7: the recording has 0, 1".to_owned()));
 }

@@ -3,14 +3,14 @@
 
 use ggscope_format::GraphId;
 use ggscope_format::columns::Row;
-use ggscope_trace::{ModelId, Select, Trace};
+use ggscope_trace::{ModelId, Select, Totals, Trace};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
 use utoipa::ToSchema;
 
 /// A context: for llama.cpp, a `llama_context`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Context {
     /// Its number within the session, in the order in which contexts first computed something.
     pub context: u32,
@@ -18,24 +18,68 @@ pub struct Context {
     pub model: Option<u32>,
     /// Name of its model; null if it is not known.
     pub model_name: Option<String>,
+    /// The context whose answers it drafts, if it is known to draft: none of its tokens is an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drafts_for: Option<u32>,
     /// Evaluations.
     pub evaluations: u64,
     /// Tokens.
     pub tokens: u64,
+    /// Those of prompts.
+    pub prompt_tokens: u64,
+    /// Those of answers.
+    pub generated_tokens: u64,
+    /// Those of which it is not known what they are of.
+    pub unknown_tokens: u64,
     /// The first of its tokens, counted from 0 through the session; null without any.
     pub first_token: Option<u64>,
     /// The last of its tokens; null without any.
     pub last_token: Option<u64>,
     /// Sum of the lengths of its evaluations, nanoseconds.
     pub compute_ns: u64,
+    /// Tokens a second of these times.
+    pub tokens_per_second: TokensPerSecond,
+}
+
+/// Tokens a second of compute time; null without tokens, and where they are of several contexts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct TokensPerSecond {
+    /// Of prompts.
+    pub prompt: Option<f64>,
+    /// Of answers.
+    pub generate: Option<f64>,
+}
+
+impl TokensPerSecond {
+    /// Of the tokens and times of one context.
+    pub(super) fn of(totals: &Totals) -> TokensPerSecond {
+        let rate = |tokens: u64, ns: u64| (tokens > 0 && ns > 0).then(|| tokens as f64 * 1e9 / ns as f64);
+        TokensPerSecond {
+            prompt: rate(totals.prompt_tokens, totals.prompt_ns),
+            generate: rate(totals.generated_tokens, totals.generate_ns),
+        }
+    }
+}
+
+impl Context {
+    /// Takes its numbers from what was counted.
+    fn count(&mut self, sums: &Totals) {
+        (self.evaluations, self.tokens, self.compute_ns) = (sums.evaluations, sums.tokens(), sums.compute_ns);
+        (self.prompt_tokens, self.generated_tokens) = (sums.prompt_tokens, sums.generated_tokens);
+        (self.unknown_tokens, self.tokens_per_second) = (sums.unknown_tokens, TokensPerSecond::of(sums));
+    }
 }
 
 /// All contexts of a recording as far as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Contexts {
     all: BTreeMap<u32, Context>,
+    /// Their tokens and times.
+    sums: BTreeMap<u32, Totals>,
     /// Number of the first evaluation that was not read.
     next: u64,
+    /// How many contexts were known to draft: it corrects phases.
+    drafting: usize,
     /// The recording's first model.
     first: Option<ModelId>,
     models: HashMap<GraphId, Option<ModelId>>,
@@ -62,6 +106,10 @@ impl Contexts {
     }
 
     fn take(&mut self, trace: &Trace, mut see: impl FnMut(&Row)) {
+        let drafting = trace.drafting();
+        if self.drafting != drafting.len() {
+            *self = Contexts { drafting: drafting.len(), ..Contexts::default() };
+        }
         trace.for_each_evaluation_from(self.next, false, |number, row| {
             self.add(trace, &row);
             see(&row);
@@ -72,6 +120,20 @@ impl Contexts {
         for context in self.all.values_mut() {
             let model = trace.models().iter().find(|model| Some(model.id.0) == context.model);
             context.model_name = model.map(|model| model.name.clone());
+            if let Some(sums) = self.sums.get(&context.context) {
+                context.count(sums);
+            }
+            context.drafts_for =
+                drafting.iter().rev().find(|d| d.context == context.context).map(|drafting| drafting.drafts_for);
+        }
+    }
+
+    /// An evaluation that was counted lasted until `end`, because a device went on after the host had come back.
+    pub(super) fn lasted(&mut self, row: &Row, end: u64) {
+        let number = row.evaluation.context;
+        if let (Some(context), Some(sums)) = (self.all.get_mut(&number), self.sums.get_mut(&number)) {
+            sums.lasted(row, end);
+            context.count(sums);
         }
     }
 
@@ -80,11 +142,9 @@ impl Contexts {
         let model = *self.models.entry(e.graph).or_insert_with(|| trace.graph(e.graph).ok().and_then(|g| g.model));
         let context = self.all.entry(e.context).or_insert_with(|| Context { context: e.context, ..Context::default() });
         context.model = context.model.or(model.map(|model| model.0));
-        context.evaluations += 1;
-        context.compute_ns = context.compute_ns.saturating_add(e.end.0.saturating_sub(e.start.0));
+        self.sums.entry(e.context).or_default().add_row(row);
         if let Some(last) = (row.phases.len() as u64).checked_sub(1) {
             let last = row.first_token.saturating_add(last);
-            context.tokens = context.tokens.saturating_add(row.phases.len() as u64);
             context.first_token = Some(context.first_token.map_or(row.first_token, |t| t.min(row.first_token)));
             context.last_token = Some(context.last_token.map_or(last, |t| t.max(last)));
         }
@@ -150,6 +210,24 @@ impl Contexts {
             Some(named) => Err(self.elsewhere(named, tokens, &of)),
             None => Ok(Some(usual.filter(|usual| of.contains(usual)).unwrap_or(last))),
         }
+    }
+
+    /// The contexts of this recording and of a reference that are compared with each other: those that are named; of the
+    /// reference, if none is, the one of the same number as the one that is named here; else the usual ones. `None` where
+    /// nothing was evaluated.
+    ///
+    /// # Errors
+    /// Says which of both has no such context, by its place in `named`, and which it has.
+    pub fn pair(
+        &self,
+        reference: &Contexts,
+        named: (Option<u32>, Option<u32>),
+    ) -> Result<(Option<u32>, Option<u32>), (usize, String)> {
+        named.0.map_or(Ok(()), |here| self.check(here)).map_err(|why| (0, why))?;
+        named.1.map_or(Ok(()), |there| reference.check(there)).map_err(|why| (1, why))?;
+        let usual = |of: &Contexts| of.usual().map(|c| c.context);
+        let same_number = named.0.filter(|&here| reference.get(here).is_some());
+        Ok((named.0.or(usual(self)), named.1.or(same_number).or(usual(reference))))
     }
 
     /// Whether there is such a context.
@@ -250,6 +328,21 @@ mod tests {
         assert_eq!(error, "these tokens are of context 1, not of context 0, whose tokens are among 0 to 5");
         assert_eq!(choose(Some(7), None).unwrap_err(), "there is no context 7: the recording has 0, 1");
         assert_eq!(choose(Some(1), Some(99..100)), Ok(Some(1)), "that there is no such token is said elsewhere");
+    }
+
+    #[test]
+    fn of_two_recordings_the_contexts_that_are_named_are_compared_or_those_of_one_number_or_the_usual_ones() {
+        let both = contexts(&[(0, 0, 3), (1, 1, 2)]);
+        let (here, there) = (Contexts::of(&both.trace), Contexts::of(&contexts(&[(0, 0, 3)]).trace));
+        let pair = |named| here.pair(&there, named);
+        assert_eq!(pair((None, None)), Ok((Some(0), Some(0))));
+        assert_eq!(pair((Some(1), None)), Ok((Some(1), Some(0))), "the other has no such context");
+        assert_eq!(here.pair(&here, (Some(1), None)), Ok((Some(1), Some(1))));
+        assert_eq!(here.pair(&here, (None, Some(1))), Ok((Some(0), Some(1))));
+        assert_eq!(pair((Some(7), None)).unwrap_err().0, 0);
+        let (which, why) = pair((Some(1), Some(1))).unwrap_err();
+        assert_eq!((which, why.as_str()), (1, "there is no context 1: the recording has only context 0"));
+        assert_eq!(Contexts::default().pair(&there, (None, None)), Ok((None, Some(0))));
     }
 
     #[test]

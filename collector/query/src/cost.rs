@@ -12,6 +12,8 @@ use utoipa::ToSchema;
 /// Executions of one kind of operator in one layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
+    /// The context that executed them.
+    pub context: u32,
     /// Name of the operator in ggml.
     pub op: String,
     /// The layer; `None` for what belongs to none.
@@ -22,9 +24,13 @@ pub struct Cost {
     pub ns: u64,
 }
 
-/// The costs of all executions, by operator and layer.
+/// The costs of all executions, by context, operator and layer.
 pub fn costs(trace: &Trace, table: &Table) -> Vec<Cost> {
-    let filter = Filter::default();
+    table.contexts(&Filter::default()).into_iter().flat_map(|context| costs_of(trace, table, context)).collect()
+}
+
+fn costs_of(trace: &Trace, table: &Table, context: u32) -> Vec<Cost> {
+    let filter = Filter { context: Some(context), ..Filter::default() };
     let selection = Selection::new(trace, table, &filter);
     let [sums] = sums(&selection, |_| 0);
     let mut costs: BTreeMap<(&str, Option<u32>), Sum> = BTreeMap::new();
@@ -35,9 +41,15 @@ pub fn costs(trace: &Trace, table: &Table) -> Vec<Cost> {
             costs.entry((table.text(layout.op[i]), layer)).or_default().add(&sums[number as usize][i]);
         }
     }
-    let cost =
-        |((op, layer), Sum { count, ns, .. }): ((&str, Option<u32>), Sum)| Cost { op: op.to_owned(), layer, count, ns };
-    costs.into_iter().map(cost).collect()
+    let is_there = |(_, sum): &((&str, Option<u32>), Sum)| sum.count > 0;
+    let cost = |((op, layer), Sum { count, ns, .. }): ((&str, Option<u32>), Sum)| Cost {
+        context,
+        op: op.to_owned(),
+        layer,
+        count,
+        ns,
+    };
+    costs.into_iter().filter(is_there).map(cost).collect()
 }
 
 /// What the executed nodes of a graph cost, one entry a node, by number.

@@ -34,6 +34,15 @@ impl Phase {
         }
     }
 
+    /// The words for them in options and parameters.
+    pub const WORDS: [(&'static str, Phase); 3] =
+        [("prompt", Phase::Prompt), ("generate", Phase::Generate), ("unknown", Phase::Unknown)];
+
+    /// The phase of a word that an option takes.
+    pub fn of_word(word: &str) -> Option<Phase> {
+        Phase::WORDS.iter().find(|known| known.0 == word).map(|known| known.1)
+    }
+
     /// How many there are.
     pub const COUNT: usize = 3;
 

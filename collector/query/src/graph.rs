@@ -181,6 +181,16 @@ impl GraphQuery {
         Ok(GraphQuery::new(GraphView::new(trace.graph(id)?)))
     }
 
+    /// Its number within the session.
+    pub fn id(&self) -> GraphId {
+        self.view.stored.graph.graph
+    }
+
+    /// The context that computes it.
+    pub fn context(&self) -> u32 {
+        self.view.stored.graph.context
+    }
+
     fn new(view: GraphView) -> GraphQuery {
         let graph = Arc::clone(&view.stored);
         let tensors = &graph.graph.tensors;

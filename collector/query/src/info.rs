@@ -3,7 +3,8 @@
 
 use super::buffers::{BufferLife, buffers};
 use super::causes;
-use super::contexts::Context;
+use super::context_totals::{speed_of, totals_of};
+use super::contexts::{Context, Contexts, TokensPerSecond};
 use super::dump::{run_ends, whole_run};
 use super::ending::{Ended, ended};
 use super::requests::{Request, with_contexts};
@@ -61,7 +62,7 @@ pub struct Info {
     pub n_requests: u64,
     /// Times.
     pub time: Time,
-    /// Tokens a second of compute time.
+    /// Tokens a second of compute time; null where tokens of the phase are of several contexts, each of which has its own.
     pub tokens_per_second: TokensPerSecond,
     /// Page faults of the process during evaluations.
     pub page_faults: PageFaults,
@@ -153,15 +154,6 @@ pub struct Time {
     pub generate_ns: u64,
 }
 
-/// Tokens a second of compute time; null without tokens.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct TokensPerSecond {
-    /// Of prompts.
-    pub prompt: Option<f64>,
-    /// Of answers.
-    pub generate: Option<f64>,
-}
-
 /// Page faults.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PageFaults {
@@ -235,18 +227,23 @@ pub struct Size {
     pub value_bytes: u64,
 }
 
-/// The summary of `trace`.
-pub fn info(trace: &Trace) -> Info {
+/// The summary of `trace`, or of one of its contexts: what is lost, captured and remarked is the process's.
+pub fn info(trace: &Trace, context: Option<u32>) -> Info {
     let recording = trace.recording();
-    let mut totals = trace.totals().clone();
-    let devices = count_devices(trace, &mut totals);
+    let (mut totals, operators) = match context {
+        None => (trace.totals().clone(), trace.operators().to_vec()),
+        Some(context) => totals_of(trace, context),
+    };
+    let (mut all, mut requests) = with_contexts(trace);
+    let devices = count_devices(trace, context, &mut totals, &mut all);
     let hello = &recording.hello;
-    let (all, mut requests) = with_contexts(trace);
     let contexts_of = |model: ModelId| all.iter().filter(|c| c.model == Some(model.0)).map(|c| c.context).collect();
-    let first = trace.model().map(|model| model.id);
+    let own = context.and_then(|context| all.get(context)).and_then(|context| context.model).map(ModelId);
+    let first = own.or(trace.model().map(|model| model.id));
     let (model, more_models): (Vec<Model>, Vec<Model>) = trace
         .models()
         .iter()
+        .filter(|m| own.is_none_or(|own| own == m.id))
         .map(|m| Model {
             id: m.id.0,
             path: m.path.clone(),
@@ -257,6 +254,9 @@ pub fn info(trace: &Trace) -> Info {
             contexts: contexts_of(m.id),
         })
         .partition(|m| Some(ModelId(m.id)) == first);
+    requests.retain(|request| context.is_none_or(|context| context == request.context));
+    let contexts: Vec<Context> =
+        all.iter().filter(|c| context.is_none_or(|context| context == c.context)).cloned().collect();
     let (mut names, mut captures) = (vec![], vec![]);
     for change in trace.captures().into_iter().filter(|c| !c.capture.is_empty() || c.from.0 > 0) {
         let what = if change.capture.is_empty() { "nothing".into() } else { change.capture.to_string() };
@@ -282,7 +282,8 @@ pub fn info(trace: &Trace) -> Info {
         },
         model: model.into_iter().next(),
         more_models,
-        contexts: all.iter().cloned().collect(),
+        tokens_per_second: speed_of(&contexts, &totals),
+        contexts,
         level: recording.level.name(),
         capture: names,
         captures,
@@ -304,12 +305,8 @@ pub fn info(trace: &Trace) -> Info {
             prompt_ns: totals.prompt_ns,
             generate_ns: totals.generate_ns,
         },
-        tokens_per_second: TokensPerSecond {
-            prompt: rate(totals.prompt_tokens, totals.prompt_ns),
-            generate: rate(totals.generated_tokens, totals.generate_ns),
-        },
         page_faults: PageFaults { minor: totals.minor_faults, major: totals.major_faults },
-        operators_by_time: trace.operators().iter().map(by_operator).collect(),
+        operators_by_time: operators.iter().map(by_operator).collect(),
         devices,
         dropped: Dropped { records: totals.dropped_records, bytes: totals.dropped_bytes, causes: trace.losses() },
         left_out: LeftOut { evaluations: totals.left_out_evaluations, bytes: totals.left_out_bytes },
@@ -322,7 +319,8 @@ pub fn info(trace: &Trace) -> Info {
 }
 
 /// What asynchronous devices did, and until when: adds the times after the host had come back to `totals`.
-fn count_devices(trace: &Trace, totals: &mut Totals) -> Vec<Device> {
+/// Of one context alone if it is given; the contexts are all of the trace.
+fn count_devices(trace: &Trace, context: Option<u32>, totals: &mut Totals, contexts: &mut Contexts) -> Vec<Device> {
     let ends = run_ends(trace);
     let (mut devices, mut plans): (Vec<Device>, Plans) = Default::default();
     if ends.is_empty() {
@@ -330,6 +328,9 @@ fn count_devices(trace: &Trace, totals: &mut Totals) -> Vec<Device> {
     }
     trace.for_each_evaluation(&Select::default(), false, |row| {
         let e = &row.evaluation;
+        if context.is_some_and(|context| context != e.context) {
+            return ControlFlow::Continue(());
+        }
         let asynchronous = |&r: &usize| ends.contains_key(&(e.eval.0, r as u32));
         let runs: Vec<usize> = (0..e.runs.len()).filter(asynchronous).collect();
         let Ok(stored) = trace.graph(e.graph) else { return ControlFlow::Continue(()) };
@@ -353,13 +354,10 @@ fn count_devices(trace: &Trace, totals: &mut Totals) -> Vec<Device> {
             end = end.max(run.t_ns.saturating_add(run.dur_ns));
         }
         totals.lasted(&row, end);
+        contexts.lasted(&row, end);
         ControlFlow::Continue(())
     });
     devices
-}
-
-fn rate(tokens: u64, ns: u64) -> Option<f64> {
-    (tokens > 0 && ns > 0).then(|| tokens as f64 * 1e9 / ns as f64)
 }
 
 fn by_operator(total: &OperatorTotal) -> ByOperator {
@@ -392,6 +390,7 @@ mod tests {
     use ggscope_format::record::RunEnd;
     use ggscope_trace::TraceWriter;
     use ggscope_trace::testing::{Random, Shape, evaluation, llama, recording, write};
+    use ggscope_trace::testing_contexts::contexts;
 
     #[test]
     fn the_summary_has_every_field_that_was_promised() {
@@ -401,7 +400,7 @@ mod tests {
         writer.note("a remark".into()).unwrap();
         writer.dropped(Losses { full: 2, ..Losses::default() }, 99);
         writer.finish().unwrap();
-        let json = serde_json::to_value(info(&Trace::open(&path).unwrap())).unwrap();
+        let json = serde_json::to_value(info(&Trace::open(&path).unwrap(), None)).unwrap();
         for (pointer, value) in [
             ("/format", FORMAT_VERSION.into()),
             ("/complete", true.into()),
@@ -435,6 +434,27 @@ mod tests {
     }
 
     #[test]
+    fn contexts_have_speeds_of_their_own_and_none_in_common() {
+        let recorded = contexts(&[(0, 0, 3), (1, 1, 2), (0, 0, 1), (1, 1, 1), (0, 0, 1)]);
+        let trace = &recorded.trace;
+        let (all, target, draft) = (info(trace, None), info(trace, Some(0)), info(trace, Some(1)));
+        assert_eq!(all.tokens_per_second, TokensPerSecond::default(), "both have a prompt and an answer");
+        assert_eq!(all.contexts.iter().map(|c| c.prompt_tokens + c.generated_tokens).collect::<Vec<_>>(), [5, 3]);
+        for (own, of) in [(&target, &all.contexts[0]), (&draft, &all.contexts[1])] {
+            assert_eq!((&own.tokens_per_second, &own.contexts[..]), (&of.tokens_per_second, std::slice::from_ref(of)));
+            let expected = own.tokens.generate as f64 * 1e9 / own.time.generate_ns as f64;
+            assert_eq!(own.tokens_per_second.generate, Some(expected));
+            assert!(own.more_models.is_empty() && own.requests.iter().all(|r| r.context == of.context));
+        }
+        assert_eq!((target.evaluations, draft.evaluations, all.evaluations), (3, 2, 5));
+        assert_eq!(target.operators + draft.operators, all.operators);
+        assert_eq!(target.time.compute_ns + draft.time.compute_ns, all.time.compute_ns);
+        let ns = |info: &Info| info.operators_by_time.iter().map(|op| op.ns).sum::<u64>();
+        assert_eq!(ns(&target) + ns(&draft), ns(&all));
+        assert_eq!((target.model.unwrap().id, draft.model.unwrap().id), (0, 1));
+    }
+
+    #[test]
     fn what_a_device_did_after_the_host_came_back_counts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ggtrace");
@@ -450,7 +470,7 @@ mod tests {
         writer.evaluation(e.clone()).unwrap();
         writer.run_end(RunEnd { eval: e.eval, run: 0, end: Nanos(e.end.0 + 500) }).unwrap();
         writer.finish().unwrap();
-        let info = info(&Trace::open(&path).unwrap());
+        let info = info(&Trace::open(&path).unwrap(), None);
         assert_eq!((info.time.compute_ns, info.time.last_ns), (length + 500, e.end.0 + 500));
         assert_eq!(info.time.prompt_ns + info.time.generate_ns, info.time.compute_ns);
         let device = serde_json::to_value(&info.devices).unwrap();

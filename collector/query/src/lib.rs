@@ -10,8 +10,11 @@ pub mod buffers;
 pub mod captures;
 pub mod causes;
 pub mod compare;
+mod context_totals;
 pub mod contexts;
 pub mod cost;
+#[cfg(test)]
+mod drafting_tests;
 pub mod dump;
 pub mod ending;
 pub mod evaluations;

@@ -51,6 +51,8 @@ pub struct Region {
     pub expert: Option<i32>,
     /// How often an executed operator read it.
     pub accesses: u64,
+    /// The contexts that read it.
+    pub contexts: Vec<u32>,
     /// Bytes that were read in all.
     pub read_bytes: u64,
     /// The last evaluation that read it.
@@ -160,18 +162,20 @@ pub(super) struct ReadRegions {
 const KEPT: usize = 1 << 20;
 
 /// What some evaluations read of a region.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Accesses {
     accesses: u64,
+    contexts: Vec<u32>,
     bytes: u64,
     last_eval: u64,
     last_token: Option<u64>,
 }
 
 /// How often evaluations of a plan were wanted, and the last of them.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Times {
     count: u64,
+    contexts: Vec<u32>,
     last_eval: u64,
     last_token: Option<u64>,
 }
@@ -186,6 +190,7 @@ pub fn memory(trace: &Trace, table: &Table, wanted: &Wanted) -> Vec<Region> {
     for (seq, header) in table.headers(0).filter(|(_, h)| h.choose(&filter).is_some()) {
         let Some(times) = times.get_mut(header.plan as usize) else { continue };
         times.count += 1;
+        insert(&mut times.contexts, header.context);
         if times.last_eval <= header.eval {
             (times.last_eval, times.last_token) = (header.eval, header.last_token());
         }
@@ -203,7 +208,8 @@ pub fn memory(trace: &Trace, table: &Table, wanted: &Wanted) -> Vec<Region> {
         }
         for &(region, accesses, bytes) in &known.of_plan[&(number as u32)] {
             let (accesses, bytes) = (accesses.saturating_mul(times.count), bytes.saturating_mul(times.count));
-            count(&mut read, region, accesses, bytes, times.last_eval, times.last_token);
+            let of_region = count(&mut read, region, (accesses, bytes), times.last_eval, times.last_token);
+            times.contexts.iter().for_each(|&context| insert(&mut of_region.contexts, context));
         }
     }
     table.for_each_row(trace, routed.into_iter(), |seq, row| {
@@ -211,11 +217,13 @@ pub fn memory(trace: &Trace, table: &Table, wanted: &Wanted) -> Vec<Region> {
         let (Some(plan), Ok(view)) = (table.plan(header), table.view(trace, header.graph)) else { return };
         table.for_each_expert_read(&view, plan, row, |ExpertRead { from, slice, .. }| {
             let region = known.region(&view, from, Some(&slice));
-            count(&mut read, region, 1, slice.bytes, header.eval, header.last_token());
+            let of_region = count(&mut read, region, (1, slice.bytes), header.eval, header.last_token());
+            insert(&mut of_region.contexts, header.context);
         });
     });
     let of_region = |(region, read): (&Region, &Accesses)| Region {
         accesses: read.accesses,
+        contexts: read.contexts.clone(),
         read_bytes: read.bytes,
         last_eval: read.last_eval,
         last_token: read.last_token,
@@ -232,7 +240,20 @@ pub fn memory(trace: &Trace, table: &Table, wanted: &Wanted) -> Vec<Region> {
     regions
 }
 
-fn count(read: &mut Vec<Accesses>, region: usize, accesses: u64, bytes: u64, eval: u64, token: Option<u64>) {
+/// Adds a number to ascending ones.
+fn insert(numbers: &mut Vec<u32>, number: u32) {
+    if let Err(at) = numbers.binary_search(&number) {
+        numbers.insert(at, number);
+    }
+}
+
+fn count(
+    read: &mut Vec<Accesses>,
+    region: usize,
+    (accesses, bytes): (u64, u64),
+    eval: u64,
+    token: Option<u64>,
+) -> &mut Accesses {
     if read.len() <= region {
         read.resize(region + 1, Accesses::default());
     }
@@ -242,6 +263,7 @@ fn count(read: &mut Vec<Accesses>, region: usize, accesses: u64, bytes: u64, eva
     if of_region.last_eval <= eval {
         (of_region.last_eval, of_region.last_token) = (eval, token);
     }
+    of_region
 }
 
 fn is_wanted(wanted: &Wanted, region: &Region) -> bool {
@@ -304,6 +326,7 @@ impl ReadRegions {
                 layer: key.layer,
                 expert: key.expert,
                 accesses: 0,
+                contexts: vec![],
                 read_bytes: 0,
                 last_eval: 0,
                 last_token: None,

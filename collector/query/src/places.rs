@@ -4,6 +4,7 @@ use super::memory::{Region, Wanted, memory};
 use super::table::Table;
 use ggscope_trace::Trace;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// A file or a buffer.
@@ -23,11 +24,13 @@ pub struct PlaceSummary {
     pub read_bytes: u64,
     /// How often an executed operator read one of the regions.
     pub accesses: u64,
+    /// The contexts that read them.
+    pub contexts: Vec<u32>,
 }
 
-/// What was read, files before buffers, by name.
-pub fn places(trace: &Trace, table: &Table) -> Vec<PlaceSummary> {
-    let regions = memory(trace, table, &Wanted::default());
+/// What was read, files before buffers, by name; by one context, if it is given.
+pub fn places(trace: &Trace, table: &Table, context: Option<u32>) -> Vec<PlaceSummary> {
+    let regions = memory(trace, table, &Wanted { context, ..Wanted::default() });
     let of_place = |of_one: &[Region]| {
         let Region { memory, ref place, .. } = of_one[0];
         let size = trace.models().iter().find(|model| model.path == *place).map_or(0, |model| model.file_bytes);
@@ -41,6 +44,7 @@ pub fn places(trace: &Trace, table: &Table) -> Vec<PlaceSummary> {
             regions: of_one.len() as u64,
             read_bytes: of_one.iter().fold(0, |sum, r| sum.saturating_add(r.read_bytes)),
             accesses: of_one.iter().fold(0, |sum, r| sum.saturating_add(r.accesses)),
+            contexts: of_one.iter().flat_map(|r| &r.contexts).copied().collect::<BTreeSet<_>>().into_iter().collect(),
         }
     };
     // They come place by place.

@@ -4,16 +4,19 @@
 use super::cost::node_costs;
 use super::filter::{Filter, Phase};
 use super::table::Table;
+use super::weights::Whose;
 use ggscope_format::record::{Graph, Tensor};
 use ggscope_model::inspect::{Bound, Machine};
 use ggscope_trace::Trace;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// What one kind of operator reached in one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Reached {
+    /// The context that executed them.
+    pub context: u32,
     /// Its name in ggml.
     pub op: String,
     /// Prompt or answer.
@@ -32,19 +35,25 @@ pub struct Reached {
     pub bound: Option<Bound>,
 }
 
-/// What operators reached, those that took longest first. Without a machine there are no shares.
-pub fn reached(trace: &Trace, table: &Table, machine: Option<&Machine>) -> Vec<Reached> {
+/// What operators of each context reached, those that took longest first. Without a machine there are no shares.
+pub fn reached(trace: &Trace, table: &Table, whose: Whose, machine: Option<&Machine>) -> Vec<Reached> {
     let mut list = vec![];
+    let contexts: BTreeSet<u32> = whose.contexts(trace).into_iter().map(|c| c.0).collect();
     for phase in [Phase::Prompt, Phase::Generate] {
         let filter = Filter { phase: Some(phase), ..Filter::default() };
-        let mut sums: BTreeMap<String, Reached> = BTreeMap::new();
+        let mut sums: BTreeMap<(u32, String), Reached> = BTreeMap::new();
         for graph in trace.graphs().collect::<Vec<_>>() {
             let Ok(stored) = trace.graph(graph) else { continue };
+            let context = stored.graph.context;
+            if !contexts.contains(&context) {
+                continue;
+            }
             let costs = node_costs(trace, table, graph, &filter);
             for i in 0..costs.node.len() {
                 let Some(tensor) = stored.graph.tensors.get(costs.node[i] as usize) else { continue };
                 let op = stored.graph.op(tensor);
                 let none = || Reached {
+                    context,
                     op: op.to_owned(),
                     phase,
                     count: 0,
@@ -54,7 +63,7 @@ pub fn reached(trace: &Trace, table: &Table, machine: Option<&Machine>) -> Vec<R
                     share: None,
                     bound: None,
                 };
-                let sum = sums.entry(op.to_owned()).or_insert_with(none);
+                let sum = sums.entry((context, op.to_owned())).or_insert_with(none);
                 sum.count = sum.count.saturating_add(costs.count[i]);
                 sum.ns = sum.ns.saturating_add(costs.ns[i]);
                 sum.bytes = sum.bytes.saturating_add(costs.bytes[i]);
@@ -70,7 +79,7 @@ pub fn reached(trace: &Trace, table: &Table, machine: Option<&Machine>) -> Vec<R
             r.bound = Some(bound);
         }
     }
-    list.sort_by(|a, b| (b.ns, &a.op).cmp(&(a.ns, &b.op)));
+    list.sort_by(|a, b| (b.ns, &a.op, a.context).cmp(&(a.ns, &b.op, b.context)));
     list
 }
 
@@ -98,6 +107,19 @@ mod tests {
     use super::*;
     use crate::table::DEFAULT_MEMORY;
     use ggscope_trace::testing::{Shape, write};
+    use ggscope_trace::testing_contexts::contexts;
+
+    #[test]
+    fn contexts_are_apart() {
+        let recorded = contexts(&[(0, 0, 3), (1, 1, 2)]);
+        let trace = &recorded.trace;
+        let table = Table::new(trace, DEFAULT_MEMORY);
+        let of = |context| reached(trace, &table, Whose { context, ..Whose::default() }, None);
+        let (all, first, second) = (of(None), of(Some(0)), of(Some(1)));
+        assert!(!second.is_empty() && second.iter().all(|r| r.context == 1) && first.iter().all(|r| r.context == 0));
+        assert_eq!(all.len(), first.len() + second.len());
+        assert!(first.iter().chain(&second).all(|own| all.contains(own)));
+    }
 
     #[test]
     fn every_operator_with_a_time_has_a_share_of_what_limits_it() {
@@ -107,7 +129,7 @@ mod tests {
         let trace = Trace::open(&path).unwrap();
         let table = Table::new(&trace, DEFAULT_MEMORY);
         let machine = Machine { bytes_per_second: 10e9, flops_per_second: 100e9 };
-        let list = reached(&trace, &table, Some(&machine));
+        let list = reached(&trace, &table, Whose::default(), Some(&machine));
         let ns: u64 = trace.operators().iter().map(|o| o.ns).sum();
         assert_eq!(list.iter().map(|r| r.ns).sum::<u64>(), ns);
         assert!(list.is_sorted_by(|a, b| a.ns >= b.ns));
@@ -117,6 +139,6 @@ mod tests {
         }
         let products = list.iter().filter(|r| r.op == "MUL_MAT").map(|r| r.flops);
         assert!(products.clone().count() == 2 && products.sum::<f64>() > 0.0);
-        assert_eq!(reached(&trace, &table, None)[0].share, None);
+        assert_eq!(reached(&trace, &table, Whose::default(), None)[0].share, None);
     }
 }

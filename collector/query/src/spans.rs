@@ -15,6 +15,8 @@ pub struct Spans {
     pub seq: u64,
     /// Its graph.
     pub graph: u32,
+    /// The context that computed it.
+    pub context: u32,
     /// Begin, nanoseconds of `CLOCK_MONOTONIC`.
     pub t_ns: u64,
     /// Nanoseconds from begin to end.
@@ -37,6 +39,7 @@ pub fn spans(trace: &Trace, table: &Table, eval: u64) -> Option<Spans> {
         eval,
         seq: seq as u64,
         graph: header.graph.0,
+        context: header.context,
         t_ns: header.start,
         dur_ns: header.dur,
         node: vec![],

@@ -13,9 +13,11 @@ const VERSION: u32 = 3;
 /// begin (nanoseconds after the session's first evaluation), length, bytes read from files, from buffers; as `u32` the
 /// evaluation's number (its low half), graph, context, first token (its low half), tokens, tokens of answers,
 /// tokens of unknown phase, operators, those of them without a time, minor and major page faults; as `i32` the status.
-pub fn timeline(table: &Table, from: u64) -> Vec<u8> {
+/// With a context they are the evaluations of it alone, and their ordinals are not known.
+pub fn timeline(table: &Table, from: u64, context: Option<u32>) -> Vec<u8> {
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(table.len());
-    let n = table.len() - from;
+    let wanted = || table.headers(from).filter(move |(_, h)| context.is_none_or(|context| context == h.context));
+    let n = wanted().count();
     let begin = table.header(0).map_or(0, |h| h.start);
     let mut out = Vec::with_capacity(32 + n * (4 * 8 + 12 * 4));
     out.extend_from_slice(MAGIC);
@@ -30,7 +32,7 @@ pub fn timeline(table: &Table, from: u64) -> Vec<u8> {
     let wide: [&dyn Fn(&Header) -> f64; 4] =
         [&|h| start(h) as f64, &|h| h.dur as f64, &|h| h.disk_bytes as f64, &|h| h.buffer_bytes as f64];
     for column in wide {
-        table.headers(from).for_each(|(_, h)| out.extend_from_slice(&column(h).to_le_bytes()));
+        wanted().for_each(|(_, h)| out.extend_from_slice(&column(h).to_le_bytes()));
     }
     let narrow: [fn(&Header) -> u32; 12] = [
         |h| h.eval as u32,
@@ -47,7 +49,7 @@ pub fn timeline(table: &Table, from: u64) -> Vec<u8> {
         |h| h.status.cast_unsigned(),
     ];
     for column in narrow {
-        table.headers(from).for_each(|(_, h)| out.extend_from_slice(&column(h).to_le_bytes()));
+        wanted().for_each(|(_, h)| out.extend_from_slice(&column(h).to_le_bytes()));
     }
     out
 }
@@ -77,7 +79,7 @@ mod tests {
         writer.evaluation(whole).unwrap();
         writer.finish().unwrap();
         let trace = Trace::open(&path).unwrap();
-        let bytes = timeline(&Table::new(&trace, DEFAULT_MEMORY), 0);
+        let bytes = timeline(&Table::new(&trace, DEFAULT_MEMORY), 0, None);
         let column = |number: usize| {
             let at = 32 + 2 * (4 * 8 + number * 4);
             [at, at + 4].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()))
@@ -99,7 +101,7 @@ mod tests {
         writer.evaluation(known).unwrap();
         writer.evaluation(unknown).unwrap();
         writer.finish().unwrap();
-        let bytes = timeline(&Table::new(&Trace::open(&path).unwrap(), DEFAULT_MEMORY), 0);
+        let bytes = timeline(&Table::new(&Trace::open(&path).unwrap(), DEFAULT_MEMORY), 0, None);
         let column = |number: usize| {
             let at = 32 + 2 * (4 * 8 + number * 4);
             [at, at + 4].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()))

@@ -1,22 +1,63 @@
 //! What a run did with each weight of the model: how often operators read it, how many bytes, and how long they took.
 
+use super::contexts::{Context, Contexts};
 use super::cost::node_costs;
 use super::dump::Filter;
 use super::graph::evaluated;
-use super::memory::{Wanted, memory, reads};
+use super::memory::{Region, Wanted, memory, reads};
 use super::table::Table;
 use ggscope_format::TensorId;
 use ggscope_format::record::Graph;
-use ggscope_trace::{Trace, TraceError};
+use ggscope_trace::{ModelId, Trace, TraceError};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 use utoipa::ToSchema;
+
+/// Whose weights, or operators, are wanted; `None` lets all through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Whose {
+    /// Those of this context.
+    pub context: Option<u32>,
+    /// Those of the contexts that compute this model, and of contexts whose model is not known.
+    pub model: Option<ModelId>,
+}
+
+impl Whose {
+    /// The contexts, ascending, each with its model.
+    pub(super) fn contexts(self, trace: &Trace) -> Vec<(u32, Option<u32>)> {
+        let is_of = |c: &&Context| {
+            self.context.is_none_or(|context| context == c.context)
+                && self.model.is_none_or(|model| c.model.is_none_or(|own| own == model.0))
+        };
+        Contexts::of(trace).iter().filter(is_of).map(|c| (c.context, c.model)).collect()
+    }
+}
+
+/// The trace's model that lies in this file: the one of its path, else of its name, wherever the trace was made.
+pub fn model_at(trace: &Trace, path: &Path) -> Option<ModelId> {
+    let models = trace.models();
+    let own = models.iter().find(|model| Path::new(&model.path) == path);
+    own.or_else(|| models.iter().find(|model| is_same(&model.path, path))).map(|model| model.id)
+}
+
+/// Whether a path in a trace is that of a model's file, or of one of its name.
+pub fn is_same(of_trace: &str, model: &Path) -> bool {
+    let of_trace = Path::new(of_trace);
+    of_trace == model
+        || of_trace.file_name() == model.file_name()
+        || model.canonicalize().is_ok_and(|model| model == of_trace)
+}
 
 /// A weight in a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WeightCost {
     /// Name of the tensor.
     pub name: String,
+    /// Number of its model within the session; null if it is not known.
+    pub model: Option<u32>,
+    /// The contexts that read it.
+    pub contexts: Vec<u32>,
     /// How often an executed operator read it, or one of its experts.
     pub accesses: u64,
     /// Bytes that were read in all.
@@ -42,37 +83,61 @@ pub struct ExpertCost {
     pub read_bytes: u64,
 }
 
-/// The weights that were read, by name.
+/// The weights that were read, by model and name: those of contexts that share a model are one.
 ///
 /// # Errors
 /// When a graph of the trace is damaged.
-pub fn weights(trace: &Trace, table: &Table) -> Result<Vec<WeightCost>, TraceError> {
-    let mut of: BTreeMap<String, WeightCost> = BTreeMap::new();
+pub fn weights(trace: &Trace, table: &Table, whose: Whose) -> Result<Vec<WeightCost>, TraceError> {
+    let mut of: BTreeMap<(Option<u32>, String), WeightCost> = BTreeMap::new();
+    let contexts: BTreeMap<u32, Option<u32>> = whose.contexts(trace).into_iter().collect();
     for &id in evaluated(table).keys() {
         let view = table.view(trace, id)?;
         let graph = &view.stored.graph;
+        let Some(&model) = contexts.get(&graph.context) else { continue };
         let costs = node_costs(trace, table, id, &Filter::default());
         for (&node, &ns) in costs.node.iter().zip(&costs.ns) {
             let mut roots: Vec<TensorId> = reads(graph, TensorId(node)).map(|read| root(graph, read.from)).collect();
             roots.dedup();
             for weight in roots.into_iter().filter(|&id| id.0 >= graph.n_nodes && view.stored.origin(id).is_some()) {
-                let cost = of.entry(graph.tensors[weight.index()].name.clone()).or_default();
+                let cost = of.entry((model, graph.tensors[weight.index()].name.clone())).or_default();
                 if ns > 0 {
                     cost.ns = Some(cost.ns.unwrap_or(0).saturating_add(ns));
                 }
             }
         }
     }
-    for region in memory(trace, table, &Wanted::default()) {
-        let Some(cost) = of.get_mut(&region.name) else { continue };
+    let regions = |context: u32| memory(trace, table, &Wanted { context: Some(context), ..Wanted::default() });
+    for (&context, &model) in &contexts {
+        for region in regions(context) {
+            if let Some(cost) = of.get_mut(&(model, region.name.clone())) {
+                cost.add(context, &region);
+            }
+        }
+    }
+    Ok(of.into_iter().map(|((model, name), cost)| WeightCost { name, model, ..cost }).collect())
+}
+
+impl WeightCost {
+    /// Counts in what a context read of it.
+    fn add(&mut self, context: u32, region: &Region) {
+        let cost = self;
+        if cost.contexts.last() != Some(&context) {
+            cost.contexts.push(context);
+        }
         cost.accesses = cost.accesses.saturating_add(region.accesses);
         cost.read_bytes = cost.read_bytes.saturating_add(region.read_bytes);
         cost.last_token = cost.last_token.max(region.last_token);
-        if let Some(id) = region.expert {
-            cost.experts.push(ExpertCost { id, accesses: region.accesses, read_bytes: region.read_bytes });
+        let Some(id) = region.expert else { return };
+        match cost.experts.iter_mut().find(|expert| expert.id == id) {
+            Some(expert) => {
+                expert.accesses = expert.accesses.saturating_add(region.accesses);
+                expert.read_bytes = expert.read_bytes.saturating_add(region.read_bytes);
+            }
+            None => {
+                cost.experts.push(ExpertCost { id, accesses: region.accesses, read_bytes: region.read_bytes });
+            }
         }
     }
-    Ok(of.into_iter().map(|(name, cost)| WeightCost { name, ..cost }).collect())
 }
 
 fn root(graph: &Graph, id: TensorId) -> TensorId {
@@ -85,6 +150,7 @@ mod tests {
     use crate::dump::dump;
     use crate::table::DEFAULT_MEMORY;
     use ggscope_trace::testing::{Shape, write};
+    use ggscope_trace::testing_contexts::contexts;
     use std::ops::ControlFlow;
 
     #[test]
@@ -93,7 +159,7 @@ mod tests {
         let path = dir.path().join("a.ggtrace");
         write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9).finish().unwrap();
         let trace = Trace::open(&path).unwrap();
-        let found = weights(&trace, &Table::new(&trace, DEFAULT_MEMORY)).unwrap();
+        let found = weights(&trace, &Table::new(&trace, DEFAULT_MEMORY), Whose::default()).unwrap();
         let q = found.iter().find(|w| w.name == "blk.1.attn_q.weight").unwrap();
         // One prompt and nine tokens.
         assert_eq!(q.accesses, 10);
@@ -106,5 +172,20 @@ mod tests {
         });
         assert_eq!(q.ns, Some(ns));
         assert!(found.iter().all(|w| w.name.ends_with(".weight")), "{found:?}");
+    }
+
+    #[test]
+    fn weights_of_one_name_in_two_models_are_two_and_those_that_contexts_share_are_one() {
+        let recorded = contexts(&[(0, 0, 3), (1, 1, 2), (0, 0, 1), (2, 0, 2)]);
+        let trace = &recorded.trace;
+        let table = Table::new(trace, DEFAULT_MEMORY);
+        let of = |whose: Whose| -> Vec<(Option<u32>, Vec<u32>, u64)> {
+            let found = weights(trace, &table, whose).unwrap();
+            let q = found.into_iter().filter(|w| w.name == "blk.0.attn_q.weight");
+            q.map(|w| (w.model, w.contexts, w.accesses)).collect()
+        };
+        assert_eq!(of(Whose::default()), [(Some(0), vec![0, 2], 3), (Some(1), vec![1], 1)]);
+        assert_eq!(of(Whose { context: Some(2), ..Whose::default() }), [(Some(0), vec![2], 1)]);
+        assert_eq!(of(Whose { model: Some(ModelId(1)), ..Whose::default() }), [(Some(1), vec![1], 1)]);
     }
 }

@@ -3,7 +3,7 @@
 use super::api::{App, answer};
 use super::document;
 use super::graphs::known;
-use super::params::{PHASES, Params, Path, Which, glob, numbers, parse, word};
+use super::params::{PHASES, Params, Path, Which, context, glob, numbers, parse, word};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;
@@ -64,14 +64,29 @@ pub(super) async fn costs(
     .await
 }
 
+/// Who read.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PlaceParams {
+    /// Only what this context read
+    #[param(schema_with = document::number)]
+    context: Option<String>,
+}
+
 /// The files and buffers that were read, files first
 #[utoipa::path(get, path = "/sessions/{id}/places",
-    params(("id" = String, Path, description = "The session")),
-    responses((status = 200, body = Vec<PlaceSummary>), (status = 404, body = Problem)))]
-pub(super) async fn places(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    params(("id" = String, Path, description = "The session"), PlaceParams),
+    responses(
+        (status = 200, body = Vec<PlaceSummary>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn places(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(p, ..): Params<PlaceParams>,
+) -> Result<Response, Problem> {
+    let context = context(p.context.as_deref())?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
-        Ok(places::places(&trace, &table))
+        let (trace, table) = sessions.get(&id)?.now_of(context)?;
+        Ok(places::places(&trace, &table, context))
     })
     .await
 }
@@ -80,12 +95,12 @@ pub(super) async fn places(State(app): State<Arc<App>>, Path(id): Path<String>) 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PhaseParams {
-    /// `prompt` or `generate`
+    /// `prompt`, `generate` or `unknown`
     #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
 
-/// Executions, times and bytes by kind of operator and phase, those that took longest first
+/// Executions, times and bytes by context, kind of operator and phase, those that took longest first
 #[utoipa::path(get, path = "/sessions/{id}/analytics/ops",
     params(("id" = String, Path, description = "The session"), Which, PhaseParams),
     responses(
@@ -103,7 +118,7 @@ pub(super) async fn ops(
     .await
 }
 
-/// Executions, times, bytes and hottest tensors by layer
+/// Executions, times, bytes and hottest tensors by context and layer
 #[utoipa::path(get, path = "/sessions/{id}/analytics/layers",
     params(("id" = String, Path, description = "The session"), Which),
     responses(
@@ -121,7 +136,7 @@ pub(super) async fn layers(
     .await
 }
 
-/// Times by layer and token
+/// Times by layer and token, of one context: the one that is named, else of those with wanted evaluations the first model's
 #[utoipa::path(get, path = "/sessions/{id}/analytics/layer-tokens",
     params(("id" = String, Path, description = "The session"), Which, BinParams),
     responses((status = 200, body = LayerTokens), (status = 400, body = Problem), (status = 404, body = Problem)))]
@@ -152,12 +167,13 @@ pub(super) struct HistogramParams {
     /// Number of the node within its graph
     #[param(schema_with = document::number)]
     node: Option<String>,
-    /// `prompt` or `generate`
+    /// `prompt`, `generate` or `unknown`
     #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
 
-/// How often which time occurred among the executions of some operators
+/// How often which time occurred among the executions of some operators of one context: the one that is named, else of
+/// those with wanted evaluations the first model's
 #[utoipa::path(get, path = "/sessions/{id}/analytics/histogram",
     params(("id" = String, Path, description = "The session"), Which, HistogramParams, BinParams),
     responses((status = 200, body = Histogram), (status = 400, body = Problem), (status = 404, body = Problem)))]
@@ -186,9 +202,12 @@ pub(super) async fn histogram(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AccessParams {
-    /// Number of the evaluation; the first if not given
+    /// Number of the evaluation; the first, of the context if it is given, if not given
     #[param(schema_with = document::ordinal)]
     eval: Option<String>,
+    /// The context that computed it
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 /// How an evaluation went through the file: its reads in the order of execution
@@ -200,13 +219,17 @@ pub(super) async fn access(
     Path(id): Path<String>,
     Params(p, ..): Params<AccessParams>,
 ) -> Result<Response, Problem> {
+    let context = context(p.context.as_deref())?;
     let eval: Option<u64> = parse("eval", p.eval.as_deref(), "give the number of an evaluation")?;
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
-        let eval = eval.or_else(|| table.header(0).map(|h| h.eval)).unwrap_or(0);
-        access::access(&trace, &table, eval).ok_or_else(|| {
+        let (trace, table) = sessions.get(&id)?.now_of(context)?;
+        let is_of = |of: u32| context.is_none_or(|context| context == of);
+        let first = || table.headers(0).find(|(_, h)| is_of(h.context)).map(|(_, h)| h.eval);
+        let eval = eval.or_else(first).unwrap_or(0);
+        access::access(&trace, &table, eval).filter(|found| is_of(found.context)).ok_or_else(|| {
             let help = format!("/api/v1/sessions/{id}/evaluations lists those that there are");
-            Problem::missing("eval", format!("session {id} has no evaluation {eval}"), help)
+            let of = context.map_or(String::new(), |context| format!(" of context {context}"));
+            Problem::missing("eval", format!("session {id} has no evaluation {eval}{of}"), help)
         })
     })
     .await

@@ -3,7 +3,7 @@
 
 use super::access::{Access, guard};
 use super::document::{self, Document};
-use super::params::Path;
+use super::params::{Params, Path, context};
 use super::problem::Problem;
 use super::session::Session;
 use super::sessions::Sessions;
@@ -18,10 +18,10 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use ggscope_query::info::{Info, info};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
@@ -212,17 +212,31 @@ async fn list_sessions(State(app): State<Arc<App>>) -> Result<Response, Problem>
     answer(app, |sessions| Ok(sessions.all().iter().map(|s| s.summary()).collect::<Vec<_>>())).await
 }
 
+/// What of a session.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct InfoParams {
+    /// Numbers of this context alone
+    #[param(schema_with = document::number)]
+    context: Option<String>,
+}
+
 /// What a session is of: the same as `ggscope info --json`
 #[utoipa::path(get, path = "/sessions/{id}",
-    params(("id" = String, Path, description = "The session")),
-    responses((status = 200, body = Info), (status = 404, body = Problem)))]
-async fn session_info(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    params(("id" = String, Path, description = "The session"), InfoParams),
+    responses((status = 200, body = Info), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn session_info(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Params(p, ..): Params<InfoParams>,
+) -> Result<Response, Problem> {
+    let context = context(p.context.as_deref())?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
         // Before the trace, as in the list of sessions.
         let state = session.state();
-        let trace = session.trace()?;
-        Ok(Info { ending: Session::ending(state, &trace), ..info(&trace) })
+        let trace = session.trace_of(context)?;
+        Ok(Info { ending: Session::ending(state, &trace), ..info(&trace, context) })
     })
     .await
 }

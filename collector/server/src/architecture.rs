@@ -4,7 +4,7 @@ use super::api::{App, answer};
 use super::document;
 use super::graphs::known;
 use super::models::{Loaded, get, ran};
-use super::params::{Params, Path as At, parse, word};
+use super::params::{Params, Path as At, context, parse, word};
 use super::problem::Problem;
 use super::sessions::Sessions;
 use axum::extract::State;
@@ -19,7 +19,8 @@ use ggscope_query::graph::GraphQuery;
 use ggscope_query::graph_named;
 use ggscope_query::graph_report::{GraphReport, Named, report};
 use ggscope_query::roofline::{Reached, reached};
-use ggscope_query::weights::{WeightCost, weights};
+use ggscope_query::weights::{WeightCost, Whose, model_at, weights};
+use ggscope_trace::Trace;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::sync::Arc;
@@ -45,6 +46,9 @@ pub(super) struct GraphOfModel {
     layer: Option<String>,
     /// A session that ran the model, for what was measured
     session: Option<String>,
+    /// Only what this context of the session did; if not given, all that compute the model
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 /// What is analysed.
@@ -82,8 +86,10 @@ impl GraphOfModel {
             let error = format!("session {id} did not run this model");
             return Err(Problem::bad("session", error, "/models lists the sessions that ran each model"));
         }
-        let (trace, table) = session.now()?;
-        Ok(Some(weights(&trace, &table)?))
+        let context = context(self.context.as_deref())?;
+        let (trace, table) = session.now_of(context)?;
+        let model = model_at(&trace, model.gguf.first().path());
+        Ok(Some(weights(&trace, &table, Whose { context, model })?))
     }
 }
 
@@ -179,26 +185,57 @@ pub(super) async fn of_graph(
     .await
 }
 
-/// What a session did with each weight of its model: accesses, bytes, time
+/// Whose operators.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WhoseParams {
+    /// Only those of this context
+    #[param(schema_with = document::number)]
+    context: Option<String>,
+    /// Only those of contexts that compute this model, one of `/models`
+    of: Option<String>,
+}
+
+impl WhoseParams {
+    fn of(&self, sessions: &Sessions, trace: &Trace) -> Result<Whose, Problem> {
+        let named = self.of.as_deref().map(|id| get(sessions, id)).transpose();
+        let named = named.map_err(|problem| Problem { field: Some("of".into()), ..problem })?;
+        let model = named.and_then(|model| model_at(trace, model.gguf.first().path()));
+        Ok(Whose { context: context(self.context.as_deref())?, model })
+    }
+}
+
+/// What a session did with each weight of its models: accesses, bytes, time. Contexts of one model share its weights
 #[utoipa::path(get, path = "/sessions/{id}/weights",
-    params(("id" = String, Path, description = "The session")),
-    responses((status = 200, body = Vec<WeightCost>), (status = 404, body = Problem)))]
-pub(super) async fn of_weights(State(app): State<Arc<App>>, At(id): At<String>) -> Result<Response, Problem> {
+    params(("id" = String, Path, description = "The session"), WhoseParams),
+    responses(
+        (status = 200, body = Vec<WeightCost>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn of_weights(
+    State(app): State<Arc<App>>,
+    At(id): At<String>,
+    Params(p, ..): Params<WhoseParams>,
+) -> Result<Response, Problem> {
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
-        Ok(weights(&trace, &table)?)
+        let (trace, table) = sessions.get(&id)?.now_of(context(p.context.as_deref())?)?;
+        Ok(weights(&trace, &table, p.of(sessions, &trace)?)?)
     })
     .await
 }
 
-/// What each kind of operator of a session reached: bytes and operations in its time, by phase, the longest first
+/// What each kind of operator of a session reached: bytes and operations in its time, by context and phase, the longest
+/// first
 #[utoipa::path(get, path = "/sessions/{id}/reached",
-    params(("id" = String, Path, description = "The session")),
-    responses((status = 200, body = Vec<Reached>), (status = 404, body = Problem)))]
-pub(super) async fn of_operators(State(app): State<Arc<App>>, At(id): At<String>) -> Result<Response, Problem> {
+    params(("id" = String, Path, description = "The session"), WhoseParams),
+    responses(
+        (status = 200, body = Vec<Reached>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn of_operators(
+    State(app): State<Arc<App>>,
+    At(id): At<String>,
+    Params(p, ..): Params<WhoseParams>,
+) -> Result<Response, Problem> {
     answer(app, move |sessions| {
-        let (trace, table) = sessions.get(&id)?.now()?;
-        Ok(reached(&trace, &table, None))
+        let (trace, table) = sessions.get(&id)?.now_of(context(p.context.as_deref())?)?;
+        Ok(reached(&trace, &table, p.of(sessions, &trace)?, None))
     })
     .await
 }

@@ -121,7 +121,7 @@ fn between(least: u64, most: u64) -> Object {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least as f64)).maximum(Some(most as f64)).build()
 }
 
-/// PROMPT or GENERATE.
+/// What tokens are part of: prompts, answers, or of neither as far as is known.
 pub(super) fn phase() -> Object {
     words(PHASES.iter().map(|p| p.0))
 }

@@ -3,7 +3,7 @@
 
 use super::api::App;
 use super::document;
-use super::params::{Params, Path, numbers, parse};
+use super::params::{Params, Path, context, numbers, parse};
 use super::problem::Problem;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -46,6 +46,9 @@ pub(super) struct ExportParams {
     /// Operators of these layers; for dot one layer with what touches it
     #[param(schema_with = document::numbers)]
     layer: Option<String>,
+    /// Evaluations of this context, if the session has several; for dot, one of its graphs
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 /// A session in the format of another program, as a file: what `ggscope export` writes
@@ -66,7 +69,8 @@ pub(super) async fn export(
     let format = format.ok_or_else(|| Problem::bad("format", "format is missing", help))?;
     let tokens = numbers("tokens", p.tokens.as_deref())?;
     let layers = numbers("layer", p.layer.as_deref())?;
-    let wanted = Wanted { format, tokens, layers, graph: None };
+    let context = context(p.context.as_deref())?;
+    let wanted = Wanted { format, tokens, layers, graph: None, context };
     let slot = timeout(MAX_WAIT, SLOTS.acquire()).await.ok().and_then(Result::ok).ok_or_else(|| {
         let error = "other exports are running, and more are not made at the same time";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, error, "ask again when one of them has ended")
@@ -105,7 +109,8 @@ fn produce(
     client: Client,
     whole: &AtomicBool,
 ) {
-    let session = app.sessions.get(id).and_then(|session| Ok((session.name.clone(), session.trace()?)));
+    let session =
+        app.sessions.get(id).and_then(|session| Ok((session.name.clone(), session.trace_of(wanted.context)?)));
     let prepared = session
         .as_ref()
         .map_err(Problem::clone)
@@ -136,6 +141,7 @@ fn problem(error: ExportError) -> Problem {
                 Part::Tokens => ("tokens", "leave the tokens out, or ask for another format"),
                 Part::Layers => ("layer", "/api/v1/sessions/{id}/graphs lists the layers of each graph"),
                 Part::Graph => ("format", "ask for another format"),
+                Part::Context => ("context", "/api/v1/sessions/{id} lists the contexts"),
             };
             if missing { Problem::missing(field, reason, help) } else { Problem::bad(field, reason, help) }
         }

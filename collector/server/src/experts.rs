@@ -36,7 +36,7 @@ pub(super) struct ExpertParams {
     /// Routers of these layers
     #[param(schema_with = document::numbers)]
     layer: Option<String>,
-    /// `prompt` or `generate`
+    /// `prompt`, `generate` or `unknown`
     #[param(schema_with = document::phase)]
     phase: Option<String>,
 }
@@ -126,7 +126,7 @@ pub(super) struct PairParams {
     /// The layer
     #[param(schema_with = document::number, required = true)]
     layer: Option<String>,
-    /// `prompt` or `generate`
+    /// `prompt`, `generate` or `unknown`
     #[param(schema_with = document::phase)]
     phase: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use super::api::{App, Page, answer};
 use super::document;
-use super::params::{MAX_LIMIT, PageParams, Params, Path, parse};
+use super::params::{MAX_LIMIT, PageParams, Params, Path, context, parse};
 use super::problem::Problem;
 use super::session::Session;
 use axum::extract::State;
@@ -18,28 +18,46 @@ use utoipa::IntoParams;
 /// Tensors of the largest graph that is answered whole.
 const MAX_TENSORS: usize = 100_000;
 
+/// Which graphs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfContext {
+    /// Graphs of this context
+    #[param(schema_with = document::number)]
+    context: Option<String>,
+}
+
 /// The graphs that were computed
 #[utoipa::path(get, path = "/sessions/{id}/graphs",
-    params(("id" = String, Path, description = "The session"), PageParams),
+    params(("id" = String, Path, description = "The session"), OfContext, PageParams),
     responses(
         (status = 200, body = Page<GraphSummary>), (status = 400, body = Problem), (status = 404, body = Problem),
         (status = 500, body = Problem)))]
 pub(super) async fn graphs(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Params(page, ..): Params<PageParams>,
+    Params(p, page, ..): Params<OfContext, PageParams>,
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_LIMIT)?;
+    let context = context(p.context.as_deref())?;
     answer(app, move |sessions| {
         let session = sessions.get(&id)?;
-        let (trace, table) = session.now()?;
+        let (trace, table) = session.now_of(context)?;
         let evaluated = evaluated(&table);
         let summary = |graph: GraphId| {
             let evaluated = evaluated.get(&graph).copied().unwrap_or_default();
             Ok(GraphQuery::open(&trace, graph)?.summary(evaluated))
         };
-        let items = trace.graphs().skip(offset).take(limit).map(summary).collect::<Result<_, Problem>>();
-        Ok(Page::new(trace.graphs().count() as u64, offset, items?))
+        let mut graphs: Vec<GraphId> = trace.graphs().collect();
+        if let Some(context) = context {
+            let mut wanted = vec![];
+            for &graph in &graphs {
+                wanted.extend((trace.graph(graph)?.graph.context == context).then_some(graph));
+            }
+            graphs = wanted;
+        }
+        let items = graphs.iter().skip(offset).take(limit).map(|&graph| summary(graph)).collect::<Result<_, Problem>>();
+        Ok(Page::new(graphs.len() as u64, offset, items?))
     })
     .await
 }

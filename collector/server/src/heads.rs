@@ -64,7 +64,7 @@ pub(super) struct HeadsParams {
     /// Only this head of each layer; it is compared with all heads
     #[param(schema_with = document::number)]
     head: Option<String>,
-    /// Measure over tokens of `prompt` or `generate` only
+    /// Measure over tokens of `prompt`, `generate` or `unknown` only
     #[param(schema_with = document::phase)]
     phase: Option<String>,
     /// `true`: the divergence of every two heads, too

@@ -219,6 +219,8 @@ struct Place {
     next: usize,
     /// Evaluations of the trace when it was told last.
     seen: u64,
+    /// Contexts that were known to draft then: each corrects phases.
+    drafting: usize,
     told: Option<Instant>,
     watching: Option<Watching>,
 }
@@ -265,6 +267,7 @@ impl Viewer {
                 // What was there before is asked for by other questions.
                 next: if begins { session.now().map_or(0, |now| now.1.len()) } else { 0 },
                 seen: 0,
+                drafting: session.trace().map_or(0, |trace| trace.drafting().len()),
                 told: None,
                 watching: session.watch(),
             });
@@ -281,7 +284,11 @@ impl Viewer {
                 self.early = true;
                 continue;
             }
-            let Ok(told) = evaluations(session, place.next) else { continue };
+            let drafting = session.trace().map_or(place.drafting, |trace| trace.drafting().len());
+            // What was told of the latest may be wrong: it is told again.
+            let from = if drafting == place.drafting { place.next } else { 0 };
+            let Ok(told) = evaluations(session, from) else { continue };
+            place.drafting = drafting;
             (place.next, place.seen, place.told) = (told.total, n_evaluations, Some(now));
             events.extend(Event::default().event("evaluations").json_data(told).ok());
         }

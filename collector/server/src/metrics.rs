@@ -1,4 +1,4 @@
-//! `/metrics`: sums over each session in Prometheus' text format 0.0.4.
+//! `/metrics`: sums over each session in Prometheus' text format 0.0.4. What a context computed is labelled with it.
 
 use super::api::{App, beside, bounded};
 use super::problem::Problem;
@@ -6,6 +6,7 @@ use super::session::Session;
 use super::sessions::Sessions;
 use axum::extract::State as Extract;
 use axum::response::Response;
+use ggscope_query::contexts::Context;
 use ggscope_query::cost::Cost;
 use ggscope_trace::State;
 use std::fmt::Write;
@@ -52,19 +53,24 @@ const FAMILIES: [Family; 13] = [
         [("live", State::Live), ("ended", State::Ended), ("cut", State::Cut)].map(of).into()
     }),
     ("ggscope_tokens_total", "Tokens that were evaluated.", |s| {
-        let totals = s.totals();
-        let of = |phase: &str, n: u64| (vec![("phase", phase.to_owned())], n.to_string());
-        let known = [of("PROMPT", totals.prompt_tokens), of("GENERATE", totals.generated_tokens)];
-        let unknown = (totals.unknown_tokens > 0).then(|| of("UNKNOWN", totals.unknown_tokens));
-        known.into_iter().chain(unknown).collect()
+        each_context(s, |c| {
+            let of = |phase: &str, n: u64| (vec![("phase", phase.to_owned())], n.to_string());
+            let known = [of("PROMPT", c.prompt_tokens), of("GENERATE", c.generated_tokens)];
+            let unknown = (c.unknown_tokens > 0).then(|| of("UNKNOWN", c.unknown_tokens));
+            known.into_iter().chain(unknown).collect()
+        })
     }),
-    ("ggscope_evaluations_total", "Evaluations of graphs.", |s| plain(s.totals().evaluations)),
-    ("ggscope_operators_total", "Executed operators, by kind and layer.", |s| costs(s, |c| c.count.to_string())),
-    ("ggscope_operator_seconds_total", "Attributed time of operators, by kind and layer.", |s| {
+    ("ggscope_evaluations_total", "Evaluations of graphs.", |s| each_context(s, |c| plain(c.evaluations))),
+    ("ggscope_operators_total", "Executed operators, by context, kind and layer.", |s| {
+        costs(s, |c| c.count.to_string())
+    }),
+    ("ggscope_operator_seconds_total", "Attributed time of operators, by context, kind and layer.", |s| {
         costs(s, |c| seconds(c.ns))
     }),
-    ("ggscope_compute_seconds_total", "Time inside evaluations.", |s| vec![(vec![], seconds(s.totals().compute_ns))]),
-    ("ggscope_read_bytes_total", "Bytes that operators read, by file or buffer.", read_bytes),
+    ("ggscope_compute_seconds_total", "Time inside evaluations.", |s| {
+        each_context(s, |c| vec![(vec![], seconds(c.compute_ns))])
+    }),
+    ("ggscope_read_bytes_total", "Bytes that operators read, by context, file or buffer.", read_bytes),
     ("ggscope_page_faults_total", "Page faults of the process during evaluations.", |s| {
         let totals = s.totals();
         let of = |kind: &str, n: u64| (vec![("kind", kind.to_owned())], n.to_string());
@@ -83,6 +89,16 @@ fn plain(n: u64) -> Vec<Sample> {
     vec![(vec![], n.to_string())]
 }
 
+/// The lines of each context; none if the trace is not there any more.
+fn each_context(session: &Session, samples: impl Fn(&Context) -> Vec<Sample>) -> Vec<Sample> {
+    let Ok(sums) = session.sums() else { return vec![] };
+    let of = |c: &Context| -> Vec<Sample> {
+        let own = ("context", c.context.to_string());
+        samples(c).into_iter().map(|(labels, value)| ([vec![own.clone()], labels].concat(), value)).collect()
+    };
+    sums.contexts.iter().flat_map(of).collect()
+}
+
 /// Of sessions that go on and have captured values.
 fn behind(session: &Session) -> Vec<Sample> {
     let live = session.state() == State::Live;
@@ -90,24 +106,26 @@ fn behind(session: &Session) -> Vec<Sample> {
     found.map_or(vec![], |behind| plain(behind.tokens))
 }
 
-fn operator(op: &str, layer: Option<u32>) -> Vec<(&'static str, String)> {
-    vec![("op", op.to_owned()), ("layer", layer.map_or(String::new(), |l| l.to_string()))]
+fn operator(c: &Cost) -> Vec<(&'static str, String)> {
+    let layer = c.layer.map_or(String::new(), |layer| layer.to_string());
+    vec![("context", c.context.to_string()), ("op", c.op.clone()), ("layer", layer)]
 }
 
 fn seconds(ns: u64) -> String {
     format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
 
-/// A line an operator and layer; none if the trace is not there any more.
+/// A line a context, operator and layer; none if the trace is not there any more.
 fn costs(session: &Session, value: impl Fn(&Cost) -> String) -> Vec<Sample> {
     let Ok(sums) = session.sums() else { return vec![] };
-    sums.costs.iter().map(|c| (operator(&c.op, c.layer), value(c))).collect()
+    sums.costs.iter().map(|c| (operator(c), value(c))).collect()
 }
 
 fn read_bytes(session: &Session) -> Vec<Sample> {
     let Ok(sums) = session.sums() else { return vec![] };
-    let sample = |((memory, place), bytes): (&(&str, String), &u64)| {
-        (vec![("memory", (*memory).to_owned()), ("place", place.clone())], bytes.to_string())
+    let sample = |((context, memory, place), bytes): (&(u32, &str, String), &u64)| {
+        let labels = [("context", context.to_string()), ("memory", (*memory).to_owned()), ("place", place.clone())];
+        (labels.to_vec(), bytes.to_string())
     };
     sums.reads.iter().map(sample).collect()
 }
@@ -125,6 +143,30 @@ mod tests {
     use ggscope_format::{Bytes, EvalId, GraphId};
     use ggscope_trace::Losses;
     use ggscope_trace::testing::{Shape, write};
+    use ggscope_trace::testing_contexts::contexts;
+
+    #[test]
+    fn what_two_contexts_computed_is_never_one_sum() {
+        let recorded = contexts(&[(0, 0, 3), (1, 1, 2), (0, 0, 1)]);
+        let sessions = Sessions::open(&[recorded.trace.path().to_owned()]).unwrap();
+        let text = text(&sessions);
+        let values = |metric: &str, label: &str| -> Vec<String> {
+            let of_metric =
+                text.lines().filter(|line| line.starts_with(&format!("{metric}{{")) && line.contains(label));
+            of_metric.filter_map(|line| line.rsplit(' ').next()).map(str::to_owned).collect()
+        };
+        for (metric, label) in [
+            ("ggscope_evaluations_total", ""),
+            ("ggscope_compute_seconds_total", ""),
+            ("ggscope_operators_total", "op=\"FLASH_ATTN_EXT\",layer=\"0\""),
+            ("ggscope_tokens_total", "phase=\"PROMPT\""),
+        ] {
+            assert_eq!(values(metric, label).len(), 2, "{metric}: one of each context");
+        }
+        assert_eq!(values("ggscope_evaluations_total", ""), ["2", "1"]);
+        assert_eq!(values("ggscope_operators_total", "context=\"1\",op=\"FLASH_ATTN_EXT\",layer=\"0\""), ["1"]);
+        assert!(values("ggscope_operators_total", "context=\"1\",op=\"FLASH_ATTN_EXT\",layer=\"1\"").is_empty());
+    }
 
     #[test]
     fn sums_are_those_of_the_trace_and_names_are_escaped() {
@@ -148,17 +190,17 @@ mod tests {
             let found = text.lines().find_map(|line| line.strip_prefix(start.as_str()));
             found.unwrap_or_else(|| panic!("{start} is missing:\n{text}")).to_owned()
         };
-        assert_eq!(value("ggscope_tokens_total", ",phase=\"GENERATE\""), "9");
+        assert_eq!(value("ggscope_tokens_total", ",context=\"0\",phase=\"GENERATE\""), "9");
         assert_eq!(value("ggscope_session_state", ",state=\"ended\""), "1");
         assert_eq!(value("ggscope_session_state", ",state=\"live\""), "0");
-        assert_eq!(value("ggscope_evaluations_total", ""), "10");
-        assert_eq!(value("ggscope_operators_total", ",op=\"FLASH_ATTN_EXT\",layer=\"1\""), "10");
+        assert_eq!(value("ggscope_evaluations_total", ",context=\"0\""), "10");
+        assert_eq!(value("ggscope_operators_total", ",context=\"0\",op=\"FLASH_ATTN_EXT\",layer=\"1\""), "10");
         assert_eq!(value("ggscope_dropped_records_total", ""), "2");
         assert_eq!(value("ggscope_captured_bytes_total", ""), "4");
         assert!(!text.contains("ggscope_values_behind_tokens{"), "nobody waits for what has ended");
         let ns = sessions.all()[0].totals().compute_ns;
-        assert_eq!(value("ggscope_compute_seconds_total", ""), seconds(ns));
-        let disk = ",memory=\"DISK\",place=\"/models/Smol LM2 ü.gguf\"";
+        assert_eq!(value("ggscope_compute_seconds_total", ",context=\"0\""), seconds(ns));
+        let disk = ",context=\"0\",memory=\"DISK\",place=\"/models/Smol LM2 ü.gguf\"";
         assert!(value("ggscope_read_bytes_total", disk).parse::<u64>().unwrap() > 0);
         assert_eq!(seconds(1_000_000_007), "1.000000007");
     }

@@ -15,6 +15,7 @@ use ggscope_model::inspect::contents::FileKind;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
 use ggscope_model::inspect::{Architecture, Inspection, Wanted};
 use ggscope_model::verdict;
+use ggscope_query::weights::is_same;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -129,13 +130,6 @@ pub(super) fn ran(session: &Session, model: &Path) -> bool {
     // One that was let go is not read again only to be listed.
     let trace = if session.is_released() { None } else { session.trace().ok() };
     trace.is_some_and(|trace| trace.models().iter().any(|m| is_same(&m.path, model)))
-}
-
-fn is_same(of_trace: &str, model: &Path) -> bool {
-    let of_trace = Path::new(of_trace);
-    of_trace == model
-        || of_trace.file_name() == model.file_name()
-        || model.canonicalize().is_ok_and(|model| model == of_trace)
 }
 
 /// A model in the list.

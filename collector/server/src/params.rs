@@ -14,7 +14,7 @@ use std::str::FromStr;
 use utoipa::IntoParams;
 use utoipa::openapi::path::ParameterIn;
 
-pub(super) const PHASES: [(&str, Phase); 2] = [("prompt", Phase::Prompt), ("generate", Phase::Generate)];
+pub(super) const PHASES: [(&str, Phase); 3] = Phase::WORDS;
 pub(super) const MEMORIES: [(&str, Memory); 2] = [("disk", Memory::Disk), ("buffer", Memory::Buffer)];
 
 /// Items of a page if nothing is said.

@@ -62,10 +62,12 @@ pub(super) enum Watching {
 /// Sums for monitoring.
 #[derive(Debug)]
 pub(super) struct Sums {
-    /// Times by operator and layer.
+    /// The contexts.
+    pub contexts: Arc<Contexts>,
+    /// Times by context, operator and layer.
     pub costs: Vec<Cost>,
-    /// Bytes that were read, by memory and place.
-    pub reads: BTreeMap<(&'static str, String), u64>,
+    /// Bytes that were read, by context, memory and place.
+    pub reads: BTreeMap<(u32, &'static str, String), u64>,
 }
 
 /// How far captured values are behind the newest token.
@@ -380,12 +382,15 @@ impl Session {
         } else {
             self.now()?
         };
+        let contexts = self.contexts(&trace);
         let mut reads = BTreeMap::new();
-        for region in memory(&trace, &table, &Wanted::default()) {
-            let sum: &mut u64 = reads.entry((region.memory, region.place)).or_default();
-            *sum = sum.saturating_add(region.read_bytes);
+        for context in contexts.iter().map(|context| context.context) {
+            for region in memory(&trace, &table, &Wanted { context: Some(context), ..Wanted::default() }) {
+                let sum: &mut u64 = reads.entry((context, region.memory, region.place)).or_default();
+                *sum = sum.saturating_add(region.read_bytes);
+            }
         }
-        let sums = Arc::new(Sums { costs: costs(&trace, &table), reads });
+        let sums = Arc::new(Sums { contexts, costs: costs(&trace, &table), reads });
         *self.sums.lock() = Some((now, sums.clone()));
         if was_released {
             self.release();

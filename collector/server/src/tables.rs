@@ -69,7 +69,7 @@ pub(super) struct OperatorParams {
     op: Option<String>,
     /// Nodes of this name: a glob
     name: Option<String>,
-    /// `prompt` or `generate`
+    /// `prompt`, `generate` or `unknown`
     #[param(schema_with = document::phase)]
     phase: Option<String>,
     /// Operators that read something from a file (`disk`) or from memory (`buffer`)

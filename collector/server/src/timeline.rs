@@ -2,7 +2,7 @@
 
 use super::api::{App, answer, beside, bounded};
 use super::document;
-use super::params::{Params, Path, parse};
+use super::params::{Params, Path, context, parse};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;
@@ -19,6 +19,9 @@ pub(super) struct FromParams {
     /// Ordinal of the first evaluation in the order of arrival, 0 if not given
     #[param(schema_with = document::ordinal)]
     from: Option<String>,
+    /// Only evaluations of this context; what the head has as the ordinal of the first is then `from`
+    #[param(schema_with = document::number)]
+    context: Option<String>,
 }
 
 /// All evaluations as little-endian columns
@@ -39,7 +42,9 @@ pub(super) async fn timeline(
     Params(p, ..): Params<FromParams>,
 ) -> Result<Response, Problem> {
     let from = parse("from", p.from.as_deref(), "give the ordinal of an evaluation")?.unwrap_or(0);
-    let columns = beside(app, move |sessions| Ok(timeline::timeline(&sessions.get(&id)?.now()?.1, from)));
+    let context = context(p.context.as_deref())?;
+    let columns =
+        beside(app, move |sessions| Ok(timeline::timeline(&sessions.get(&id)?.now_of(context)?.1, from, context)));
     bounded("application/octet-stream", columns.await?)
 }
 

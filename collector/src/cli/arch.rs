@@ -6,8 +6,7 @@ use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
 use anyhow::{Context, bail};
-use ggscope_compute::open_device;
-use ggscope_compute::{Compute, Device};
+use ggscope_compute::{Compute, Device, open_device};
 use ggscope_export::arch::{graph_file, layers_csv, ranks_csv};
 use ggscope_export::dashboard;
 use ggscope_export::graph_file::GraphFileFormat;
@@ -16,11 +15,12 @@ use ggscope_model::gguf::Gguf;
 use ggscope_model::inspect::{Architecture, Stack};
 use ggscope_model::verdict;
 use ggscope_query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
+use ggscope_query::contexts::Contexts;
 use ggscope_query::graph_report::{GraphReport, report};
 use ggscope_query::roofline::{Reached, reached};
 use ggscope_query::table::{DEFAULT_MEMORY, Table};
-use ggscope_query::weights::{WeightCost, weights};
-use ggscope_trace::Trace;
+use ggscope_query::weights::{WeightCost, Whose, model_at, weights};
+use ggscope_trace::{ModelId, Trace};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -74,6 +74,9 @@ pub(super) struct Args {
     /// A run of the model, for what was measured
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Only what this context of the run did [default: all contexts that compute the model]
+    #[arg(long, value_name = "N", requires = "trace")]
+    context: Option<u32>,
     /// Nodes in each list of the largest
     #[arg(long, value_name = "K", default_value_t = 10)]
     top: usize,
@@ -113,7 +116,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         graph = one_layer(&graph, layer)
             .with_context(|| format!("{} has no layer {layer}: {}", args.model.display(), known_layers(&graph)))?;
     }
-    let run = args.trace.as_deref().map(|path| Measured::of(path, &gguf)).transpose()?;
+    let run = args.trace.as_deref().map(|path| Measured::of(path, &gguf, args.context)).transpose()?;
     let weights = run.as_ref().map(|run| run.weights.as_slice());
     let kinds: Vec<EdgeKind> =
         EdgeKind::ALL.into_iter().filter(|kind| args.edges.iter().any(|name| name == kind.name())).collect();
@@ -163,10 +166,17 @@ struct Measured {
 
 impl Measured {
     /// Reads a run. A trace of another model says nothing of this one.
-    fn of(path: &Path, gguf: &Gguf) -> anyhow::Result<Measured> {
+    fn of(path: &Path, gguf: &Gguf, context: Option<u32>) -> anyhow::Result<Measured> {
         let trace = Trace::open(path)?;
         let table = Table::new(&trace, DEFAULT_MEMORY);
-        let found = weights(&trace, &table)?;
+        let contexts = Contexts::of(&trace);
+        if let Some(context) = context {
+            contexts.check(context).map_err(anyhow::Error::msg)?;
+        }
+        let usual = || contexts.usual().and_then(|usual| usual.model).map(ModelId);
+        let model = model_at(&trace, gguf.first().path()).or_else(usual);
+        let whose = Whose { context, model: model.filter(|_| context.is_none()) };
+        let found = weights(&trace, &table, whose)?;
         for warning in trace.warnings() {
             say::line(format_args!("{}: {warning}", path.display()));
         }
@@ -174,7 +184,11 @@ impl Measured {
         if !found.iter().any(is_there) {
             bail!("{} is no run of {}: no weight of it was read", path.display(), gguf.first().path().display());
         }
-        Ok(Measured { trace: path.display().to_string(), weights: found, reached: reached(&trace, &table, None) })
+        Ok(Measured {
+            trace: path.display().to_string(),
+            weights: found,
+            reached: reached(&trace, &table, whose, None),
+        })
     }
 }
 

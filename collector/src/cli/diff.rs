@@ -1,5 +1,6 @@
 //! `ggscope diff`: what a token costs in one trace and in another.
 
+use super::contexts::say_chosen;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::printable;
@@ -24,7 +25,8 @@ EXAMPLES
 
 Times are an operator's own, a token of the trace; difference and ratio are the second trace's against the first's.
 Tensors are matched by name and operator, and those without a name of their own by operator and layer.
-If a trace has several contexts, diff adds them up and reports so on stderr.
+diff compares one context of each trace: --context and --against-context choose it. Without them it is the one of the
+first model that computed a token last.
 ";
 
 /// Keys of unmatched rows that are listed below the table.
@@ -41,9 +43,15 @@ pub(super) struct Args {
     /// What is a row: a kind of operator, a layer, or a computed tensor
     #[arg(long, default_value = "op", value_parser = ["op", "layer", "tensor"])]
     by: String,
-    /// Tokens of the prompt or of the answer; both if not given
-    #[arg(long, value_parser = ["prompt", "generate"])]
+    /// Tokens of the prompt, of the answer, or of unknown phase; all if not given
+    #[arg(long, value_parser = ["prompt", "generate", "unknown"])]
     phase: Option<String>,
+    /// The context of the first trace, if it has several [default: of its first model's the one that computed a token last]
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
+    /// The context of the second trace [default: the one of the same number, else as of --context]
+    #[arg(long, value_name = "N")]
+    against_context: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -52,9 +60,11 @@ pub(super) struct Args {
 /// Prints the comparison.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let by: By = args.by.parse().map_err(anyhow::Error::msg)?;
-    let phase = args.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate });
+    let phase = args.phase.as_deref().and_then(Phase::of_word);
     let (a, b) = (Trace::open(&args.a)?, Trace::open(&args.b)?);
-    let compared = compare(&a, &b, by, phase);
+    let files = [&args.a, &args.b];
+    let compared = compare(&a, &b, (args.context, args.against_context), by, phase)
+        .map_err(|(which, why)| anyhow::anyhow!("{}: {why}", files[which].display()))?;
     let mut out = stdout(Form::of(args.json, false));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&compared)?)?;
@@ -62,12 +72,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         out.write_all(table(&compared).as_bytes())?;
     }
     out.flush()?;
+    if let Some(context) = compared.a.context {
+        say_chosen(&Contexts::of(&a), args.context, context);
+    }
     for (path, trace) in [(&args.a, &a), (&args.b, &b)] {
-        let contexts = Contexts::of(trace);
-        if contexts.iter().count() > 1 {
-            let (file, all) = (path.display(), contexts.in_words());
-            say::line(format_args!("{file}: times and tokens of all its contexts are added up: {all}"));
-        }
         for warning in trace.warnings() {
             say::line(format_args!("{}: {warning}", path.display()));
         }
@@ -108,8 +116,12 @@ fn summary(side: &Side) -> String {
     let number = say::thousands;
     let per_token = side.ns_per_token.map_or("no tokens".into(), |ns| format!("{:.3} ms a token", ns / 1e6));
     let attributed = if side.ns == 0 { 0.0 } else { side.operator_ns as f64 * 100.0 / side.ns as f64 };
+    let context = match side.context {
+        Some(context) if !side.other_contexts.is_empty() => format!(", context {context}"),
+        _ => String::new(),
+    };
     format!(
-        "{}: {} tokens in {} evaluations, {per_token}, {attributed:.1}% of it attributed to operators",
+        "{}{context}: {} tokens in {} evaluations, {per_token}, {attributed:.1}% of it attributed to operators",
         printable(&side.trace),
         number(side.tokens),
         number(side.evaluations)

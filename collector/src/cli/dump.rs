@@ -59,7 +59,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "GLOB")]
     name: Option<String>,
     /// Tokens of the prompt or of the answer
-    #[arg(long, value_parser = ["prompt", "generate"])]
+    #[arg(long, value_parser = ["prompt", "generate", "unknown"])]
     phase: Option<String>,
     /// Operators that read something from a file (disk) or from memory (buffer)
     #[arg(long, value_parser = ["disk", "buffer"])]
@@ -92,7 +92,7 @@ impl Args {
             layers: self.layer,
             op: glob("--op", self.op.as_deref(), true)?,
             name: glob("--name", self.name.as_deref(), false)?,
-            phase: self.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
+            phase: self.phase.as_deref().and_then(Phase::of_word),
             source: self.source.as_deref().map(|s| if s == "disk" { Memory::Disk } else { Memory::Buffer }),
             // A line for people shows a few elements of a value.
             values: self.values || !self.jsonl,

@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     context: Option<u32>,
     /// Tokens of the prompt or of the answer
-    #[arg(long, value_parser = ["prompt", "generate"])]
+    #[arg(long, value_parser = ["prompt", "generate", "unknown"])]
     phase: Option<String>,
     /// Try caches of so many experts a layer [default: what a token needs, and parts of all]
     #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with = "choices",
@@ -81,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         context: args.context,
         tokens: args.tokens,
         layers: args.layer,
-        phase: args.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
+        phase: args.phase.as_deref().and_then(Phase::of_word),
         ..Filter::default()
     };
     let mut out = stdout(Form::of(args.json, args.csv));

@@ -1,10 +1,12 @@
 //! `ggscope export`: a trace in the format of another program, in a file that is there as a whole or not at all.
 
+use super::contexts::named;
 use super::output::{Output, Replace};
 use super::say;
 use anyhow::Context;
 use ggscope_export::{Export, Format, Wanted};
 use ggscope_format::GraphId;
+use ggscope_query::contexts::Contexts;
 use ggscope_query::range::Numbers;
 use ggscope_trace::Trace;
 use std::io::IsTerminal;
@@ -54,6 +56,9 @@ pub(super) struct Args {
     /// For dot: this graph, by its number within the session; if not given, the one with the most evaluations
     #[arg(long, value_name = "G")]
     graph: Option<u32>,
+    /// Evaluations of this context, if the recording has several; for dot, one of its graphs
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
 }
 
 /// Writes the export.
@@ -61,7 +66,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let format: Format = args.format.parse().map_err(anyhow::Error::msg)?;
     let output = output(&args, format)?;
     let trace = Trace::open(&args.file)?;
-    let wanted = Wanted { format, tokens: args.token, layers: args.layer, graph: args.graph.map(GraphId) };
+    let graph = args.graph.map(GraphId);
+    let wanted = Wanted { format, tokens: args.token, layers: args.layer, graph, context: args.context };
     let export = Export::new(&trace, wanted).with_context(|| args.file.display().to_string())?;
     let written = output.write(|to| export.write(to))?;
     if let Some((path, bytes)) = output.file() {
@@ -70,6 +76,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if written.items == 0 {
         say::line(format_args!("{}: nothing matches", args.file.display()));
+    }
+    if let Some((graph, context)) = export.graph().filter(|_| args.graph.is_none()) {
+        let all = Contexts::of(&trace);
+        let others = all.others_in_words(context);
+        if args.context.is_none() && !others.is_empty() {
+            let whose = all.get(context).map_or(format!("context {context}"), named);
+            say::line(format_args!("this is graph {graph} of {whose}; --context chooses another: {others}"));
+        }
     }
     for warning in trace.warnings() {
         say::line(format_args!("{}: {warning}", args.file.display()));

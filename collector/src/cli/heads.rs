@@ -5,8 +5,7 @@ mod text;
 use super::contexts::{say_chosen, whose};
 use super::say;
 use super::terminal::{Form, stdout};
-use ggscope_compute::Device;
-use ggscope_compute::open_device;
+use ggscope_compute::{Device, open_device};
 use ggscope_internals::heads::{Flow, Head, Heads, Wanted, flow, heads};
 use ggscope_query::contexts::Contexts;
 use ggscope_query::dump::Phase;
@@ -57,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     context: Option<u32>,
     /// Measure over tokens of this phase only
-    #[arg(long, value_parser = ["prompt", "generate"], ignore_case = true)]
+    #[arg(long, value_parser = ["prompt", "generate", "unknown"], ignore_case = true)]
     phase: Option<String>,
     /// The divergence of every two heads, too; needs --json or --csv
     #[arg(long)]
@@ -88,7 +87,7 @@ impl Args {
             tokens: self.tokens.map(|t| t.range()),
             layers: self.layer.map(|l| layer(l.first)..=layer(l.last)),
             head: self.head,
-            phase: self.phase.as_deref().map(|p| if p == "prompt" { Phase::Prompt } else { Phase::Generate }),
+            phase: self.phase.as_deref().and_then(Phase::of_word),
             pairs: self.pairs,
         })
     }

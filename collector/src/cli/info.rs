@@ -5,6 +5,7 @@ use super::inspect::amounts::bar;
 use super::say;
 use super::terminal::{Form, stdout};
 use super::text::{duration, printable, stretches};
+use ggscope_query::contexts::{Context, Contexts, TokensPerSecond};
 use ggscope_query::info::{Info, LeftOut, info};
 use ggscope_trace::Trace;
 use std::io::Write;
@@ -15,6 +16,7 @@ const EXAMPLES: &str = "\
 EXAMPLES
   ggscope info run.ggtrace
   ggscope info run.ggtrace --json | jq .tokens
+  ggscope info run.ggtrace --context 1                  # of one of several contexts
 ";
 
 /// Kinds of operators that are listed.
@@ -26,6 +28,9 @@ const TOP: usize = 8;
 pub(super) struct Args {
     /// The trace
     file: PathBuf,
+    /// Numbers of this context alone, if the recording has several
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,7 +43,10 @@ const VERIFIED_BYTES: u64 = 1 << 30;
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let trace = Trace::open(&args.file)?;
     trace.verify(VERIFIED_BYTES);
-    let info = info(&trace);
+    if let Some(context) = args.context {
+        Contexts::of(&trace).check(context).map_err(anyhow::Error::msg)?;
+    }
+    let info = info(&trace, args.context);
     let mut out = stdout(Form::of(args.json, false));
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&info)?)?;
@@ -78,7 +86,14 @@ fn summary(file: &str, info: &Info) -> String {
     }
     if info.contexts.len() > 1 {
         lines.push(("contexts", number(info.contexts.len() as u64)));
-        lines.extend(info.contexts.iter().take(LISTED_CONTEXTS).map(|context| ("", named(context))));
+        let line = |context: &Context| {
+            let speed = |rate: Option<f64>| rate.map_or(String::new(), |r| format!(" at {r:.1}/s"));
+            let TokensPerSecond { prompt, generate } = context.tokens_per_second;
+            let (of_prompt, of_answer) = (number(context.prompt_tokens), number(context.generated_tokens));
+            let counted = format!("prompt {of_prompt}{}, answer {of_answer}{}", speed(prompt), speed(generate));
+            ("", format!("{}, {counted}", named(context)))
+        };
+        lines.extend(info.contexts.iter().take(LISTED_CONTEXTS).map(line));
         if info.contexts.len() > LISTED_CONTEXTS {
             lines.push(("", "…: all with --json".into()));
         }

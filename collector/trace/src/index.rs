@@ -60,14 +60,19 @@ impl Totals {
 
     /// Counts one evaluation in.
     pub fn add(&mut self, row: &Row, plan: &Plan) {
+        self.add_row(row);
+        self.operators += plan.executed();
+        self.timed_operators += plan.timed();
+    }
+
+    /// Counts one evaluation in, but for its operators.
+    pub fn add_row(&mut self, row: &Row) {
         let e = &row.evaluation;
         let of = |phase| row.phases.iter().filter(|&&p| p == phase).count() as u64;
         let length = e.end.0.saturating_sub(e.start.0);
         self.first_ns = if self.evaluations == 0 { e.start.0 } else { self.first_ns.min(e.start.0) };
         self.last_ns = self.last_ns.max(e.end.0);
         self.evaluations += 1;
-        self.operators += plan.executed();
-        self.timed_operators += plan.timed();
         self.prompt_tokens += of(TokenPhase::Prompt);
         self.generated_tokens += of(TokenPhase::Generate);
         self.unknown_tokens += of(TokenPhase::Unknown);
@@ -80,6 +85,14 @@ impl Totals {
     pub fn lasted(&mut self, row: &Row, end: u64) {
         self.last_ns = self.last_ns.max(end);
         self.add_length(row, end.saturating_sub(row.evaluation.end.0));
+    }
+
+    /// All of an answer in `of`, which was counted in, was none.
+    pub fn no_answer(&mut self, of: &Totals) {
+        self.generated_tokens = self.generated_tokens.saturating_sub(of.generated_tokens);
+        self.prompt_tokens = self.prompt_tokens.saturating_add(of.generated_tokens);
+        self.generate_ns = self.generate_ns.saturating_sub(of.generate_ns);
+        self.prompt_ns = self.prompt_ns.saturating_add(of.generate_ns);
     }
 
     fn add_length(&mut self, row: &Row, length: u64) {

@@ -4,6 +4,7 @@
 
 pub mod analysis;
 mod create;
+mod drafting;
 mod ending;
 mod follow;
 mod graph_columns;
@@ -20,14 +21,18 @@ mod scan;
 pub mod testing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing_contexts;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing_drafts;
 mod token_texts;
 pub mod view;
 mod writer;
 
+pub use drafting::Drafting;
 pub use ending::Ending;
 pub use follow::{Followed, Following, LOOK_EVERY};
 pub use growing::{Growing, Watch};
 pub use index::{IndexEntry, OperatorTotal, Totals};
+pub use operator_sums::OperatorSums;
 pub use reader::Trace;
 pub use rows::Select;
 pub use token_texts::TokenTexts;
@@ -184,6 +189,8 @@ pub enum Remark {
         /// A model with its vocabulary.
         model: ModelId,
     },
+    /// A context is known from here on to draft for another one. It is alone in its chunk.
+    Drafting(Drafting),
 }
 
 /// Records that were lost, by what is known of the cause.
@@ -224,6 +231,12 @@ pub struct RequestBegun {
 }
 
 impl Remark {
+    /// Whether it is neither about requests nor about changes of memories, vocabularies or contexts.
+    fn is_note(&self) -> bool {
+        let others = matches!(self, Remark::Request(_) | Remark::Memory(_) | Remark::Vocabulary { .. });
+        !others && !matches!(self, Remark::Drafting(_))
+    }
+
     fn ending(&self) -> Option<Ending> {
         if let Remark::Ended(ending) = self { Some(*ending) } else { None }
     }

@@ -6,7 +6,7 @@ use super::index::{Index, IndexEntry, OperatorTotal, Totals};
 use super::token_texts::KnownTexts;
 use super::{
     AllStatistics, Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, Recording, Remark, Remarks, RequestBegun,
-    StoredGraph, Texts, TraceError, Values, graph_columns, scan,
+    StoredGraph, Texts, TraceError, Values, drafting, graph_columns, scan,
 };
 use crate::analysis::timing::Plans;
 use ggscope_format::capture::CaptureChange;
@@ -79,6 +79,7 @@ pub(super) struct Shared {
     values: Mutex<Option<(u64, Arc<Values>)>>,
     statistics: Mutex<Option<(u64, Arc<AllStatistics>)>>,
     pub(super) texts: Mutex<KnownTexts>,
+    pub(super) drafting: Mutex<drafting::Known>,
 }
 
 /// A trace as it is at one time: of a file that was finished or cut, or of one that still grows. A later state of a
@@ -435,9 +436,7 @@ impl Trace {
 
     /// Remarks on the recording, in the order of the file: neither requests nor changes of memories.
     pub fn notes(&self) -> Vec<Remark> {
-        self.remarks()
-            .filter(|r| !matches!(r, Remark::Request(_) | Remark::Memory(_) | Remark::Vocabulary { .. }))
-            .collect()
+        self.remarks().filter(Remark::is_note).collect()
     }
 
     /// Changes of contexts' memories, in the order in which they came.

@@ -118,6 +118,7 @@ impl Trace {
                 return vec![];
             }
         };
+        self.correct(&mut rows);
         if durations {
             let clocked = rows.iter().any(|r| r.evaluation.runs.iter().any(|run| run.n_calls > 0));
             let read = match self.contents.chunks.get(place + 1).filter(|e| e.kind == ChunkKind::Durations) {

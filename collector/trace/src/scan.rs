@@ -140,6 +140,9 @@ fn count(trace: &mut Trace, entry: &mut IndexEntry, has_times: bool, plans: &mut
                 if let Remark::Dropped { records, bytes } = remark {
                     (totals.dropped_records, totals.dropped_bytes) = (records, bytes);
                 }
+                if let Remark::Drafting(drafting) = remark {
+                    trace.correct_totals(entry.offset, &drafting, &mut totals);
+                }
                 if let Remark::LeftOut(LeftOut { evaluations, bytes }) = remark {
                     (totals.left_out_evaluations, totals.left_out_bytes) = (evaluations, bytes.0);
                 }

@@ -11,11 +11,10 @@ use super::create::create_file;
 use super::growing::{Display, Growing, Now};
 use super::index::{Index, IndexEntry, Totals};
 use super::known_graphs::KnownGraphs;
-use super::lock;
 use super::operator_sums::OperatorSums;
 use super::{
     Buffers, Ending, Losses, MAX_CHUNK_BYTES, Model, ModelId, Recording, Remark, Remarks, StoredGraph, Texts,
-    TraceError, graph_columns,
+    TraceError, graph_columns, lock,
 };
 use crate::analysis::requests::{Attributed, Requests};
 use crate::analysis::timing::Plans;
@@ -29,7 +28,7 @@ use ggscope_format::record::{
 use ggscope_format::value::Encoding;
 use size::evaluation_bytes;
 pub use size::words;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,14 +69,16 @@ pub struct TraceWriter {
     pub(super) file: File,
     offset: u64,
     failed_at: Option<u64>,
-    index: Index,
+    pub(super) index: Index,
     operators: OperatorSums,
     graphs: KnownGraphs,
     bases: Vec<(GraphId, usize, Vec<u8>)>,
     plans: Plans,
     requests: Requests,
+    /// What each context computed since its memory was empty.
+    pub(super) of_context: HashMap<u32, Totals>,
     next_token: u64,
-    rows: Vec<Arc<Row>>,
+    pub(super) rows: Vec<Arc<Row>>,
     row_bytes: usize,
     values: Waiting,
     packer: Packer,
@@ -85,7 +86,7 @@ pub struct TraceWriter {
     texts: Texts,
     known_texts: HashSet<(ModelId, i32)>,
     buffers: Buffers,
-    remarks: Remarks,
+    pub(super) remarks: Remarks,
     /// What the rings lost, and what was refused here.
     ring_lost: (Losses, u64),
     refused: u64,
@@ -93,7 +94,7 @@ pub struct TraceWriter {
     recording: Arc<Recording>,
     models: Vec<Model>,
     ending: Option<Ending>,
-    display: Display,
+    pub(super) display: Display,
 }
 
 impl TraceWriter {
@@ -116,6 +117,7 @@ impl TraceWriter {
             bases: vec![],
             plans: Plans::default(),
             requests: Requests::default(),
+            of_context: HashMap::new(),
             next_token: 0,
             rows: vec![],
             row_bytes: 0,
@@ -215,11 +217,13 @@ impl TraceWriter {
             return Ok(());
         }
         let plan = self.plans.of(&graph, &evaluation);
-        let Attributed { phases, requests, begun } = self.requests.evaluation(&evaluation, self.next_token);
+        let Attributed { phases, requests, begun, drafting } = self.requests.evaluation(&evaluation, self.next_token);
+        drafting.iter().try_for_each(|drafting| self.drafting(*drafting))?;
         self.remarks.extend(begun.into_iter().map(Remark::Request));
         let row = Row { first_token: self.next_token, phases, requests, evaluation };
         self.next_token += u64::from(row.evaluation.n_tokens);
         self.index.totals.add(&row, &plan);
+        self.count_of_context(&row);
         self.operators.add(&graph, &plan, &row.evaluation);
         self.row_bytes += bytes;
         self.rows.push(Arc::new(row));
@@ -303,6 +307,7 @@ impl TraceWriter {
     /// When the file cannot be written.
     pub fn memory(&mut self, change: MemoryChange) -> Result<()> {
         self.requests.memory(&change);
+        self.forget_of_context(&change);
         self.remark(Remark::Memory(change))
     }
 

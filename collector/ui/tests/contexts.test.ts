@@ -48,6 +48,26 @@ describe('contexts', () => {
     await until(() => context(chosen, 'attention').inputValue()).toBe(String(first.context));
   });
 
+  it('have leaves, sums and comparisons of their own', async () => {
+    const server = await serve([benched(), synthetic('one.ggtrace', 'experts', 4, 60)]);
+    const { contexts } = await api<{ contexts: ContextOfSession[] }>(server, '/sessions/0');
+    const [first, second] = contexts.map((one) => String(one.context));
+    const page = await open(`${server.url}/?session=0&view=info&full=info`);
+    await page.locator('[data-card="leaves"]').scrollIntoViewIfNeeded();
+    const whose = () => page.locator('[data-test="leaf-context"]').allTextContents();
+    await page.locator('[data-test="leaves-search"]').fill('cache_k_l0');
+    await until(async () => (await whose()).sort()).toEqual([first, second]);
+    await page.locator('[data-test="leaves-context"]').selectOption(second);
+    await until(whose).toEqual([second]);
+    // Of the operators of one context there are as many as the server counts of it.
+    const sums = await open(`${server.url}/?session=0&view=analytics&full=analytics&context=${first}`);
+    await until(() => context(sums, 'analytics').inputValue()).toBe(first);
+    await until(() => sums.locator('[data-test="analytics-scope"]').textContent()).toBe(`of context ${first}`);
+    const compared = await open(`${server.url}/?session=0&view=compare&full=compare&with=1&context=${second}`);
+    await until(() => compared.locator('[data-test="compare-command"]').textContent()).toContain(`--context ${second}`);
+    await until(() => compared.locator('[data-test="compare-b-context"]').count()).toBe(0);
+  });
+
   it('are not spoken of where there is only one', async () => {
     const server = await serve([synthetic('moe.ggtrace', 'experts', 4, 60)]);
     const page = await open(`${server.url}/?session=0&view=experts&full=experts`);

@@ -27,7 +27,7 @@ struct Viewer {
 
 /// Reads a trace as Perfetto does: strings by their numbers, which hold until the state is cleared.
 fn view(trace: &Trace) -> Viewer {
-    let wanted = Wanted { format: Format::Perfetto, tokens: None, layers: None, graph: None };
+    let wanted = Wanted { format: Format::Perfetto, tokens: None, layers: None, graph: None, context: None };
     let packets = proto::Trace::decode(&exported(trace, wanted)[..]).unwrap().packet;
     let mut viewer = Viewer { tracks: HashMap::new(), slices: vec![], counters: vec![] };
     let (mut known, mut open) = (InternedData::default(), HashMap::<u64, Vec<usize>>::new());

@@ -46,6 +46,8 @@ pub struct HeadDifference {
 pub struct TokenDifference {
     /// The token.
     pub token: u64,
+    /// The token of the reference that it is compared with.
+    pub reference_token: u64,
     /// Its text, if it is known.
     pub text: Option<String>,
     /// Mean divergence over all layers and heads, nats.
@@ -139,6 +141,7 @@ pub fn against(
             .into_iter()
             .map(|(token, (sum, n))| TokenDifference {
                 token,
+                reference_token: of_tokens(token).unwrap_or(token),
                 text: text(token),
                 mean: (n > 0).then(|| sum / n as f64),
             })

@@ -19,7 +19,7 @@ pub(crate) use plan::{Layout, NONE, PlanInfo, Plans, Routed};
 pub(crate) use ranks::Ranks;
 pub(crate) use times::{Piece, Slice};
 
-use super::dump::run_ends;
+use super::dump::{Filter, run_ends};
 use super::leaves::KnownLeaves;
 use super::memory::ReadRegions;
 use cache::Cache;
@@ -51,6 +51,8 @@ pub struct Table {
     rows: u64,
     /// The trace's number of the evaluation after the last.
     next: u64,
+    /// How many contexts were known to draft: it corrects phases.
+    drafting: usize,
     plans: Arc<Plans>,
     shared: Arc<Shared>,
 }
@@ -63,6 +65,8 @@ impl std::fmt::Debug for Table {
 
 /// What was read and may be read again: the same for all clones of a table.
 struct Shared {
+    /// Bytes that are kept, about.
+    memory: AtomicUsize,
     times: Cache<TimeBlock>,
     rows: Cache<Vec<Row>>,
     views: Mutex<Views>,
@@ -97,11 +101,13 @@ impl Table {
             len: 0,
             rows: 0,
             next: 0,
+            drafting: trace.drafting().len(),
             plans: Arc::default(),
             shared: Arc::new(Shared {
                 times: Cache::new(0),
                 rows: Cache::new(0),
                 views: Mutex::default(),
+                memory: AtomicUsize::new(memory),
                 tensors: AtomicUsize::new(0),
                 kept_ranks: AtomicUsize::new(0),
                 ranks: Mutex::default(),
@@ -117,6 +123,7 @@ impl Table {
 
     /// Keeps up to about `memory` bytes of what it reads from now on, together with its clones.
     pub fn set_memory(&self, memory: usize) {
+        self.shared.memory.store(memory, Ordering::Relaxed);
         let part = memory / 16;
         self.shared.times.set_limit(part * 12);
         self.shared.rows.set_limit(part * 2);
@@ -127,6 +134,10 @@ impl Table {
 
     /// Takes the evaluations that `trace` has and the table has not. It has to be the table's own trace.
     pub fn update(&mut self, trace: &Trace) {
+        if self.drafting != trace.drafting().len() {
+            *self = Table::new(trace, self.shared.memory.load(Ordering::Relaxed));
+            return;
+        }
         trace.for_each_evaluation_from(self.next, false, |at, row| {
             self.push(trace, at, &row);
             ControlFlow::Continue(())
@@ -137,7 +148,7 @@ impl Table {
 
     /// Whether `trace` has nothing that the table has not.
     pub fn is_up_to_date(&self, trace: &Trace) -> bool {
-        self.next >= trace.n_evaluations()
+        self.next >= trace.n_evaluations() && self.drafting == trace.drafting().len()
     }
 
     fn push(&mut self, trace: &Trace, at: u64, row: &Row) {
@@ -183,6 +194,19 @@ impl Table {
     /// Evaluations.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The contexts of which the filter lets evaluations through, ascending.
+    pub fn contexts(&self, filter: &Filter) -> Vec<u32> {
+        let mut found: Vec<u32> = vec![];
+        for (_, header) in self.headers(0) {
+            if let Err(at) = found.binary_search(&header.context)
+                && header.choose(filter).is_some()
+            {
+                found.insert(at, header.context);
+            }
+        }
+        found
     }
 
     /// Whether nothing was evaluated.

@@ -141,7 +141,8 @@ pub(crate) struct Plans {
     known_plans: HashMap<Key, u32>,
     known_layouts: HashMap<Arc<Layout>, u32>,
     known_texts: HashMap<Arc<str>, u32>,
-    weights: HashMap<u32, (Option<u32>, u64)>,
+    /// Layer and bytes of each weight, by context and name.
+    weights: HashMap<(u32, u32), (Option<u32>, u64)>,
     operators: usize,
 }
 
@@ -178,7 +179,7 @@ impl Plans {
             let usage = tensor.buffer.and_then(|b| graph.buffers.get(usize::from(b))).map(|b| b.usage);
             if view.stored.origin(id).is_some() || usage == Some(BufferUsage::Weights) {
                 let name = self.text(&tensor.name);
-                self.weights.insert(name, (view.layers.layer(id), tensor.bytes.0));
+                self.weights.insert((graph.context, name), (view.layers.layer(id), tensor.bytes.0));
             }
         }
     }
@@ -281,9 +282,9 @@ impl Plans {
         &self.texts
     }
 
-    /// Layer and size of every weight.
-    pub fn weights(&self) -> impl Iterator<Item = (Option<u32>, u64)> {
-        self.weights.values().copied()
+    /// Layer and size of every weight that a context's graphs have.
+    pub fn weights(&self, context: u32) -> impl Iterator<Item = (Option<u32>, u64)> {
+        self.weights.iter().filter(move |((own, _), _)| *own == context).map(|(_, of)| *of)
     }
 
     /// The number of a text.

@@ -6,8 +6,9 @@ use super::amounts::{bar, short, tokens};
 use super::{Limits, Output, compare};
 use ggscope_model::inspect::{Bound, Costs, Limit, Work};
 use ggscope_query::roofline::Reached;
+use std::collections::BTreeSet;
 
-/// Kinds of operators that are listed.
+/// Kinds of operators of a context that are listed.
 const TOP: usize = 10;
 
 /// Work against the length of the sequence, and its parts at the longest that is shown.
@@ -61,7 +62,12 @@ pub(super) fn machine(output: &Output) -> String {
         out.push_str(&limit_lines(limits, name.as_deref()));
     }
     if let Some(list) = &output.reached {
-        out.push_str(&reached(list));
+        let contexts: BTreeSet<u32> = list.iter().map(|r| r.context).collect();
+        for &context in &contexts {
+            let own: Vec<&Reached> = list.iter().filter(|r| r.context == context).collect();
+            let of = if contexts.len() > 1 { format!("context {context} reached") } else { "the run reached".into() };
+            out.push_str(&reached(&of, &own));
+        }
     }
     out
 }
@@ -84,11 +90,8 @@ fn limit_lines(limits: &Limits, name: Option<&str>) -> String {
     out
 }
 
-fn reached(list: &[Reached]) -> String {
-    let mut out = format!(
-        "\n    {:<22} {:>10} {:>10} {:>10}  of what is possible\n",
-        "the run reached", "time", "GB/s", "GFLOP/s"
-    );
+fn reached(whose: &str, list: &[&Reached]) -> String {
+    let mut out = format!("\n    {:<22} {:>10} {:>10} {:>10}  of what is possible\n", whose, "time", "GB/s", "GFLOP/s");
     for r in list.iter().take(TOP) {
         let seconds = r.ns as f64 / 1e9;
         let share = match (r.share, r.bound) {

@@ -13,8 +13,10 @@ use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::foreign;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
 use ggscope_model::inspect::{Inspection, Limit, Machine, Wanted};
+use ggscope_query::contexts::Contexts;
 use ggscope_query::roofline::{Reached, reached};
 use ggscope_query::table::{DEFAULT_MEMORY, Table};
+use ggscope_query::weights::Whose;
 use ggscope_trace::Trace;
 use serde::Serialize;
 use std::io::Write;
@@ -88,6 +90,9 @@ pub(super) struct Args {
     /// A trace of a run: what its operators reached of what is possible
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Only operators of this context of the trace
+    #[arg(long, value_name = "N", requires = "trace")]
+    context: Option<u32>,
 }
 
 /// Tokens a second that a machine can reach with a model.
@@ -157,7 +162,11 @@ fn output(models: Vec<Inspection>, args: &Args) -> anyhow::Result<Output> {
     let reached = match &args.trace {
         Some(path) => {
             let trace = Trace::open(path)?;
-            Some(reached(&trace, &Table::new(&trace, DEFAULT_MEMORY), machine.as_ref()))
+            let whose = Whose { context: args.context, ..Whose::default() };
+            if let Some(context) = args.context {
+                Contexts::of(&trace).check(context).map_err(anyhow::Error::msg)?;
+            }
+            Some(reached(&trace, &Table::new(&trace, DEFAULT_MEMORY), whose, machine.as_ref()))
         }
         None => None,
     };

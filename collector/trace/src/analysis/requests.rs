@@ -3,10 +3,11 @@
 //! A *request* is a prompt and its answer in one sequence of one context. A token is GENERATE when it was sampled: the
 //! token before it in its sequence had an output to sample it from, in an earlier call of llama.cpp. All others are
 //! PROMPT. The tokens that a draft proposes and that are verified in one batch are PROMPT, too, but for the first of the
-//! batch, which was sampled.
+//! batch, which was sampled. Nothing that a context samples which drafts for another one is an answer. That it does is known
+//! when the other one verifies what it proposed: what it sampled until then was taken for an answer, and is corrected.
 
 use super::sequence::{Kept, Sequence};
-use crate::RequestBegun;
+use crate::{Drafting, RequestBegun};
 use ggscope_format::record::{Evaluation, MemoryChange, MemoryOp};
 use ggscope_format::{RequestId, TokenPhase};
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +29,8 @@ pub struct Attributed {
     pub requests: Vec<Option<RequestId>>,
     /// Requests that begin with it.
     pub begun: Vec<RequestBegun>,
+    /// Contexts that are known from now on to draft for the one that computed it.
+    pub drafting: Vec<Drafting>,
 }
 
 #[derive(Default)]
@@ -35,6 +38,8 @@ struct Context {
     sequences: HashMap<i32, Sequence>,
     /// The context whose answers it drafts.
     drafts_for: Option<u32>,
+    /// Its first token since its memory was empty.
+    first_token: Option<u64>,
     /// The last tokens that a token can have been sampled after: when, position and id.
     ends: VecDeque<(u64, i32, i32)>,
 }
@@ -63,14 +68,20 @@ impl Requests {
     pub fn evaluation(&mut self, e: &Evaluation, first_token: u64) -> Attributed {
         let n = e.n_tokens as usize;
         if e.sequences.is_empty() || n == 0 {
-            return Attributed { phases: vec![TokenPhase::Unknown; n], requests: vec![None; n], begun: vec![] };
+            return Attributed {
+                phases: vec![TokenPhase::Unknown; n],
+                requests: vec![None; n],
+                ..Attributed::default()
+            };
         }
         if self.contexts.len() >= MAX_CONTEXTS && !self.contexts.contains_key(&e.context) {
             self.contexts.clear();
         }
-        let mut attributed = Attributed { phases: vec![TokenPhase::Prompt; n], requests: vec![None; n], begun: vec![] };
+        let mut attributed =
+            Attributed { phases: vec![TokenPhase::Prompt; n], requests: vec![None; n], ..Attributed::default() };
         let has_output = outputs(e);
         let context = self.contexts.entry(e.context).or_default();
+        context.first_token.get_or_insert(first_token);
         if context.sequences.len() >= MAX_SEQUENCES {
             context.sequences.clear();
         }
@@ -121,7 +132,8 @@ impl Requests {
             self.renew_drafts(begun);
         }
         for (tokens, since) in verified {
-            self.find_draft(e, &tokens, since);
+            let found = self.find_draft(e, &tokens, since, first_token);
+            attributed.drafting.extend(found);
         }
         attributed
     }
@@ -153,21 +165,33 @@ impl Requests {
     }
 
     /// Another context has proposed the tokens that are verified if it sampled after each of them but the last, at the
-    /// same positions and `since` the sequence was evaluated before.
-    fn find_draft(&mut self, e: &Evaluation, tokens: &[usize], since: u64) {
+    /// same positions and `since` the sequence was evaluated before. Returns those of which this was not known, with their
+    /// tokens before `end` that were taken for an answer.
+    fn find_draft(&mut self, e: &Evaluation, tokens: &[usize], since: u64, end: u64) -> Vec<Drafting> {
         let known = |&i: &usize| Some((e.positions.get(i).copied()?, e.tokens.get(i).copied()?));
-        let Some(proposed) = tokens[..tokens.len() - 1].iter().map(known).collect::<Option<Vec<_>>>() else { return };
-        for (_, context) in self.contexts.iter_mut().filter(|(number, _)| **number != e.context) {
+        let Some(proposed) = tokens[..tokens.len() - 1].iter().map(known).collect::<Option<Vec<_>>>() else {
+            return vec![];
+        };
+        let mut found = vec![];
+        for (&draft, context) in self.contexts.iter_mut().filter(|(number, _)| **number != e.context) {
             let is_end = |token: &(i32, i32)| context.ends.iter().any(|end| end.0 > since && (end.1, end.2) == *token);
             if proposed.iter().all(is_end) {
+                if context.drafts_for.is_none() {
+                    let first = context.first_token.unwrap_or(end);
+                    found.push(Drafting { context: draft, drafts_for: e.context, tokens: (first, end) });
+                }
                 context.drafts_for = Some(e.context);
             }
         }
+        found
     }
 
     /// Takes a change of a context's memory, after all earlier evaluations of the context.
     pub fn memory(&mut self, change: &MemoryChange) {
         let Some(context) = self.contexts.get_mut(&change.context) else { return };
+        if empties(&change.op) {
+            context.first_token = None;
+        }
         let sequences = &mut context.sequences;
         let each = |sequences: &mut HashMap<i32, Sequence>, wanted: i32, change: &dyn Fn(&mut Sequence)| {
             sequences.iter_mut().filter(|(s, _)| wanted < 0 || **s == wanted).for_each(|(_, s)| change(s));
@@ -193,6 +217,15 @@ impl Requests {
                 sequences.remove(&sequence);
             }
         }
+    }
+}
+
+/// Whether a change leaves nothing in a context's memory: what the context computes then goes on with nothing before.
+pub fn empties(op: &MemoryOp) -> bool {
+    match *op {
+        MemoryOp::Clear => true,
+        MemoryOp::Remove { sequence, positions: (begin, end) } => sequence < 0 && begin <= 0 && end < 0,
+        _ => false,
     }
 }
 

@@ -12,6 +12,7 @@ struct Program {
     calls: u64,
     tokens: u64,
     begun: Vec<RequestBegun>,
+    drafting: Vec<Drafting>,
 }
 
 impl Program {
@@ -42,6 +43,7 @@ impl Program {
         let attributed = self.requests.evaluation(&e, self.tokens);
         self.tokens += tokens.len() as u64;
         self.begun.extend(attributed.begun);
+        self.drafting.extend(attributed.drafting);
         attributed.phases
     }
 
@@ -159,7 +161,10 @@ fn what_a_draft_model_proposes_is_no_answer() {
         context: 1,
         op: MemoryOp::Remove { sequence: 0, positions: (3, -1) },
     });
+    assert_eq!(program.drafting, []);
     assert_eq!(program.call(&[(0, 3, true), (0, 4, true), (0, 5, true)]), [G, P, P]);
+    let known = Drafting { context: 1, drafts_for: 0, tokens: (3, 8) };
+    assert_eq!(program.drafting, [known], "what it proposed until then is no answer");
     assert_eq!(program.call_in(1, &[(0, 5, true)]), [P], "the draft model is known by what it proposed");
     assert_eq!(program.call(&[(0, 6, true)]), [G]);
     let contexts = |program: &Program| program.begun.iter().map(|r| r.context).collect::<Vec<_>>();
@@ -168,6 +173,7 @@ fn what_a_draft_model_proposes_is_no_answer() {
     assert_eq!(program.call(&[(0, 1, false), (0, 2, true)]), [P, P]);
     assert_eq!(program.call_in(1, &[(0, 7, false), (0, 8, true)]), [P, P]);
     assert_eq!(program.call_in(1, &[(0, 9, true)]), [P]);
+    assert_eq!(program.drafting, [known], "once");
     assert_eq!(contexts(&program), [0, 1, 0, 1], "a draft's requests begin with those that it is for");
 }
 

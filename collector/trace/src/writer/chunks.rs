@@ -57,7 +57,7 @@ impl TraceWriter {
         if buffers.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Buffers, &buffers, buffers.len()) }
     }
 
-    pub(super) fn flush_remarks(&mut self) -> Result<()> {
+    pub(crate) fn flush_remarks(&mut self) -> Result<()> {
         let remarks = std::mem::take(&mut self.remarks);
         self.display.same.remarks = 0;
         if remarks.is_empty() { Ok(()) } else { self.encoded(ChunkKind::Notes, &remarks, remarks.len()) }

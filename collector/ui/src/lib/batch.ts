@@ -26,12 +26,21 @@ export interface Batch extends Sums {
 
 export const SUMS = ['operators', 'disk_bytes', 'buffer_bytes', 'minor_faults', 'major_faults'] as const;
 
-/** What the evaluations of `tokens` took; of all evaluations if that is null. `graph`: only of those that ran it. */
-export function batchOf(timeline: Timeline, tokens: Range | null, graph?: number): Batch {
+/**
+ * What the evaluations of `tokens` took; of all evaluations if that is null. `graph`: only of those that ran it. `context`: only
+ * of those that it computed.
+ */
+export function batchOf(
+  timeline: Timeline,
+  tokens: Range | null,
+  graph?: number,
+  context: number | null = null,
+): Batch {
   const batch: Batch = { evaluations: 0, tokens: 0, generated: 0, unknown: 0, ns: 0, ...zero() };
   for (let seq = 0; seq < timeline.length; seq++) {
     const [first, n] = [timeline.first_token[seq], timeline.n_tokens[seq]];
     if (graph !== undefined && timeline.graph[seq] !== graph) continue;
+    if (context !== null && timeline.context[seq] !== context) continue;
     if (tokens && (n === 0 || first > tokens[1] || first + n <= tokens[0])) continue;
     batch.evaluations++;
     batch.tokens += n;
@@ -73,10 +82,10 @@ export function batchText({ evaluations, tokens }: Pick<Batch, 'evaluations' | '
   return `in ${count(evaluations)} evaluations of ${count(tokens)} tokens`;
 }
 
-/** `token 7, in a batch of 39`, or `whole run`. */
-export function scopeOf(timeline: Timeline, tokens: Range | null): string {
-  if (!tokens) return 'whole run';
+/** `token 7, in a batch of 39`, or `whole run`; `context 1` where it is the whole run of one of several contexts. */
+export function scopeOf(timeline: Timeline, tokens: Range | null, context: number | null = null): string {
+  if (!tokens) return context === null ? 'whole run' : `context ${context}`;
   const named = `${tokens[0] === tokens[1] ? 'token' : 'tokens'} ${rangeText(tokens)}`;
-  const batch = batchText(batchOf(timeline, tokens));
+  const batch = batchText(batchOf(timeline, tokens, undefined, context));
   return batch ? `${named}, ${batch}` : named;
 }

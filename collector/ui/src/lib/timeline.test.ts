@@ -51,6 +51,13 @@ const live = (seq: number, first_token: number): LiveEvaluation => ({
 });
 
 describe('the timeline', () => {
+  it('takes back what was no answer', () => {
+    const t = new Timeline();
+    t.addLive([live(0, 0), live(1, 1)]);
+    t.addLive([{ ...live(1, 1), n_generated: 0 }, live(2, 2)]);
+    expect([t.length, ...t.n_generated.subarray(0, 3)]).toEqual([3, 1, 0, 1]);
+  });
+
   it('reads columns and finds the evaluation of a token', () => {
     const t = new Timeline();
     expect(t.addBinary(binary(0, [5, 0, 1, 1]))).toBe(4);

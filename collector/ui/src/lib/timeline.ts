@@ -84,10 +84,16 @@ export class Timeline {
     return n - skip;
   }
 
-  /** Adds what a live event carried. Returns false if evaluations before it are missing. */
+  /**
+   * Adds what a live event carried. Returns false if evaluations before it are missing. One that is known comes again with
+   * another phase: its context turned out to draft for another one.
+   */
   addLive(items: LiveEvaluation[]): boolean {
     for (const item of items) {
-      if (item.seq < this.length) continue;
+      if (item.seq < this.length) {
+        this.n_generated[item.seq] = item.n_generated;
+        continue;
+      }
       if (item.seq > this.length) return false;
       const at = this.length;
       this.reserve(at + 1);
@@ -129,6 +135,22 @@ export class Timeline {
   contextOf(token: number): number | undefined {
     const seq = this.seqOfToken(token);
     return seq === undefined ? undefined : this.context[seq];
+  }
+
+  /**
+   * The first `most` tokens of a context, or of all: the first and the last of them, and how many there are. Tokens of other
+   * contexts may lie between them. Null without any.
+   */
+  reach(context: number | null, most: number): { first: number; last: number; tokens: number } | null {
+    const found = { first: 0, last: 0, tokens: 0 };
+    for (let seq = 0; seq < this.length && found.tokens < most; seq++) {
+      if (this.n_tokens[seq] === 0 || (context !== null && this.context[seq] !== context)) continue;
+      const [first, n] = [this.first_token[seq], Math.min(this.n_tokens[seq], most - found.tokens)];
+      if (found.tokens === 0) found.first = first;
+      found.last = first + n - 1;
+      found.tokens += n;
+    }
+    return found.tokens > 0 ? found : null;
   }
 
   /** How many tokens there are. */

@@ -279,6 +279,7 @@ export interface Leaf {
 }
 
 export interface OpSum {
+  context: number;
   op: string;
   phase: Phase;
   count: number;
@@ -287,6 +288,7 @@ export interface OpSum {
 }
 
 export interface LayerSum {
+  context: number;
   layer: number | null;
   operators: number;
   ns: number;
@@ -323,6 +325,8 @@ export interface AccessPattern {
 /** All of one of two sessions that are compared. */
 export interface ComparedSession {
   trace: string;
+  context: number | null;
+  other_contexts?: number[];
   tokens: number;
   evaluations: number;
   /** Time of the evaluations, and the part of it that is operators' own. */

@@ -29,9 +29,9 @@ describe('the pictures', () => {
 
   it('sum up operators over phases, the longest first', () => {
     const sums = opTotals([
-      { op: 'ADD', phase: 'PROMPT', count: 1, ns: 5, bytes: 1 },
-      { op: 'MUL', phase: 'GENERATE', count: 2, ns: 4, bytes: 2 },
-      { op: 'ADD', phase: 'GENERATE', count: 3, ns: 1, bytes: 3 },
+      { context: 0, op: 'ADD', phase: 'PROMPT', count: 1, ns: 5, bytes: 1 },
+      { context: 0, op: 'MUL', phase: 'GENERATE', count: 2, ns: 4, bytes: 2 },
+      { context: 0, op: 'ADD', phase: 'GENERATE', count: 3, ns: 1, bytes: 3 },
     ]);
     expect(sums).toEqual([
       { op: 'ADD', count: 4, ns: 6, bytes: 4, PROMPT: 5, GENERATE: 1 },

@@ -1,19 +1,19 @@
 // A timeline for tests, from evaluations in short.
 import { Timeline } from '../../lib/timeline';
 
-/** Evaluations as `[tokens, generated, nanoseconds, of unknown phase]`; each has 10 operators, 300 bytes of DISK and 100 of BUFFER a token. */
-export function timeline(evaluations: [number, number, number, number?][]): Timeline {
+/** Evaluations as `[tokens, generated, nanoseconds, of unknown phase, context]`; each has 10 operators, 300 bytes of DISK and 100 of BUFFER a token. */
+export function timeline(evaluations: [number, number, number, number?, number?][]): Timeline {
   const made = new Timeline();
   let first_token = 0;
   let start_ns = 0;
   made.addLive(
-    evaluations.map(([n_tokens, n_generated, dur_ns, n_unknown = 0], seq) => {
+    evaluations.map(([n_tokens, n_generated, dur_ns, n_unknown = 0, context = 1], seq) => {
       const item = {
         ...{
           seq,
           eval: seq + 100,
           graph: 0,
-          context: 1,
+          context,
           start_ns,
           dur_ns,
           first_token,

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { batchOf, scopeOf } from '../../lib/batch';
 import { timeline } from './testing';
 import { binTokens, ceiling, phaseSums, quantile } from './tokens';
+import { slowest, usual } from './why';
 
 // A prompt of four tokens, an evaluation of none, an answer of three.
 const run = timeline([
@@ -31,6 +33,28 @@ describe('what tokens cost', () => {
     expect(bins.reduce((sum, bin) => sum + bin.ns, 0)).toBe(540);
     expect(bins[1]).toMatchObject({ phase: 'GENERATE', slowest: 3, slowest_ns: 100, batch: 0 });
     expect(bins[0].batch).toBe(4);
+  });
+
+  it('is of one context where there are several', () => {
+    const two = timeline([
+      [3, 0, 300, 0, 0],
+      [2, 0, 1000, 0, 1],
+      [1, 1, 50, 0, 0],
+      [1, 1, 700, 0, 1],
+    ]);
+    expect(binTokens(two, [0, 6], 600, 0).map((bin) => bin.ns)).toEqual([100, 100, 100, 0, 0, 50, 0]);
+    expect(phaseSums(two, null, 0)).toMatchObject({ PROMPT: { tokens: 3, ns: 300 }, GENERATE: { tokens: 1, ns: 50 } });
+    expect(phaseSums(two, null, 1)).toMatchObject({
+      PROMPT: { tokens: 2, ns: 1000 },
+      GENERATE: { tokens: 1, ns: 700 },
+    });
+    expect(batchOf(two, null, undefined, 1)).toMatchObject({ evaluations: 2, tokens: 3, ns: 1700 });
+    expect([slowest(two, null, 0), slowest(two, null, 1)]).toEqual([2, 3]);
+    expect(usual(two, 'GENERATE', 0)).toMatchObject({ ns: 50, evaluations: 1 });
+    expect([scopeOf(two, null, 1), scopeOf(two, null)]).toEqual(['context 1', 'whole run']);
+    expect(two.reach(0, 4)).toEqual({ first: 0, last: 5, tokens: 4 });
+    expect(two.reach(1, 1)).toEqual({ first: 3, last: 3, tokens: 1 });
+    expect([two.reach(null, 99)?.tokens, two.reach(7, 9)]).toEqual([7, null]);
   });
 
   it('is of a part of the run, within what there is', () => {

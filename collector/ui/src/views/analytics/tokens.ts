@@ -43,8 +43,8 @@ export function perToken(timeline: Timeline, seq: number): number {
   return timeline.dur_ns[seq] / Math.max(1, timeline.n_tokens[seq]);
 }
 
-/** The tokens of `window` in at most `most` bins of one size. */
-export function binTokens(timeline: Timeline, window: Range, most: number): TokenBin[] {
+/** The tokens of `window` in at most `most` bins of one size; those of other contexts cost nothing, if one is given. */
+export function binTokens(timeline: Timeline, window: Range, most: number, context: number | null = null): TokenBin[] {
   const [from, to] = [Math.max(0, window[0]), Math.min(window[1], timeline.tokens - 1)];
   if (to < from) return [];
   const size = Math.ceil((to - from + 1) / most);
@@ -67,6 +67,7 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
     const n = timeline.n_tokens[seq];
     const first = timeline.first_token[seq];
     if (n === 0 || first > to || first + n <= from) continue;
+    if (context !== null && timeline.context[seq] !== context) continue;
     const [begin, end] = [Math.max(first, from), Math.min(first + n - 1, to)];
     const ns = timeline.dur_ns[seq] / n;
     for (let at = Math.floor((begin - from) / size); at <= Math.floor((end - from) / size); at++) {
@@ -87,8 +88,12 @@ export function binTokens(timeline: Timeline, window: Range, most: number): Toke
 }
 
 /** Time and tokens by phase of the evaluations that have one of some tokens, or of all. Where an evaluation has tokens of
- * several phases its time is divided by their numbers. */
-export function phaseSums(timeline: Timeline, tokens: Range | null): Record<Phase | 'UNKNOWN', PhaseSum> {
+ * several phases its time is divided by their numbers. Of one context, if it is given. */
+export function phaseSums(
+  timeline: Timeline,
+  tokens: Range | null,
+  context: number | null = null,
+): Record<Phase | 'UNKNOWN', PhaseSum> {
   const sums: Record<Phase | 'UNKNOWN', PhaseSum> = {
     PROMPT: { phase: 'PROMPT', tokens: 0, ns: 0 },
     GENERATE: { phase: 'GENERATE', tokens: 0, ns: 0 },
@@ -98,7 +103,7 @@ export function phaseSums(timeline: Timeline, tokens: Range | null): Record<Phas
     const n = timeline.n_tokens[seq];
     const first = timeline.first_token[seq];
     if (tokens && (n === 0 || first > tokens[1] || first + n <= tokens[0])) continue;
-    if (n === 0) continue;
+    if (n === 0 || (context !== null && timeline.context[seq] !== context)) continue;
     const [generated, unknown] = [timeline.n_generated[seq], timeline.n_unknown[seq]];
     const of = { PROMPT: n - generated - unknown, GENERATE: generated, UNKNOWN: unknown };
     for (const phase of ['PROMPT', 'GENERATE', 'UNKNOWN'] as const) {

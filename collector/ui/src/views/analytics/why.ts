@@ -39,10 +39,11 @@ function middle(values: Iterable<number>): number {
 const faults = (timeline: Timeline, seq: number) =>
   (timeline.minor_faults[seq] + timeline.major_faults[seq]) / Math.max(1, timeline.n_tokens[seq]);
 
-/** What is usual for a phase. */
-export function usual(timeline: Timeline, phase: Phase | null): Usual | null {
+/** What is usual for a phase; in one context, if it is given. */
+export function usual(timeline: Timeline, phase: Phase | null, context: number | null = null): Usual | null {
   const seqs: number[] = [];
   for (let seq = 0; seq < timeline.length; seq++) {
+    if (context !== null && timeline.context[seq] !== context) continue;
     if (timeline.n_tokens[seq] > 0 && phaseOf(timeline, seq) === phase) seqs.push(seq);
   }
   if (seqs.length === 0) return null;
@@ -64,14 +65,16 @@ export function usual(timeline: Timeline, phase: Phase | null): Usual | null {
   };
 }
 
-/** The evaluation of the slowest token of a range; of the answer, or of the prompt without one, if none is given. */
-export function slowest(timeline: Timeline, tokens: Range | null): number | null {
+/** The evaluation of the slowest token of a range; of the answer, or of the prompt without one, if none is given; and of one context, if that
+ * is given. */
+export function slowest(timeline: Timeline, tokens: Range | null, context: number | null = null): number | null {
   let found: number | null = null;
   const rank = (seq: number) =>
     perToken(timeline, seq) + (tokens === null && phaseOf(timeline, seq) === 'GENERATE' ? 1e18 : 0);
   for (let seq = 0; seq < timeline.length; seq++) {
     const [first, n] = [timeline.first_token[seq], timeline.n_tokens[seq]];
     if (n === 0 || (tokens && (first > tokens[1] || first + n <= tokens[0]))) continue;
+    if (context !== null && timeline.context[seq] !== context) continue;
     if (found === null || rank(seq) > rank(found)) found = seq;
   }
   return found;

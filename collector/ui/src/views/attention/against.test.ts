@@ -1,5 +1,14 @@
 import { expect, it } from 'vitest';
-import { beside, divergenceRows, farthest, partedText, type AttentionAgainst } from './against';
+import {
+  beside,
+  divergenceRows,
+  farthest,
+  oursOf,
+  partedText,
+  renumbered,
+  theirsWithin,
+  type AttentionAgainst,
+} from './against';
 import { Matrix, UNSEEN, type Picture } from './matrix';
 import { difference, Differences, held } from './palette';
 
@@ -31,6 +40,27 @@ it('rows are aligned by their tokens, and the difference is this one less the ot
   expect([a, b, apart].map((of) => of.rows.map((row) => row.token))).toEqual([[2], [2], [2]]);
   expect([a.weight(0, 0, 0), b.weight(0, 0, 0)]).toEqual([1, 0.5]);
   expect([0, 1, 2].map((c) => difference(apart.weight(0, c, 0)))).toEqual([0.5, -0.25, -0.25]);
+});
+
+it('rows of a run that numbers its tokens otherwise are aligned by what was compared', () => {
+  const by_token = [0, 2, 3].map((token, i) => ({ token, reference_token: [4, 5, 8][i], text: null, mean: 0 }));
+  const of = { context: 0, reference: 'b', reference_context: 1, tokens: 3, parted: null, unpaired: 0, heads: [] };
+  const found: AttentionAgainst = { ...of, by_token };
+  expect(theirsWithin(found, [1, 3])).toEqual([5, 8]);
+  expect(theirsWithin(found, [0, 0])).toEqual([4, 4]);
+  expect(theirsWithin(found, [1, 1])).toBe(null);
+  // Token 5 of the other run, which is our token 2, sees its tokens 4 and 5, and one that was not compared.
+  const keys = [3, 4, 5].map((token) => ({ token, cell: token, pos: token, text: null }));
+  const row = { token: 5, eval: 0, pos: null, text: null, spans: [{ first: 0, n: 3 }] };
+  const heads = [{ head: 0, kv_head: 0, weights: [[0.1, 0.3, 0.6]], sinks: [] }];
+  const answer = { layer: 0, n_head: 1, n_head_kv: 1, keys, rows: [row], heads, refused: [] };
+  const theirs = renumbered(Matrix.from(answer, [0, 9]).picture(0, 99, 5), oursOf(found));
+  expect(theirs.rows.map((one) => one.token)).toEqual([2]);
+  const ours = picture(2, [[0.25, 0, 0.75]]);
+  const [, b, apart] = beside(ours, theirs, 0);
+  expect([0, 2].map((token) => b.weight(0, b.column(token)!, 0))).toEqual([Math.fround(0.3), Math.fround(0.6)]);
+  expect(b.column(3)).toBeUndefined();
+  expect(difference(apart.weight(0, apart.column(2)!, 0))).toBeCloseTo(0.15);
 });
 
 it('no difference is the middle of the colours, and of many the largest shows, whatever its sign', () => {

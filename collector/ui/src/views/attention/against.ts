@@ -1,7 +1,8 @@
 // Two recordings of one prompt: how far every head looks elsewhere, and the rows of a head in both, aligned by token.
-import { Picture, UNSEEN, type Row } from './matrix';
+import { nameOf, Picture, UNSEEN, type Row } from './matrix';
 import { held } from './palette';
 import type { MapRow } from './paints';
+import type { MatrixKey } from './types';
 import { tokenText } from '../../lib/format';
 
 export interface HeadDifference {
@@ -24,7 +25,7 @@ export interface AttentionAgainst {
   parted: { token: number; text: string | null; reference: string | null } | null;
   unpaired: number;
   heads: HeadDifference[];
-  by_token: { token: number; text: string | null; mean: number | null }[];
+  by_token: { token: number; reference_token: number; text: string | null; mean: number | null }[];
 }
 
 /** The head that is farthest off, to begin with. */
@@ -67,6 +68,36 @@ export function partedText(parted: AttentionAgainst['parted']): string | null {
   if (!parted) return null;
   const text = (of: string | null, ended: string) => (of === null ? ended : `“${tokenText(of)}”`);
   return `The runs part at token ${parted.token}: ${text(parted.text, 'this one ends')}, and there ${text(parted.reference, 'the other ends')}.`;
+}
+
+/** The other run's tokens that were compared, each with ours: the runs number their tokens each for itself. */
+export function oursOf(found: AttentionAgainst): ReadonlyMap<number, number> {
+  return new Map(found.by_token.map((one) => [one.reference_token, one.token]));
+}
+
+/** The first and the last token of the other run among those that are compared with ours of a range; null if none is. */
+export function theirsWithin(
+  found: AttentionAgainst,
+  [first, last]: readonly [number, number],
+): [number, number] | null {
+  const within = found.by_token.filter((one) => one.token >= first && one.token <= last);
+  return within.length ? [within[0].reference_token, within.at(-1)!.reference_token] : null;
+}
+
+/** The other run's rows and keys with our numbers; rows that were not compared are left out, and such keys have no token. */
+export function renumbered(theirs: Picture, ours: ReadonlyMap<number, number>): Picture {
+  const named = (key: MatrixKey): MatrixKey => {
+    if (key.token === null) return key;
+    const own = ours.get(key.token);
+    return own === undefined ? { ...key, token: null, cell: -1 - key.token } : { ...key, token: own };
+  };
+  const keys = theirs.keys.map(named);
+  const names = new Map(theirs.keys.map((key, i) => [nameOf(key), nameOf(keys[i])]));
+  const rows = theirs.rows.flatMap((row) => {
+    const own = ours.get(row.token);
+    return own === undefined ? [] : [{ ...row, token: own, keys: row.keys.map((name) => names.get(name) ?? name) }];
+  });
+  return new Picture(rows, keys);
 }
 
 /** The rows of a head that both have, with the same keys as columns, and this one's weights less the other's. */

@@ -8,6 +8,7 @@ import {
   only,
   parseWhat,
   record,
+  contextText,
   shellCommand,
   signed,
   sorted,
@@ -26,7 +27,7 @@ function row(key: string, a: number | null, b: number | null): ComparedRow {
   };
 }
 const session = (ns_per_token: number | null, tokens = 10): ComparedSession => ({
-  ...{ trace: 'x.ggtrace', tokens, evaluations: tokens, ns: 1, operator_ns: 1, ns_per_token },
+  ...{ trace: 'x.ggtrace', context: 0, tokens, evaluations: tokens, ns: 1, operator_ns: 1, ns_per_token },
 });
 const comparison = (a: ComparedSession, b: ComparedSession, rows: ComparedRow[] = []): Comparison => ({
   ...{ by: 'op', phase: 'GENERATE', a, b, rows, unmatched_a: [], unmatched_b: [] },
@@ -79,10 +80,17 @@ describe('a comparison', () => {
   });
 
   it('is a command that a shell takes', () => {
-    expect(shellCommand('a.ggtrace', "b 's.ggtrace", parseWhat('layer prompt'))).toBe(
+    const of = (trace: string, more = {}) => ({ ...session(100), trace, context: 0, ...more });
+    const [a, odd] = [of('a.ggtrace'), of("b 's.ggtrace")];
+    expect(shellCommand({ a, b: odd }, parseWhat('layer prompt'))).toBe(
       `ggscope diff a.ggtrace 'b '\\''s.ggtrace' --by layer --phase prompt`,
     );
-    expect(shellCommand('a.ggtrace', 'b.ggtrace', parseWhat(null))).toBe('ggscope diff a.ggtrace b.ggtrace --by op');
+    const b = of('b.ggtrace', { context: 2, other_contexts: [0] });
+    expect(shellCommand({ a, b }, parseWhat(null))).toBe(
+      'ggscope diff a.ggtrace b.ggtrace --by op --against-context 2',
+    );
+    expect([a, b].map(contextText)).toEqual(['', 'context 2, ']);
+    expect(headline(comparison(session(0, 0), session(124)), 'unknown')).toBe('A has no tokens of unknown phase');
   });
 
   it('begins with a sentence', () => {

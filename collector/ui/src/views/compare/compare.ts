@@ -2,12 +2,12 @@
 import { digits, time } from '../../lib/format';
 import type { Cell } from '../../lib/save';
 import { commandLine } from '../info/answer';
-import type { ComparedRow, ComparedSide, Comparison } from '../../lib/types';
+import type { ComparedRow, ComparedSession, ComparedSide, Comparison } from '../../lib/types';
 
 export const BYS = ['op', 'layer', 'tensor'] as const;
 export type By = (typeof BYS)[number];
 /** Phases that may be compared; `all` is both. */
-export const PHASES = ['all', 'generate', 'prompt'] as const;
+export const PHASES = ['all', 'generate', 'prompt', 'unknown'] as const;
 export type PhaseChoice = (typeof PHASES)[number];
 export const SORTS = ['key', 'count_a', 'a', 'count_b', 'b', 'difference', 'ratio'] as const;
 export type Sort = (typeof SORTS)[number];
@@ -101,8 +101,20 @@ export function withoutTimes(rows: readonly ComparedRow[], a: boolean, b: boolea
 }
 
 /** What says the same in a shell. */
-export function shellCommand(a: string, b: string, { by, phase }: What): string {
-  return commandLine([...['ggscope', 'diff', a, b, '--by', by], ...(phase === 'all' ? [] : ['--phase', phase])]);
+export function shellCommand({ a, b }: Pick<Comparison, 'a' | 'b'>, { by, phase }: What): string {
+  const of = (option: string, { context, other_contexts }: ComparedSession) =>
+    other_contexts?.length && context !== null ? [option, String(context)] : [];
+  return commandLine([
+    ...['ggscope', 'diff', a.trace, b.trace, '--by', by],
+    ...(phase === 'all' ? [] : ['--phase', phase]),
+    ...of('--context', a),
+    ...of('--against-context', b),
+  ]);
+}
+
+/** `context 1, `, of a session with several. */
+export function contextText({ context, other_contexts }: ComparedSession): string {
+  return other_contexts?.length && context !== null ? `context ${context}, ` : '';
 }
 
 /** All rows together. */
@@ -131,14 +143,20 @@ export function signed(ns: number | null): string {
   return Math.abs(ns) < 0.5 ? '0' : `${sign}${time(Math.abs(ns))}`;
 }
 
-const TOKENS: Record<PhaseChoice, string> = { generate: 'generated token', prompt: 'prompt token', all: 'token' };
+const TOKENS: Record<PhaseChoice, string> = {
+  generate: 'generated token',
+  prompt: 'prompt token',
+  unknown: 'token of unknown phase',
+  all: 'token',
+};
 
 /** What the comparison says first: `B takes 1.24× the time of A a generated token`. */
 export function headline({ a, b }: Comparison, phase: PhaseChoice): string {
   const token = TOKENS[phase];
   if (a.tokens === 0 && b.tokens === 0) return `Neither A nor B has a ${token}`;
-  if (a.tokens === 0 || a.ns_per_token === null) return `A has no ${token}s`;
-  if (b.tokens === 0 || b.ns_per_token === null) return `B has no ${token}s`;
+  const none = `no ${token.replace('token', 'tokens')}`;
+  if (a.tokens === 0 || a.ns_per_token === null) return `A has ${none}`;
+  if (b.tokens === 0 || b.ns_per_token === null) return `B has ${none}`;
   if (a.ns_per_token === 0) return `A takes no time a ${token}`;
   const ratio = b.ns_per_token / a.ns_per_token;
   if (Math.abs(ratio - 1) < 0.005) return `A and B take the same time a ${token}`;

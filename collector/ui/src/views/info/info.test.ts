@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Leaf } from '../../lib/types';
 import { commandLine, problems, type Info } from './answer';
-import { arrange, ranges, usedBy } from './leaves';
+import { arrange, contextsOf, ranges, usedBy } from './leaves';
 
 const leaf = (name: string, more: Partial<Leaf> = {}): Leaf => ({
   ...{ name, type: 'f32', ne: [1, 1, 1, 1], bytes: 4, meaning: 'weight', memory: 'DISK', used_by: [], accesses: 0 },
@@ -24,6 +24,12 @@ describe('the leaves', () => {
     expect(arrange(leaves, 'K buffer', 'name', false).map((l) => l.name)).toEqual(['cache_k_l0']);
     expect(arrange(leaves, ' Q4_1 ', 'name', false).map((l) => l.name)).toEqual(['blk.0.ffn']);
     expect(arrange(leaves, 'nothing', 'name', false)).toEqual([]);
+  });
+
+  it('are of a context, or of several that share them', () => {
+    const leaves = [leaf('c', { contexts: [0, 1] }), leaf('a', { context: 1 }), leaf('b', { context: 0 })];
+    expect(leaves.map(contextsOf)).toEqual([[0, 1], [1], [0]]);
+    expect(arrange(leaves, '', 'context', false).map((one) => one.name)).toEqual(['b', 'c', 'a']);
   });
 
   it('say who uses them, layers in runs', () => {

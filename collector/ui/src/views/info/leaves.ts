@@ -1,7 +1,17 @@
 // The leaves of a session's graphs as a table: in any order, and only those that a search finds.
 import type { Leaf } from '../../lib/types';
 
-export const COLUMNS = ['name', 'meaning', 'type', 'shape', 'bytes', 'memory', 'used by', 'accesses'] as const;
+export const COLUMNS = [
+  'name',
+  'context',
+  'meaning',
+  'type',
+  'shape',
+  'bytes',
+  'memory',
+  'used by',
+  'accesses',
+] as const;
 export type Column = (typeof COLUMNS)[number];
 
 /** `0..3, 7`, from ascending numbers. */
@@ -32,6 +42,9 @@ export function layerOf(leaf: Leaf): number | null {
   return layers.size === 1 ? [...layers][0] : null;
 }
 
+/** The contexts that have it, ascending: several share the weights of their model. */
+export const contextsOf = (leaf: Leaf): number[] => leaf.contexts ?? (leaf.context === undefined ? [] : [leaf.context]);
+
 const elements = (leaf: Leaf) => leaf.ne.reduce((product, n) => product * n, 1);
 const operators = (leaf: Leaf) => leaf.used_by.reduce((sum, use) => sum + use.operators, 0);
 
@@ -40,6 +53,7 @@ const byName = new Intl.Collator('en', { numeric: true }).compare;
 
 const ORDERS: Record<Column, (a: Leaf, b: Leaf) => number> = {
   name: (a, b) => byName(a.name, b.name),
+  context: (a, b) => (contextsOf(a)[0] ?? -1) - (contextsOf(b)[0] ?? -1) || contextsOf(a).length - contextsOf(b).length,
   meaning: (a, b) => byName(a.meaning, b.meaning),
   type: (a, b) => byName(a.type, b.type),
   shape: (a, b) => elements(a) - elements(b),

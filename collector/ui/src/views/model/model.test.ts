@@ -306,7 +306,7 @@ describe('a file that carries its model', () => {
   it('ties the model to the run that is in it', async () => {
     const ran = embeddedSource({ ...data, run: { trace: 'a', weights: [], reached: [] } });
     expect((await ran.models(signal))[0].sessions).toEqual([RUN]);
-    expect(await ran.weights(RUN, signal)).toEqual([]);
+    expect(await ran.weights(RUN, 'm', signal)).toEqual([]);
   });
 });
 

@@ -53,7 +53,7 @@ export class Models {
     this.costs = answer(() => {
       const { session } = this;
       if (session === null) return null;
-      return this.ask('weights', (_, signal) => source.weights(session, signal), [session, this.grown.value]);
+      return this.ask('weights', (id, signal) => source.weights(session, id, signal), [session, this.grown.value]);
     });
   }
 

@@ -20,6 +20,6 @@ export const serverSource: ModelSource = {
   tensor: (model, tensor, signal) => get(`${at(model)}/tensor`, { tensor }, signal),
   blocks: (model, tensor, offset, limit, signal) => get(`${at(model)}/blocks`, { tensor, offset, limit }, signal),
   known: () => null,
-  weights: (session, signal) => get(`${of(session)}/weights`, {}, signal),
-  reached: (session, signal) => get(`${of(session)}/reached`, {}, signal),
+  weights: (session, model, signal) => get(`${of(session)}/weights`, { of: model }, signal),
+  reached: (session, model, signal) => get(`${of(session)}/reached`, { of: model }, signal),
 };

@@ -50,8 +50,8 @@ export interface ModelSource {
   blocks(model: string, name: string, offset: number, limit: number, signal: AbortSignal): Promise<Page<Block>>;
   /** Numbers of the blocks that can be asked for; null is all. */
   known(name: string): readonly number[] | null;
-  weights(session: string, signal: AbortSignal): Promise<WeightCost[]>;
-  reached(session: string, signal: AbortSignal): Promise<Reached[]>;
+  weights(session: string, model: string, signal: AbortSignal): Promise<WeightCost[]>;
+  reached(session: string, model: string, signal: AbortSignal): Promise<Reached[]>;
 }
 
 const KEY = Symbol('models');
