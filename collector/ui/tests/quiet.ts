@@ -42,15 +42,20 @@ export async function watch(context: BrowserContext): Promise<void> {
 
 /** Runs in the page: true when nothing changes for some frames and nothing is waited for; false if something is. */
 function unchanged(frames: number): Promise<boolean> {
+  /** Whether the page has not begun, or a view's code is not here. */
+  const begins = () =>
+    document.querySelector('#app')?.childElementCount === 0 ||
+    [...document.querySelectorAll('[data-panel] > .body')].some((body) => body.childElementCount === 0);
   const asks = () =>
-    [...document.querySelectorAll('main p, main span, main [aria-busy="true"]')].some((element) => {
+    [...document.querySelectorAll('#app p, #app span, [aria-busy="true"]')].some((element) => {
       const { top, bottom } = element.getBoundingClientRect();
       const waits = element.ariaBusy === 'true' || /^(Asking the collector…|asking…)$/.test(element.textContent);
       return waits && bottom > 0 && top < innerHeight;
     });
   const moves = () =>
     document.getAnimations().some((of) => of.playState === 'running' && of.effect?.getTiming().iterations !== Infinity);
-  const waits = () => document.fonts.status === 'loading' || window.ggscopeTimers.size > 0 || asks() || moves();
+  const waits = () =>
+    document.fonts.status === 'loading' || window.ggscopeTimers.size > 0 || begins() || asks() || moves();
   return new Promise((resolve) => {
     let changed = false;
     const observer = new MutationObserver(() => (changed = true));
