@@ -1,31 +1,20 @@
 // Two recordings of one prompt beside each other on the page: what the API says of every head, and both heatmaps.
-import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
 import type { AttentionAgainst } from '../src/views/attention/against';
 import type { AttentionMatrix } from '../src/views/attention/types';
-import { stop } from './start.mjs';
-import { api, folder, open, record, serve, type Server, until } from './support';
+import { recordedKeys, recordedKeysQ8, recordedOther } from './recordings';
+import { api, cellOf, open, serve, type Server, until } from './support';
 
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
-const CAPTURE = ['--capture', 'attention', '--ring-size', '64M'];
-
-/** A recording of one question, that has ended. */
-async function recorded(name: string, more: string[] = []): Promise<string> {
-  const server = await record(name, CAPTURE, more);
-  await server.ask('Where are the keys? The keys to the cabinet are on the table.', 6);
-  await stop(server.process);
-  return join(folder, name);
-}
 
 const matrix = (server: Server, session: number, token: number, layer: number, head: number) =>
   api<AttentionMatrix>(server, `/sessions/${session}/attention/matrix?tokens=0..${token}&layer=${layer}&head=${head}`);
 
 it('two runs of one prompt, with another cache, are compared head by head and cell by cell', async () => {
-  const files = [await recorded('f16.ggtrace'), await recorded('q8.ggtrace', ['-ctk', 'q8_0'])];
-  const server = await serve(files);
+  const server = await serve([await recordedKeys(), await recordedKeysQ8()]);
   const page = await open(`${server.url}/?session=0&view=attention&attention=against&full=attention`, {
     viewport: { width: 1600, height: 900 },
   });
@@ -44,12 +33,8 @@ it('two runs of one prompt, with another cache, are compared head by head and ce
   await until(() => test(page, 'against-head').textContent()).toContain(most.mean!.toPrecision(3));
 
   // A head that is chosen in the map is there in both, and so is the difference of a cell.
-  const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
-  const box = (await canvas.boundingBox())!;
-  await page.mouse.click(
-    box.x + (await number('left')) + 4.5 * (await number('cell-width')),
-    box.y + (await number('top')) + 17.5 * (await number('cell-height')),
-  );
+  const cell = await cellOf(canvas, 17, 4);
+  await page.mouse.click(cell.x, cell.y);
   await until(() => selected(page)).toMatchObject({ layer: '17', head: '4' });
   const [a, b] = [await matrix(server, 0, end, 17, 4), await matrix(server, 1, end, 17, 4)];
   const token = all.by_token.at(-1)!.token;
@@ -70,20 +55,19 @@ it('two runs of one prompt, with another cache, are compared head by head and ce
   await until(() => said('here'), { timeout: 30_000 }).toContain(x.weights[column].toFixed(4));
   await until(() => said('there')).toContain(y.weights[column].toFixed(4));
   await until(() => said('apart')).toContain(Math.abs(apart[column]).toFixed(4).slice(0, 5));
-  for (const name of ['here', 'there', 'apart']) {
-    const picture = test(page, `against-${name}-heatmap`);
-    await until(() => picture.getAttribute('data-columns')).toBe(
-      await test(page, 'against-here-heatmap').getAttribute('data-columns'),
+  // All three have the same columns.
+  const columns = () =>
+    Promise.all(
+      ['here', 'there', 'apart'].map((name) =>
+        test(page, `against-${name}-heatmap`).getAttribute('data-columns', { timeout: 1000 }),
+      ),
     );
-  }
+  await until(async () => new Set(await columns()).size === 1 && Number((await columns())[0]) > 0).toBe(true);
 });
 
 it('another prompt is refused in the words of the API, and one recording alone says what is missing', async () => {
-  const file = await recorded('one.ggtrace');
-  const other = await record('other.ggtrace', CAPTURE);
-  await other.ask('Something else altogether.', 3);
-  await stop(other.process);
-  const two = await serve([file, join(folder, 'other.ggtrace')]);
+  const file = await recordedKeys();
+  const two = await serve([file, await recordedOther()]);
   const page = await open(`${two.url}/?session=0&view=attention&attention=against`);
   const said = page.locator('[data-panel="attention"]');
   await until(() => said.textContent(), { timeout: 30_000 }).toMatch(/The runs part at token|same prompt/);

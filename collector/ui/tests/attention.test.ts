@@ -1,58 +1,40 @@
 // Attention on the page is what the API says, of a real llama-server that was recorded with --capture attention.
 import type { Page } from 'playwright-core';
-import { expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import type { GraphPart, SessionSummary } from '../src/lib/types';
 import type { Attention, AttentionMap, AttentionMatrix } from '../src/views/attention/types';
-import { api, open, record, serve, type Server, synthetic, until } from './support';
+import { recordedHarm } from './recordings';
+import { api, cellOf, measured, MODEL, open, record, serve, type Server, steady, synthetic, until } from './support';
 
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
 const CAPTURE = ['--capture', 'attention,values', '--ring-size', '64M'];
-/** Its pieces are tokens of their own. */
-const HARM = `Where are the keys? <img src=x onerror="document.title='harmed'"> The keys to the cabinet are on the table.`;
 
 const lastToken = async (server: Server) => (await api<SessionSummary[]>(server, '/sessions'))[0].tokens - 1;
 
-async function recorded(name: string) {
-  const server = await record(name, CAPTURE);
-  await server.ask(HARM, 12);
-  // The collector sees an answer a little later than whoever asked, and what was captured a little later than the token.
-  let last = await lastToken(server);
-  await until(
-    async () => {
-      const [before, now] = [last, await lastToken(server)];
-      last = now;
-      const { refused } = await api<AttentionMap>(server, `/sessions/0/attention/map?tokens=${now}`);
-      return now > 40 && now === before && refused.length === 0;
-    },
-    { timeout: 20_000, interval: 500 },
-  ).toBe(true);
-  return { server, last };
-}
+/** A run that has ended, and its last token. */
+let server: Server;
+let last: number;
+beforeAll(async () => {
+  server = await serve([await recordedHarm()], ['--model', MODEL]);
+  last = await lastToken(server);
+});
 
 const attention = (server: Server, token: number, layer: number, head: number) =>
   api<Attention>(server, `/sessions/0/attention?tokens=${token}&layer=${layer}&head=${head}`);
 
 /** Numbers that the heatmap says of itself. */
 async function heatmap(page: Page) {
-  const canvas = test(page, 'attention-heatmap');
-  await until(() => canvas.getAttribute('data-rows'), { timeout: 20_000 }).not.toBe(null);
-  const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
-  const [rows, columns] = [await number('rows'), await number('columns')];
-  const [cell, high] = [await number('cell'), await number('high')];
-  const box = (await canvas.boundingBox())!;
-  const [left, top] = [await number('left'), await number('top')];
+  const of = await measured(test(page, 'attention-heatmap'), 'rows', 'columns', 'cell', 'high', 'left', 'top');
   const at = (row: number, column: number) => ({
-    x: box.x + left + (column + 0.5) * cell,
-    y: box.y + top + (row + 0.5) * high,
+    x: of.box.x + of.left + (column + 0.5) * of.cell,
+    y: of.box.y + of.top + (row + 0.5) * of.high,
   });
-  return { rows, columns, at };
+  return { rows: of.rows, columns: of.columns, at };
 }
 
 it('a cell is the API’s number, and a click, the arrows and the link say which cell it is', async () => {
-  const { server, last } = await recorded('cells.ggtrace');
   const page = await open(`${server.url}/?view=attention&tokens=${last}&layer=5&head=3&full=attention`);
-  const map = await heatmap(page);
   const of = await api<AttentionMatrix>(server, `/sessions/0/attention/matrix?tokens=0..${last}&layer=5&head=3`);
   const own = of.rows.at(-1)!;
   const context = of.rows.filter((row) => row.token >= of.keys[own.spans[0].first].token!);
@@ -60,6 +42,7 @@ it('a cell is the API’s number, and a click, the arrows and the link say which
     const { rows, columns } = await heatmap(page);
     return [rows, columns];
   }).toEqual([context.length, own.spans[0].n]);
+  const map = await heatmap(page);
   for (const back of [0, 7, 20]) {
     const token = last - back;
     const exact = await attention(server, token, 5, 3);
@@ -90,13 +73,12 @@ it('a cell is the API’s number, and a click, the arrows and the link say which
   const exact = await attention(server, last - 6, 5, 3);
   const weight = exact.heads[0].weights[exact.keys.findIndex((of) => of.token === key + 1)]!;
   await until(() => test(page, 'attention-said').textContent()).toContain(weight.toFixed(4));
-  const said = await test(page, 'attention-said').textContent();
-  const again = await open(page.url());
+  const said = await steady(() => test(page, 'attention-said').textContent());
+  const again = await open(await steady(() => page.url()));
   await until(() => test(again, 'attention-said').textContent(), { timeout: 20_000 }).toBe(said);
 });
 
 it('the stages of a key are the API’s, and texts of tokens stay text', async () => {
-  const { server, last } = await recorded('stages.ggtrace');
   const key = last - 2;
   const page = await open(
     `${server.url}/?view=attention&tokens=${last}&layer=7&head=2&key=${key}&attention=stages&full=attention`,
@@ -125,8 +107,6 @@ it('the stages of a key are the API’s, and texts of tokens stay text', async (
   await until(() => test(page, 'attention-text').textContent()).toContain('<img');
   await test(page, 'attention-pane-lines').click();
   await until(() => test(page, 'attention-lines').getAttribute('data-lines')).not.toBe('0');
-  await until(() => page.title()).not.toBe('harmed');
-  await until(() => page.locator('img[src="x"]').count()).toBe(0);
   await page.locator('[data-explain="What attention is"]').click();
   await until(() => test(page, 'explanation').locator(':scope:popover-open .katex').count()).toBeGreaterThan(0);
   await page.keyboard.press('Escape');
@@ -137,16 +117,12 @@ it('the stages of a key are the API’s, and texts of tokens stay text', async (
 });
 
 it('a head that is chosen in the map is chosen in every view, and its node in the graph', async () => {
-  const { server, last } = await recorded('map.ggtrace');
   const page = await open(`${server.url}/?view=attention&tokens=${last}&layer=5&head=3`);
   const canvas = test(page, 'attention-map-canvas');
   await until(() => canvas.getAttribute('data-layers'), { timeout: 20_000 }).toBe('30');
   const map = await api<AttentionMap>(server, `/sessions/0/attention/map?tokens=${last}`);
   expect([map.layers.length, map.layers[0].heads.length, map.refused]).toEqual([30, 9, []]);
-  const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
-  const box = (await canvas.boundingBox())!;
-  const x = box.x + (await number('left')) + 4.5 * (await number('cell-width'));
-  const y = box.y + (await number('top')) + 17.5 * (await number('cell-height'));
+  const { x, y } = await cellOf(canvas, 17, 4);
   await page.mouse.move(x, y);
   const cell = map.layers[17].heads[4];
   await until(() => test(page, 'attention-map-tip').textContent()).toContain('layer 17, head 4');

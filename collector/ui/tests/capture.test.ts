@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import type { CaptureState } from '../src/components/capture/settings';
 import type { AttentionMap } from '../src/views/attention/types';
 import type { SessionSummary } from '../src/lib/types';
-import { api, open, record, serve, type Server, stays, synthetic, until } from './support';
+import { api, open, record, refusals, serve, type Server, stays, steady, synthetic, until } from './support';
 
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const capture = (server: Server) => api<CaptureState>(server, '/sessions/0/capture');
@@ -12,7 +12,9 @@ const capture = (server: Server) => api<CaptureState>(server, '/sessions/0/captu
 it('a view without captures switches them on while the program runs, and its picture comes', async () => {
   const server = await record('switched.ggtrace', ['--ring-size', '64M']);
   await server.ask('Hello.', 4);
-  const page = await open(`${server.url}/?view=attention&layer=5&head=3`);
+  const page = await open('about:blank');
+  const refused = refusals(page);
+  await page.goto(`${server.url}/?view=attention&layer=5&head=3`);
   await until(() => test(page, 'capture-here').textContent(), { timeout: 30_000 }).toContain('still runs');
   await until(() => test(page, 'capture').textContent()).toContain('off');
   // Of new tokens nothing is asked that nobody captures.
@@ -24,6 +26,7 @@ it('a view without captures switches them on while the program runs, and its pic
     () => asked,
     (asked) => expect(asked).toBe(0),
   );
+  expect(refused).toEqual([]);
   await test(page, 'capture-start').click();
   await until(() => test(page, 'capture-here').textContent()).toMatch(/will be captured|Captured from now on/);
   let enough = false;
@@ -61,8 +64,8 @@ it('the form says what a capture takes, what is wrong with it, and switches limi
   await test(page, 'capture').click();
   await until(() => test(page, 'capture-now').textContent()).toContain('Now: attention, since token 0');
   // What is said of a choice moves nothing below somebody's hand.
-  const place = async () => (await test(page, 'capture-set-values').boundingBox())!.y;
-  const before = await place();
+  const place = async () => (await test(page, 'capture-set-values').boundingBox())?.y;
+  const before = await steady(place);
   await test(page, 'capture-set-layers').check();
   await test(page, 'capture-layers').fill('0-3');
   await until(() => test(page, 'capture-estimate').textContent()).toContain('About');

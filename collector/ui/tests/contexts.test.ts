@@ -1,27 +1,16 @@
 // A recording of several contexts: views name the one that they show, offer the others, and follow the selected token.
-import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { describe, it } from 'vitest';
 import type { ContextOfSession } from '../src/lib/types';
-import { api, folder, GGSCOPE, MODEL, open, serve, synthetic, until } from './support';
+import { recordedBench } from './recordings';
+import { api, open, serve, synthetic, until } from './support';
 
-const BENCH = new URL('../../../vendor/build/bin/llama-bench', import.meta.url).pathname;
 const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
 const context = (page: Page, panel: string) => page.locator(`[data-panel="${panel}"] [data-test="context"]`);
 
-/** Two tests of llama-bench: a context each. */
-function benched(): string {
-  const path = join(folder, 'bench.ggtrace');
-  const capture = ['--capture', 'attention,layers,logits', '--ring-size', '64M'];
-  const bench = [BENCH, '-m', MODEL, '-p', '16', '-n', '8', '-r', '1', '-t', '2'];
-  execFileSync(GGSCOPE, ['record', '-q', '--force', '-o', path, ...capture, '--', ...bench], { stdio: 'ignore' });
-  return path;
-}
-
 describe('contexts', () => {
   it('are named and chosen where there are several, and a selected token shows its own', async () => {
-    const server = await serve([benched()]);
+    const server = await serve([await recordedBench()]);
     const { contexts } = await api<{ contexts: ContextOfSession[] }>(server, '/sessions/0');
     const [first, second] = contexts;
     const page = await open(`${server.url}/?session=0&view=heads+layers`);

@@ -1,6 +1,7 @@
 // Names, texts and paths out of a trace are shown as they are and do nothing; strangers get nothing.
 import { expect, it } from 'vitest';
-import { fetchHere, open, serve, synthetic, unharmed, until } from './support';
+import { pointAround, quiet } from './quiet';
+import { expectErrors, fetchHere, open, serve, steady, synthetic, until } from './support';
 
 const VIEWS = ['graph', 'memory', 'table', 'analytics', 'compare', 'info', 'model', 'attention', 'layers'];
 
@@ -10,19 +11,11 @@ it('markup in the names of tensors, tokens, files and programs stays text in eve
   for (const view of VIEWS) {
     const page = await open(`${server.url}/?session=0&view=${view}&tokens=5&layer=1&with=1`);
     await until(() => page.locator(`[data-panel="${view}"]`).count(), { message: view }).toBe(1);
-    await unharmed(page, view, 1200);
+    const panels = () =>
+      page.locator('[data-panel]').evaluateAll((all) => all.map((panel) => panel.getAttribute('data-panel')));
+    await quiet(page);
     // Under the pointer too: tooltips are made of names.
-    for (const panel of await page.locator('[data-panel]').all()) {
-      const box = (await panel.boundingBox())!;
-      for (const [x, y] of [
-        [0.3, 0.4],
-        [0.5, 0.6],
-        [0.7, 0.8],
-      ]) {
-        await page.mouse.move(box.x + box.width * x, box.y + box.height * y);
-        await unharmed(page, view);
-      }
-    }
+    for (const panel of await steady(panels)) await pointAround(page, page.locator(`[data-panel="${panel}"]`));
     if (view === 'table')
       await until(() => page.locator('[data-test="table-grid"]').textContent()).toContain('<img src=x');
   }
@@ -32,8 +25,8 @@ it('a selection with markup in the address is shown as text', async () => {
   const server = await serve([synthetic('plain.ggtrace', 'llama', 2, 5)]);
   const harm = encodeURIComponent(`<img src=x onerror="document.title='harmed'">`);
   const page = await open(`${server.url}/?session=0&view=table&tensor=${harm}&op=${harm}`);
-  await unharmed(page, 'address', 1000);
   await until(() => page.locator('[data-chip="tensor"]').textContent()).toContain('<img src=x');
+  await quiet(page);
 });
 
 it('with a token the page opens once by its address, and never without', async () => {
@@ -44,4 +37,14 @@ it('with a token the page opens once by its address, and never without', async (
   await until(() => page.url()).not.toContain('s3cret');
   await page.reload();
   await expect.poll(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
+});
+
+it('markup that comes to life is found', async () => {
+  const server = await serve([synthetic('plain.ggtrace', 'llama', 2, 5)]);
+  const page = await open(`${server.url}/?session=0&view=table`);
+  await page.evaluate(() => {
+    document.body.append(document.createElement('div'));
+    document.body.lastElementChild!.innerHTML = `<img src="x" onerror="document.title='harmed'">`;
+  });
+  await expectErrors(/came to life/);
 });

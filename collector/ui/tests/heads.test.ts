@@ -1,45 +1,31 @@
 // What heads do, on the page, is what the API says, of a real llama-server that was recorded with --capture attention.
 import type { Page } from 'playwright-core';
-import { expect, it } from 'vitest';
-import type { SessionSummary } from '../src/lib/types';
+import { beforeAll, expect, it } from 'vitest';
 import type { Heads } from '../src/views/heads/types';
-import { api, open, record, serve, synthetic, until } from './support';
+import { recordedAgain } from './recordings';
+import { api, atOnce, cellOf, open, serve, type Server, synthetic, until } from './support';
 
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
-const TEXT = 'The keys to the cabinet are here. The keys to the cabinet are there. Where are the keys to the cabinet?';
-
-/** A run that has ended: what comes no more is the same for the page and for us. */
-async function recorded(name: string, question: string, tokens: number) {
-  const server = await record(name, ['--capture', 'attention', '--ring-size', '64M']);
-  await server.ask(question, tokens);
-  await server.stopModel();
-  await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].state, { timeout: 30_000 }).toBe(
-    'ended',
-  );
-  return server;
-}
+let server: Server;
+beforeAll(async () => {
+  server = await serve([await recordedAgain()]);
+});
 
 /** Where the cell of a head is. */
-async function cell(page: Page, row: number, head: number) {
+async function headAt(page: Page, row: number, head: number) {
   const canvas = test(page, 'heads-map-canvas');
   await until(() => canvas.getAttribute('data-layers'), { timeout: 30_000 }).toBe('30');
-  const number = async (name: string) => Number(await canvas.getAttribute(`data-${name}`));
-  const box = (await canvas.boundingBox())!;
-  return {
-    x: box.x + (await number('left')) + (head + 0.5) * (await number('cell-width')),
-    y: box.y + (await number('top')) + (row + 0.5) * (await number('cell-height')),
-  };
+  return cellOf(canvas, row, head);
 }
 
 it('a cell of the map, a row of the table and the head beside it are the API’s numbers, and a click selects', async () => {
-  const server = await recorded('heads.ggtrace', TEXT, 12);
   const all = await api<Heads>(server, '/sessions/0/heads?pairs=true');
   expect(all.heads.length).toBe(270);
   const of = (layer: number, head: number) => all.heads.find((h) => h.layer === layer && h.head === head)!;
   const page = await open(`${server.url}/?view=heads&full=heads`);
 
-  const at = await cell(page, 17, 4);
+  const at = await headAt(page, 17, 4);
   await page.mouse.move(at.x, at.y);
   await until(() => test(page, 'heads-map-tip').textContent()).toContain('layer 17, head 4');
   await until(() => test(page, 'heads-map-tip').textContent()).toContain(of(17, 4).induction!.toFixed(3));
@@ -50,7 +36,7 @@ it('a cell of the map, a row of the table and the head beside it are the API’s
   await until(() => row.textContent()).toContain(of(17, 4).kind!.name);
 
   // With Shift: beside it, with their divergence.
-  const other = await cell(page, 11, 1);
+  const other = await headAt(page, 11, 1);
   await page.keyboard.down('Shift');
   await page.mouse.click(other.x, other.y);
   await page.keyboard.up('Shift');
@@ -79,7 +65,6 @@ it('a cell of the map, a row of the table and the head beside it are the API’s
 });
 
 it('1,024 heads are one picture, and what the pointer is over is said at once', async () => {
-  const server = await recorded('many.ggtrace', 'Hello', 2);
   const real = await api<Heads>(server, '/sessions/0/heads');
   // The answer of a model with 32 layers of 32 heads: the real one's heads again and again.
   const layers = Array.from({ length: 32 }, (_, layer) => layer);
@@ -95,21 +80,34 @@ it('1,024 heads are one picture, and what the pointer is over is said at once', 
   // Only the rows on the screen are elements.
   await until(() => test(page, 'heads-row').count()).toBeLessThan(80);
   const took: number[] = [];
+  // Beside each, how long it takes where nothing changes: on a busy machine frames come late.
+  const idle: number[] = [];
   for (const colours of ['first', 'entropy_normalized', 'cluster', 'kind', 'distance']) {
+    idle.push(
+      await atOnce(() =>
+        page.evaluate(async () => {
+          const begin = performance.now();
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+          return performance.now() - begin;
+        }),
+      ),
+    );
     took.push(
-      await page.evaluate(async (name) => {
-        const select = document.querySelector<HTMLSelectElement>('[data-test="heads-paint"]')!;
-        const begin = performance.now();
-        select.value = name;
-        select.dispatchEvent(new Event('change', { bubbles: true }));
-        // The picture is drawn in the next frame, and seen in the one after.
-        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-        return performance.now() - begin;
-      }, colours),
+      await atOnce(() =>
+        page.evaluate(async (name) => {
+          const select = document.querySelector<HTMLSelectElement>('[data-test="heads-paint"]')!;
+          const begin = performance.now();
+          select.value = name;
+          select.dispatchEvent(new Event('change', { bubbles: true }));
+          // The picture is drawn in the next frame, and seen in the one after.
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+          return performance.now() - begin;
+        }, colours),
+      ),
     );
   }
-  took.sort((a, b) => a - b);
-  expect(took[2], took.join(' ')).toBeLessThan(150);
+  const median = (all: number[]) => all.sort((a, b) => a - b)[2];
+  expect(median(took) - median(idle), `${took.join(' ')}; without a change ${idle.join(' ')}`).toBeLessThan(120);
 });
 
 it('a recording without attention says how to record it', async () => {

@@ -5,7 +5,8 @@ import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
 import type { Against, LayersOfRun, Lens, TokenMatrix } from '../src/views/layers/types';
-import { api, folder, GGSCOPE, MODEL, open, record, serve, synthetic, until } from './support';
+import { simple } from './recordings';
+import { api, folder, MODEL, open, program, record, serve, steady, synthetic, until } from './support';
 
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
@@ -59,12 +60,9 @@ it('shows every token in every layer, the layers, and where the answer appears',
 });
 
 it('shows where the hidden states of a quantised model leave those of its reference', async () => {
-  const program = (name: string) => join(MODEL, '../../build/bin', name);
   const traced = (name: string, model: string, prompt: string) => {
-    const trace = join(folder, name);
-    const host = [program('llama-simple'), '-m', model, '-n', '6', prompt];
-    execFileSync(GGSCOPE, ['record', ...CAPTURE, '--force', '-o', trace, '--', ...host], { stdio: 'ignore' });
-    return trace;
+    simple(join(folder, name), 'layers,logits', prompt, 6, model);
+    return join(folder, name);
   };
   const quantised = join(folder, 'q4_0.gguf');
   execFileSync(program('llama-quantize'), ['--allow-requantize', MODEL, quantised, 'Q4_0'], { stdio: 'ignore' });
@@ -80,7 +78,7 @@ it('shows where the hidden states of a quantised model leave those of its refere
   const card = page.locator('[data-card="against"]');
   await card.scrollIntoViewIfNeeded();
   await until(() => card.textContent()).toContain('Choose a recording of the same prompt');
-  await test(page, 'layers-against').selectOption({ label: (await name(1)).trim() });
+  await test(page, 'layers-against').selectOption({ label: await name(1) });
   await until(() => selected(page).get('with')).toBe('1');
   await until(() => test(page, 'chart-against-layers').getAttribute('data-points')).toBe('31');
   await until(() => test(page, 'chart-against-tokens').getAttribute('data-points')).toBe(String(31 * found.tokens));
@@ -96,12 +94,13 @@ it('shows where the hidden states of a quantised model leave those of its refere
   await page.keyboard.press('Enter');
   await until(() => selected(page).get('layer')).toBe('29');
   // Another prompt is refused with the reason, and nothing of the comparison before stays on the screen.
-  await test(page, 'layers-against').selectOption({ label: (await name(2)).trim() });
+  await test(page, 'layers-against').selectOption({ label: await name(2) });
   await until(() => test(page, 'error-against').textContent()).toContain('the texts differ');
   await until(() => test(page, 'chart-against-layers').count()).toBe(0);
 
   async function name(at: number): Promise<string> {
-    return (await test(page, 'layers-against').locator('option').allTextContents())[at];
+    const names = await steady(() => test(page, 'layers-against').locator('option').allTextContents());
+    return names[at].trim();
   }
 });
 

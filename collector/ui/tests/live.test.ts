@@ -8,12 +8,13 @@ import type { Page as List, Region, SessionSummary } from '../src/lib/types';
 import { join } from 'node:path';
 import { stop } from './start.mjs';
 import {
-  afterTest,
+  afterwards,
   api,
   folder,
   freePort,
   ggscope,
   atOnce,
+  measured,
   open,
   pause,
   record,
@@ -78,7 +79,7 @@ it('the cell under the cursor says what the API says of it, while the model answ
   const answers = (async () => {
     while (!enough) await server.ask('Count to fifty.', 100);
   })();
-  const box = (await track.boundingBox())!;
+  const { box } = await measured(track);
   const x = box.x + (box.width * (largest.start + largest.bytes / 2)) / end;
   await page.mouse.move(x, box.y + box.height / 2);
   // Scope and tooltip of one moment: both are of the same token.
@@ -128,7 +129,7 @@ async function wire(port: number) {
     from.pipe(to).pipe(from);
   }).listen(0, '127.0.0.1');
   await once(proxy, 'listening');
-  afterTest(() => {
+  afterwards(() => {
     for (const socket of open) socket.destroy();
     proxy.close();
   });
@@ -224,8 +225,9 @@ it('a collector that is killed leaves a trace that opens as cut, with its tokens
   await server.ask('Say hello.', 10);
   await until(async () => (await api<SessionSummary[]>(server, '/sessions'))[0].evaluations).toBeGreaterThan(5);
   const trace = /(\S+killed\.ggtrace)/.exec(server.process.spawnargs.join(' '))![1];
-  // What was received is on disk after five seconds.
-  await pause(6000);
+  // What was received is on disk after five seconds: another collector says what that is.
+  const other = await serve([trace]);
+  await until(async () => (await api<SessionSummary[]>(other, '/sessions'))[0].evaluations).toBeGreaterThan(5);
   await server.stopModel();
   await stop(server.process, 'SIGKILL');
   const again = await serve([trace]);

@@ -37,6 +37,13 @@ export function faults(): string[] {
     }
     return parts;
   }
+  // Every text asks about all that it lies in.
+  const styles = new Map<Element, CSSStyleDeclaration>();
+  function styleOf(element: Element): CSSStyleDeclaration {
+    let style = styles.get(element);
+    if (!style) styles.set(element, (style = getComputedStyle(element)));
+    return style;
+  }
   const over = ([r, g, b, a]: Rgba, [R, G, B]: Rgba): Rgba => [
     r * a + R * (1 - a),
     g * a + G * (1 - a),
@@ -57,7 +64,7 @@ export function faults(): string[] {
   function ground(element: Element): Rgba | null {
     const layers: Rgba[] = [];
     for (const at of up(element)) {
-      const style = getComputedStyle(at);
+      const style = styleOf(at);
       if (style.backgroundImage !== 'none') return null;
       const color = rgba(style.backgroundColor);
       if (color[3] > 0) layers.push(color);
@@ -68,9 +75,9 @@ export function faults(): string[] {
   function contrast(element: Element): number | null {
     const on = ground(element);
     if (!on) return null;
-    const style = getComputedStyle(element);
+    const style = styleOf(element);
     const color = rgba(element instanceof SVGElement ? style.fill : style.color);
-    const opacity = [...up(element)].reduce((all, at) => all * Number(getComputedStyle(at).opacity), color[3]);
+    const opacity = [...up(element)].reduce((all, at) => all * Number(styleOf(at).opacity), color[3]);
     const [a, b] = [light(over([color[0], color[1], color[2], opacity], on)), light(on)];
     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   }
@@ -92,23 +99,51 @@ export function faults(): string[] {
   });
   const page: Box = { left: 0, top: 0, right: innerWidth, bottom: innerHeight };
 
+  /** What can cut off what is in it. */
+  interface Edge {
+    box: Box;
+    scrolls: { x: boolean; y: boolean };
+    /** Whether a text that is too long ends with an ellipsis, or after some lines. */
+    short: boolean;
+    clamped: boolean;
+  }
+  const edges = new Map<Element, Edge[]>();
+  /** The edges around an element, its own first. */
+  function edgesOf(element: Element | null): Edge[] {
+    if (!element) return [];
+    let all = edges.get(element);
+    if (all) return all;
+    const { position, overflowX, overflowY, textOverflow, webkitLineClamp } = styleOf(element);
+    if (position === 'fixed' || element.matches('dialog, [popover]')) all = [];
+    else {
+      all = edgesOf(element.parentElement);
+      if (overflowX !== 'visible' || overflowY !== 'visible') {
+        const can = (overflow: string) => /auto|scroll/.test(overflow);
+        const clamped = webkitLineClamp !== 'none';
+        const own: Edge = {
+          box: element.getBoundingClientRect(),
+          scrolls: { x: can(overflowX), y: can(overflowY) },
+          short: textOverflow === 'ellipsis' || clamped,
+          clamped,
+        };
+        all = [own, ...all];
+      }
+    }
+    edges.set(element, all);
+    return all;
+  }
+
   /** What is to be seen of a box, and whether something cuts it off that cannot be scrolled. */
   function clipped(element: Element, box: Box): { box: Box; cut: boolean } {
     let seen = box;
     let scrolls = { x: false, y: false };
     let cut = false;
-    for (const at of up(element)) {
-      const style = getComputedStyle(at);
-      if (style.position === 'fixed' || at.matches('dialog, [popover]')) break;
-      if (style.overflowX === 'visible' && style.overflowY === 'visible') continue;
-      const edge = at.getBoundingClientRect();
-      const next = both(seen, edge);
+    for (const edge of edgesOf(element)) {
+      const next = both(seen, edge.box);
       const lost = { x: width(seen) - Math.max(0, width(next)), y: height(seen) - Math.max(0, height(next)) };
-      const can = (axis: 'x' | 'y') => /auto|scroll/.test(axis === 'x' ? style.overflowX : style.overflowY);
-      scrolls = { x: scrolls.x || can('x'), y: scrolls.y || can('y') };
-      const short = style.textOverflow === 'ellipsis' || style.webkitLineClamp !== 'none';
-      if (lost.x > OVER && !scrolls.x && !(short && width(next) >= READABLE)) cut = true;
-      if (lost.y > height(box) / 3 && !scrolls.y && style.webkitLineClamp === 'none') cut = true;
+      scrolls = { x: scrolls.x || edge.scrolls.x, y: scrolls.y || edge.scrolls.y };
+      if (lost.x > OVER && !scrolls.x && !(edge.short && width(next) >= READABLE)) cut = true;
+      if (lost.y > height(box) / 3 && !scrolls.y && !edge.clamped) cut = true;
       seen = next;
     }
     const next = both(seen, page);
@@ -177,4 +212,37 @@ export function faults(): string[] {
   });
   if (document.documentElement.scrollWidth > innerWidth) found.add('the page is wider than the window');
   return [...found];
+}
+
+declare global {
+  interface Window {
+    ggscopePlaces?: Map<Node, string>;
+  }
+}
+
+/** Runs in the page: what is no longer where it was when this ran before; for that, remembers where everything is now,
+ * elements and texts. It may use nothing from outside of itself. */
+export function moved(): string[] {
+  const places = new Map<Node, string>();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    range.selectNodeContents(node);
+    const { x, y, width, height } = (node instanceof Element ? node : range).getBoundingClientRect();
+    places.set(node, [x, y, width, height].map(Math.round).join(' '));
+  }
+  const before = window.ggscopePlaces;
+  window.ggscopePlaces = places;
+  const nameOf = (node: Node): string =>
+    node instanceof Element
+      ? `${node.tagName.toLowerCase()}.${[...node.classList].join('.')}`
+      : `“${node.textContent?.trim().slice(0, 30)}” in ${node.parentElement ? nameOf(node.parentElement) : 'nothing'}`;
+  const found: string[] = [];
+  for (const [node, place] of places) {
+    const was = before?.get(node);
+    if (before && was !== place) found.push(`${nameOf(node)}: from ${was ?? 'nowhere'} to ${place}`);
+    before?.delete(node);
+  }
+  for (const [node, was] of before ?? []) found.push(`${nameOf(node)}: from ${was} to nowhere`);
+  return found;
 }

@@ -5,7 +5,7 @@ import { readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Page } from 'playwright-core';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Page as List } from '../src/lib/types';
 import type {
   ArchGraph,
@@ -16,18 +16,20 @@ import type {
   TensorReport,
   WeightCost,
 } from '../src/views/model/types';
+import { pointAround, quiet } from './quiet';
 import {
   api,
   folder,
   GGSCOPE,
   gguf,
+  measured,
   MODEL,
   open,
   record,
   serve,
   type Server,
+  steady,
   synthetic,
-  unharmed,
   until,
 } from './support';
 
@@ -47,13 +49,13 @@ function demo(): string {
 }
 
 /** A run of the demo model's shape, with the model beside it. */
-function withRun(): Promise<Server> {
-  return serve([synthetic('model.ggtrace', 'llama', 30, 40)], ['--model', demo()]);
-}
+let server: Server;
+beforeAll(async () => {
+  server = await serve([synthetic('model.ggtrace', 'llama', 30, 40)], ['--model', demo()]);
+});
 
 describe('the overview', () => {
   it('says what the API says: parameters, layers, bits, components, what is in a layer', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model`);
     const model = await api<Inspection>(server, '/models/0');
     await until(() => test(page, 'fact-layers').textContent()).toBe(String(model.architecture.layers.length));
@@ -80,7 +82,6 @@ describe('the overview', () => {
   });
 
   it('finds tensors and metadata, and a tensor that is chosen is selected everywhere', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model`);
     await test(page, 'search-tensors').fill('5.attn_q');
     await until(() => test(page, 'found-tensors').textContent()).toContain('3 of 272');
@@ -95,7 +96,6 @@ describe('the overview', () => {
 
 describe('the architecture', () => {
   it('has the nodes and edges that the API has, of both constructions', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=graph`);
     for (const schema of ['standard', 'tutorial']) {
       await test(page, 'arch-schema').selectOption(schema);
@@ -106,19 +106,17 @@ describe('the architecture', () => {
   });
 
   it('opens a layer into all that it contains', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=graph`);
     const canvas = test(page, 'arch-canvas');
     const { nodes } = await api<ArchGraph>(server, '/models/0/graph?layer=5');
     await until(() => canvas.getAttribute('data-nodes')).not.toBe(null);
-    const closed = Number(await canvas.getAttribute('data-nodes'));
+    const { nodes: closed } = await measured(canvas, 'nodes');
     await page.goto(`${server.url}/?session=0&view=model&tab=graph&open=layer_5`);
     // The layer is a frame now; its node is the residual stream behind it.
     await until(async () => Number(await canvas.getAttribute('data-nodes'))).toBe(closed - 1 + nodes.length);
   });
 
   it('finds a head, shows what was measured of all heads together, and the other views follow', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model+table&tab=graph`);
     await until(() => test(page, 'arch-counts').count()).toBe(1);
     await test(page, 'arch-search').fill('layer 5 head 3');
@@ -137,10 +135,9 @@ describe('the architecture', () => {
   });
 
   it('a click on a layer selects it; a layer or tensor that is selected elsewhere is shown here', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=graph`);
     await until(() => test(page, 'arch-canvas').getAttribute('data-nodes')).not.toBe(null);
-    const box = (await test(page, 'arch-canvas').boundingBox())!;
+    const { box } = await measured(test(page, 'arch-canvas'));
     // Some layer is there: the picture is filled with them.
     let at = 0;
     await until(async () => {
@@ -148,7 +145,7 @@ describe('the architecture', () => {
       await page.mouse.click(box.x + box.width * 0.25, box.y + box.height * at);
       return selected(page).get('layer');
     }).not.toBe(null);
-    const layer = selected(page).get('layer');
+    const layer = await steady(() => selected(page).get('layer'));
     await until(() => test(page, 'arch-side-title').textContent()).toContain(`Layer ${layer}`);
     await page.keyboard.press(']');
     await until(() => test(page, 'arch-side-title').textContent()).toContain(`Layer ${Number(layer) + 1}`);
@@ -160,7 +157,6 @@ describe('the architecture', () => {
   });
 
   it('is a table where the browser has no WebGL', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=graph`);
     await page.addInitScript(() => {
       const real = HTMLCanvasElement.prototype.getContext;
@@ -178,7 +174,6 @@ describe('the architecture', () => {
 
 describe('memory and cost', () => {
   it('is computed anew by the server for what is planned', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=cost`);
     const total = (query: string) =>
       api<Inspection>(server, `/models/0${query}`).then((m) => m.memory.total_bytes?.toLocaleString('en-US'));
@@ -201,7 +196,6 @@ describe('memory and cost', () => {
   });
 
   it('has the numbers of the roofline as a table', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=cost`);
     const reached = await api<{ op: string; ns: number }[]>(server, '/sessions/0/reached');
     await test(page, 'table-model-roofline').click();
@@ -213,7 +207,6 @@ describe('memory and cost', () => {
 
 describe('quantisation', () => {
   it('shows the types of all tensors, and one block as it is in the file', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=quant&tensor=${Q}`);
     const mix = await api<Mix>(server, '/models/0/quant');
     await until(() => test(page, 'mix-map').locator('[data-tensor]').count()).toBe(mix.total.tensors);
@@ -243,7 +236,6 @@ describe('quantisation', () => {
   });
 
   it('says of a tensor without blocks that it has none', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=quant&tensor=output_norm.weight`);
     await until(() => page.locator('[data-card="model-block"]').textContent()).toContain('has no blocks');
   });
@@ -251,7 +243,6 @@ describe('quantisation', () => {
 
 describe('graph analytics', () => {
   it('have the ranks of the API for what is asked, and a row leads to its node', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=model&tab=ranks`);
     const first = async (query: string) => {
       const report = await api<GraphReport>(server, query);
@@ -297,7 +288,7 @@ describe('models', () => {
     const accesses = async () => Number((await test(page, 'arch-side-accesses').textContent())!.replace(/\D/g, ''));
     await until(() => test(page, 'arch-side-accesses').count()).toBe(1);
     await until(accesses).toBeGreaterThan(0);
-    const before = await accesses();
+    const before = await steady(accesses);
     await server.ask('Count to nine.', 8);
     await until(accesses).toBeGreaterThan(before);
   });
@@ -309,7 +300,6 @@ describe('models', () => {
   });
 
   it('are reached, read and left with the keyboard alone', async () => {
-    const server = await withRun();
     const page = await open(`${server.url}/?session=0&view=graph`);
     await until(() => page.locator('[data-panel="graph"]').count()).toBe(1);
     await page.keyboard.press('7');
@@ -335,15 +325,7 @@ describe('models', () => {
     for (const tab of ['overview', 'graph', 'cost', 'quant', 'ranks']) {
       const page = await open(`${server.url}/?tab=${tab}&open=layer_0`);
       await until(() => page.locator('[data-panel="model"]').textContent(), { message: tab }).toContain('<img');
-      const box = (await page.locator('[data-panel="model"]').boundingBox())!;
-      for (const [x, y] of [
-        [0.2, 0.3],
-        [0.5, 0.5],
-        [0.7, 0.8],
-      ]) {
-        await page.mouse.move(box.x + box.width * x, box.y + box.height * y);
-        await unharmed(page, tab);
-      }
+      await pointAround(page, page.locator('[data-panel="model"]'));
       if (tab === 'overview') {
         await until(() => test(page, 'rows-tensors').textContent()).toContain('<img src=x');
       }
@@ -405,6 +387,6 @@ describe('complete_dashboard.html', () => {
     expect(readFileSync(file, 'utf8')).not.toContain('<img src=x');
     const page = await open(pathToFileURL(file).href, { offline: true });
     await until(() => test(page, 'rows-tensors').textContent()).toContain('<img src=x');
-    await unharmed(page);
+    await quiet(page);
   });
 });

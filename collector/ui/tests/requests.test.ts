@@ -3,7 +3,8 @@ import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import type { Page as List } from '../src/lib/types';
 import type { Request } from '../src/views/info/requests';
-import { api, open, serve, settled, stays, synthetic, until } from './support';
+import { quiet } from './quiet';
+import { api, open, refusals, serve, settled, synthetic, until } from './support';
 
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const tokens = (page: Page) => new URLSearchParams(new URL(page.url()).search).get('tokens');
@@ -26,24 +27,28 @@ it('are listed as the API has them, and a click selects the tokens of one', asyn
 
 it('of a session without captured values, no view asks for what is not there', async () => {
   const server = await serve([synthetic('bare.ggtrace', 'llama', 4, 30)]);
-  const page = await open(`${server.url}/?session=0&view=info&tokens=9&layer=2`);
-  const refused: string[] = [];
-  page.on('response', (response) => {
-    if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
-  });
+  const page = await open(`${server.url}/?session=0&view=info`);
+  const refused = refusals(page);
   const tabs = page.locator('[data-tab]');
   const views = await settled(async () => {
-    const names = await tabs.evaluateAll((all) => all.map((tab) => tab.getAttribute('data-tab')));
+    const names = await tabs.evaluateAll((all) => all.map((tab) => tab.getAttribute('data-tab')!));
     return names.length > 0 && names;
   });
   expect(views.length).toBeGreaterThan(8);
+  const addresses = [...views, ...['space', 'against', 'stages', 'vectors'].map((as) => `attention&attention=${as}`)];
+  for (const address of addresses) {
+    await page.goto(`${server.url}/?session=0&tokens=9&layer=2&head=1&view=${address}`);
+    await quiet(page);
+    expect(refused, address).toEqual([]);
+  }
+  // From view to view without loading the page again, with nothing selected and while tokens are chosen.
+  await page.goto(`${server.url}/?session=0`);
+  await quiet(page);
   for (const view of views) {
     await page.locator(`[data-tab="${view}"]`).click();
     await until(() => page.locator(`[data-panel="${view}"]`).count()).toBe(1);
-    await stays(
-      400,
-      () => refused,
-      (all) => expect(all, `${view}`).toEqual([]),
-    );
+    await page.keyboard.press('ArrowRight');
+    await quiet(page);
+    expect(refused, `${view}, from another view`).toEqual([]);
   }
 });

@@ -1,33 +1,26 @@
 // Attention in space, on a real recording: links are the API's, can be pointed at and chosen, with the keyboard too.
-import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SessionSummary } from '../src/lib/types';
 import type { AttentionLinks } from '../src/views/attention/space/links';
-import { launch, stop } from './start.mjs';
-import { afterTest, api, folder, open, record, serve, type Server, settled, until } from './support';
+import { recordedKeys } from './recordings';
+import { launch } from './start.mjs';
+import { afterwards, api, cellOf, measured, open, serve, type Server, settled, steady, until } from './support';
 
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 const selected = (page: Page) => Object.fromEntries(new URLSearchParams(new URL(page.url()).search));
-let file: string;
+let server: Server;
+let last: number;
 let flat: Browser;
 
 beforeAll(async () => {
   flat = await launch('--disable-3d-apis');
-  const server = await record('space.ggtrace', ['--capture', 'attention', '--ring-size', '64M']);
-  await server.ask('Where are the keys? The keys to the cabinet are on the table.', 8);
-  await stop(server.process);
-  file = join(folder, 'space.ggtrace');
+  server = await serve([await recordedKeys()]);
+  last = (await api<SessionSummary[]>(server, '/sessions'))[0].tokens - 1;
 });
 afterAll(() => flat?.close());
 
-async function served(): Promise<{ server: Server; last: number }> {
-  const server = await serve([file]);
-  return { server, last: (await api<SessionSummary[]>(server, '/sessions'))[0].tokens - 1 };
-}
-
 it('what flows to a token is drawn, turned, pointed at and chosen', async () => {
-  const { server, last } = await served();
   const page = await open(`${server.url}/?view=attention&attention=space&full=attention&tokens=${last}&layer=5&head=3`);
   const room = test(page, 'space-room');
   const number = async (name: string) => Number(await room.getAttribute(`data-${name}`));
@@ -49,14 +42,14 @@ it('what flows to a token is drawn, turned, pointed at and chosen', async () => 
   // The strongest link is where the page says, and is the API's.
   await until(() => room.getAttribute('data-strongest'), { timeout: 20_000 }).toMatch(/\d/);
   const picture = async () => (await test(page, 'space-canvas').screenshot()).toString('base64');
-  const before = await picture();
+  const before = await steady(picture);
   const place = async () => {
     const box = (await room.boundingBox())!;
     const [x, y] = (await room.getAttribute('data-strongest'))!.split(' ').map(Number);
     return [box.x + x, box.y + y] as const;
   };
   const at = of.links.share.indexOf(Math.max(...of.links.share));
-  await page.mouse.move(...(await place()));
+  await page.mouse.move(...(await steady(place)));
   const tip = test(page, 'space-tip');
   // What is pointed at is a link of the API's.
   const { layer, head, found } = await settled(async () => {
@@ -70,13 +63,13 @@ it('what flows to a token is drawn, turned, pointed at and chosen', async () => 
     return found < 0 ? null : { layer, head, found };
   });
   expect(of.links.share[found]).toBeGreaterThan(of.links.share[at] / 100);
-  await page.mouse.click(...(await place()));
+  await page.mouse.click(...(await steady(place)));
   await until(() => selected(page)).toMatchObject({ layer: String(layer), head: String(head) });
   await until(() => selected(page).tokens).toMatch(/^\d+$/);
-  await until(() => Number(selected(page).key)).toBeLessThanOrEqual(Number(selected(page).tokens));
+  await until(() => Number(selected(page).key) <= Number(selected(page).tokens)).toBe(true);
 
   // The keyboard turns it, and goes from token to token and from layer to layer.
-  const token = Number(selected(page).tokens);
+  const token = Number(await steady(() => selected(page).tokens));
   await until(() => number('token')).toBe(token);
   await room.focus();
   await page.keyboard.press('Shift+ArrowRight');
@@ -99,9 +92,8 @@ it('what flows to a token is drawn, turned, pointed at and chosen', async () => 
 });
 
 it('without WebGL a sentence says what else there is, and where the token’s state comes from', async () => {
-  const { server, last } = await served();
   const page = await flat.newPage({ viewport: { width: 1280, height: 720 } });
-  afterTest(() => page.close());
+  afterwards(() => page.close());
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(error.message));
   await page.goto(`${server.url}/?view=attention&attention=space&tokens=${last}&layer=5&head=3`);
@@ -113,14 +105,13 @@ it('without WebGL a sentence says what else there is, and where the token’s st
 });
 
 it('a token of the timeline has its attention row, and a head of the map its tensors in the graph', async () => {
-  const { server, last } = await served();
   const page = await open(`${server.url}/?view=attention+graph&tokens=${last}&layer=5&head=3`, {
     viewport: { width: 1680, height: 1000 },
   });
   await until(() => test(page, 'attention-heatmap').count(), { timeout: 30_000 }).toBe(1);
   // A click on a bar of the timeline, wherever it is: the row of that token is there.
   const canvas = test(page, 'timeline-canvas');
-  const box = (await canvas.boundingBox())!;
+  const { box } = await measured(canvas);
   let chosen = last;
   let part = 1;
   await until(async () => {
@@ -139,13 +130,9 @@ it('a token of the timeline has its attention row, and a head of the map its ten
 
   // A head of another layer: the graph is of that layer, and the node that computes it is selected there.
   const map = test(page, 'attention-map-canvas');
-  const number = async (name: string) => Number(await map.getAttribute(`data-${name}`));
   await map.scrollIntoViewIfNeeded();
-  const at = (await map.boundingBox())!;
-  await page.mouse.click(
-    at.x + (await number('left')) + 4.5 * (await number('cell-width')),
-    at.y + (await number('top')) + 12.5 * (await number('cell-height')),
-  );
+  const head = await cellOf(map, 12, 4);
+  await page.mouse.click(head.x, head.y);
   await until(() => selected(page)).toMatchObject({ layer: '12', head: '4' });
   await until(() => test(page, 'graph-canvas').getAttribute('data-layer')).toBe('12');
   await until(() => selected(page).node).toMatch(/^\d+$/);

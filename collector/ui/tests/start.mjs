@@ -31,9 +31,14 @@ export function launch(...more) {
   return chromium.launch(options(more));
 }
 
+/** Starts it for several who connect to it, each with pages of its own. */
+export function launchForAll() {
+  return chromium.launchServer(options([]));
+}
+
 /** Starts it so that its processes can be measured. */
 export async function launchMeasured() {
-  const server = await chromium.launchServer(options([]));
+  const server = await launchForAll();
   const browser = await chromium.connect(server.wsEndpoint());
   const close = async () => {
     await browser.close();

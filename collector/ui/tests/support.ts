@@ -7,28 +7,64 @@ import { request } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
-import { launch, start, stop } from './start.mjs';
+import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, vi } from 'vitest';
+import { watch } from './quiet';
+import { start, stop } from './start.mjs';
 
 export const ROOT = new URL('../../..', import.meta.url).pathname;
 const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 export const GGSCOPE = process.env.GGSCOPE ?? join(TARGET, 'release/ggscope');
 const SYNTHETIC = join(TARGET, 'release/examples/synthetic');
 const FIXTURE = join(TARGET, 'release/examples/gguf');
-const LLAMA_SERVER = join(ROOT, 'vendor/build/bin/llama-server');
 export const MODEL = join(ROOT, 'vendor/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+
+/** A program of the vendored llama.cpp. */
+export const program = (name: string) => join(ROOT, 'vendor/build/bin', name);
 
 /** Looks again and again until what it sees is as expected: `await until(() => page.title()).toBe('ggscope')`. */
 export const until = expect.poll;
 
 /** Looks again and again until there is something, and returns that: for what a test goes on with. */
-export function settled<T>(look: () => T | Promise<T>): Promise<NonNullable<Exclude<T, false>>> {
-  return vi.waitUntil(look, { timeout: 20_000, interval: 50 }) as Promise<NonNullable<Exclude<T, false>>>;
+export function settled<T>(look: () => T | Promise<T>, timeout = 20_000): Promise<NonNullable<Exclude<T, false>>> {
+  return vi.waitUntil(look, { timeout, interval: 50 }) as Promise<NonNullable<Exclude<T, false>>>;
+}
+
+/** What is seen as soon as there is something and it stays the same: for what a test goes on with. */
+export async function steady<T>(look: () => T | Promise<T>): Promise<NonNullable<Exclude<T, false>>> {
+  let before = '';
+  return settled(async () => {
+    const now = await look();
+    const [was, is] = [before, JSON.stringify(now)];
+    before = is;
+    return is === was && now;
+  }) as Promise<NonNullable<Exclude<T, false>>>;
+}
+
+/** Where an element is, and numbers that it says of itself in `data-…`: as soon as it is and says them, and they stay. */
+export function measured<N extends string>(of: Locator, ...names: N[]) {
+  return steady(async () => {
+    const [box, ...texts] = await Promise.all([
+      of.boundingBox(),
+      ...names.map((name) => of.getAttribute(`data-${name}`)),
+    ]);
+    if (!box || texts.includes(null)) return null;
+    const numbers = Object.fromEntries(names.map((name, i) => [name, Number(texts[i])]));
+    return { box, ...(numbers as Record<N, number>) };
+  });
+}
+
+/** Where the middle of a cell of a picture is, which says in `data-…` where its cells are. */
+export async function cellOf(picture: Locator, row: number, column: number): Promise<{ x: number; y: number }> {
+  const at = await measured(picture, 'left', 'top', 'cell-width', 'cell-height');
+  return {
+    x: at.box.x + at.left + (column + 0.5) * at['cell-width'],
+    y: at.box.y + at.top + (row + 0.5) * at['cell-height'],
+  };
 }
 
 /** A look that is right whenever it is: what it sees has to fit together, and nothing else. */
-export function atOnce<T>(look: () => Promise<T>): Promise<T> {
+export function atOnce<T>(look: () => T): T {
   return look();
 }
 
@@ -38,15 +74,6 @@ export async function stays<T>(ms: number, look: () => T | Promise<T>, check: (v
   for (const end = Date.now() + ms; Date.now() < end; await pause(50)) check(await look());
 }
 
-/** Expects that no markup out of a trace or a model comes to life. */
-export function unharmed(page: Page, where = '', ms = 80): Promise<void> {
-  const look = async () => [await page.title(), await page.locator('img[src="x"]').count()] as const;
-  return stays(ms, look, ([title, images]) => {
-    expect(title, where).not.toBe('harmed');
-    expect(images, where).toBe(0);
-  });
-}
-
 /** Lets time go by: for what has to be seen by the second. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
@@ -54,23 +81,38 @@ export function pause(ms: number): Promise<void> {
 
 /** Where a test file's traces go. */
 export const folder = mkdtempSync(join(tmpdir(), 'ggscope-ui-'));
-const cleanups: (() => Promise<void> | void)[] = [];
+type Cleanup = () => Promise<void> | void;
+const ofTest: Cleanup[] = [];
+const ofFile: Cleanup[] = [];
+/** What pages have said on their consoles. */
+const errors: string[] = [];
+let testing = false;
 let browser: Browser;
 
 beforeAll(async () => {
-  browser = await launch();
+  browser = await chromium.connect(inject('chromium'));
 });
+beforeEach(() => void (testing = true));
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  testing = false;
+  for (const cleanup of ofTest.splice(0).reverse()) await cleanup();
+  expect(errors.splice(0)).toEqual([]);
 });
 afterAll(async () => {
+  for (const cleanup of ofFile.splice(0).reverse()) await cleanup();
   await browser?.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Runs when the test is over, the last first. */
-export function afterTest(cleanup: () => Promise<void> | void) {
-  cleanups.push(cleanup);
+/** Expects that pages say an error on their consoles, which is none then. */
+export async function expectErrors(kind: RegExp): Promise<void> {
+  await until(() => errors.some((error) => kind.test(error))).toBe(true);
+  errors.length = 0;
+}
+
+/** Runs when the test is over, or all tests of the file if it is called before them; the last first. */
+export function afterwards(cleanup: Cleanup) {
+  (testing ? ofTest : ofFile).push(cleanup);
 }
 
 /** A synthetic trace: see collector/examples/synthetic.rs. */
@@ -91,10 +133,10 @@ export function gguf(name: string, kind: string): string {
 /** A collector that answers, and what it has said on stderr. */
 export type Server = Awaited<ReturnType<typeof start>>;
 
-/** Starts ggscope for as long as the test runs. */
+/** Starts ggscope for as long as the test runs, or all tests of the file. */
 export async function ggscope(args: string[], env: Record<string, string> = {}): Promise<Server> {
   const server = await start(GGSCOPE, args, env);
-  afterTest(() => stop(server.process));
+  afterwards(() => stop(server.process));
   return server;
 }
 
@@ -119,24 +161,17 @@ export interface Recorded extends Server {
   stopModel: (signal?: NodeJS.Signals) => Promise<void>;
 }
 
-/** Records llama-server with the demo model and `more` of its options, with the page open. */
-export async function record(name = 'live.ggtrace', options: string[] = [], more: string[] = []): Promise<Recorded> {
+/** Records llama-server as `recordInto` does, into the folder of the test file. */
+export const record = (name = 'live.ggtrace', options: string[] = [], more: string[] = []) =>
+  recordInto(join(folder, name), options, more);
+
+/** Records llama-server with the demo model and `more` of its options, with the page open. It computes with one thread:
+ * several wait for each other by turning in a circle, which takes minutes where other programs want the cores too. */
+export async function recordInto(output: string, options: string[] = [], more: string[] = []): Promise<Recorded> {
   const port = await freePort();
-  const model = [LLAMA_SERVER, '-m', MODEL, '--port', String(port), '-t', '2', '-c', '2048', ...more];
-  const output = join(folder, name);
-  const server = await ggscope([
-    'record',
-    '--serve',
-    '--no-open',
-    '--listen',
-    '127.0.0.1:0',
-    '--force',
-    '-o',
-    output,
-    ...options,
-    '--',
-    ...model,
-  ]);
+  const model = [program('llama-server'), '-m', MODEL, '--port', String(port), '-t', '1', '-c', '2048', ...more];
+  const page = ['--serve', '--no-open', '--listen', '127.0.0.1:0'];
+  const server = await ggscope(['record', ...page, '--force', '-o', output, ...options, '--', ...model]);
   const base = `http://127.0.0.1:${port}`;
   for (let i = 0; ; i++) {
     const ready = await fetchHere(`${base}/health`).then(
@@ -144,8 +179,8 @@ export async function record(name = 'live.ggtrace', options: string[] = [], more
       () => false,
     );
     if (ready) break;
-    if (i > 300) throw new Error(`llama-server was not ready: ${server.said()}`);
-    await pause(200);
+    if (i > 600) throw new Error(`llama-server was not ready: ${server.said()}`);
+    await pause(100);
   }
   const ask = async (question: string, tokens: number) => {
     const body = { messages: [{ role: 'user', content: question }], max_tokens: tokens, temperature: 0 };
@@ -159,11 +194,11 @@ export async function record(name = 'live.ggtrace', options: string[] = [], more
   return { ...server, ask, stopModel };
 }
 
-/** Opens a page. The test fails if the page says an error on its console. */
+/** Opens a page. A test fails if one says an error on its console meanwhile, or if markup of a trace came to life there. */
 export async function open(url: string, options: BrowserContextOptions = {}): Promise<Page> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 720 }, colorScheme: 'dark', ...options });
+  await watch(context);
   const page = await context.newPage();
-  const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(error.message));
   // A request that fails is said on the console too; tests that cut connections mean it.
   page.on('console', (message) => {
@@ -172,11 +207,17 @@ export async function open(url: string, options: BrowserContextOptions = {}): Pr
     }
   });
   await page.goto(url);
-  afterTest(async () => {
-    await context.close();
-    expect(errors).toEqual([]);
-  });
+  afterwards(() => context.close());
   return page;
+}
+
+/** What the server refuses to a page from now on, or does not have. */
+export function refusals(page: Page): string[] {
+  const refused: string[] = [];
+  page.on('response', (response) => {
+    if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
+  });
+  return refused;
 }
 
 /** Asks a server on this machine: no proxy may be in between. */

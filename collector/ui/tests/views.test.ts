@@ -1,6 +1,6 @@
 // What each view shows is what the API says, and what is clicked in one view moves the others.
 import type { Page } from 'playwright-core';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { timeInTotal } from '../src/lib/batch';
 import { time } from '../src/lib/format';
 import type {
@@ -12,13 +12,13 @@ import type {
   Page as List,
   Region,
 } from '../src/lib/types';
-import { api, open, serve, type Server, settled, stays, synthetic, until } from './support';
+import { api, atOnce, measured, open, serve, type Server, settled, stays, steady, synthetic, until } from './support';
 
 const selected = (page: Page) => new URLSearchParams(new URL(page.url()).search);
 const test = (page: Page, name: string) => page.locator(`[data-test="${name}"]`);
 
 let server: Server;
-beforeEach(async () => {
+beforeAll(async () => {
   server = await serve([synthetic('a.ggtrace', 'llama', 30, 100), synthetic('b.ggtrace', 'llama', 30, 40)]);
 });
 
@@ -63,8 +63,7 @@ describe('the trace table', () => {
     await until(() => test(page, 'table-total').textContent()).toContain(all.total.toLocaleString('en-US'));
     const order = () => page.locator('[data-column="duration"]').getAttribute('aria-sort');
     await test(page, 'sort-duration').click();
-    await until(order).toMatch(/descending|ascending/);
-    if ((await order()) === 'ascending') await test(page, 'sort-duration').click();
+    if ((await settled(order)) === 'ascending') await test(page, 'sort-duration').click();
     await until(order).toBe('descending');
     await until(() => page.locator('[data-test="table-row"]').first().textContent()).toContain(all.items[0].name);
   });
@@ -111,7 +110,7 @@ describe('the memory heatmap', () => {
     await page.keyboard.press('ArrowRight');
     await until(() => test(page, 'memory-live').textContent()).toContain(disk.items[0].name);
     const end = Math.max(...disk.items.map((r) => r.start + r.bytes), 98_000_000);
-    const box = (await canvas.boundingBox())!;
+    const { box } = await measured(canvas);
     await page.mouse.move(box.x + (box.width * (largest.start + largest.bytes / 2)) / end, box.y + box.height / 2);
     await until(() => test(page, 'memory-tip').textContent()).toContain(largest.name);
     await page.mouse.down();
@@ -126,13 +125,13 @@ describe('the memory heatmap', () => {
       .locator('[data-test="memory-track"][data-memory="DISK"] canvas[data-test="memory-canvas"]')
       .first();
     await until(() => canvas.isVisible()).toBe(true);
-    const box = (await canvas.boundingBox())!;
+    const { box } = await measured(canvas);
     const at = (share: number) => page.mouse.move(box.x + box.width * share, box.y + box.height / 2, { steps: 4 });
     await at(0.5);
     await page.mouse.down();
     await at(0.6);
     await page.mouse.up();
-    const [from, to] = await vi.waitUntil(() => selected(page).get('disk')?.split('..').map(Number));
+    const [from, to] = await settled(() => selected(page).get('disk')?.split('..').map(Number));
     const end = Math.max(98_000_000, to);
     expect(from / end).toBeCloseTo(0.5, 1);
     expect((to - from) / end).toBeCloseTo(0.1, 1);
@@ -151,7 +150,7 @@ describe('the memory heatmap', () => {
     await canvas.focus();
     const said = new Set<string>();
     for (let i = 0; i < all.items.length; i++) {
-      const before = await test(page, 'memory-live').textContent();
+      const before = await atOnce(() => test(page, 'memory-live').textContent());
       await page.keyboard.press('ArrowRight');
       const text = await settled(async () => {
         const now = await test(page, 'memory-live').textContent();
@@ -201,11 +200,10 @@ describe('the selection', () => {
   it('comes back when the page is loaded again', async () => {
     const page = await open(`${server.url}/?session=1&view=table+memory&tokens=7..9&layer=5&op=MUL_MAT`);
     await until(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(1);
-    const before = { ...selectionOf(page), total: await test(page, 'table-total').textContent() };
+    const shown = async () => ({ ...selectionOf(page), total: await test(page, 'table-total').textContent() });
+    const before = await steady(shown);
     await page.reload();
-    await until(async () => ({ ...selectionOf(page), total: await test(page, 'table-total').textContent() })).toEqual(
-      before,
-    );
+    await until(shown).toEqual(before);
     await until(() => test(page, 'selection').textContent()).toMatch(/7\.\.9.*5.*MUL_MAT/s);
     await until(() =>
       page.locator('[data-panel]').evaluateAll((all) => all.map((p) => (p as HTMLElement).dataset.panel)),
@@ -227,7 +225,7 @@ describe('the selection', () => {
     await page.keyboard.press('f');
     await until(() => selected(page).get('full')).toBe('table');
     await until(() => test(page, 'table-row').allTextContents()).not.toContain('');
-    const [row, text] = [selected(page).get('row'), await firstRow()];
+    const [row, text] = await steady(async () => [selected(page).get('row'), await firstRow()] as const);
     await page.reload();
     await until(firstRow).toBe(text);
     await until(() => selected(page).get('row')).toBe(row);
@@ -298,7 +296,7 @@ describe('the selection', () => {
     // The address is written a little later than tokens are selected.
     const shown = () => test(page, 'selection').textContent();
     await until(async () => (await shown())?.includes(selected(page).get('tokens') ?? 'none')).toBe(true);
-    const paused = await shown();
+    const paused = await steady(shown);
     await stays(600, shown, (now) => expect(now).toBe(paused));
   });
 });
@@ -344,7 +342,7 @@ describe('a tensor that is selected', () => {
     await until(() => canvas.isVisible()).toBe(true);
     const region = disk.items.find((r) => r.name === 'blk.20.ffn_gate.weight')!;
     const end = Math.max(...disk.items.map((r) => r.start + r.bytes), 98_000_000);
-    const box = (await canvas.boundingBox())!;
+    const { box } = await measured(canvas);
     await page.mouse.click(box.x + (box.width * (region.start + region.bytes / 2)) / end, box.y + box.height / 2);
     await until(() => selectionOf(page)).toMatchObject({ tensor: region.name, layer: '20' });
   });

@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['tests/**/*.test.ts'],
+    globalSetup: 'tests/suite.ts',
     root: new URL('..', import.meta.url).pathname,
     // One at a time: the model, the collector and Chromium share the cores.
     fileParallelism: false,

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Browser } from 'playwright-core';
 import type { GraphPart, GraphSummary, Page as List } from '../src/lib/types';
 import { launch } from './start.mjs';
-import { afterTest, api, serve, synthetic, until } from './support';
+import { afterwards, api, measured, serve, synthetic, until } from './support';
 
 let browser: Browser;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ afterAll(() => browser?.close());
 it('without WebGL the nodes of the graph are a list, which selects and follows as the picture does', async () => {
   const server = await serve([synthetic('list.ggtrace', 'llama', 4, 20)]);
   const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
-  afterTest(() => page.close());
+  afterwards(() => page.close());
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(error.message));
   await page.goto(`${server.url}/?session=0&view=graph&tokens=9`);
@@ -42,8 +42,10 @@ it('without WebGL the nodes of the graph are a list, which selects and follows a
   await expect.poll(() => page.locator('[data-test="inspector-name"]').textContent()).toContain('Qcur-1');
   const chosen = rows.and(page.locator('.selected'));
   await expect.poll(() => chosen.count()).toBe(1);
-  const box = (await chosen.boundingBox())!;
-  const panel = (await page.locator('[data-panel="graph"]').boundingBox())!;
-  expect(box.y >= panel.y && box.y + box.height <= panel.y + panel.height).toBe(true);
+  await until(async () => {
+    const { box } = await measured(chosen);
+    const { box: panel } = await measured(page.locator('[data-panel="graph"]'));
+    return box.y >= panel.y && box.y + box.height <= panel.y + panel.height;
+  }).toBe(true);
   expect(errors).toEqual([]);
 });
