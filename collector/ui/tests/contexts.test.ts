@@ -38,7 +38,7 @@ describe('contexts', () => {
   });
 
   it('have leaves, sums and comparisons of their own', async () => {
-    const server = await serve([benched(), synthetic('one.ggtrace', 'experts', 4, 60)]);
+    const server = await serve([await recordedBench(), synthetic('one.ggtrace', 'experts', 4, 60)]);
     const { contexts } = await api<{ contexts: ContextOfSession[] }>(server, '/sessions/0');
     const [first, second] = contexts.map((one) => String(one.context));
     const page = await open(`${server.url}/?session=0&view=info&full=info`);
