@@ -3,7 +3,7 @@
 
 use crate::abi::{Layout, TensorRef};
 use crate::caches::{CacheKey, Rows};
-use crate::capture::{self, Wanted};
+use crate::capture::{self, CompiledCapture};
 use crate::graph::GraphRef;
 use crate::host::{Host, Tensor};
 use crate::registry;
@@ -105,7 +105,7 @@ struct Found {
 }
 
 /// Pins what has to stay until the evaluation is over.
-pub fn pin(graph: GraphRef<'_>, wanted: &Wanted) {
+pub fn pin(graph: GraphRef<'_>, wanted: &CompiledCapture) {
     let (nodes, written) = (HostNodes::of(graph), all_writes(graph));
     for Found { attention, values } in all(graph, wanted) {
         let Attention { q, k, mask, sinks, .. } = attention;
@@ -128,7 +128,7 @@ fn keep(nodes: HostNodes<'_>, tensor: *mut Tensor) {
 }
 
 /// All attention of a graph in the layers that are wanted; with what it weighs if that is.
-fn all(graph: GraphRef<'_>, wanted: &Wanted) -> Vec<Found> {
+fn all(graph: GraphRef<'_>, wanted: &CompiledCapture) -> Vec<Found> {
     let nodes = HostNodes::of(graph);
     let all = || (0..graph.n_nodes).map(|i| graph.node(i).ptr());
     let layer = |tensor: *mut Tensor| layer(std::str::from_utf8(nodes.tensor(root(&nodes, tensor)).name()).ok()?);
@@ -166,7 +166,11 @@ fn writes(written: &[Write], cache: *mut Tensor) -> impl Iterator<Item = &Write>
 
 /// Looks for all that is to be taken of a graph that has been allocated. `kept` says where the bytes of a tensor are
 /// after the evaluation, if anywhere; it may be another tensor where a scheduler has put copies.
-pub fn taken(graph: GraphRef<'_>, wanted: &Wanted, kept: impl Fn(*mut Tensor) -> Option<*mut Tensor>) -> Taken {
+pub fn taken(
+    graph: GraphRef<'_>,
+    wanted: &CompiledCapture,
+    kept: impl Fn(*mut Tensor) -> Option<*mut Tensor>,
+) -> Taken {
     let (nodes, written) = (HostNodes::of(graph), all_writes(graph));
     let mut taken = Taken::default();
     let add = |list: &mut Vec<usize>, tensor: *mut Tensor| {

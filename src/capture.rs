@@ -19,7 +19,7 @@ pub const EMPTY_OPS: [&str; 5] = ["NONE", "VIEW", "RESHAPE", "PERMUTE", "TRANSPO
 
 /// A description of what is wanted, ready to be asked about tensors.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct CompiledCapture {
     /// Number among those of its session: graphs are described anew for another one.
     pub number: u32,
     /// The description.
@@ -37,9 +37,9 @@ pub struct Wanted {
     pub choices: Choices,
 }
 
-impl Wanted {
+impl CompiledCapture {
     /// Compiles the globs; the second part names what is none.
-    pub fn new(capture: Capture, number: u32) -> (Wanted, Vec<String>) {
+    pub fn new(capture: Capture, number: u32) -> (CompiledCapture, Vec<String>) {
         let mut set = GlobSetBuilder::new();
         let mut bad = vec![];
         for pattern in capture.globs() {
@@ -53,7 +53,7 @@ impl Wanted {
         let (attention, values) = (capture.has(Set::Attention), capture.has(Set::Values));
         let globs = set.build().unwrap_or_default();
         let choices = Choices::default();
-        (Wanted { number, globs, sets, of_structure, attention, values, capture, choices }, bad)
+        (CompiledCapture { number, globs, sets, of_structure, attention, values, capture, choices }, bad)
     }
 
     /// Whether nothing is wanted.
@@ -108,7 +108,7 @@ pub const MUL_MAT_ID: &str = "MUL_MAT_ID";
 ///
 /// # Safety
 /// The graph is a live graph of the host that `layout` was proven on, and its allocation is still to come.
-pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &Wanted) {
+pub unsafe fn pin(host: &Host, layout: &Layout, graph: *mut CGraph, wanted: &CompiledCapture) {
     // SAFETY: the graph is live, and the index below its number of nodes.
     unsafe {
         let graph = GraphRef::new(host, layout, graph);
@@ -196,8 +196,8 @@ mod tests {
     use super::*;
     use ggscope_format::capture::Ranges;
 
-    fn wanted(names: &[&str]) -> (Wanted, Vec<String>) {
-        Wanted::new(Capture::named(names.iter().copied()), 0)
+    fn wanted(names: &[&str]) -> (CompiledCapture, Vec<String>) {
+        CompiledCapture::new(Capture::named(names.iter().copied()), 0)
     }
 
     #[test]
@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn layers_limit_what_has_one() {
         let layers = Ranges::parse("1,3-4").unwrap();
-        let (wanted, _) = Wanted::new(Capture { layers, ..Capture::named(["experts", "Qcur-*", "result_norm"]) }, 0);
+        let (wanted, _) =
+            CompiledCapture::new(Capture { layers, ..Capture::named(["experts", "Qcur-*", "result_norm"]) }, 0);
         assert!(wanted.matches(b"ffn_moe_topk-1") && wanted.matches(b"Qcur-3") && wanted.matches(b"result_norm"));
         assert!(!wanted.matches(b"ffn_moe_topk-0") && !wanted.matches(b"Qcur-2"));
     }

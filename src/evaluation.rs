@@ -4,7 +4,7 @@
 
 use crate::async_runs::{self, AsyncRun};
 use crate::attention::{self, Taken};
-use crate::capture::{self, Wanted};
+use crate::capture::{self, CompiledCapture};
 use crate::clock::{self, Ticks};
 use crate::graph::{self, GraphInfo, GraphRef};
 use crate::host::{Backend, CGraph, Sched, Tensor};
@@ -44,7 +44,7 @@ impl Target {
 
 struct Active {
     session: Arc<Session>,
-    wanted: Arc<Wanted>,
+    wanted: Arc<CompiledCapture>,
     /// Whether values of this evaluation are wanted.
     taken: bool,
     generation: u64,

@@ -3,7 +3,7 @@
 use crate::abi::{FLAG_COMPUTE, FLAG_INPUT, FLAG_OUTPUT, Layout, TensorRef};
 use crate::attention::{self, Taken};
 use crate::buffers;
-use crate::capture::{self, EMPTY_OPS, Wanted};
+use crate::capture::{self, CompiledCapture, EMPTY_OPS};
 use crate::host::{CGraph, Host, Tensor};
 use crate::maps::{Mapping, Maps};
 use crate::memory_writes::MemoryWrites;
@@ -97,7 +97,7 @@ pub fn describe(
     id: GraphId,
     context: u32,
     backends: &[BackendInfo],
-    wanted: &Wanted,
+    wanted: &CompiledCapture,
 ) -> (Graph, GraphInfo) {
     let mut d = Description::new(graph, Tensors::of(graph));
     let maps = Maps::of_self();

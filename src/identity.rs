@@ -41,7 +41,7 @@ pub struct Setting {
     pub context: u32,
     /// Which buffers there are: see [`crate::buffers::Buffers::epoch`].
     pub epoch: u64,
-    /// What is captured: see [`crate::capture::Wanted::number`].
+    /// What is captured: see [`crate::capture::CompiledCapture::number`].
     pub wanted: u32,
 }
 

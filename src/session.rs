@@ -6,7 +6,7 @@ mod attach;
 
 use crate::abi::Layout;
 use crate::caches::{CacheKey, Caches};
-use crate::capture::Wanted;
+use crate::capture::CompiledCapture;
 use crate::clock::Conversion;
 use crate::graph::GraphInfo;
 use crate::host::Host;
@@ -73,7 +73,7 @@ pub struct Session {
 
 /// What is captured, and of which evaluations: both under one lock, so that a change begins with one of them.
 struct Current {
-    wanted: Arc<Wanted>,
+    wanted: Arc<CompiledCapture>,
     next_eval: u64,
     /// Evaluations that have begun and are not written yet, ascending.
     running: Vec<u64>,
@@ -223,8 +223,8 @@ impl Slot {
 }
 
 /// A capture, ready to be asked about tensors. Says what is not understood.
-fn compiled(capture: Capture, number: u32) -> Wanted {
-    let (wanted, bad) = Wanted::new(capture, number);
+fn compiled(capture: Capture, number: u32) -> CompiledCapture {
+    let (wanted, bad) = CompiledCapture::new(capture, number);
     bad.iter().for_each(|b| say(&format!("ignoring a pattern of tensor names: {b}")));
     WANTS_CACHES.fetch_or(wanted.of_caches(), Ordering::Relaxed);
     wanted
@@ -232,12 +232,12 @@ fn compiled(capture: Capture, number: u32) -> Wanted {
 
 impl Session {
     /// What is captured now.
-    pub fn wanted(&self) -> Arc<Wanted> {
+    pub fn wanted(&self) -> Arc<CompiledCapture> {
         self.current.lock().wanted.clone()
     }
 
     /// An evaluation begins: what is captured of it, and its number.
-    pub fn begin(self: &Arc<Self>) -> (Arc<Wanted>, Running) {
+    pub fn begin(self: &Arc<Self>) -> (Arc<CompiledCapture>, Running) {
         let mut current = self.current.lock();
         let eval = current.next_eval;
         current.next_eval += 1;

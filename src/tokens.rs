@@ -2,7 +2,7 @@
 //! chose for them. Read from the host's tensors, before and after it computes.
 
 use crate::abi::TensorRef;
-use crate::capture::{self, Wanted};
+use crate::capture::{self, CompiledCapture};
 use crate::graph::GraphInfo;
 use crate::host::Tensor;
 use crate::inputs::Inputs;
@@ -62,7 +62,7 @@ pub unsafe fn read_tokens(session: &Session, inputs: Inputs, record: &mut Evalua
 ///
 /// # Safety
 /// The evaluation has ended, and its graph is live.
-pub unsafe fn read_experts(session: &Session, wanted: &Wanted, info: &GraphInfo, record: &mut Evaluation) {
+pub unsafe fn read_experts(session: &Session, wanted: &CompiledCapture, info: &GraphInfo, record: &mut Evaluation) {
     let Session { host, layout, .. } = *session;
     for &(id, addr) in &info.experts {
         // SAFETY: a tensor of the live graph.

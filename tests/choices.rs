@@ -9,7 +9,7 @@ mod graphs;
 use std::sync::Arc;
 
 use decoder::{Built, Decoder, Model, memory, rename};
-use ggscope::capture::{self, Wanted};
+use ggscope::capture::{self, CompiledCapture};
 use ggscope::choices::Choices;
 use ggscope::graph::describe;
 use ggscope::structure::{Tensors, plain};
@@ -22,8 +22,8 @@ fn fresh(built: &Built) -> Chosen {
     Chosen::of(&plain(built.read(), &Tensors::of(built.read())))
 }
 
-fn wanted() -> Wanted {
-    Wanted::new(Capture::named(["layers", "logits"]), 0).0
+fn wanted() -> CompiledCapture {
+    CompiledCapture::new(Capture::named(["layers", "logits"]), 0).0
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 
 use ggscope_model::ggml::GgmlType;
 use ggscope_model::inspect::memory::{Caches, Context};
-use ggscope_model::inspect::{Architecture, Inspection, Wanted};
+use ggscope_model::inspect::{Architecture, InspectOptions, Inspection};
 use ggscope_model::testing::{self, Fixture, Shape};
 use std::path::Path;
 use std::process::Command;
@@ -65,7 +65,7 @@ fn mib(bytes: u64) -> String {
 
 /// What is read from a file, also of one that llama.cpp would refuse.
 fn read(path: &Path, context: Context) -> Inspection {
-    let wanted = Wanted { context, context_of_model: None, vram: None, all: false };
+    let wanted = InspectOptions { context, context_of_model: None, vram: None, all: false };
     Inspection::of_path(path, &wanted).expect("it is inspected")
 }
 

@@ -15,7 +15,7 @@ use crate::mutate::{Random, mutate};
 use crate::support::{hosts, vendored};
 use ggscope_model::gguf::Severity;
 use ggscope_model::inspect::memory::Context;
-use ggscope_model::inspect::{Inspection, Wanted};
+use ggscope_model::inspect::{InspectOptions, Inspection};
 use ggscope_model::testing::{self, Fixture};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -57,7 +57,7 @@ fn llama_cpp(paths: &[PathBuf]) -> Vec<Result<u64, String>> {
 /// which is asked for one, does not look at that.
 fn ggscope(path: &Path) -> Option<Result<Option<u64>, String>> {
     let context = Context::new(512);
-    let wanted = Wanted { context, context_of_model: None, vram: None, all: false };
+    let wanted = InspectOptions { context, context_of_model: None, vram: None, all: false };
     let told = Inspection::of_path(path, &wanted).expect("the file is there");
     if told.contents.is_some() {
         return None;

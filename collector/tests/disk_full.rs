@@ -4,7 +4,7 @@
 mod support;
 
 use ggscope_attach::ingest::Trouble;
-use ggscope_attach::{Collector, Event, Listener, Output, Wanted};
+use ggscope_attach::{Collector, Event, Listener, Output, RecordOptions};
 use ggscope_trace::Trace;
 use support::{FakeShim, computation, until};
 
@@ -15,7 +15,8 @@ fn the_host_goes_on_and_what_was_written_opens() {
     let dir = tempfile::tempdir().unwrap();
     let listener = Listener::bind(&dir.path().join("sock")).unwrap();
     let output = Output::file(dir.path().join("run.ggtrace"), false);
-    let collector = Collector::start(listener, Wanted { ring_bytes: 64 << 10, ..Wanted::default() }, output).unwrap();
+    let collector =
+        Collector::start(listener, RecordOptions { ring_bytes: 64 << 10, ..RecordOptions::default() }, output).unwrap();
     // The segment is a file too, and larger: it is made before the limit counts.
     let shim = FakeShim::attach(&dir.path().join("sock")).unwrap();
     limit_files();

@@ -5,7 +5,7 @@
 mod document;
 mod support;
 
-use ggscope_attach::{Collector, Event, Listener, Output, Wanted};
+use ggscope_attach::{Collector, Event, Listener, Output, RecordOptions};
 use ggscope_format::EvalId;
 use ggscope_format::capture::{Capture, CaptureChange};
 use ggscope_format::record::{Evaluation, Graph, Record};
@@ -31,7 +31,7 @@ struct Live {
 
 impl Live {
     fn start() -> Live {
-        Live::with(512 << 20, Wanted::default().ring_bytes)
+        Live::with(512 << 20, RecordOptions::default().ring_bytes)
     }
 
     /// With so much memory for all traces, and rings of that size.
@@ -39,7 +39,8 @@ impl Live {
         let dir = tempfile::tempdir().unwrap();
         let listener = Listener::bind(&dir.path().join("sock")).unwrap();
         let output = Output::file(dir.path().join("run.ggtrace"), false);
-        let collector = Collector::start(listener, Wanted { ring_bytes, ..Wanted::default() }, output).unwrap();
+        let collector =
+            Collector::start(listener, RecordOptions { ring_bytes, ..RecordOptions::default() }, output).unwrap();
         let sessions = Arc::new(Sessions::default().with_memory(memory));
         let (address, serving) = serve(sessions.clone());
         Live { dir, collector, sessions, address, _serving: serving }

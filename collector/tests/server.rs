@@ -6,7 +6,7 @@ mod document;
 
 use ggscope_format::GraphId;
 use ggscope_query::dump::{Filter, dump};
-use ggscope_query::graph::{Evaluated, GraphQuery};
+use ggscope_query::graph::{EvaluationCount, GraphQuery};
 use ggscope_query::info::info;
 use ggscope_query::leaves::leaves;
 use ggscope_query::table::{DEFAULT_MEMORY, Table};
@@ -216,7 +216,10 @@ fn a_graph_and_one_of_its_layers_are_the_query_s() {
     let graphs = server.ok("/api/v1/sessions/0/graphs");
     assert_eq!(
         (&graphs["total"], &graphs["items"][1]),
-        (&json!(2), &serde_json::to_value(query.summary(Evaluated { evaluations: 9, last_seq: Some(9) })).unwrap())
+        (
+            &json!(2),
+            &serde_json::to_value(query.summary(EvaluationCount { evaluations: 9, last_seq: Some(9) })).unwrap()
+        )
     );
     let whole = server.ok("/api/v1/sessions/0/graphs/1");
     assert_eq!(whole, serde_json::to_value(query.whole()).unwrap());

@@ -3,7 +3,7 @@
 mod support;
 
 use ggscope_attach::ingest::Trouble;
-use ggscope_attach::{Collector, Ended, Event, Listener, Output, Wanted};
+use ggscope_attach::{Collector, Ended, Event, Listener, Output, RecordOptions};
 use ggscope_format::capture::Capture;
 use ggscope_format::record::{Evaluation, Record, RunEnd};
 use ggscope_format::session::{Announce, Hello, Level, Welcome, frame};
@@ -23,7 +23,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(wanted: Wanted) -> Setup {
+    fn new(wanted: RecordOptions) -> Setup {
         let dir = tempfile::tempdir().unwrap();
         let listener = Listener::bind(&dir.path().join("sock")).unwrap();
         let output = Output::file(dir.path().join("run.ggtrace"), false);
@@ -71,7 +71,7 @@ fn evaluations_of(path: &Path) -> Vec<Evaluation> {
 
 #[test]
 fn what_came_over_the_rings_is_in_the_file() {
-    let mut setup = Setup::new(Wanted::default());
+    let mut setup = Setup::new(RecordOptions::default());
     let shim = setup.attach();
     // Two threads of the host, with a graph in common and one of its own.
     let (shared, first) = computation(0, 0, 600);
@@ -100,18 +100,22 @@ fn what_came_over_the_rings_is_in_the_file() {
 
 #[test]
 fn the_shim_is_told_what_is_wanted_and_the_segments_name_is_gone() {
-    let wanted =
-        Wanted { level: Level::Tensors, capture: Capture::named(["l_out-*"]), tokens: false, ring_bytes: 1 << 16 };
+    let wanted = RecordOptions {
+        level: Level::Tensors,
+        capture: Capture::named(["l_out-*"]),
+        tokens: false,
+        ring_bytes: 1 << 16,
+    };
     let setup = Setup::new(wanted.clone());
     let shim = setup.attach();
     let Welcome { level, capture, tokens, ring_bytes, .. } = shim.welcome.clone();
-    assert_eq!(Wanted { level, capture, tokens, ring_bytes }, wanted);
+    assert_eq!(RecordOptions { level, capture, tokens, ring_bytes }, wanted);
     assert!(ShmemConf::new().os_id(&shim.segment_name).open().is_err());
 }
 
 #[test]
 fn no_tokens_keeps_them_out_even_if_the_shim_sends_them() {
-    let mut setup = Setup::new(Wanted { tokens: false, ..Wanted::default() });
+    let mut setup = Setup::new(RecordOptions { tokens: false, ..RecordOptions::default() });
     let shim = setup.attach();
     let (graph, evaluations) = computation(0, 0, 3);
     assert!(evaluations.iter().all(|e| !e.tokens.is_empty()));
@@ -125,7 +129,7 @@ fn no_tokens_keeps_them_out_even_if_the_shim_sends_them() {
 
 #[test]
 fn records_that_make_no_sense_are_counted_and_the_rest_is_intact() {
-    let mut setup = Setup::new(Wanted::default());
+    let mut setup = Setup::new(RecordOptions::default());
     let shim = setup.attach();
     let (graph, evaluations) = computation(0, 0, 10);
     shim.compute(0, &graph, &evaluations[..5]);
@@ -142,7 +146,7 @@ fn records_that_make_no_sense_are_counted_and_the_rest_is_intact() {
 
 #[test]
 fn a_corrupted_ring_costs_what_it_held_and_no_more() {
-    let mut setup = Setup::new(Wanted::default());
+    let mut setup = Setup::new(RecordOptions::default());
     let shim = setup.attach();
     let (graph, evaluations) = computation(0, 0, 20);
     shim.compute(0, &graph, &evaluations[..5]);
@@ -167,7 +171,7 @@ fn a_corrupted_ring_costs_what_it_held_and_no_more() {
 
 #[test]
 fn what_a_full_ring_drops_is_counted_in_the_trace() {
-    let mut setup = Setup::new(Wanted { ring_bytes: 64 << 10, ..Wanted::default() });
+    let mut setup = Setup::new(RecordOptions { ring_bytes: 64 << 10, ..RecordOptions::default() });
     let shim = setup.attach();
     let (graph, evaluations) = computation(0, 0, 5000);
     shim.compute(0, &graph, &[]);
@@ -182,7 +186,7 @@ fn what_a_full_ring_drops_is_counted_in_the_trace() {
 
 #[test]
 fn every_process_gets_its_own_file() {
-    let mut setup = Setup::new(Wanted::default());
+    let mut setup = Setup::new(RecordOptions::default());
     let (graph, evaluations) = computation(0, 0, 4);
     let shims: Vec<FakeShim> = (0..3).map(|_| setup.attach()).collect();
     for (n, shim) in shims.iter().enumerate() {
@@ -201,7 +205,7 @@ fn every_process_gets_its_own_file() {
 
 #[test]
 fn letting_go_finishes_the_files_and_tells_the_shims() {
-    let mut setup = Setup::new(Wanted::default());
+    let mut setup = Setup::new(RecordOptions::default());
     let shim = setup.attach();
     let (graph, evaluations) = computation(0, 0, 4);
     shim.compute(0, &graph, &evaluations);
@@ -216,7 +220,7 @@ fn letting_go_finishes_the_files_and_tells_the_shims() {
 
 #[test]
 fn who_does_not_keep_to_the_protocol_is_refused_and_leaves_no_file() {
-    let mut setup = Setup::new(Wanted::default());
+    let mut setup = Setup::new(RecordOptions::default());
     let connect = || UnixStream::connect(setup.socket()).unwrap();
     // Hangs up at once, as one does who only wants to know whether somebody listens.
     drop(connect());

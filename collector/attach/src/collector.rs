@@ -2,7 +2,7 @@
 //! [`Event`]s, and `ggscope record` and `ggscope daemon` say it in their own words.
 
 use super::control::Control;
-use super::handshake::Wanted;
+use super::handshake::RecordOptions;
 use super::listener::Listener;
 use super::output::Output;
 use super::session::{Ended, Session, SessionError};
@@ -48,7 +48,7 @@ pub enum Event {
 }
 
 struct Shared {
-    wanted: Wanted,
+    wanted: RecordOptions,
     output: Output,
     events: Sender<Event>,
     stop: AtomicBool,
@@ -67,7 +67,7 @@ impl Collector {
     ///
     /// # Errors
     /// When the system has no thread or descriptor left.
-    pub fn start(listener: Listener, wanted: Wanted, output: Output) -> io::Result<Collector> {
+    pub fn start(listener: Listener, wanted: RecordOptions, output: Output) -> io::Result<Collector> {
         let (sender, events) = unbounded();
         let shared = Arc::new(Shared {
             wanted,

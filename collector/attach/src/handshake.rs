@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the user wants to have recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct RecordOptions {
     /// How much.
     pub level: Level,
     /// What is captured, with level [`Level::Tensors`].
@@ -27,9 +27,9 @@ pub struct Wanted {
     pub ring_bytes: u64,
 }
 
-impl Default for Wanted {
-    fn default() -> Wanted {
-        Wanted {
+impl Default for RecordOptions {
+    fn default() -> RecordOptions {
+        RecordOptions {
             level: Level::default(),
             capture: Capture::default(),
             tokens: true,
@@ -38,7 +38,7 @@ impl Default for Wanted {
     }
 }
 
-impl Wanted {
+impl RecordOptions {
     fn welcome(&self) -> Welcome {
         Welcome {
             version: FORMAT_VERSION,
@@ -142,7 +142,7 @@ impl Handshake {
     }
 
     /// Says what is wanted, and reads where the segment is.
-    pub(super) fn ask(&mut self, wanted: &Wanted) -> Result<Announce, HandshakeError> {
+    pub(super) fn ask(&mut self, wanted: &RecordOptions) -> Result<Announce, HandshakeError> {
         self.send(&wanted.welcome(), "saying what to record")?;
         let announced: Announce = record::decode(&self.message("waiting for its shared memory")?)?;
         match announced.refusal {
@@ -254,8 +254,8 @@ mod tests {
     fn a_prompt_on_the_command_line_is_no_part_of_a_trace_without_tokens() {
         let argv = ["llama-cli", "-p", "my secret", "--prompt=my secret", "-m", "model.gguf", "-my secret"];
         let hello = Hello { argv: argv.map(str::to_owned).to_vec(), ..Hello::default() };
-        let without = Wanted { tokens: false, ..Wanted::default() }.recording(hello.clone());
+        let without = RecordOptions { tokens: false, ..RecordOptions::default() }.recording(hello.clone());
         assert_eq!(without.hello.argv, ["llama-cli", "-p", "…", "--prompt=…", "-m", "…", "…"]);
-        assert_eq!(Wanted::default().recording(hello.clone()).hello, hello);
+        assert_eq!(RecordOptions::default().recording(hello.clone()).hello, hello);
     }
 }

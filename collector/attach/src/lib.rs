@@ -20,7 +20,7 @@ mod signals;
 pub use collector::{Collector, Event};
 pub use control::Control;
 pub use elf::{Untraceable, carries_ggml, why_untraceable};
-pub use handshake::{HandshakeError, Wanted};
+pub use handshake::{HandshakeError, RecordOptions};
 pub use launch::{LaunchError, Launched, find_program, spawn};
 pub use listener::{ListenError, Listener};
 pub use output::{Output, default_name};

@@ -1,7 +1,7 @@
 //! One session: from the connection of a shim to the end of its process, and the file that comes of it.
 
 use super::control::Control;
-use super::handshake::{Handshake, HandshakeError, Wanted};
+use super::handshake::{Handshake, HandshakeError, RecordOptions};
 use super::output::Output;
 use super::process::TracedProcess;
 use super::segment::{MappedSegment, SegmentNameError};
@@ -71,7 +71,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Does the handshake with whoever connected.
-    pub(super) fn attach(stream: UnixStream, wanted: &Wanted, output: &Output) -> Result<Session, SessionError> {
+    pub(super) fn attach(stream: UnixStream, wanted: &RecordOptions, output: &Output) -> Result<Session, SessionError> {
         let (mut handshake, hello, pid) = Handshake::begin(stream)?;
         let segment = MappedSegment::open(&handshake.ask(wanted)?)?;
         // Before the shim hears that it is attached: without a file there is nothing to attach to.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::gpu::{self, Cuda};
 use crate::graph::{Graph, Weights};
 use crate::pagerank::{self, PageRank, Ranks};
-use crate::statistics::{self, Distribution, Values, Wanted};
+use crate::statistics::{self, Distribution, DistributionOptions, Values};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -243,7 +243,7 @@ impl Compute {
     ///
     /// # Errors
     /// Those of [`crate::distribution_of`]; [`Error::Cuda`] and [`Error::Compile`] if a GPU was asked for.
-    pub fn distribution(&self, values: Values, wanted: &Wanted) -> Result<(Distribution, Ran), Error> {
+    pub fn distribution(&self, values: Values, wanted: &DistributionOptions) -> Result<(Distribution, Ran), Error> {
         let Some((encoding, bytes)) = values.encoded().filter(|_| u32::try_from(values.len()).is_ok()) else {
             let why = "no kernel for this encoding, or too many values for one".into();
             return Ok((statistics::distribution_of(values, wanted)?, Ran::Cpu(why)));
@@ -257,7 +257,11 @@ impl Compute {
     ///
     /// # Errors
     /// Those of [`Compute::distribution`].
-    pub fn distribution_on_gpu(&self, values: Values, wanted: &Wanted) -> Result<Option<(Distribution, Ran)>, Error> {
+    pub fn distribution_on_gpu(
+        &self,
+        values: Values,
+        wanted: &DistributionOptions,
+    ) -> Result<Option<(Distribution, Ran)>, Error> {
         let goes = values.encoded().is_some() && self.gpu(values.len(), STATISTICS_VALUES, "values").is_ok();
         if !goes {
             return Ok(None);

@@ -40,7 +40,7 @@ pub use graph::{Direction, Graph, NodeId, Parallel, Weights};
 pub use lens::{Adapter, Beside, Head, Reduced, Rounding, Row, Step};
 pub use pagerank::{PageRank, Ranks, pagerank};
 pub use paths::{Path, Paths, all_shortest_paths, distances, k_shortest_paths, shortest_path};
-pub use statistics::{Dequantize, Distribution, Encoding, MAX_BINS, Values, Wanted, distribution_of};
+pub use statistics::{Dequantize, Distribution, DistributionOptions, Encoding, MAX_BINS, Values, distribution_of};
 pub use tensor_distribution::tensor_distribution;
 pub use top::top;
 pub use user_device::open_device;

@@ -122,7 +122,7 @@ impl Values<'_> {
 
 /// What to find out.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct DistributionOptions<'a> {
     /// Number of bins, 1 to [`MAX_BINS`].
     pub bins: usize,
     /// Quantiles, each from 0 to 1.
@@ -189,7 +189,7 @@ fn value(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
-impl Wanted<'_> {
+impl DistributionOptions<'_> {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !(1..=MAX_BINS).contains(&self.bins) {
             return Err(option("bins", self.bins, "there must be from 1 to 1024"));
@@ -273,7 +273,7 @@ impl Survey {
 ///
 /// # Errors
 /// [`Error::Option`] for a bad number of bins or a bad quantile.
-pub fn distribution_of(values: Values, wanted: &Wanted) -> Result<Distribution, Error> {
+pub fn distribution_of(values: Values, wanted: &DistributionOptions) -> Result<Distribution, Error> {
     wanted.check()?;
     let survey = survey(values);
     let plan = wanted.plan(&survey);
@@ -386,7 +386,8 @@ mod tests {
         values[11] = f32::NEG_INFINITY;
         values[13] = -0.0;
         let quantiles = [0.0, 0.001, 0.25, 0.5, 0.9, 1.0];
-        let ours = distribution_of(Values::F32(&values), &Wanted { bins: 50, quantiles: &quantiles }).unwrap();
+        let ours =
+            distribution_of(Values::F32(&values), &DistributionOptions { bins: 50, quantiles: &quantiles }).unwrap();
         values.retain(|v| v.is_finite());
         values.sort_by(f32::total_cmp);
         assert_eq!((ours.count, ours.nan, ours.infinite), (values.len() as u64, 1, [1, 1]));
@@ -410,15 +411,16 @@ mod tests {
 
     #[test]
     fn there_may_be_no_values_or_all_the_same() {
-        let wanted = Wanted { bins: 3, quantiles: &[0.5] };
+        let wanted = DistributionOptions { bins: 3, quantiles: &[0.5] };
         let none = distribution_of(Values::F32(&[f32::NAN]), &wanted).unwrap();
         assert_eq!((none.count, none.nan, none.range, none.mean), (0, 1, [0.0; 2], 0.0));
         assert!(none.quantiles[0].is_nan());
         let same = distribution_of(Values::F32(&[2.5; 9]), &wanted).unwrap();
         assert_eq!((same.bins, same.quantiles, same.deviation), (vec![9, 0, 0], vec![2.5], 0.0));
-        let bad = distribution_of(Values::F32(&[]), &Wanted { bins: 0, quantiles: &[] }).unwrap_err();
+        let bad = distribution_of(Values::F32(&[]), &DistributionOptions { bins: 0, quantiles: &[] }).unwrap_err();
         assert_eq!(bad.to_string(), "bins is 0: there must be from 1 to 1024");
-        let bad = distribution_of(Values::F32(&[]), &Wanted { bins: 1, quantiles: &[f64::NAN] }).unwrap_err();
+        let bad =
+            distribution_of(Values::F32(&[]), &DistributionOptions { bins: 1, quantiles: &[f64::NAN] }).unwrap_err();
         assert_eq!(bad.to_string(), "quantile is NaN: it must be from 0 to 1");
     }
 }

@@ -1,6 +1,6 @@
 //! How the values of a GGUF tensor are distributed, computed on a GPU, which reads them as they lie in the file.
 
-use crate::{Compute, Distribution, Encoding, Error, Values, Wanted};
+use crate::{Compute, Distribution, DistributionOptions, Encoding, Error, Values};
 use ggscope_model::quant::{self, BINS, Histogram, QUANTILES, Quantile, Tensor};
 
 /// How the values of a tensor are distributed, and on which GPU that was found out; `None` where it is work for the CPU.
@@ -11,7 +11,7 @@ pub fn tensor_distribution(
     compute: &Compute,
     tensor: &Tensor<'_>,
 ) -> Result<Option<(quant::Distribution, String)>, Error> {
-    let wanted = Wanted { bins: BINS, quantiles: &QUANTILES };
+    let wanted = DistributionOptions { bins: BINS, quantiles: &QUANTILES };
     let found = with_values(tensor, |values| compute.distribution_on_gpu(values, &wanted))?;
     Ok(found.map(|(distribution, ran)| (of(&distribution), ran.to_string())))
 }
@@ -71,7 +71,7 @@ mod tests {
         let cpu = Compute::open(Device::Cpu, &[], None).unwrap();
         for name in ["blk.3.ffn_down.weight", "token_embd.weight", "output_norm.weight"] {
             let tensor = Tensor::find(&model, name).unwrap();
-            let wanted = Wanted { bins: BINS, quantiles: &QUANTILES };
+            let wanted = DistributionOptions { bins: BINS, quantiles: &QUANTILES };
             let (found, _) = with_values(&tensor, |values| cpu.distribution(values, &wanted)).unwrap();
             let (ours, mut report) = (of(&found), quant::report(&tensor).unwrap().values);
             for (a, b) in [(ours.mean, report.mean), (ours.rms, report.rms), (ours.std, report.std)] {

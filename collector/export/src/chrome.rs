@@ -5,7 +5,7 @@ use super::labels;
 use super::lanes::Lanes;
 use ggscope_format::{GraphId, TensorId};
 use ggscope_query::dump::Filter;
-use ggscope_query::{DeviceRun, Evaluated, Timed, walk};
+use ggscope_query::{DeviceRun, FilteredEvaluation, Timed, walk};
 use ggscope_trace::Trace;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -139,7 +139,7 @@ impl Timeline<'_> {
         Ok(tid)
     }
 
-    fn evaluation(&mut self, evaluated: &Evaluated<'_>) -> io::Result<()> {
+    fn evaluation(&mut self, evaluated: &FilteredEvaluation<'_>) -> io::Result<()> {
         let e = evaluated.evaluation();
         let (context, thread) = (e.context, e.thread);
         let tid = self.track(Track::Context(context, thread), || format!("context {context} (thread {thread})"))?;
@@ -163,7 +163,7 @@ impl Timeline<'_> {
         evaluated.runs.iter().try_for_each(|run| self.run(context, e.eval.0, run))
     }
 
-    fn counters(&mut self, evaluated: &Evaluated<'_>) -> io::Result<()> {
+    fn counters(&mut self, evaluated: &FilteredEvaluation<'_>) -> io::Result<()> {
         let e = evaluated.evaluation();
         let name = |what| format!("context {}: {what}", e.context);
         let reads = evaluated.reads;
@@ -187,7 +187,7 @@ impl Timeline<'_> {
         Ok(())
     }
 
-    fn operator(&mut self, tid: u64, evaluated: &Evaluated<'_>, operator: &Timed) -> io::Result<()> {
+    fn operator(&mut self, tid: u64, evaluated: &FilteredEvaluation<'_>, operator: &Timed) -> io::Result<()> {
         let view = evaluated.view;
         let graph = &view.stored.graph;
         let Some(node) = graph.tensor(operator.node) else { return Ok(()) };
@@ -226,11 +226,11 @@ impl Timeline<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{HOSTILE, answer, dumped, exported, hostile};
-    use super::super::{Format, Wanted};
+    use super::super::{ExportOptions, Format};
     use super::*;
 
     fn read(trace: &Trace) -> Vec<Value> {
-        let wanted = Wanted { format: Format::Chrome, tokens: None, layers: None, graph: None, context: None };
+        let wanted = ExportOptions { format: Format::Chrome, tokens: None, layers: None, graph: None, context: None };
         let all: Value = serde_json::from_slice(&exported(trace, wanted)).unwrap();
         all["traceEvents"].as_array().unwrap().clone()
     }

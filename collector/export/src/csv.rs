@@ -157,13 +157,14 @@ impl<W: Write> Record<W> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{HOSTILE, answer, dumped, exported, hostile};
-    use super::super::{Format, Wanted};
+    use super::super::{ExportOptions, Format};
     use super::*;
     use std::collections::HashMap;
 
     fn read(trace: &Trace, layers: Option<&str>) -> Vec<HashMap<String, String>> {
         let layers = layers.map(|text| text.parse().unwrap());
-        let bytes = exported(trace, Wanted { format: Format::Csv, tokens: None, layers, graph: None, context: None });
+        let bytes =
+            exported(trace, ExportOptions { format: Format::Csv, tokens: None, layers, graph: None, context: None });
         csv::Reader::from_reader(&bytes[..]).deserialize().map(Result::unwrap).collect()
     }
 

@@ -5,7 +5,7 @@ use ggscope_compute::Compute;
 use ggscope_model::arch::{ArchGraph, EdgeKind, Schema};
 use ggscope_model::gguf::{Finding, Gguf};
 use ggscope_model::inspect::memory::Context;
-use ggscope_model::inspect::{Architecture, Inspection, Wanted};
+use ggscope_model::inspect::{Architecture, InspectOptions, Inspection};
 use ggscope_model::quant::{self, Block, Mix, Tensor, TensorReport, block, mix};
 use ggscope_query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
 use ggscope_query::graph_report::{GraphReport, report};
@@ -114,7 +114,8 @@ fn gather<'a>(
     compute: &Compute,
     time: Duration,
 ) -> Data<'a> {
-    let wanted = Wanted { context: Context::new(CONTEXT), context_of_model: Some(CONTEXT), vram: None, all: false };
+    let wanted =
+        InspectOptions { context: Context::new(CONTEXT), context_of_model: Some(CONTEXT), vram: None, all: false };
     let (tensors, blocks, left_out) = contents(model, MAX_TENSORS, time);
     Data {
         made_by: format!("ggscope {}", env!("CARGO_PKG_VERSION")),

@@ -21,13 +21,13 @@ pub fn write(trace: &Trace, filter: &Filter, out: &mut (dyn Write + Send)) -> io
 #[cfg(test)]
 mod tests {
     use super::super::testing::{HOSTILE, answer, dumped, exported, hostile};
-    use super::super::{Format, Wanted};
+    use super::super::{ExportOptions, Format};
     use super::*;
     use serde_json::Value as Json;
 
     fn read(trace: &Trace, tokens: Option<&str>) -> Vec<Json> {
         let tokens = tokens.map(|text| text.parse().unwrap());
-        let wanted = Wanted { format: Format::Json, tokens, layers: None, graph: None, context: None };
+        let wanted = ExportOptions { format: Format::Json, tokens, layers: None, graph: None, context: None };
         serde_json::from_slice(&exported(trace, wanted)).unwrap()
     }
 

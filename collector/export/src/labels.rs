@@ -3,11 +3,11 @@
 use ggscope_format::TensorId;
 use ggscope_format::record::Tensor;
 use ggscope_query::dump::Phase;
-use ggscope_query::{Evaluated, GraphView};
+use ggscope_query::{FilteredEvaluation, GraphView};
 use std::fmt::Write;
 
 /// An evaluation: `prompt: 23 tokens`, `token 12: " the"`; `3 tokens` where their phases are not known.
-pub fn evaluation(evaluated: &Evaluated<'_>) -> String {
+pub fn evaluation(evaluated: &FilteredEvaluation<'_>) -> String {
     let n = evaluated.evaluation().n_tokens;
     match (n, evaluated.phase, &evaluated.text) {
         (0, _, _) => "no tokens".into(),
@@ -22,7 +22,7 @@ pub fn evaluation(evaluated: &Evaluated<'_>) -> String {
 }
 
 /// The requests that its tokens belong to, in the order of their tokens, with commas: `3, 5`. Empty if they are unknown.
-pub fn requests(evaluated: &Evaluated<'_>) -> String {
+pub fn requests(evaluated: &FilteredEvaluation<'_>) -> String {
     let mut ids: Vec<u32> = vec![];
     for id in evaluated.row.requests.iter().flatten().map(|id| id.0) {
         if !ids.contains(&id) {
@@ -67,7 +67,7 @@ pub fn fused(view: &GraphView, ids: &[TensorId]) -> String {
 }
 
 /// Tokens a second of an evaluation.
-pub fn tokens_per_second(evaluated: &Evaluated<'_>) -> f64 {
+pub fn tokens_per_second(evaluated: &FilteredEvaluation<'_>) -> f64 {
     let e = evaluated.evaluation();
     let ns = e.end.0.saturating_sub(e.start.0);
     if ns == 0 { 0.0 } else { f64::from(e.n_tokens) * 1e9 / ns as f64 }

@@ -104,7 +104,7 @@ impl FromStr for Format {
 
 /// What is exported.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct ExportOptions {
     /// In which format.
     pub format: Format,
     /// Evaluations of these tokens; not for a graph.
@@ -126,7 +126,7 @@ pub struct Written {
     pub what: &'static str,
 }
 
-/// What of [`Wanted`] cannot be.
+/// What of [`ExportOptions`] cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The tokens.
@@ -163,7 +163,7 @@ pub enum ExportError {
 /// What an export begins with: a question that was checked.
 pub struct Export<'t> {
     trace: &'t Trace,
-    wanted: Wanted,
+    wanted: ExportOptions,
     graph: Option<GraphQuery>,
 }
 
@@ -172,7 +172,7 @@ impl<'t> Export<'t> {
     ///
     /// # Errors
     /// When the question contradicts itself, or asks for a context, a graph or a layer that the trace does not have.
-    pub fn new(trace: &'t Trace, wanted: Wanted) -> Result<Export<'t>, ExportError> {
+    pub fn new(trace: &'t Trace, wanted: ExportOptions) -> Result<Export<'t>, ExportError> {
         let refuse = |part, missing, reason: String| Err(ExportError::Refused { part, missing, reason });
         if let Some(Err(why)) = wanted.context.map(|context| Contexts::of(trace).check(context)) {
             return refuse(Part::Context, true, why);
@@ -220,7 +220,7 @@ impl<'t> Export<'t> {
     /// # Errors
     /// When `out` does not take it.
     pub fn write(&self, out: &mut (dyn Write + Send)) -> Result<Written, ExportError> {
-        let Wanted { tokens, layers, context, .. } = self.wanted;
+        let ExportOptions { tokens, layers, context, .. } = self.wanted;
         let filter = Filter { tokens, layers, context, ..Filter::default() };
         let (items, what) = match self.wanted.format {
             Format::Perfetto => (perfetto::write(self.trace, &filter, out)?, "operators"),
@@ -260,8 +260,8 @@ mod tests {
     use super::*;
     use ggscope_trace::testing_contexts::contexts;
 
-    fn wanted(format: Format) -> Wanted {
-        Wanted { format, tokens: None, layers: None, graph: None, context: None }
+    fn wanted(format: Format) -> ExportOptions {
+        ExportOptions { format, tokens: None, layers: None, graph: None, context: None }
     }
 
     #[test]
@@ -276,24 +276,24 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_before_anything_is_written() {
         let (_dir, trace) = answer();
-        let refused = |wanted: Wanted| match Export::new(&trace, wanted).map(|_| ()) {
+        let refused = |wanted: ExportOptions| match Export::new(&trace, wanted).map(|_| ()) {
             Err(ExportError::Refused { part, missing, .. }) => (part, missing),
             other => panic!("{other:?}"),
         };
         let numbers = |text: &str| Some(text.parse().unwrap());
         let dot = wanted(Format::Dot);
-        assert_eq!(refused(Wanted { tokens: numbers("1"), ..dot.clone() }), (Part::Tokens, false));
-        assert_eq!(refused(Wanted { layers: numbers("0..1"), ..dot.clone() }), (Part::Layers, false));
-        assert_eq!(refused(Wanted { layers: numbers("9"), ..dot.clone() }), (Part::Layers, true));
-        assert_eq!(refused(Wanted { graph: Some(GraphId(9)), ..dot }), (Part::Graph, true));
-        assert_eq!(refused(Wanted { graph: Some(GraphId(1)), ..wanted(Format::Csv) }), (Part::Graph, false));
+        assert_eq!(refused(ExportOptions { tokens: numbers("1"), ..dot.clone() }), (Part::Tokens, false));
+        assert_eq!(refused(ExportOptions { layers: numbers("0..1"), ..dot.clone() }), (Part::Layers, false));
+        assert_eq!(refused(ExportOptions { layers: numbers("9"), ..dot.clone() }), (Part::Layers, true));
+        assert_eq!(refused(ExportOptions { graph: Some(GraphId(9)), ..dot }), (Part::Graph, true));
+        assert_eq!(refused(ExportOptions { graph: Some(GraphId(1)), ..wanted(Format::Csv) }), (Part::Graph, false));
     }
 
     #[test]
     fn an_export_is_of_the_context_that_is_named() {
         let recorded = contexts(&[(0, 0, 3), (1, 1, 2), (0, 0, 1), (1, 1, 2)]);
         let rows = |context| -> Vec<u64> {
-            let bytes = exported(&recorded.trace, Wanted { context, ..wanted(Format::Json) });
+            let bytes = exported(&recorded.trace, ExportOptions { context, ..wanted(Format::Json) });
             let rows: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
             rows.iter().map(|row| row["context"].as_u64().unwrap()).collect()
         };
@@ -301,18 +301,18 @@ mod tests {
         assert!(first.iter().all(|&c| c == 0) && second.iter().all(|&c| c == 1) && !second.is_empty());
         assert_eq!(first.len() + second.len(), all.len());
         for context in [0, 1] {
-            let wanted = Wanted { context: Some(context), ..wanted(Format::Dot) };
+            let wanted = ExportOptions { context: Some(context), ..wanted(Format::Dot) };
             assert_eq!(Export::new(&recorded.trace, wanted).unwrap().graph().unwrap().1, context);
         }
-        let refused = |wanted: Wanted| match Export::new(&recorded.trace, wanted).map(|_| ()) {
+        let refused = |wanted: ExportOptions| match Export::new(&recorded.trace, wanted).map(|_| ()) {
             Err(ExportError::Refused { part, missing: true, reason }) => (part, reason),
             other => panic!("{other:?}"),
         };
         for format in FORMATS {
-            let (part, why) = refused(Wanted { context: Some(7), ..wanted(format) });
+            let (part, why) = refused(ExportOptions { context: Some(7), ..wanted(format) });
             assert_eq!((part, why.as_str()), (Part::Context, "there is no context 7: the recording has 0, 1"));
         }
-        let other = Wanted { context: Some(1), graph: Some(GraphId(0)), ..wanted(Format::Dot) };
+        let other = ExportOptions { context: Some(1), graph: Some(GraphId(0)), ..wanted(Format::Dot) };
         assert_eq!(refused(other), (Part::Graph, "graph 0 is of context 0, not of context 1".to_owned()));
     }
 
@@ -324,7 +324,7 @@ mod tests {
         let query = GraphQuery::open(&trace, GraphId(1)).unwrap();
         graph::write(&query.whole(), DOT, &mut expected).unwrap();
         assert_eq!(text.as_bytes(), expected, "of the graph that was computed most");
-        let layer = exported(&trace, Wanted { layers: Some("1".parse().unwrap()), ..wanted(Format::Dot) });
+        let layer = exported(&trace, ExportOptions { layers: Some("1".parse().unwrap()), ..wanted(Format::Dot) });
         assert!(layer.len() < expected.len() && layer.starts_with(b"digraph \"graph 1\""));
     }
 

@@ -227,7 +227,7 @@ impl Columns {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{HOSTILE, answer, dumped, exported, hostile};
-    use super::super::{Format, Wanted};
+    use super::super::{ExportOptions, Format};
     use super::*;
     use bytes::Bytes;
     use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -237,8 +237,10 @@ mod tests {
     /// The file through the reader of rows, which knows nothing of Arrow.
     fn reader(trace: &Trace, tokens: Option<&str>) -> SerializedFileReader<Bytes> {
         let tokens = tokens.map(|text| text.parse().unwrap());
-        let bytes =
-            exported(trace, Wanted { format: Format::Parquet, tokens, layers: None, graph: None, context: None });
+        let bytes = exported(
+            trace,
+            ExportOptions { format: Format::Parquet, tokens, layers: None, graph: None, context: None },
+        );
         SerializedFileReader::new(Bytes::from(bytes)).unwrap()
     }
 

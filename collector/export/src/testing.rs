@@ -1,6 +1,6 @@
 //! Traces that the tests of all formats share.
 
-use super::{Export, Wanted};
+use super::{Export, ExportOptions};
 use ggscope_query::dump::{Filter, dump};
 use ggscope_trace::testing::{Builder, Random, Shape, evaluation, recording, write};
 use ggscope_trace::{ModelId, Trace, TraceWriter};
@@ -43,7 +43,7 @@ pub fn hostile() -> (TempDir, Trace) {
 }
 
 /// An export in memory.
-pub fn exported(trace: &Trace, wanted: Wanted) -> Vec<u8> {
+pub fn exported(trace: &Trace, wanted: ExportOptions) -> Vec<u8> {
     let mut out = vec![];
     Export::new(trace, wanted).unwrap().write(&mut out).unwrap();
     out

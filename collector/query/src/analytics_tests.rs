@@ -6,7 +6,7 @@ use crate::analytics_times::{histogram, layer_tokens};
 use crate::cost::node_costs;
 use crate::dump::{Operator, dump};
 use crate::leaves::leaves;
-use crate::memory::{Wanted, memory};
+use crate::memory::{ReadFilter, memory};
 use crate::places::places;
 use crate::spans::spans;
 use crate::table::DEFAULT_MEMORY;
@@ -69,7 +69,7 @@ fn costs_by_operator_and_phase_are_the_sums_of_what_dump_gives() {
         assert!(found.is_sorted_by(|a, b| a.ns >= b.ns));
         let by_op: BTreeMap<_, _> = found.iter().map(|c| ((c.op.clone(), c.phase), (c.count, c.ns))).collect();
         assert_eq!(by_op, expected, "{filter:?}");
-        let wanted = Wanted { tokens: filter.tokens, evals: filter.evals, ..Wanted::default() };
+        let wanted = ReadFilter { tokens: filter.tokens, evals: filter.evals, ..ReadFilter::default() };
         if filter.phase.is_none() {
             let read: u64 = memory(&trace, &table, &wanted).iter().map(|r| r.read_bytes).sum();
             assert_eq!(found.iter().map(|c| c.bytes).sum::<u64>(), read, "{filter:?}");
@@ -107,7 +107,7 @@ fn costs_of_layers_and_nodes_are_the_sums_of_what_dump_gives() {
     assert_eq!(found[1].weight_bytes, of_layer.map(|(_, t)| t.bytes.0).sum::<u64>());
     let hot = &found[1].hottest;
     assert_eq!(hot.len(), 5);
-    let regions = memory(&trace, &table, &Wanted::default());
+    let regions = memory(&trace, &table, &ReadFilter::default());
     for tensor in hot.iter().filter(|t| t.name.starts_with("blk.")) {
         let region = regions.iter().find(|r| r.name == tensor.name).unwrap();
         assert_eq!((tensor.accesses, tensor.bytes), (region.accesses, region.read_bytes), "{}", tensor.name);
@@ -233,7 +233,7 @@ fn the_way_through_a_file_is_that_of_the_sources_on_disk() {
 #[test]
 fn places_are_the_sums_of_their_regions() {
     let (_dir, trace, table) = trace();
-    let (found, regions) = (places(&trace, &table, None), memory(&trace, &table, &Wanted::default()));
+    let (found, regions) = (places(&trace, &table, None), memory(&trace, &table, &ReadFilter::default()));
     assert_eq!((found[0].memory, found[0].start), ("DISK", 0));
     for place in &found {
         let own: Vec<_> = regions.iter().filter(|r| (r.memory, &r.place) == (place.memory, &place.place)).collect();
@@ -268,7 +268,7 @@ fn a_trace_that_is_damaged_anywhere_is_answered_as_far_as_it_goes() {
         assert_eq!(timeline(&table, 0, None).len(), 32 + 80 * table.len());
         assert!(layer_tokens(&trace, &table, &filter, 9).bins.len() <= 9);
         let read: u64 = table.headers(0).map(|(_, h)| h.disk_bytes + h.buffer_bytes).sum();
-        assert_eq!(memory(&trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum::<u64>(), read);
+        assert_eq!(memory(&trace, &table, &ReadFilter::default()).iter().map(|r| r.read_bytes).sum::<u64>(), read);
         assert_eq!(leaves(&trace, &table, None).is_empty(), rows == 0, "{kind:?}");
         for eval in 0..8 {
             assert_eq!(access(&trace, &table, eval).is_some(), table.find(eval).is_some());
@@ -307,7 +307,7 @@ fn chosen_experts_count_where_they_are_read() {
     let experts = hot.iter().find(|t| t.name == "blk.0.ffn_up_exps.weight").unwrap();
     assert_eq!((experts.accesses, experts.bytes), (4, 4 * expert));
     let costs = node_costs(&trace, &table, GraphId(0), &Filter::default());
-    let regions = memory(&trace, &table, &Wanted::default());
+    let regions = memory(&trace, &table, &ReadFilter::default());
     assert_eq!(costs.bytes.iter().sum::<u64>(), regions.iter().map(|r| r.read_bytes).sum::<u64>());
     let found = access(&trace, &table, 0).unwrap();
     let offsets: Vec<u64> = found.reads.iter().map(|r| r.offset - found.reads[2].offset).collect();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cost::costs;
-use crate::memory::{Wanted, memory};
+use crate::memory::{ReadFilter, memory};
 use crate::table::{DEFAULT_MEMORY, Table};
 use ggscope_trace::TraceWriter;
 use ggscope_trace::testing::{Random, Shape, evaluation, llama, recording, write};
@@ -33,7 +33,7 @@ fn every_execution_of_both_traces_is_in_one_row() {
             assert_eq!(sum(|s| s.count), all.iter().map(|c| c.count).sum::<u64>(), "{by:?}");
             assert_eq!(sum(|s| s.ns.unwrap_or(0)), all.iter().map(|c| c.ns).sum::<u64>(), "{by:?}");
             assert_eq!(sum(|s| s.ns.unwrap_or(0)), side.operator_ns, "{by:?}");
-            let read: u64 = memory(trace, &table, &Wanted::default()).iter().map(|r| r.read_bytes).sum();
+            let read: u64 = memory(trace, &table, &ReadFilter::default()).iter().map(|r| r.read_bytes).sum();
             assert_eq!(sum(|s| s.bytes), read, "{by:?}");
         }
         assert_eq!((compared.a.tokens, compared.b.tokens), (14, 10));

@@ -155,7 +155,7 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
         let mut shown: Vec<TensorId> = found.nodes().chain(more).collect();
         shown.sort_unstable();
         shown.dedup();
-        let evaluated = Evaluated {
+        let evaluated = DumpedEvaluation {
             seq,
             view,
             row,
@@ -172,7 +172,7 @@ pub fn dump(trace: &Trace, filter: &Filter, mut f: impl FnMut(Operator<'_>) -> C
 }
 
 /// An evaluation with all that its operators are derived from.
-pub(super) struct Evaluated<'a> {
+pub(super) struct DumpedEvaluation<'a> {
     pub seq: u64,
     pub view: &'a GraphView,
     pub row: &'a Row,
@@ -216,10 +216,10 @@ pub(super) fn whole_run(row: &Row, number: usize, ends: &HashMap<(u64, u32), u64
     Some(WholeRun { number, t_ns, dur_ns: seen_done.unwrap_or(0).max(run.duration) })
 }
 
-impl<'a> Evaluated<'a> {
+impl<'a> DumpedEvaluation<'a> {
     /// An execution of one of its nodes.
     pub fn operator(&self, executed: Executed, captured: &Captured) -> Operator<'a> {
-        let &Evaluated { view, row, chosen, .. } = self;
+        let &DumpedEvaluation { view, row, chosen, .. } = self;
         let Executed { id, start, duration, fused_into, run } = executed;
         let graph = &view.stored.graph;
         let tensor = &graph.tensors[id.index()];

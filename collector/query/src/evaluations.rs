@@ -15,7 +15,7 @@ const MAX_TOKENS: usize = 1 << 16;
 
 /// Which evaluations are wanted, and which part of them.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct EvaluationFilter {
     /// The context that computed them.
     pub context: Option<u32>,
     /// Numbers of tokens within the session, of which an evaluation has one at least.
@@ -126,8 +126,8 @@ pub struct OpTime {
 }
 
 /// The evaluations of a page, and how many there are in all. Only those of the page are read from the file.
-pub fn evaluations(trace: &Trace, table: &Table, wanted: &Wanted) -> (Vec<EvaluationSummary>, u64) {
-    let Wanted { context, tokens, evals, .. } = *wanted;
+pub fn evaluations(trace: &Trace, table: &Table, wanted: &EvaluationFilter) -> (Vec<EvaluationSummary>, u64) {
+    let EvaluationFilter { context, tokens, evals, .. } = *wanted;
     let filter = Filter { context, tokens, evals, ..Filter::default() };
     let (mut total, mut n_tokens) = (0_usize, 0);
     let mut page: Vec<usize> = vec![];
@@ -152,7 +152,7 @@ pub fn evaluations(trace: &Trace, table: &Table, wanted: &Wanted) -> (Vec<Evalua
     (summaries, total as u64)
 }
 
-fn in_time(wanted: &Wanted, header: &Header) -> bool {
+fn in_time(wanted: &EvaluationFilter, header: &Header) -> bool {
     wanted.time.is_none_or(|n| header.start <= n.last && n.first <= header.end())
 }
 
@@ -206,7 +206,7 @@ mod tests {
         (dir, trace)
     }
 
-    fn evaluations(trace: &Trace, wanted: &Wanted) -> (Vec<EvaluationSummary>, u64) {
+    fn evaluations(trace: &Trace, wanted: &EvaluationFilter) -> (Vec<EvaluationSummary>, u64) {
         super::evaluations(trace, &Table::new(trace, DEFAULT_MEMORY), wanted)
     }
 
@@ -218,7 +218,7 @@ mod tests {
     fn a_page_has_its_evaluations_and_knows_how_many_there_are() {
         let (_dir, trace) = trace();
         let of = |offset, limit| {
-            let (page, total) = evaluations(&trace, &Wanted { offset, limit, ..Wanted::default() });
+            let (page, total) = evaluations(&trace, &EvaluationFilter { offset, limit, ..EvaluationFilter::default() });
             (page.iter().map(|e| e.eval).collect::<Vec<_>>(), total)
         };
         assert_eq!(of(0, 3), (vec![0, 1, 2], 10));
@@ -230,16 +230,17 @@ mod tests {
     #[test]
     fn tokens_and_times_choose_evaluations() {
         let (_dir, trace) = trace();
-        let of = |wanted: Wanted| evaluations(&trace, &Wanted { limit: 100, ..wanted });
-        let (seventh, total) = of(Wanted { tokens: numbers("7"), ..Wanted::default() });
+        let of = |wanted: EvaluationFilter| evaluations(&trace, &EvaluationFilter { limit: 100, ..wanted });
+        let (seventh, total) = of(EvaluationFilter { tokens: numbers("7"), ..EvaluationFilter::default() });
         assert_eq!((seventh[0].eval, seventh[0].tokens[0].number, total), (3, 7, 1));
         let Token { id, text, phase, .. } = &seventh[0].tokens[0];
         assert_eq!((text.clone(), *phase), (Some(format!(" t{}", id.unwrap())), Phase::Generate));
         let begin = seventh[0].t_ns;
-        let (at, _) = of(Wanted { time: numbers(&format!("{begin}..{}", begin + 1)), ..Wanted::default() });
+        let (at, _) =
+            of(EvaluationFilter { time: numbers(&format!("{begin}..{}", begin + 1)), ..EvaluationFilter::default() });
         assert_eq!(at.iter().map(|e| e.eval).collect::<Vec<_>>(), [3]);
-        assert_eq!(of(Wanted { evals: numbers("2..3"), ..Wanted::default() }).1, 2);
-        let (prompt, _) = of(Wanted { evals: numbers("0"), ..Wanted::default() });
+        assert_eq!(of(EvaluationFilter { evals: numbers("2..3"), ..EvaluationFilter::default() }).1, 2);
+        let (prompt, _) = of(EvaluationFilter { evals: numbers("0"), ..EvaluationFilter::default() });
         assert_eq!(prompt[0].tokens.iter().map(|t| t.phase).collect::<Vec<_>>(), [Phase::Prompt; 5]);
     }
 
@@ -252,7 +253,8 @@ mod tests {
     #[test]
     fn times_by_operator_are_the_sums_of_what_dump_says() {
         let (_dir, trace) = trace();
-        let (page, _) = evaluations(&trace, &Wanted { evals: numbers("4"), limit: 1, ..Wanted::default() });
+        let (page, _) =
+            evaluations(&trace, &EvaluationFilter { evals: numbers("4"), limit: 1, ..EvaluationFilter::default() });
         let mut expected: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         dump(&trace, &Filter { evals: numbers("4"), ..Filter::default() }, |o| {
             let sum = expected.entry(o.op.to_owned()).or_default();

@@ -137,7 +137,7 @@ pub struct GraphSummary {
 
 /// How often a graph was evaluated, and when last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Evaluated {
+pub struct EvaluationCount {
     /// Evaluations.
     pub evaluations: u64,
     /// Ordinal of the last; `None` if there are none.
@@ -145,12 +145,12 @@ pub struct Evaluated {
 }
 
 /// How often each graph was evaluated, and when last.
-pub fn evaluated(table: &Table) -> BTreeMap<GraphId, Evaluated> {
+pub fn evaluated(table: &Table) -> BTreeMap<GraphId, EvaluationCount> {
     evaluated_by(table, None)
 }
 
-fn evaluated_by(table: &Table, context: Option<u32>) -> BTreeMap<GraphId, Evaluated> {
-    let mut of: BTreeMap<GraphId, Evaluated> = BTreeMap::new();
+fn evaluated_by(table: &Table, context: Option<u32>) -> BTreeMap<GraphId, EvaluationCount> {
+    let mut of: BTreeMap<GraphId, EvaluationCount> = BTreeMap::new();
     let of_context = table.headers(0).filter(|(_, header)| context.is_none_or(|context| header.context == context));
     for (seq, header) in of_context {
         let found = of.entry(header.graph).or_default();
@@ -224,7 +224,7 @@ impl GraphQuery {
     }
 
     /// One line about the graph, which was evaluated as `evaluated` says.
-    pub fn summary(&self, evaluated: Evaluated) -> GraphSummary {
+    pub fn summary(&self, evaluated: EvaluationCount) -> GraphSummary {
         let graph = &self.view.stored.graph;
         GraphSummary {
             graph: graph.graph.0,

@@ -41,4 +41,4 @@ pub mod weights;
 
 pub use ggscope_trace::view::{ExpertSlice, GraphView, GraphViews, Place};
 pub use values::{CapturedValue, TensorStatistics};
-pub use walk::{DeviceRun, Evaluated, Timed, walk};
+pub use walk::{DeviceRun, FilteredEvaluation, Timed, walk};

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 /// Which reads are wanted; `None` lets all through.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct ReadFilter {
     /// The context that read them.
     pub context: Option<u32>,
     /// Numbers of tokens within the session, of which an evaluation has one at least.
@@ -181,7 +181,7 @@ struct Times {
 }
 
 /// The regions that were read, files before buffers, by place and first byte.
-pub fn memory(trace: &Trace, table: &Table, wanted: &Wanted) -> Vec<Region> {
+pub fn memory(trace: &Trace, table: &Table, wanted: &ReadFilter) -> Vec<Region> {
     let (evals, tokens, context) = (wanted.evals, wanted.tokens, wanted.context);
     let filter = Filter { evals, tokens, context, ..Filter::default() };
     let plans = table.plans().all();
@@ -266,7 +266,7 @@ fn count(
     of_region
 }
 
-fn is_wanted(wanted: &Wanted, region: &Region) -> bool {
+fn is_wanted(wanted: &ReadFilter, region: &Region) -> bool {
     let memory = if region.memory == "DISK" { Memory::Disk } else { Memory::Buffer };
     let end = region.start.saturating_add(region.bytes);
     wanted.memory.is_none_or(|m| m == memory)
@@ -349,12 +349,12 @@ mod tests {
     use ggscope_trace::TraceWriter;
     use ggscope_trace::testing::{Builder, Random, Shape, evaluation, recording, write};
 
-    fn of(path: &std::path::Path, wanted: &Wanted) -> Vec<Region> {
+    fn of(path: &std::path::Path, wanted: &ReadFilter) -> Vec<Region> {
         let trace = Trace::open(path).unwrap();
         memory(&trace, &Table::new(&trace, table::DEFAULT_MEMORY), wanted)
     }
 
-    fn regions(wanted: &Wanted) -> Vec<Region> {
+    fn regions(wanted: &ReadFilter) -> Vec<Region> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ggtrace");
         write(&path, Shape { n_layer: 2, ..Shape::default() }, 5, 9).finish().unwrap();
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn every_read_is_counted_where_it_lies() {
-        let all = regions(&Wanted::default());
+        let all = regions(&ReadFilter::default());
         let q = one(&all, "blk.1.attn_q.weight");
         assert_eq!((q.memory, q.accesses, q.read_bytes), ("DISK", 10, 10 * q.bytes));
         assert_eq!((q.last_eval, q.last_token, q.layer), (9, Some(13), Some(1)));
@@ -388,11 +388,12 @@ mod tests {
     fn reads_are_chosen_by_place_bytes_and_token() {
         let embd_end = 1_753_088 + 49152 * 576 / 32 * 20;
         let bytes = |first, last| Some(Numbers { first, last });
-        let at = |n| regions(&Wanted { memory: Some(Memory::Disk), bytes: n, ..Wanted::default() });
+        let at = |n| regions(&ReadFilter { memory: Some(Memory::Disk), bytes: n, ..ReadFilter::default() });
         let names = |regions: Vec<Region>| regions.into_iter().map(|r| r.name).collect::<Vec<_>>();
         assert_eq!(names(at(bytes(0, embd_end - 1))), ["token_embd.weight"]);
         assert_eq!(names(at(bytes(embd_end - 1, embd_end))), ["token_embd.weight", "blk.0.attn_norm.weight"]);
-        let cache = regions(&Wanted { place: Some("KV cache (CPU)".into()), tokens: bytes(7, 7), ..Wanted::default() });
+        let cache =
+            regions(&ReadFilter { place: Some("KV cache (CPU)".into()), tokens: bytes(7, 7), ..ReadFilter::default() });
         assert_eq!(cache.iter().map(|r| (r.accesses, r.last_token)).collect::<Vec<_>>(), [(1, Some(7)); 4]);
     }
 
@@ -414,7 +415,7 @@ mod tests {
         writer.graph(stored).unwrap();
         writer.evaluation(e).unwrap();
         writer.finish().unwrap();
-        let wanted = Wanted { memory: Some(Memory::Disk), ..Wanted::default() };
+        let wanted = ReadFilter { memory: Some(Memory::Disk), ..ReadFilter::default() };
         let found: Vec<_> =
             of(&path, &wanted).into_iter().map(|r| (r.expert, r.start, r.bytes, r.read_bytes)).collect();
         let slice = |id: i32| (Some(id), 1_753_088 + id as u64 * 32 * 40, 32 * 40, 32 * 40);

@@ -1,7 +1,7 @@
 //! The trace table: executions of operators, a page at a time, in any order. Executions are counted from kinds of
 //! evaluations; only those of the page are derived in full.
 
-use super::dump::{Evaluated, Executed, Filter, Operator};
+use super::dump::{DumpedEvaluation, Executed, Filter, Operator};
 use super::table::{self, NONE, Place, Selection, Table, find};
 use super::values::Captured;
 use ggscope_trace::Trace;
@@ -100,7 +100,8 @@ pub fn operators(
         let captured = if filter.values { Captured::of(trace, row.evaluation.eval) } else { Captured::default() };
         let id = chosen.tokens.first().and_then(|&token| row.evaluation.tokens.get(token));
         let texts = trace.texts_of(row.evaluation.graph, id.map(std::slice::from_ref).unwrap_or_default());
-        let evaluated = Evaluated { seq: seq as u64, view: &view, row, chosen: &chosen, texts: &texts, ends: &ends };
+        let evaluated =
+            DumpedEvaluation { seq: seq as u64, view: &view, row, chosen: &chosen, texts: &texts, ends: &ends };
         for &((_, place), number) in wanted {
             let Span { start, duration } = spans[place as usize];
             let (fused, run) = (layout.fused[place as usize], layout.run[place as usize]);

@@ -1,6 +1,6 @@
 //! The files and buffers that operators read, as wholes: the tracks of a memory map.
 
-use super::memory::{Region, Wanted, memory};
+use super::memory::{ReadFilter, Region, memory};
 use super::table::Table;
 use ggscope_trace::Trace;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub struct PlaceSummary {
 
 /// What was read, files before buffers, by name; by one context, if it is given.
 pub fn places(trace: &Trace, table: &Table, context: Option<u32>) -> Vec<PlaceSummary> {
-    let regions = memory(trace, table, &Wanted { context, ..Wanted::default() });
+    let regions = memory(trace, table, &ReadFilter { context, ..ReadFilter::default() });
     let of_place = |of_one: &[Region]| {
         let Region { memory, ref place, .. } = of_one[0];
         let size = trace.models().iter().find(|model| model.path == *place).map_or(0, |model| model.file_bytes);

@@ -83,7 +83,7 @@ impl GraphReads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{Wanted, memory};
+    use crate::memory::{ReadFilter, memory};
     use crate::table::{DEFAULT_MEMORY, Table};
     use ggscope_trace::testing::{Shape, write};
     use ggscope_trace::view::GraphViews;
@@ -106,7 +106,7 @@ mod tests {
             plan.executed_nodes().for_each(|id| sum.add(reads.of(&view, id, &row.evaluation)));
             ControlFlow::Continue(())
         });
-        let regions = memory(&trace, &Table::new(&trace, DEFAULT_MEMORY), &Wanted::default());
+        let regions = memory(&trace, &Table::new(&trace, DEFAULT_MEMORY), &ReadFilter::default());
         let of = |memory: &str| regions.iter().filter(|r| r.memory == memory).map(|r| r.read_bytes).sum::<u64>();
         assert_eq!(sum, Reads { disk: of("DISK"), buffer: of("BUFFER") });
         assert!(sum.disk > 0 && sum.buffer > 0);

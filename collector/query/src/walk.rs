@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 const KEPT: usize = 64;
 
 /// An evaluation, and what of it the filter lets through.
-pub struct Evaluated<'a> {
+pub struct FilteredEvaluation<'a> {
     /// The evaluation.
     pub row: &'a Row,
     /// Its graph.
@@ -62,7 +62,7 @@ pub struct DeviceRun<'a> {
     pub operators: u64,
 }
 
-impl Evaluated<'_> {
+impl FilteredEvaluation<'_> {
     /// The evaluation as it was recorded.
     pub fn evaluation(&self) -> &Evaluation {
         &self.row.evaluation
@@ -70,7 +70,7 @@ impl Evaluated<'_> {
 }
 
 /// Calls `f` for each evaluation with tokens that `filter` lets through, in the order of the file, until it breaks.
-pub fn walk(trace: &Trace, filter: &Filter, mut f: impl FnMut(Evaluated<'_>) -> ControlFlow<()>) {
+pub fn walk(trace: &Trace, filter: &Filter, mut f: impl FnMut(FilteredEvaluation<'_>) -> ControlFlow<()>) {
     let (texts, ends) = (trace.texts(), run_ends(trace));
     let mut graphs: HashMap<GraphId, GraphReads> = HashMap::new();
     find(trace, filter, |found| {
@@ -95,7 +95,7 @@ pub fn walk(trace: &Trace, filter: &Filter, mut f: impl FnMut(Evaluated<'_>) -> 
             (e.n_tokens > 0).then(|| found.phase()),
             text(row, 0, texts.of(trace.vocabulary_of(view.stored.graph.graph))),
         );
-        f(Evaluated { row, view, phase, text, operators, runs, reads })
+        f(FilteredEvaluation { row, view, phase, text, operators, runs, reads })
     });
 }
 

@@ -4,7 +4,7 @@ use super::contexts::{Context, Contexts};
 use super::cost::node_costs;
 use super::dump::Filter;
 use super::graph::evaluated;
-use super::memory::{Region, Wanted, memory, reads};
+use super::memory::{ReadFilter, Region, memory, reads};
 use super::table::Table;
 use ggscope_format::TensorId;
 use ggscope_format::record::Graph;
@@ -106,7 +106,7 @@ pub fn weights(trace: &Trace, table: &Table, whose: Whose) -> Result<Vec<WeightC
             }
         }
     }
-    let regions = |context: u32| memory(trace, table, &Wanted { context: Some(context), ..Wanted::default() });
+    let regions = |context: u32| memory(trace, table, &ReadFilter { context: Some(context), ..ReadFilter::default() });
     for (&context, &model) in &contexts {
         for region in regions(context) {
             if let Some(cost) = of.get_mut(&(model, region.name.clone())) {

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ggscope_export::{Export, ExportError, Format, Part, Wanted};
+use ggscope_export::{Export, ExportError, ExportOptions, Format, Part};
 use serde::Deserialize;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub(super) async fn export(
     let tokens = numbers("tokens", p.tokens.as_deref())?;
     let layers = numbers("layer", p.layer.as_deref())?;
     let context = context(p.context.as_deref())?;
-    let wanted = Wanted { format, tokens, layers, graph: None, context };
+    let wanted = ExportOptions { format, tokens, layers, graph: None, context };
     let slot = timeout(MAX_WAIT, SLOTS.acquire()).await.ok().and_then(Result::ok).ok_or_else(|| {
         let error = "other exports are running, and more are not made at the same time";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, error, "ask again when one of them has ended")
@@ -104,7 +104,7 @@ pub(super) async fn export(
 fn produce(
     app: &App,
     id: &str,
-    wanted: Wanted,
+    wanted: ExportOptions,
     begun: oneshot::Sender<Result<String, Problem>>,
     client: Client,
     whole: &AtomicBool,

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use ggscope_internals::attention::AttentionError;
-use ggscope_internals::heads::{Flow, Heads, Wanted, flow, heads};
+use ggscope_internals::heads::{Flow, Heads, HeadsOptions, flow, heads};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::to_raw_value;
@@ -26,17 +26,17 @@ const MAX_TOKENS: u64 = 8192;
 
 /// What was computed last of a session: of so many evaluations, for this question.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<Option<(u64, Wanted, Arc<Heads>)>>);
+pub(super) struct Kept(Mutex<Option<(u64, HeadsOptions, Arc<Heads>)>>);
 
 impl Kept {
     /// Computes it, unless it is the same as the last time. Whoever asks at the same time waits for the answer.
-    fn get(&self, sessions: &Sessions, session: &Session, wanted: Wanted) -> Result<Arc<Heads>, Problem> {
+    fn get(&self, sessions: &Sessions, session: &Session, wanted: HeadsOptions) -> Result<Arc<Heads>, Problem> {
         let mut kept = self.0.lock();
         let trace = session.trace()?;
         let now = trace.n_evaluations();
         // While a program runs, values come a little later than the evaluations that they are of.
         let is_whole = |found: &Heads| found.refused.is_empty() || trace.complete();
-        let same = |kept: &&(u64, Wanted, Arc<Heads>)| (kept.0, &kept.1) == (now, &wanted) && is_whole(&kept.2);
+        let same = |kept: &&(u64, HeadsOptions, Arc<Heads>)| (kept.0, &kept.1) == (now, &wanted) && is_whole(&kept.2);
         if let Some((_, _, found)) = kept.as_ref().filter(same) {
             return Ok(found.clone());
         }
@@ -73,12 +73,12 @@ pub(super) struct HeadsParams {
 }
 
 impl HeadsParams {
-    fn wanted(&self) -> Result<Wanted, Problem> {
+    fn wanted(&self) -> Result<HeadsOptions, Problem> {
         let tokens = numbers("tokens", self.tokens.as_deref())?;
         let layer = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let head: Option<u32> = parse("head", self.head.as_deref(), "give the number of a head")?;
         let most = |range: Range<u64>| range.start..range.end.min(range.start.saturating_add(MAX_TOKENS));
-        Ok(Wanted {
+        Ok(HeadsOptions {
             context: context(self.context.as_deref())?,
             // `7..` is the most from there on.
             tokens: tokens.map(|tokens| most(tokens.range())),
@@ -106,7 +106,7 @@ pub(super) async fn of_session(
         let context = session.context(&trace, wanted.context, wanted.tokens.as_ref())?;
         let first = session.contexts(&trace).get(context).and_then(|of| of.first_token).unwrap_or(0);
         let tokens = wanted.tokens.unwrap_or(first..first.saturating_add(DEFAULT_TOKENS));
-        let wanted = Wanted { context: Some(context), tokens: Some(tokens), ..wanted };
+        let wanted = HeadsOptions { context: Some(context), tokens: Some(tokens), ..wanted };
         let found = session.heads.get(sessions, &session, wanted)?;
         to_raw_value(&*found)
             .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string(), "ask for one layer"))

@@ -13,7 +13,7 @@ use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::{Finding, Gguf, is_gguf};
 use ggscope_model::inspect::contents::FileKind;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
-use ggscope_model::inspect::{Architecture, Inspection, Wanted};
+use ggscope_model::inspect::{Architecture, InspectOptions, Inspection};
 use ggscope_model::verdict;
 use ggscope_query::weights::is_same;
 use parking_lot::Mutex;
@@ -210,7 +210,7 @@ pub(super) struct PlanParams {
 }
 
 impl PlanParams {
-    fn wanted(&self) -> Result<Wanted, Problem> {
+    fn wanted(&self) -> Result<InspectOptions, Problem> {
         let tokens: Option<u32> = parse("ctx", self.ctx.as_deref(), "give a number of tokens")?;
         let sequences = parse("parallel", self.parallel.as_deref(), "give a number of sequences")?.unwrap_or(1);
         if !(1..=256).contains(&sequences) {
@@ -225,7 +225,7 @@ impl PlanParams {
             let unknown = || Problem::bad(field, format!("{field}={name}"), format!("give {}", CACHE_TYPES.join(", ")));
             known.ok_or_else(unknown)
         };
-        Ok(Wanted {
+        Ok(InspectOptions {
             context: Context {
                 tokens: tokens.unwrap_or(DEFAULT_CONTEXT),
                 sequences,

@@ -10,7 +10,7 @@ use ggscope_internals::picture::Followers;
 use ggscope_query::contexts::Contexts;
 use ggscope_query::cost::{Cost, costs};
 use ggscope_query::ending::{Ended, ended};
-use ggscope_query::memory::{Wanted, memory};
+use ggscope_query::memory::{ReadFilter, memory};
 use ggscope_query::table::Table;
 use ggscope_trace::{Followed, Following, Growing, State, Totals, Trace, TraceError, Watch};
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -385,7 +385,7 @@ impl Session {
         let contexts = self.contexts(&trace);
         let mut reads = BTreeMap::new();
         for context in contexts.iter().map(|context| context.context) {
-            for region in memory(&trace, &table, &Wanted { context: Some(context), ..Wanted::default() }) {
+            for region in memory(&trace, &table, &ReadFilter { context: Some(context), ..ReadFilter::default() }) {
                 let sum: &mut u64 = reads.entry((context, region.memory, region.place)).or_default();
                 *sum = sum.saturating_add(region.read_bytes);
             }

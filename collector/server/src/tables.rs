@@ -42,7 +42,7 @@ pub(super) async fn evaluations(
     Params(which, p, page): Params<Which, TimeParams, PageParams>,
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_LIMIT)?;
-    let wanted = evaluations::Wanted {
+    let wanted = evaluations::EvaluationFilter {
         tokens: which.tokens()?,
         evals: which.evals()?,
         context: which.context()?,
@@ -193,7 +193,7 @@ pub(super) async fn memory(
     Params(which, p, page): Params<Which, MemoryParams, PageParams>,
 ) -> Result<Response, Problem> {
     let (offset, limit) = page.page(MAX_REGIONS)?;
-    let wanted = memory::Wanted {
+    let wanted = memory::ReadFilter {
         tokens: which.tokens()?,
         evals: which.evals()?,
         context: which.context()?,

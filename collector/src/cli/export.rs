@@ -4,7 +4,7 @@ use super::contexts::named;
 use super::output::{Output, Replace};
 use super::say;
 use anyhow::Context;
-use ggscope_export::{Export, Format, Wanted};
+use ggscope_export::{Export, ExportOptions, Format};
 use ggscope_format::GraphId;
 use ggscope_query::contexts::Contexts;
 use ggscope_query::range::Numbers;
@@ -67,7 +67,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let output = output(&args, format)?;
     let trace = Trace::open(&args.file)?;
     let graph = args.graph.map(GraphId);
-    let wanted = Wanted { format, tokens: args.token, layers: args.layer, graph, context: args.context };
+    let wanted = ExportOptions { format, tokens: args.token, layers: args.layer, graph, context: args.context };
     let export = Export::new(&trace, wanted).with_context(|| args.file.display().to_string())?;
     let written = output.write(|to| export.write(to))?;
     if let Some((path, bytes)) = output.file() {

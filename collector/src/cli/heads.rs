@@ -6,7 +6,7 @@ use super::contexts::{say_chosen, whose};
 use super::say;
 use super::terminal::{Form, stdout};
 use ggscope_compute::{Device, open_device};
-use ggscope_internals::heads::{Flow, Head, Heads, Wanted, flow, heads};
+use ggscope_internals::heads::{Flow, Head, Heads, HeadsOptions, flow, heads};
 use ggscope_query::contexts::Contexts;
 use ggscope_query::dump::Phase;
 use ggscope_query::range::Numbers;
@@ -77,12 +77,12 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn wanted(&self) -> anyhow::Result<Wanted> {
+    fn wanted(&self) -> anyhow::Result<HeadsOptions> {
         if self.pairs && !self.json && !self.csv {
             anyhow::bail!("--pairs prints a number for every two heads: say --json or --csv");
         }
         let layer = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        Ok(Wanted {
+        Ok(HeadsOptions {
             context: self.context,
             tokens: self.tokens.map(|t| t.range()),
             layers: self.layer.map(|l| layer(l.first)..=layer(l.last)),

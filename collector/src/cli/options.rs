@@ -1,7 +1,7 @@
 //! Options that `record` and `daemon` share: how much is recorded.
 
 use anyhow::bail;
-use ggscope_attach::Wanted;
+use ggscope_attach::RecordOptions;
 use ggscope_format::Bytes;
 use ggscope_format::capture::{Capture, Ranges, Set};
 use ggscope_format::segment::{DEFAULT_RING_BYTES, RING_BYTES_RANGE};
@@ -58,7 +58,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn wanted(&self) -> anyhow::Result<Wanted> {
+    pub(super) fn wanted(&self) -> anyhow::Result<RecordOptions> {
         let capture = self.described()?;
         let level = match self.level.as_deref() {
             None if self.capture.is_empty() => Level::default(),
@@ -69,7 +69,7 @@ impl Options {
             Some("graph") => Level::Graph,
             Some(_) => Level::Ops,
         };
-        Ok(Wanted {
+        Ok(RecordOptions {
             level,
             tokens: !self.no_tokens,
             ring_bytes: self.ring_size.unwrap_or(match level {
@@ -82,10 +82,10 @@ impl Options {
     }
 
     /// The same where a page may have more captured while the program runs, for which there is to be room.
-    pub(super) fn wanted_for_a_page(&self) -> anyhow::Result<Wanted> {
+    pub(super) fn wanted_for_a_page(&self) -> anyhow::Result<RecordOptions> {
         let wanted = self.wanted()?;
         let room = if self.ring_size.is_some() { 0 } else { VALUE_RING_BYTES };
-        Ok(Wanted { ring_bytes: wanted.ring_bytes.max(room), ..wanted })
+        Ok(RecordOptions { ring_bytes: wanted.ring_bytes.max(room), ..wanted })
     }
 
     fn described(&self) -> anyhow::Result<Capture> {
@@ -205,7 +205,7 @@ mod tests {
             #[command(flatten)]
             options: Options,
         }
-        let wanted = |line: &str| -> anyhow::Result<Wanted> {
+        let wanted = |line: &str| -> anyhow::Result<RecordOptions> {
             Command::try_parse_from(["x"].into_iter().chain(line.split(' ')))?.options.wanted()
         };
         let all = "--capture attention --capture-layers 0-3,7 --capture-heads 0,5-8 --capture-tokens 0-99 \

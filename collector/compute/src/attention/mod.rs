@@ -70,7 +70,7 @@ pub enum Step {
 
 /// What is the same for the tokens of a layer.
 #[derive(Clone, Debug)]
-pub struct Layer<'a> {
+pub struct LayerInputs<'a> {
     /// The keys.
     pub keys: Keys<'a>,
     /// Heads of the queries: a multiple of those of the keys.
@@ -148,7 +148,7 @@ pub(crate) struct Token {
 /// Tokens whose attention is to be computed.
 #[derive(Clone, Debug, Default)]
 pub struct Batch<'a> {
-    pub(crate) layers: Vec<Layer<'a>>,
+    pub(crate) layers: Vec<LayerInputs<'a>>,
     pub(crate) tokens: Vec<Token>,
     pub(crate) lists: Vec<u32>,
     pub(crate) biases: Vec<f32>,
@@ -159,7 +159,7 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// The tokens that follow are of this layer.
-    pub fn layer(&mut self, layer: Layer<'a>) {
+    pub fn layer(&mut self, layer: LayerInputs<'a>) {
         self.layers.push(layer);
     }
 
@@ -199,7 +199,7 @@ impl<'a> Batch<'a> {
         if most.into_iter().any(|n| n >= u32::MAX as usize) {
             return Some("more numbers than kernels can count");
         }
-        if !self.layers.iter().all(Layer::is_sound) {
+        if !self.layers.iter().all(LayerInputs::is_sound) {
             return Some("a layer whose keys, heads and slopes do not fit each other");
         }
         (!self.tokens.iter().all(|token| self.is_sound(token)))
@@ -219,7 +219,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-impl Layer<'_> {
+impl LayerInputs<'_> {
     fn is_sound(&self) -> bool {
         let keys = &self.keys;
         let pages = || keys.pages.iter().flatten();

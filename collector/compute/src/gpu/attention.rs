@@ -2,7 +2,7 @@
 //! keys that were there at the last batch stay where they are.
 
 use super::backend::{Arguments, Backend, Buffer, Module, upload, zeros};
-use crate::attention::{Batch, Elements, Keys, Layer, Measured, Page, Step, Token, Weights};
+use crate::attention::{Batch, Elements, Keys, LayerInputs, Measured, Page, Step, Token, Weights};
 use crate::error::Error;
 use std::collections::{BTreeMap, HashMap};
 
@@ -38,15 +38,15 @@ fn bytes_of<'a>(elements: &Elements<'a>) -> &'a [u8] {
 
 /// The pages of some keys that a batch looks at, by their numbers.
 #[derive(Default)]
-struct Wanted<'k> {
+struct PagesOfKeys<'k> {
     again: bool,
     pages: BTreeMap<u64, Page<'k>>,
 }
 
 impl<B: Backend> Resident<B> {
     /// Takes all that a batch looks at and that has changed. After that nothing moves until the batch is done.
-    fn take(&mut self, device: &B, layers: &[Layer]) -> Result<(), Error> {
-        let mut all: BTreeMap<u64, Wanted<'_>> = BTreeMap::new();
+    fn take(&mut self, device: &B, layers: &[LayerInputs]) -> Result<(), Error> {
+        let mut all: BTreeMap<u64, PagesOfKeys<'_>> = BTreeMap::new();
         for keys in layers.iter().map(|layer| &layer.keys) {
             let wanted = all.entry(keys.id).or_default();
             wanted.again = keys.again;
@@ -60,7 +60,7 @@ impl<B: Backend> Resident<B> {
         Ok(())
     }
 
-    fn take_pages(&mut self, device: &B, id: u64, wanted: &Wanted<'_>) -> Result<(), Error> {
+    fn take_pages(&mut self, device: &B, id: u64, wanted: &PagesOfKeys<'_>) -> Result<(), Error> {
         let pages = &wanted.pages;
         let page_bytes = pages.values().map(|page| bytes_of(&page.elements).len()).max().unwrap_or(0);
         let fits = |kept: &Kept<B>| {
@@ -157,7 +157,7 @@ pub(crate) fn attention<B: Backend>(device: &B, kept: &mut Resident<B>, batch: &
 
 impl Tables {
     /// Some tokens of a layer, whose keys are in pages at `addresses`.
-    fn layer(&mut self, layer: &Layer, tokens: &[Token], addresses: &[u64]) {
+    fn layer(&mut self, layer: &LayerInputs, tokens: &[Token], addresses: &[u64]) {
         let keys = &layer.keys;
         let page = self.pages.len() as u32;
         self.pages.extend_from_slice(addresses);
@@ -182,7 +182,13 @@ impl Tables {
         }
     }
 
-    fn group(&mut self, layer: &Layer, head: usize, (page, half, step): (u32, bool, u32), rows: &[(&Token, usize)]) {
+    fn group(
+        &mut self,
+        layer: &LayerInputs,
+        head: usize,
+        (page, half, step): (u32, bool, u32),
+        rows: &[(&Token, usize)],
+    ) {
         let Some((first, _)) = rows.first() else { return };
         let row = self.rows.len() as u32;
         self.rows.extend(rows.iter().map(|&(token, head)| row_of(layer, token, head)));
@@ -206,7 +212,7 @@ impl Tables {
     }
 }
 
-fn row_of(layer: &Layer, token: &Token, head: usize) -> [u32; 8] {
+fn row_of(layer: &LayerInputs, token: &Token, head: usize) -> [u32; 8] {
     let n = token.seen.len();
     [
         token.seen.start as u32,

@@ -5,8 +5,8 @@ use super::backend::Backend;
 use super::tests::{OnDevice, on_every_device};
 use super::{Resident, attention, divergences};
 use crate::attention::{
-    Batch, DUPLICATE, Elements, INDUCTION, Keys, LANES, Layer, Marks, Measured, PAGE, PUNCTUATION, Page, Seen, Step,
-    Weights,
+    Batch, DUPLICATE, Elements, INDUCTION, Keys, LANES, LayerInputs, Marks, Measured, PAGE, PUNCTUATION, Page, Seen,
+    Step, Weights,
 };
 use crate::divergence::{Rows, place};
 
@@ -146,7 +146,7 @@ impl Case {
         let keys = Keys { id, again: stamp > 0, n_embd, n_head, first: (3, self.origin), pages };
         let mut batch = Batch::default();
         let (slopes, sinks) = (made.slopes.clone(), made.sinks.clone());
-        batch.layer(Layer { keys, n_head: self.n_head, steps: self.steps.clone(), slopes, sinks });
+        batch.layer(LayerInputs { keys, n_head: self.n_head, steps: self.steps.clone(), slopes, sinks });
         for (i, token) in self.tokens.iter().enumerate() {
             let keys: Vec<u32> = token.iter().map(|&(key, _)| key as u32).collect();
             let in_a_row = keys.windows(2).all(|two| two[0] + 1 == two[1]);

@@ -3,7 +3,7 @@
 
 use super::backend::{Arguments, Backend, Module, THREADS, blocks, upload, zeros};
 use crate::error::Error;
-use crate::statistics::{Distribution, Encoding, HALVES, Plan, Survey, Wanted};
+use crate::statistics::{Distribution, DistributionOptions, Encoding, HALVES, Plan, Survey};
 
 /// Values of a piece: a multiple of every block, and few enough for 32-bit counters.
 const PIECE: usize = 1 << 28;
@@ -20,7 +20,7 @@ pub(crate) fn distribution_of<B: Backend>(
     encoding: Encoding,
     bytes: &[u8],
     count: usize,
-    wanted: &Wanted,
+    wanted: &DistributionOptions,
 ) -> Result<Distribution, Error> {
     wanted.check()?;
     let (values, size) = encoding.block();

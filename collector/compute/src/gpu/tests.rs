@@ -7,7 +7,7 @@ use super::emulated::{Emulated, kernels};
 use super::nvrtc::{Nvrtc, Target};
 use super::{cache, communities, statistics};
 use crate::graph::{Direction, Graph, NodeId, Parallel, Weights};
-use crate::statistics::{Encoding, Values, Wanted, distribution_of};
+use crate::statistics::{DistributionOptions, Encoding, Values, distribution_of};
 use crate::{Betweenness, Leiden, PageRank, Sources, betweenness, leiden, pagerank};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -241,7 +241,7 @@ struct Distributions(Vec<(Encoding, Vec<u8>, Vec<f32>)>);
 
 impl OnDevice for Distributions {
     fn run<B: Backend>(&self, device: &B) {
-        let wanted = Wanted { bins: 37, quantiles: &[0.0, 0.01, 0.25, 0.5, 0.75, 0.999, 1.0] };
+        let wanted = DistributionOptions { bins: 37, quantiles: &[0.0, 0.01, 0.25, 0.5, 0.75, 0.999, 1.0] };
         let odd: Vec<f32> = vec![f32::NAN, 1.0, f32::INFINITY, -2.0, f32::NEG_INFINITY, 0.0, -0.0, 1e-42];
         let mut cases: Vec<(Encoding, &[u8], &[f32])> =
             self.0.iter().map(|(encoding, bytes, values)| (*encoding, &bytes[..], &values[..])).collect();

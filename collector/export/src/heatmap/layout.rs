@@ -26,7 +26,7 @@ const MOST: u64 = 16_384;
 
 /// What is to be laid out.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct LayoutOptions {
     /// Panels.
     pub panels: usize,
     /// Rows of each.
@@ -73,8 +73,8 @@ impl Layout {
     ///
     /// # Errors
     /// When it would be larger than what programs show.
-    pub fn of(wanted: Wanted) -> Result<Layout, String> {
-        let Wanted { panels, rows, columns, sink, labels } = wanted;
+    pub fn of(wanted: LayoutOptions) -> Result<Layout, String> {
+        let LayoutOptions { panels, rows, columns, sink, labels } = wanted;
         let across = panels.isqrt() + usize::from(panels.isqrt().pow(2) < panels);
         let across = across.max(1) as u32;
         let down = (panels as u32).div_ceil(across);
@@ -142,8 +142,8 @@ fn nice(n: u32) -> usize {
 mod tests {
     use super::*;
 
-    fn wanted(panels: usize, n: usize) -> Wanted {
-        Wanted { panels, rows: n, columns: n, sink: false, labels: (100, 100) }
+    fn wanted(panels: usize, n: usize) -> LayoutOptions {
+        LayoutOptions { panels, rows: n, columns: n, sink: false, labels: (100, 100) }
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn panels_do_not_lie_on_each_other_and_all_are_within_the_picture() {
         for (panels, n) in [(1, 1), (9, 35), (32, 500), (5, 7)] {
-            let layout = Layout::of(Wanted { sink: true, ..wanted(panels, n) }).unwrap();
+            let layout = Layout::of(LayoutOptions { sink: true, ..wanted(panels, n) }).unwrap();
             let (w, h) = layout.cells;
             for (i, a) in layout.panels.iter().enumerate() {
                 assert!(a.at.0 + w < layout.legend.0 && a.at.1 + h < layout.size.1);
@@ -176,6 +176,6 @@ mod tests {
     fn a_picture_that_nothing_shows_is_refused() {
         let error = Layout::of(wanted(1, 20_000)).unwrap_err();
         assert!(error.contains("--tokens"), "{error}");
-        assert!(Layout::of(Wanted { rows: 1, columns: usize::MAX >> 9, ..wanted(1, 1) }).is_err());
+        assert!(Layout::of(LayoutOptions { rows: 1, columns: usize::MAX >> 9, ..wanted(1, 1) }).is_err());
     }
 }

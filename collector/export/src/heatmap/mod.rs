@@ -7,7 +7,7 @@ mod text;
 
 use colours::{FRAME, NAN, PAPER, Rgb, UNSEEN};
 use ggscope_internals::picture::{AttentionMatrix, HeadMatrix};
-use layout::{Layout, MARGIN, TICK, Wanted};
+use layout::{Layout, LayoutOptions, MARGIN, TICK};
 use resvg::tiny_skia::{Pixmap, PremultipliedColorU8};
 use text::{LARGE, SMALL, Side, Texts, fitted, width};
 
@@ -64,7 +64,7 @@ impl<'a> Picture<'a> {
             return Err("there is no attention to draw".into());
         }
         let widest = |labels: &[String]| labels.iter().map(|label| width(label, SMALL)).max().unwrap_or(0);
-        let layout = Layout::of(Wanted {
+        let layout = Layout::of(LayoutOptions {
             panels: matrix.heads.len(),
             rows: rows.len(),
             columns: columns.len(),

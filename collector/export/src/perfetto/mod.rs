@@ -8,7 +8,7 @@ use super::labels;
 use super::lanes::Lanes;
 use ggscope_format::GraphId;
 use ggscope_query::dump::Filter;
-use ggscope_query::{DeviceRun, Evaluated, Timed, walk};
+use ggscope_query::{DeviceRun, FilteredEvaluation, Timed, walk};
 use ggscope_trace::Trace;
 use packets::{Arg, Packets};
 use proto::{
@@ -165,7 +165,7 @@ impl Timeline<'_> {
         self.packets.event(start.saturating_add(dur), on(SLICE_END))
     }
 
-    fn evaluation(&mut self, evaluated: &Evaluated<'_>) -> io::Result<()> {
+    fn evaluation(&mut self, evaluated: &FilteredEvaluation<'_>) -> io::Result<()> {
         let generation = self.packets.generation();
         if generation != self.generation || self.graphs.len() >= KEPT {
             self.graphs.clear();
@@ -198,7 +198,7 @@ impl Timeline<'_> {
         evaluated.runs.iter().try_for_each(|run| self.run(context, run))
     }
 
-    fn counters(&mut self, context: u64, evaluated: &Evaluated<'_>) -> io::Result<()> {
+    fn counters(&mut self, context: u64, evaluated: &FilteredEvaluation<'_>) -> io::Result<()> {
         let e = evaluated.evaluation();
         let whole = |n: u64| Some(i64::try_from(n).unwrap_or(i64::MAX));
         for (counter, value) in [
@@ -220,7 +220,7 @@ impl Timeline<'_> {
         Ok(())
     }
 
-    fn operator(&mut self, context: u64, evaluated: &Evaluated<'_>, operator: &Timed) -> io::Result<()> {
+    fn operator(&mut self, context: u64, evaluated: &FilteredEvaluation<'_>, operator: &Timed) -> io::Result<()> {
         let Some(NodeEvent { name_iid, layer, mut arguments }) = self.node(evaluated, operator) else { return Ok(()) };
         if !operator.fused.is_empty() {
             let fused = labels::fused(evaluated.view, &operator.fused);
@@ -233,7 +233,7 @@ impl Timeline<'_> {
     }
 
     /// What is the same for all slices of an operator's node.
-    fn node(&mut self, evaluated: &Evaluated<'_>, operator: &Timed) -> Option<NodeEvent> {
+    fn node(&mut self, evaluated: &FilteredEvaluation<'_>, operator: &Timed) -> Option<NodeEvent> {
         let (view, id) = (evaluated.view, operator.node);
         let graph = &view.stored.graph;
         if let Some(event) = self.graphs.get(&graph.graph).and_then(|events| events.get(&id.0)) {

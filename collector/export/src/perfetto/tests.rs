@@ -1,7 +1,7 @@
 //! The promises of the Perfetto format, on the decoded packets: every operator is a slice on its layer's track.
 
 use super::super::testing::{HOSTILE, answer, dumped, exported, hostile};
-use super::super::{Format, Wanted};
+use super::super::{ExportOptions, Format};
 use super::proto::{INCREMENTAL_STATE_CLEARED, InternedData, TracePacket};
 use super::*;
 use ggscope_trace::TraceWriter;
@@ -27,7 +27,7 @@ struct Viewer {
 
 /// Reads a trace as Perfetto does: strings by their numbers, which hold until the state is cleared.
 fn view(trace: &Trace) -> Viewer {
-    let wanted = Wanted { format: Format::Perfetto, tokens: None, layers: None, graph: None, context: None };
+    let wanted = ExportOptions { format: Format::Perfetto, tokens: None, layers: None, graph: None, context: None };
     let packets = proto::Trace::decode(&exported(trace, wanted)[..]).unwrap().packet;
     let mut viewer = Viewer { tracks: HashMap::new(), slices: vec![], counters: vec![] };
     let (mut known, mut open) = (InternedData::default(), HashMap::<u64, Vec<usize>>::new());

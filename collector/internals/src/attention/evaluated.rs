@@ -1,6 +1,6 @@
 //! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
 
-use crate::attention::layer::{Lacks, Layer, Seen, Showing};
+use crate::attention::layer::{Lacks, LayerState, Seen, Showing};
 use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
 use crate::attention::row::{KeyRef, TokenRow, Walked};
 use crate::attention::tile::{TOKENS, Tile, compute};
@@ -29,8 +29,8 @@ struct Shown {
 }
 
 impl Shown {
-    /// As [`Layer::seen`].
-    fn seen(&mut self, layer: &Layer<'_>, i: usize, stream: usize) -> Result<Arc<Seen>, Lacks> {
+    /// As [`LayerState::seen`].
+    fn seen(&mut self, layer: &LayerState<'_>, i: usize, stream: usize) -> Result<Arc<Seen>, Lacks> {
         let showing = layer.showing(i, stream);
         let seen = match self.known.get(&showing) {
             Some(seen) => seen.clone(),
@@ -50,7 +50,7 @@ impl Shown {
 }
 
 /// An evaluation whose attention is being computed.
-pub struct Evaluated<'a, 'w> {
+pub struct AttentionEvaluation<'a, 'w> {
     row: &'a Row,
     /// What the trace knows of what it lacks.
     causes: Arc<Causes>,
@@ -64,11 +64,11 @@ pub struct Evaluated<'a, 'w> {
     floats: usize,
     shown: Shown,
     /// The layer and stream whose keys were put together last.
-    keys: Option<(Arc<Layer<'a>>, usize, Arc<Vec<KeyRef>>)>,
+    keys: Option<(Arc<LayerState<'a>>, usize, Arc<Vec<KeyRef>>)>,
     computed: bool,
 }
 
-impl<'a, 'w> Evaluated<'a, 'w> {
+impl<'a, 'w> AttentionEvaluation<'a, 'w> {
     /// Before the first layer.
     pub fn new(
         (row, causes): (&'a Row, Arc<Causes>),
@@ -76,7 +76,7 @@ impl<'a, 'w> Evaluated<'a, 'w> {
         on_gpu: Option<&'w mut OnGpu>,
         marker: Option<&'w Marker<'w>>,
     ) -> Self {
-        Evaluated {
+        AttentionEvaluation {
             row,
             causes,
             walked,
@@ -111,7 +111,7 @@ impl<'a, 'w> Evaluated<'a, 'w> {
     }
 
     /// Computes a layer, as tiles that wait until they are many.
-    pub fn layer(&mut self, layer: Layer<'a>, tokens: &Range<usize>, f: &mut impl Each) -> ControlFlow<()> {
+    pub fn layer(&mut self, layer: LayerState<'a>, tokens: &Range<usize>, f: &mut impl Each) -> ControlFlow<()> {
         let plan = layer.plan;
         let layer = Arc::new(layer);
         let (number, per_stream, n_head) = (plan.layer, plan.per_stream(), plan.n_head());
@@ -140,7 +140,7 @@ impl<'a, 'w> Evaluated<'a, 'w> {
     }
 
     /// The keys of a stream: mostly those of the layer before.
-    fn keys_of(&mut self, layer: &Arc<Layer<'a>>, stream: usize) -> Arc<Vec<KeyRef>> {
+    fn keys_of(&mut self, layer: &Arc<LayerState<'a>>, stream: usize) -> Arc<Vec<KeyRef>> {
         if let Some((before, of, keys)) = &self.keys
             && *of == stream
             && layer.has_keys_of(before, stream)
@@ -155,7 +155,7 @@ impl<'a, 'w> Evaluated<'a, 'w> {
     /// Makes a tile of the tokens before `end`.
     fn tile(
         &mut self,
-        layer: &Arc<Layer<'a>>,
+        layer: &Arc<LayerState<'a>>,
         stream: usize,
         keys: &mut Option<Arc<Vec<KeyRef>>>,
         end: usize,

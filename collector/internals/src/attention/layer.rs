@@ -81,7 +81,7 @@ impl Seen {
     }
 }
 
-/// See [`Layer::showing`].
+/// See [`LayerState::showing`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Showing {
     mask: Option<(Look, bool)>,
@@ -133,7 +133,7 @@ impl From<String> for Lacks {
 }
 
 /// A layer of an evaluation.
-pub struct Layer<'a> {
+pub struct LayerState<'a> {
     /// What is known of it from its graph.
     pub plan: &'a LayerPlan,
     /// The keys.
@@ -161,7 +161,7 @@ fn captured<'a>(whole: &'a Whole, id: TensorId, what: &'static str) -> Result<&'
 
 const DAMAGED: &str = "its tensors are smaller than their shapes say";
 
-impl<'a> Layer<'a> {
+impl<'a> LayerState<'a> {
     /// Puts together what there is of a layer in an evaluation of `n_tokens`.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl<'a> Layer<'a> {
                 (Cow::Borrowed(rows), caches.owners.get(&key))
             }
         };
-        let layer = Layer { plan, rows, owners, q, mask, sinks };
+        let layer = LayerState { plan, rows, owners, q, mask, sinks };
         let (last, n_head) = ((plan.per_stream() - 1, plan.q.ne[3] - 1), plan.n_head());
         let is_there = |head: usize| layer.query(0, 0, head).and(layer.query(last.0, last.1, head)).is_some();
         if !(0..n_head).any(is_there) {
@@ -247,7 +247,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Whether the keys of a stream are in the same rows and of the same tokens as another layer's.
-    pub fn has_keys_of(&self, other: &Layer<'_>, stream: usize) -> bool {
+    pub fn has_keys_of(&self, other: &LayerState<'_>, stream: usize) -> bool {
         let (rows, theirs) = (self.rows_of(stream), other.rows_of(stream));
         let owners = self.owners.zip(other.owners);
         rows == theirs && owners.is_some_and(|(ours, theirs)| ours.are_alike(theirs, rows))

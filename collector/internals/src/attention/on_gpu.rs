@@ -5,7 +5,7 @@ use crate::attention::cache_rows::PAGE;
 use crate::attention::row::{KeyRef, Walked};
 use crate::attention::tile::{Tile, compute};
 use crate::tokens::Marks;
-use ggscope_compute::attention::{self, Batch, Keys, Layer, Measured, Pass, Weights};
+use ggscope_compute::attention::{self, Batch, Keys, LayerInputs, Measured, Pass, Weights};
 use ggscope_compute::{Compute, Error};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
@@ -99,7 +99,7 @@ fn batch<'t>(tiles: &'t [Tile<'_>], given: &[Given]) -> Batch<'t> {
     for (tile, given) in tiles.iter().zip(given) {
         let (layer, plan) = (&tile.layer, tile.layer.plan);
         let heads = 0..plan.n_head();
-        batch.layer(Layer {
+        batch.layer(LayerInputs {
             keys: keys(tile),
             n_head: plan.n_head(),
             steps: plan.steps.clone(),

@@ -1,8 +1,8 @@
 //! An evaluation made by hand, for tests: every token is one of the cache too, with what a model, its cache and its mask can be.
 
 use crate::attention::cache_rows::{Rows, Shape};
-use crate::attention::evaluated::Evaluated;
-use crate::attention::layer::{Caches, Layer, Whole};
+use crate::attention::evaluated::AttentionEvaluation;
+use crate::attention::layer::{Caches, LayerState, Whole};
 use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
 use crate::attention::owners::Owners;
 use crate::attention::plan::{CacheKey, LayerPlan, Look, Source};
@@ -177,13 +177,13 @@ impl SyntheticRun {
         let row =
             Row { evaluation, phases: vec![TokenPhase::Prompt; self.n], requests: vec![None; self.n], first_token: 0 };
         let (mut walked, mut on_gpu) = (Walked::default(), device.map(OnGpu::new));
-        let mut evaluated = Evaluated::new((&row, Arc::default()), &mut walked, on_gpu.as_mut(), marker);
+        let mut evaluated = AttentionEvaluation::new((&row, Arc::default()), &mut walked, on_gpu.as_mut(), marker);
         let mut each = |row: &TokenRow<'_>, looked: Option<&MeasuredHeads>| {
             f(row, looked);
             ControlFlow::Continue(())
         };
         for (plan, _) in &plans {
-            let layer = Layer::new(plan, self.n, &whole, &caches).unwrap();
+            let layer = LayerState::new(plan, self.n, &whole, &caches).unwrap();
             assert!(evaluated.layer(layer, &(0..self.n), &mut each).is_continue());
         }
         assert!(evaluated.hand_on(&mut each).is_continue());

@@ -1,7 +1,7 @@
 //! The attention of some tokens of a layer, computed side by side: no more scores are in memory than belong to them.
 
 use crate::attention::cache_rows::PAGE;
-use crate::attention::layer::{Layer, Seen};
+use crate::attention::layer::{LayerState, Seen};
 use crate::attention::on_gpu::MeasuredHeads;
 use crate::attention::row::KeyRef;
 use ggscope_compute::attention::Step;
@@ -16,7 +16,7 @@ pub const TOKENS: usize = 16;
 /// Some tokens of a stream.
 pub struct Tile<'a> {
     /// The layer.
-    pub layer: Arc<Layer<'a>>,
+    pub layer: Arc<LayerState<'a>>,
     /// The stream.
     pub stream: usize,
     /// The keys of the stream.
@@ -35,7 +35,7 @@ pub struct Tile<'a> {
 
 /// What one head of the keys is multiplied with.
 struct Job<'t> {
-    layer: &'t Layer<'t>,
+    layer: &'t LayerState<'t>,
     stream: usize,
     kv_head: usize,
     tokens: Vec<Token<'t>>,
@@ -53,7 +53,7 @@ struct Token<'t> {
 impl<'a> Tile<'a> {
     /// A tile that is to be computed.
     pub fn new(
-        layer: Arc<Layer<'a>>,
+        layer: Arc<LayerState<'a>>,
         stream: usize,
         keys: Arc<Vec<KeyRef>>,
         first: usize,
@@ -153,7 +153,7 @@ impl Job<'_> {
 }
 
 /// The products of one token's query with the keys that it sees.
-pub fn products_of(layer: &Layer<'_>, i: usize, stream: usize, head: usize, seen: &Seen) -> Vec<f32> {
+pub fn products_of(layer: &LayerState<'_>, i: usize, stream: usize, head: usize, seen: &Seen) -> Vec<f32> {
     let plan = layer.plan;
     let kv_head = head / (plan.n_head() / plan.n_head_kv());
     let first_row = plan.first_row(plan.k_stream(stream));

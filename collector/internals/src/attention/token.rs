@@ -3,7 +3,7 @@
 use crate::adapters::Adapter;
 use crate::attention::cache_rows::Rows;
 use crate::attention::error::{AttentionError, captured};
-use crate::attention::layer::{Lacks, Layer};
+use crate::attention::layer::{Lacks, LayerState};
 use crate::attention::limits::{capture_of, left_out};
 use crate::attention::plan::Plan;
 use crate::attention::row::KeyRef;
@@ -236,7 +236,7 @@ pub(crate) fn stages(
 fn of_token(
     trace: &Trace,
     row: &Row,
-    layer: &Layer<'_>,
+    layer: &LayerState<'_>,
     values: Result<Cow<'_, Rows>, Lacks>,
     (token, heads, vectors): (usize, &[usize], bool),
 ) -> Result<Attention, Lacks> {

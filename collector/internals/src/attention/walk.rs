@@ -5,8 +5,8 @@
 use crate::arrivals::Arrivals;
 use crate::attention::cache_rows::Rows;
 use crate::attention::error::{AttentionError, captured};
-use crate::attention::evaluated::{Each, Evaluated};
-use crate::attention::layer::{Caches, Lacks, Layer, Whole};
+use crate::attention::evaluated::{AttentionEvaluation, Each};
+use crate::attention::layer::{Caches, Lacks, LayerState, Whole};
 use crate::attention::limits::left_out;
 use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
 use crate::attention::owners::Owners;
@@ -112,10 +112,10 @@ pub struct Walker {
 struct Plans(HashMap<GraphId, Option<Arc<Plan>>>);
 
 /// Which layers are wanted, and whether what they weigh is.
-type Wanted<'a> = (Option<&'a RangeInclusive<u32>>, bool);
+type WantedLayers<'a> = (Option<&'a RangeInclusive<u32>>, bool);
 
 impl Plans {
-    fn of(&mut self, trace: &Trace, graph: GraphId, wanted: Wanted<'_>) -> Option<Arc<Plan>> {
+    fn of(&mut self, trace: &Trace, graph: GraphId, wanted: WantedLayers<'_>) -> Option<Arc<Plan>> {
         if self.0.len() >= KEPT && !self.0.contains_key(&graph) {
             self.0.clear();
         }
@@ -215,11 +215,12 @@ impl Walker {
         }
         let capture = self.capture_of(trace, row).cloned();
         let causes = self.causes(trace);
-        let mut evaluated = Evaluated::new((row, causes.clone()), &mut self.walked, self.on_gpu.as_mut(), marker);
+        let mut evaluated =
+            AttentionEvaluation::new((row, causes.clone()), &mut self.walked, self.on_gpu.as_mut(), marker);
         let mut flow = ControlFlow::Continue(());
         for (layer, planned) in &plan.layers {
             let found = planned.as_ref().map_err(Lacks::from);
-            let found = found.and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches));
+            let found = found.and_then(|p| LayerState::new(p, n_tokens, &self.whole, &self.caches));
             flow = match found {
                 Ok(found) => evaluated.layer(found, &wanted, f),
                 Err(why) => {
@@ -277,17 +278,22 @@ impl Walker {
     ///
     /// # Errors
     /// Says what is missing.
-    pub(crate) fn layer<'a>(&'a self, plan: &'a Plan, layer: u32, n_tokens: usize) -> Option<Result<Layer<'a>, Lacks>> {
+    pub(crate) fn layer<'a>(
+        &'a self,
+        plan: &'a Plan,
+        layer: u32,
+        n_tokens: usize,
+    ) -> Option<Result<LayerState<'a>, Lacks>> {
         let (_, planned) = plan.layers.iter().find(|(number, _)| *number == layer)?;
         let planned = planned.as_ref().map_err(Lacks::from);
-        Some(planned.and_then(|p| Layer::new(p, n_tokens, &self.whole, &self.caches)))
+        Some(planned.and_then(|p| LayerState::new(p, n_tokens, &self.whole, &self.caches)))
     }
 
     /// What a layer of that evaluation weighs.
     ///
     /// # Errors
     /// Says why it is not known.
-    pub(crate) fn values_of<'a>(&'a self, layer: &Layer<'a>) -> Result<Cow<'a, Rows>, Lacks> {
+    pub(crate) fn values_of<'a>(&'a self, layer: &LayerState<'a>) -> Result<Cow<'a, Rows>, Lacks> {
         layer.values(&self.whole, &self.caches)
     }
 

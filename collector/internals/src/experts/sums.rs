@@ -26,7 +26,7 @@ const MAX_CONTEXTS: usize = 64;
 /// The choices of the last evaluation of a context in a layer: position and experts.
 type Last = Vec<(i32, Vec<i32>)>;
 
-struct Layer {
+struct RoutedLayer {
     n_experts: usize,
     per_token: usize,
     expert_bytes: u64,
@@ -44,7 +44,7 @@ struct Layer {
 
 #[derive(Default)]
 pub(super) struct Sums {
-    layers: BTreeMap<u32, Layer>,
+    layers: BTreeMap<u32, RoutedLayer>,
     room: Room,
     accesses: Vec<u32>,
     left_out: u64,
@@ -86,7 +86,7 @@ impl Sums {
             trace.warn(format!("layer {} is left out: {MAX_LAYERS} layers are counted", router.layer));
             return;
         }
-        let layer = self.layers.entry(router.layer).or_insert_with(|| Layer::new(router.n_experts, slot));
+        let layer = self.layers.entry(router.layer).or_insert_with(|| RoutedLayer::new(router.n_experts, slot));
         if layer.n_experts != router.n_experts {
             trace.warn(format!(
                 "layer {} has {} experts and {} in another graph, of another model: only the first is counted",
@@ -129,7 +129,7 @@ impl Sums {
 
     /// Which experts of a layer went together.
     pub fn pairs(mut self, layer: u32) -> Option<ExpertPairs> {
-        let Layer { together, from_layer, from_token, .. } = self.layers.remove(&layer)?;
+        let RoutedLayer { together, from_layer, from_token, .. } = self.layers.remove(&layer)?;
         let before = from_layer.as_ref().map(|((layer, _), _)| *layer);
         let from_layer = from_layer.map_or(vec![], |(_, matrix)| matrix.counts());
         Some(ExpertPairs {
@@ -225,9 +225,9 @@ fn sizes(n_experts: usize, per_token: usize, wanted: &[u32]) -> Vec<usize> {
     sizes
 }
 
-impl Layer {
-    fn new(n_experts: usize, slot: usize) -> Layer {
-        Layer {
+impl RoutedLayer {
+    fn new(n_experts: usize, slot: usize) -> RoutedLayer {
+        RoutedLayer {
             n_experts,
             per_token: 0,
             expert_bytes: 0,

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 /// Which heads, over which part of the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct HeadsOptions {
     /// The context; if `None` that of the tokens, or the usual one.
     pub context: Option<u32>,
     /// Tokens of the session whose rows count; all if `None`.
@@ -59,7 +59,7 @@ pub struct Wanted {
 
 /// The heads of a layer in the making.
 #[derive(Default)]
-struct Layer {
+struct LayerSums {
     heads: Vec<Sums>,
     /// A head that looks everywhere alike.
     uniform: Sums,
@@ -71,7 +71,7 @@ struct Analysis<'a> {
     /// What was captured from which evaluation on.
     captures: Vec<CaptureChange>,
     phase: Option<Phase>,
-    layers: BTreeMap<u32, Layer>,
+    layers: BTreeMap<u32, LayerSums>,
     sample: Sample,
     flows: Flows,
     rows: u64,
@@ -137,7 +137,7 @@ fn is_wanted(tokens: &Tokens, phase: Option<Phase>, token: u64) -> bool {
 ///
 /// # Errors
 /// As [`super::for_each_row_on`]; when no row is left to measure.
-pub fn heads(trace: &Trace, wanted: &Wanted, device: &Arc<Compute>) -> Result<Heads, AttentionError> {
+pub fn heads(trace: &Trace, wanted: &HeadsOptions, device: &Arc<Compute>) -> Result<Heads, AttentionError> {
     captured(trace)?;
     let all = trace.totals().tokens();
     let contexts = Contexts::of(trace);
@@ -205,11 +205,11 @@ mod tests {
 
     /// 24 tokens, the last 8 of them generated, and two layers of three heads: one looks at the token before, one at the
     /// first token, and one, which was not captured, nowhere.
-    fn report(wanted: &Wanted) -> Heads {
+    fn report(wanted: &HeadsOptions) -> Heads {
         try_report(wanted).unwrap()
     }
 
-    fn try_report(wanted: &Wanted) -> Result<Heads, AttentionError> {
+    fn try_report(wanted: &HeadsOptions) -> Result<Heads, AttentionError> {
         let token = |i: u64| Token {
             pos: Some(i as i32),
             phase: if i >= N - 8 { TokenPhase::Generate } else { TokenPhase::Prompt },
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn heads_are_named_compared_and_counted_and_those_not_captured_are_no_numbers() {
-        let found = report(&Wanted { pairs: true, ..Wanted::default() });
+        let found = report(&HeadsOptions { pairs: true, ..HeadsOptions::default() });
         let names: Vec<Option<Name>> = found.heads.iter().map(|h| h.kind.map(|k| k.name)).collect();
         let layer = [Some(Name::PreviousToken), Some(Name::Sink), None];
         assert_eq!(names, [layer, layer].concat());
@@ -281,7 +281,7 @@ mod tests {
         });
         let on_gpu = walked.ran.iter().any(|(ran, _)| matches!(ran, ggscope_compute::Ran::Cuda(_)));
         assert_eq!(measured, if on_gpu { 2 * 57 * 4 } else { 0 });
-        let wanted = Wanted { pairs: true, ..Wanted::default() };
+        let wanted = HeadsOptions { pairs: true, ..HeadsOptions::default() };
         analysis.report(&wanted, 0..60, walked, device).unwrap()
     }
 
@@ -313,9 +313,9 @@ mod tests {
 
     #[test]
     fn heads_that_are_picked_are_compared_with_all_others() {
-        let all = report(&Wanted { pairs: true, ..Wanted::default() });
+        let all = report(&HeadsOptions { pairs: true, ..HeadsOptions::default() });
         for (layers, head) in [(Some(7..=7), None), (None, Some(0)), (Some(3..=3), Some(1)), (Some(0..=3), None)] {
-            let picked = report(&Wanted { layers: layers.clone(), head, pairs: true, ..Wanted::default() });
+            let picked = report(&HeadsOptions { layers: layers.clone(), head, pairs: true, ..HeadsOptions::default() });
             let is_picked = |layer: &u32, of: usize| {
                 layers.as_ref().is_none_or(|l| l.contains(layer)) && head.is_none_or(|head| head == of)
             };
@@ -332,18 +332,18 @@ mod tests {
 
     #[test]
     fn layers_without_a_row_are_refused_with_those_that_have_some() {
-        let error = try_report(&Wanted { layers: Some(4..=6), ..Wanted::default() }).unwrap_err();
+        let error = try_report(&HeadsOptions { layers: Some(4..=6), ..HeadsOptions::default() }).unwrap_err();
         let AttentionError::Missing("layer", why) = error else { panic!("{error}") };
         assert!(why.contains("among 3 to 7"), "{why}");
     }
 
     #[test]
     fn phases_and_heads_can_be_picked_and_one_that_is_not_there_is_refused() {
-        let answer = report(&Wanted { phase: Some(Phase::Generate), head: Some(1), ..Wanted::default() });
+        let answer = report(&HeadsOptions { phase: Some(Phase::Generate), head: Some(1), ..HeadsOptions::default() });
         assert_eq!(answer.heads.iter().map(|h| (h.layer, h.head, h.rows)).collect::<Vec<_>>(), [(3, 1, 8), (7, 1, 8)]);
         let tokens = Tokens::default();
         let none = Analysis::new(&tokens, vec![], 0, None);
-        let wanted = Wanted { head: Some(9), ..Wanted::default() };
+        let wanted = HeadsOptions { head: Some(9), ..HeadsOptions::default() };
         assert!(matches!(
             none.report(&wanted, 0..1, Walked::default(), &cpu()),
             Err(AttentionError::Missing("head", _))

@@ -5,7 +5,7 @@ use super::kind::{Kind, NAMES, Name, kind};
 use super::measures::Measures;
 use super::pairs::{Pairs, affordable, divergences};
 use super::rank;
-use super::{Analysis, Wanted};
+use super::{Analysis, HeadsOptions};
 use crate::attention::{AttentionError, Walked};
 use ggscope_compute::{Compute, divergence};
 use ggscope_query::graph_report::Took;
@@ -203,7 +203,7 @@ pub struct Heads {
 impl Analysis<'_> {
     pub(super) fn report(
         self,
-        wanted: &Wanted,
+        wanted: &HeadsOptions,
         range: Range<u64>,
         walked: Walked,
         device: &Compute,

@@ -149,7 +149,7 @@ impl Answer {
 }
 
 /// A token whose lens is wanted.
-struct Wanted {
+struct WantedLens {
     context: u32,
     /// Number of the lens head that its states go through.
     lens_head: usize,
@@ -206,7 +206,7 @@ pub fn lens(
                 if wanted.len() == before {
                     absent.get_or_insert_with(|| evaluated.without_states(trace));
                 }
-                let states: u64 = wanted[before..].iter().map(|w: &Wanted| w.states.len() as u64).sum();
+                let states: u64 = wanted[before..].iter().map(|w: &WantedLens| w.states.len() as u64).sum();
                 work = work.saturating_add(states.saturating_mul(each));
                 if work > how.most {
                     return Err(LayersError::TooMuch { work, most: how.most });
@@ -250,7 +250,7 @@ fn take(
     tokens: &Range<u64>,
     following: &Following,
     how: &LensOptions,
-    out: &mut Vec<Wanted>,
+    out: &mut Vec<WantedLens>,
 ) -> Result<(), LayersError> {
     let ends = evaluated.stream.layer_ends();
     let rows: Vec<_> = ends.iter().map(|&end| (evaluated.stream.points[end].layer, evaluated.point(end))).collect();
@@ -276,7 +276,7 @@ fn take(
         let key = key(&head_name, how.keep, next, &states, logits);
         let answer = how.kept.and_then(|kept| kept.get(key));
         let known = answer.is_some();
-        out.push(Wanted {
+        out.push(WantedLens {
             context: evaluation.context,
             lens_head: number,
             token,
@@ -322,10 +322,10 @@ fn key(lens_head: &str, keep: usize, next: Option<u32>, states: &[&[f32]], logit
 /// Computes what is not known yet: the last states first, as the answer shows there, and how likely it was before is asked then.
 fn compute_lenses<'w>(
     lens_head: &LensHead,
-    wanted: impl Iterator<Item = &'w mut Wanted>,
+    wanted: impl Iterator<Item = &'w mut WantedLens>,
     how: &LensOptions,
 ) -> Result<(), LayersError> {
-    let mut unknown: Vec<&mut Wanted> = wanted.filter(|w| w.answer.is_none()).collect();
+    let mut unknown: Vec<&mut WantedLens> = wanted.filter(|w| w.answer.is_none()).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -367,7 +367,7 @@ fn top(logits: &[f32]) -> Option<u32> {
 }
 
 /// What was found of a token, in words of the vocabulary.
-fn told(w: &Wanted, vocab: Option<&Vocab>) -> Option<Lens> {
+fn told(w: &WantedLens, vocab: Option<&Vocab>) -> Option<Lens> {
     let answer = w.answer.as_deref()?;
     let text = |id: u32| {
         let text = vocab.and_then(|v| v.text(i32::try_from(id).ok()?));
@@ -438,7 +438,7 @@ mod tests {
         let end = reduced(layers.last().unwrap(), &[]);
         let asked: Vec<u32> = [first(&end), Some(1)].into_iter().flatten().collect();
         let rows = layers.iter().map(|logits| reduced(logits, &asked)).collect();
-        let w = Wanted {
+        let w = WantedLens {
             context: 0,
             lens_head: 0,
             token: 7,

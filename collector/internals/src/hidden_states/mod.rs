@@ -30,7 +30,7 @@ pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATI
 pub use origin::{AdapterMatrix, Origin};
 pub use run::{Addition, Cell, Normed, Run, TokenRow, context, contexts, run};
 pub use stream::{Part, Stack};
-pub use summary::{Layer, Layers, Lost, Massive, NormSummary, PartSummary, Rules, Spread, layers};
+pub use summary::{Layers, Lost, Massive, NormSummary, PartSummary, Rules, Spread, StateSummary, layers};
 pub use units::UnitCounts;
 
 use ggscope_model::quant::QuantError;

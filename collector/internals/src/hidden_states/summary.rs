@@ -25,7 +25,7 @@ pub struct Spread {
     pub max: f32,
 }
 
-impl Layer {
+impl StateSummary {
     /// The largest share of the parts of a kind.
     pub fn share(&self, is: fn(Part) -> bool) -> Option<f32> {
         self.added.iter().filter(|a| is(a.origin.part)).filter_map(|a| a.share).reduce(f32::max)
@@ -86,7 +86,7 @@ pub struct NormSummary {
 
 /// The end of a layer, over all tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Layer {
+pub struct StateSummary {
     /// The layer; null for what goes into the first.
     pub layer: Option<u32>,
     /// The stack of an encoder-decoder model that it is of; absent for other models.
@@ -162,7 +162,7 @@ pub struct Layers {
     /// Those of them of which a hidden state was captured.
     pub with_states: u64,
     /// What goes into the first layer, then each layer.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<StateSummary>,
     /// Mean cosine between any two of `layers`, over tokens.
     pub similarity: Vec<Vec<Option<f32>>>,
     /// What counts as what.
@@ -180,7 +180,7 @@ pub fn layers(run: &Run) -> Layers {
     let layer = |(i, (&layer, name)): (usize, (&Option<u32>, &String))| {
         let cells: Vec<(&TokenRow, &Cell)> =
             run.tokens.iter().filter_map(|t| Some((t, t.cells.get(i)?.as_ref()?))).collect();
-        Layer {
+        StateSummary {
             elements: run.elements.get(i).cloned().flatten(),
             units: run.units.get(i).cloned().flatten(),
             stack: run.stacks.get(i).copied().flatten(),
@@ -206,7 +206,7 @@ pub fn layers(run: &Run) -> Layers {
     }
 }
 
-fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Layer {
+fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> StateSummary {
     let of = |f: fn(&Cell) -> Option<f32>| cells.iter().filter_map(move |(_, c)| f(c));
     let sum = |f: fn(&Cell) -> u32| cells.iter().map(|(_, c)| u64::from(f(c))).sum();
     let largest = (cells.iter().filter_map(|(t, c)| Some((t.token, c.hidden.largest?))))
@@ -215,7 +215,7 @@ fn of_cells(layer: Option<u32>, name: &str, cells: &[(&TokenRow, &Cell)]) -> Lay
     let massive = massive(cells);
     let looked_at = || cells.iter().filter_map(|(_, c)| c.hidden.massive.as_ref());
     let of_massive = |f: fn(&Vec<Element>) -> usize| looked_at().map(|m| f(m) as u64).reduce(|a, b| a + b);
-    Layer {
+    StateSummary {
         layer,
         stack: None,
         tensor: if layer.is_some() { without_layer(name, "") } else { name.to_owned() },

@@ -56,7 +56,7 @@ pub struct Files {
 
 /// What is wanted beside the facts of the file itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct InspectOptions {
     /// The context to plan for.
     pub context: Context,
     /// Tokens of that context are the model's own, up to this many, unless they were given.
@@ -103,13 +103,13 @@ impl Inspection {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn of_path(path: &Path, wanted: &Wanted) -> Result<Inspection, GgufError> {
+    pub fn of_path(path: &Path, wanted: &InspectOptions) -> Result<Inspection, GgufError> {
         let (model, findings) = verdict::examine(path)?;
         Ok(Inspection::of(&model, findings, wanted))
     }
 
     /// Inspects a model that was examined, with the findings of that. What llama.cpp refuses has no caches and no costs.
-    pub fn of(model: &Gguf, findings: Vec<Finding>, wanted: &Wanted) -> Inspection {
+    pub fn of(model: &Gguf, findings: Vec<Finding>, wanted: &InspectOptions) -> Inspection {
         let (architecture, hp) = Architecture::of(model);
         let tensors = Tensor::all(model);
         let header = model.first().header();

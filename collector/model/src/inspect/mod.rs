@@ -26,7 +26,7 @@ mod architecture_tests;
 
 pub use facts::Tensor;
 pub use hparams::HParams;
-pub use inspection::{Files, Inspection, Metadata, Wanted};
+pub use inspection::{Files, InspectOptions, Inspection, Metadata};
 pub use parameters::{ComponentParameters, LayerParameters, Parameters, Reason, Textbook};
 pub use role::{Component, Kind, Role, Stack};
 pub use tokenizer::{SpecialToken, TokenSort, Tokenizer};

@@ -5,7 +5,7 @@ use crate::arch::{ArchGraph, Schema};
 use crate::ggml::GgmlType;
 use crate::gguf::{Gguf, Severity};
 use crate::inspect::memory::Context;
-use crate::inspect::{Architecture, Inspection, Wanted};
+use crate::inspect::{Architecture, InspectOptions, Inspection};
 use crate::quant::mix;
 use std::path::Path;
 
@@ -29,7 +29,8 @@ pub fn exercise(bytes: &[u8]) {
     let context =
         Context { tokens: 4096, sequences: 3, unified: false, ubatch: 512, type_k: kind, type_v: GgmlType::F16 };
     for (context_of_model, vram, all) in [(None, Some(8 << 30), true), (Some(4096), None, false)] {
-        let inspection = Inspection::of(&model, findings.clone(), &Wanted { context, context_of_model, vram, all });
+        let inspection =
+            Inspection::of(&model, findings.clone(), &InspectOptions { context, context_of_model, vram, all });
         assert!(!inspection.valid || strict.is_ok(), "a file in order that cannot be read");
         assert!(
             inspection.parameters.total >= inspection.parameters.by_layer.iter().map(|l| l.total).max().unwrap_or(0)

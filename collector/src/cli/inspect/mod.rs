@@ -12,7 +12,7 @@ use ggscope_compute::machine::{self, ThisMachine};
 use ggscope_model::ggml::GgmlType;
 use ggscope_model::gguf::foreign;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
-use ggscope_model::inspect::{Inspection, Limit, Machine, Wanted};
+use ggscope_model::inspect::{InspectOptions, Inspection, Limit, Machine};
 use ggscope_query::contexts::Contexts;
 use ggscope_query::roofline::{Reached, reached};
 use ggscope_query::table::{DEFAULT_MEMORY, Table};
@@ -135,7 +135,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("{} is {what}", path.display());
     }
     let context_of_model = args.ctx.is_none().then_some(DEFAULT_CONTEXT);
-    let wanted = Wanted { context, context_of_model, vram: args.vram, all: args.all };
+    let wanted = InspectOptions { context, context_of_model, vram: args.vram, all: args.all };
     let models: Vec<Inspection> =
         args.files.iter().map(|path| Inspection::of_path(path, &wanted)).collect::<Result<_, _>>()?;
     let output = output(models, &args)?;

@@ -3,7 +3,7 @@
 use crate::cli::inspect::amounts::bar;
 use crate::cli::say::thousands;
 use crate::cli::text::printable;
-use ggscope_internals::hidden_states::{Layer, Layers, Origin, Part, Run, Stack, TokenMatrix, UnitCounts};
+use ggscope_internals::hidden_states::{Layers, Origin, Part, Run, Stack, StateSummary, TokenMatrix, UnitCounts};
 use std::io::Write;
 
 /// Width of bars of norms and of shares.
@@ -125,7 +125,7 @@ fn on_matrix(origin: &Origin) -> Option<String> {
 }
 
 /// A layer's name with that of its stack, where the model has two.
-fn of_stack(layer: &Layer) -> String {
+fn of_stack(layer: &StateSummary) -> String {
     let stack = layer.stack.map_or("", |stack| match stack {
         Stack::Encoder => "enc ",
         Stack::Decoder => "dec ",
@@ -133,7 +133,7 @@ fn of_stack(layer: &Layer) -> String {
     format!("{stack}{}", layer_name(layer.layer))
 }
 
-fn nonfinite(layer: &Layer) -> String {
+fn nonfinite(layer: &StateSummary) -> String {
     format!("{} NaN, {} infinite; they are left out of everything else", thousands(layer.nan), thousands(layer.inf))
 }
 
