@@ -115,8 +115,8 @@ fn a_signal_that_ends_the_program_through_us_ends_the_page_too() {
 #[test]
 fn who_cannot_serve_says_so_before_the_program_starts() {
     for (options, said) in [
-        (&["--serve", "--listen", "192.0.2.1:7437", "--token", "x"][..], "cannot listen on 192.0.2.1:7437"),
-        (&["--serve", "--listen", "0.0.0.0:0"], "give --token"),
+        (&["--serve", "--listen", "192.0.2.1:7437", "--auth-token", "x"][..], "cannot listen on 192.0.2.1:7437"),
+        (&["--serve", "--listen", "0.0.0.0:0"], "give --auth-token"),
         (&["--listen", "127.0.0.1:0"], "give --serve"),
     ] {
         let mut ggscope = Ggscope::start(&[&["record"], options, &["--", "touch", "started"]].concat(), &[]);
@@ -141,7 +141,7 @@ fn a_browser_is_sent_to_the_page_with_the_token() {
     let mut unseen = start(tempfile::tempdir().unwrap(), &["--no-open"]);
     unseen.until_said("the page stays");
     assert!(!unseen.dir.path().join("address").exists());
-    let mut ggscope = start(dir, &["--token", "a b"]);
+    let mut ggscope = start(dir, &["--auth-token", "a b"]);
     let address = ggscope.address();
     until("the browser", || sent.exists());
     assert_eq!(std::fs::read_to_string(&sent).unwrap(), format!("http://{address}/?token=a+b\n"));

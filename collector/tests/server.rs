@@ -618,5 +618,5 @@ fn the_command_line_serves_until_it_is_told_to_stop_and_prints_the_same_graph() 
     assert!(open.wait().unwrap().success());
 
     let open = ggscope().args(["open", path, "--listen", "0.0.0.0:0"]).output().unwrap();
-    assert!(!open.status.success() && String::from_utf8_lossy(&open.stderr).contains("give --token"), "{open:?}");
+    assert!(!open.status.success() && String::from_utf8_lossy(&open.stderr).contains("give --auth-token"), "{open:?}");
 }

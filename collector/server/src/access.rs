@@ -77,7 +77,7 @@ impl Access {
             let given = || bearer.into_iter().chain(token);
             let known = given().all(|given| is_same(given, wanted));
             if !known || (given().next().is_none() && !self.has_cookie(headers, wanted)) {
-                let help = "send the secret of --token as `Authorization: Bearer SECRET` or as ?token=SECRET";
+                let help = "send the secret of --auth-token as `Authorization: Bearer SECRET` or as ?token=SECRET";
                 return Err(Problem::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong", help));
             }
         }

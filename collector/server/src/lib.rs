@@ -50,7 +50,7 @@ const MAKE_ROOM_EVERY: Duration = Duration::from_secs(5);
 pub enum ServeError {
     /// An address that others can reach, without a token.
     #[error(
-        "{0} can be reached from other machines: give --token with a secret that viewers have to know, or listen \
+        "{0} can be reached from other machines: give --auth-token with a secret that viewers have to know, or listen \
              on a loopback address"
     )]
     NeedsToken(SocketAddr),

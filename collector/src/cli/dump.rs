@@ -41,8 +41,8 @@ pub(super) struct Args {
     /// The trace
     file: PathBuf,
     /// Evaluations of these tokens, counted from 0 through the session
-    #[arg(long, value_name = "RANGE")]
-    token: Option<Numbers>,
+    #[arg(long, visible_alias = "token", value_name = "RANGE")]
+    tokens: Option<Numbers>,
     /// These evaluations
     #[arg(long, value_name = "RANGE")]
     eval: Option<Numbers>,
@@ -86,7 +86,7 @@ fn glob(option: &str, text: Option<&str>, ignore_case: bool) -> anyhow::Result<O
 impl Args {
     fn filter(&self) -> anyhow::Result<Filter> {
         Ok(Filter {
-            tokens: self.token,
+            tokens: self.tokens,
             evals: self.eval,
             context: self.context,
             layers: self.layer,

@@ -48,8 +48,8 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     /// Evaluations of these tokens, counted from 0 through the session
-    #[arg(long, value_name = "RANGE")]
-    token: Option<Numbers>,
+    #[arg(long, visible_alias = "token", value_name = "RANGE")]
+    tokens: Option<Numbers>,
     /// Operators of these layers; of a graph one layer with what touches it
     #[arg(long, value_name = "RANGE")]
     layer: Option<Numbers>,
@@ -67,7 +67,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let output = output(&args, format)?;
     let trace = Trace::open(&args.file)?;
     let graph = args.graph.map(GraphId);
-    let wanted = ExportOptions { format, tokens: args.token, layers: args.layer, graph, context: args.context };
+    let wanted = ExportOptions { format, tokens: args.tokens, layers: args.layer, graph, context: args.context };
     let export = Export::new(&trace, wanted).with_context(|| args.file.display().to_string())?;
     let written = output.write(|to| export.write(to))?;
     if let Some((path, bytes)) = output.file() {

@@ -24,10 +24,10 @@ EXAMPLES
   curl 'http://127.0.0.1:7437/api/v1/sessions/0/operators?layer=5&sort=-duration&limit=10'
 
   # Let other machines ask who know the secret
-  ggscope open run.ggtrace other.ggtrace --listen 0.0.0.0:7437 --token \"$SECRET\"
+  ggscope open run.ggtrace other.ggtrace --listen 0.0.0.0:7437 --auth-token \"$SECRET\"
 
   # The same under a name that is not this machine's own
-  ggscope open run.ggtrace --listen 0.0.0.0:7437 --token \"$SECRET\" --allow-host traces.example
+  ggscope open run.ggtrace --listen 0.0.0.0:7437 --auth-token \"$SECRET\" --allow-host traces.example
 
 /api/v1/openapi.json describes all questions; /metrics is for Prometheus.
 ";

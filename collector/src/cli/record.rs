@@ -100,7 +100,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         say::line(format_args!("{} {why}; it runs untraced", program.display()));
     }
     if args.serving.is_given() && !args.serve {
-        bail!("--listen, --token and --allow-host say how the page is served: give --serve too");
+        bail!("--listen, --auth-token and --allow-host say how the page is served: give --serve too");
     }
     let bound = if args.serve { Some(args.serving.bind()?) } else { None };
     let listener = Listener::bind(&socket)?;

@@ -22,7 +22,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// A secret that viewers have to know; any address but loopback needs one
-    #[arg(long, value_name = "SECRET", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long = "auth-token", alias = "token", value_name = "SECRET", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
     /// A name by which browsers may reach it besides addresses, localhost and this machine's own; can be given more
     /// than once

@@ -30,7 +30,7 @@ it('a selection with markup in the address is shown as text', async () => {
 });
 
 it('with a token the page opens once by its address, and never without', async () => {
-  const server = await serve([synthetic('token.ggtrace', 'llama', 2, 5)], ['--token', 's3cret']);
+  const server = await serve([synthetic('token.ggtrace', 'llama', 2, 5)], ['--auth-token', 's3cret']);
   expect((await fetchHere(`${server.url}/api/v1/sessions`)).status).toBe(401);
   const page = await open(`${server.url}/?token=s3cret&view=table`);
   await expect.poll(() => page.locator('[data-test="table-row"]').count()).toBeGreaterThan(3);
