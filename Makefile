@@ -65,9 +65,14 @@ bench: all ## the numbers in docs/performance.md
 shots: demo ## the pictures in docs/img, from a real run
 	docs/screenshots.mjs
 
-install: all ## install into PREFIX (/usr/local)
+install: all ## install into PREFIX (/usr/local): program, shim, man pages, shell completions
 	install -D -m 755 $(target)/release/ggscope $(DESTDIR)$(PREFIX)/bin/ggscope
 	install -D -m 755 $(target)/release/libggscope.so $(DESTDIR)$(PREFIX)/lib/libggscope.so
+	$(target)/release/ggscope generate $(target)/generated
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(target)/generated/man/*.1
+	install -D -m 644 $(target)/generated/completions/ggscope.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ggscope
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(target)/generated/completions/_ggscope
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(target)/generated/completions/ggscope.fish
 
 lint: all ## formatting, clippy and svelte-check, warnings are errors
 	$(CARGO) fmt --all --check

@@ -9,6 +9,7 @@ mod diff;
 mod dump;
 mod experts;
 mod export;
+mod generate;
 mod graph;
 mod heads;
 mod info;
@@ -39,7 +40,7 @@ EXAMPLES
   # Watch it while it runs, in a browser
   ggscope record --serve -- llama-server -m model.gguf --port 8080
 
-  # Record whatever attaches by itself
+  # Record every program that attaches by itself
   ggscope daemon -d traces
   LD_PRELOAD=/usr/local/lib/libggscope.so llama-cli -m model.gguf -p Hello
 ";
@@ -56,36 +57,39 @@ struct Cli {
 enum Command {
     /// Run a program and record what it computes
     Record(record::Args),
-    /// Record all programs that attach by themselves
+    /// Record every program that attaches by itself
     Daemon(daemon::Args),
-    /// Say what a trace is of
+    /// Summarize a trace
     Info(info::Args),
-    /// Say what a model is and costs, from its GGUF file alone
+    /// Show what a model is and costs, from its GGUF file alone
     Inspect(inspect::Args),
-    /// Show a model's architecture as a graph, with graph analytics, and write it to files
+    /// Show a model's architecture as a graph, with graph analytics
     Arch(arch::Args),
-    /// Say what quantisation did to a model: types, blocks, distributions, errors against a reference
+    /// Show what quantisation did to a model's tensors
     Quant(quant::Args),
-    /// Print every operator that was executed
+    /// Print every operator that ran
     Dump(dump::Args),
-    /// Print the inputs, caches and weights, and who uses them
+    /// List inputs, caches and weights, and the operators that use them
     Leaves(leaves::Args),
-    /// Print what a token looked at, head by head
+    /// Show what a token looked at, head by head
     Attention(attention::Args),
-    /// Say what each head does over a real text: measures, kinds, who is like whom
+    /// Measure what each head does over a real text
     Heads(heads::Args),
-    /// Print hidden states layer by layer, what the model would answer at each, and where two runs part
+    /// Show hidden states layer by layer, and the model's answer at each
     Layers(layers::Args),
-    /// Print which experts the tokens went to, how evenly, and what a cache of them would hit
+    /// Show which experts tokens use, and what a cache of them would hit
     Experts(experts::Args),
     /// Print a computation graph, or one layer of it
     Graph(graph::Args),
-    /// Write a trace in the format of another program: Perfetto, Chrome, CSV, JSON, Parquet, Graphviz
+    /// Write a trace in the format of another program
     Export(export::Args),
     /// Compare what a token costs in two traces
     Diff(diff::Args),
-    /// Show traces and models in a browser, and answer questions about them over HTTP
+    /// Show traces and models in a browser and over HTTP
     Open(open::Args),
+    /// Write shell completions and man pages
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -112,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Open(args) => open::run(args),
+        Command::Generate(args) => generate::run(&args),
     };
     done.unwrap_or_else(|error| {
         if terminal::is_closed() {
@@ -161,6 +166,15 @@ mod tests {
     fn the_command_line_contradicts_itself_nowhere() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_first_line_of_every_help_fits_and_is_no_sentence() {
+        use clap::CommandFactory;
+        for command in Cli::command().get_subcommands() {
+            let about = command.get_about().unwrap_or_else(|| panic!("{} has no help", command.get_name())).to_string();
+            assert!(about.len() <= 72 && !about.ends_with('.') && !about.contains('\n'), "{about}");
+        }
     }
 
     #[test]
