@@ -45,6 +45,7 @@ test: ## everything that CI tests
 	else \
 	    $(CARGO) test --release --workspace --lib --bins --tests; \
 	fi
+	if [ "$$(id -u)" = 0 ]; then $(CARGO) test --release --workspace --test faults -- --ignored users; fi
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) build --release -p ggscope-collector --examples
 	cd $(ui) && npm run --silent test && npm run --silent test:browser
