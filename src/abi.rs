@@ -153,6 +153,10 @@ pub fn prove(host: &Host) -> Result<Layout, String> {
 /// so far has 32 bytes of that.
 const OBJECT_BYTES: usize = 32;
 
+/// Finds the fields in tensors made in a context.
+///
+/// # Safety
+/// `ctx` is a live `ggml_context` of `host` without allocation, with room for the tensors that are made here.
 unsafe fn prove_in(host: &Host, ctx: *mut c_void) -> Result<Layout, String> {
     // SAFETY: the context is alive and large enough for everything made here; every pointer is checked before it is
     // read, and reading stays inside the bytes that ggml allocated for a tensor.
@@ -247,6 +251,10 @@ unsafe fn prove_in(host: &Host, ctx: *mut c_void) -> Result<Layout, String> {
     }
 }
 
+/// Finds the offsets of `buffer` and `data`.
+///
+/// # Safety
+/// `tensor` is a live tensor of `host` without a buffer, and `bytes` reads only what ggml allocated for it.
 unsafe fn prove_buffer(
     host: &Host,
     tensor: *mut Tensor,

@@ -139,6 +139,10 @@ pub unsafe fn is_expert_product(host: &Host, node: TensorRef<'_>) -> bool {
     three && unsafe { std::ffi::CStr::from_ptr((host.ggml_op_desc)(node.ptr())) }.to_bytes() == MUL_MAT_ID.as_bytes()
 }
 
+/// Flags a tensor, and the tensor that it is a view of, as outputs of the graph.
+///
+/// # Safety
+/// The tensor is live, and `layout` was proven on `host`.
 unsafe fn pin_one(host: &Host, layout: &Layout, tensor: TensorRef<'_>) {
     tensor.set_output(host);
     let root = tensor.view_src();

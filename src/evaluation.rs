@@ -103,6 +103,10 @@ pub unsafe fn begin(target: Target, graph: *mut CGraph) -> bool {
     is_active()
 }
 
+/// What is to be recorded of an evaluation that begins; `None` if nothing.
+///
+/// # Safety
+/// The graph and the target are live, and the host is about to compute the graph.
 unsafe fn prepare(session: Arc<Session>, target: Target, graph: *mut CGraph) -> Option<Active> {
     let host = session.host;
     // SAFETY: the graph is live.
@@ -373,6 +377,9 @@ pub fn copied(tensor: *mut Tensor) {
 
 /// In a linker-wrapped build the scheduler's calls of backends are not seen. If it had one split and one CPU backend
 /// kept time, that was the run.
+///
+/// # Safety
+/// The target of `active` is live.
 unsafe fn whole_run(active: &mut Active, end: Ticks) {
     let Target::Sched(sched) = active.target else { return };
     // SAFETY: the scheduler is live.
@@ -398,6 +405,10 @@ unsafe fn whole_run(active: &mut Active, end: Ticks) {
     active.runs.push((active.begin, end, active.ticks.len()));
 }
 
+/// Writes an evaluation that has ended to a ring.
+///
+/// # Safety
+/// The graph and the target of `active` are live, and their computation has ended.
 unsafe fn write(mut active: Active, with_values: bool) {
     let session = active.session.clone();
     // SAFETY: promised by the caller.

@@ -28,6 +28,9 @@ pub fn watch() {
 }
 
 /// Holds all locks over the fork, so that the child finds what they protect in order.
+///
+/// # Safety
+/// Only `fork` calls it, and [`parent`] or [`child`] afterwards on the same thread.
 unsafe extern "C" fn prepare() {
     std::mem::forget(REGISTRY.lock());
     std::mem::forget(SLOT.lock());
@@ -37,6 +40,10 @@ unsafe extern "C" fn prepare() {
     std::mem::forget(KNOWN.lock());
 }
 
+/// Opens all locks again.
+///
+/// # Safety
+/// Only `fork` calls it, on the thread on which it called [`prepare`].
 unsafe extern "C" fn parent() {
     // SAFETY: `prepare` locked all of them on this thread.
     unsafe {
@@ -49,6 +56,10 @@ unsafe extern "C" fn parent() {
     }
 }
 
+/// Leaves the session to the parent and opens all locks.
+///
+/// # Safety
+/// Only `fork` calls it, on the only thread of the child, after [`prepare`] in the parent.
 unsafe extern "C" fn child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     // SAFETY: `prepare` locked all of them on the thread that this one is a copy of; the child has no other.

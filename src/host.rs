@@ -298,6 +298,8 @@ mod objects {
 
     /// How many objects the dynamic linker has loaded so far: changes when one is loaded.
     pub fn loads() -> u64 {
+        /// # Safety
+        /// Only `dl_iterate_phdr` calls it, with a `u64` as `data`.
         unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
             // SAFETY: the dynamic linker passes a valid `info`; `data` is the number below.
             unsafe { *data.cast::<u64>() = (*info).dlpi_adds };
@@ -323,6 +325,8 @@ mod objects {
         }
     }
 
+    /// # Safety
+    /// Only `dl_iterate_phdr` calls it, with the vector of `all` as `data`.
     unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
         // SAFETY: the dynamic linker passes a valid `info` with a NUL-terminated name; `data` is the vector of `all`.
         let (info, found) = unsafe { (&*info, &mut *data.cast::<Vec<(String, u64)>>()) };

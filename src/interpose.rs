@@ -290,6 +290,9 @@ interpose! {
 }
 
 /// What a program gets that asks a registration for `ggml_backend_set_abort_callback`.
+///
+/// # Safety
+/// As of ggml's function of this name: the backend is live, and the callback may be called with `data` until another is set.
 unsafe extern "C" fn set_abort_callback(backend: Backend, callback: AbortCallback, data: *mut c_void) {
     let host = host_or!();
     // SAFETY: the program passes a live backend.

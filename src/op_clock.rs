@@ -135,6 +135,8 @@ mod tests {
 
     #[test]
     fn the_programs_own_callback_is_asked_and_its_answer_counts() {
+        /// # Safety
+        /// `data` is a live `u32`.
         unsafe extern "C" fn third(data: *mut c_void) -> bool {
             // SAFETY: the test passes a live `u32`.
             let n = unsafe { &mut *data.cast::<u32>() };

@@ -124,6 +124,9 @@ impl Writer<'_> {
     }
 
     /// Whether the budget allows what is to be written. If not, the collector is told.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`].
     unsafe fn affords(&mut self) -> bool {
         let (info, attention) = (self.info, &self.info.attention);
         // SAFETY: promised by the caller.
@@ -156,6 +159,9 @@ impl Writer<'_> {
     }
 
     /// Writes the values that are wanted by name.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`].
     unsafe fn captured(&mut self) {
         for captured in &self.info.captured {
             // SAFETY: promised by the caller; the pieces end with the tensor.
@@ -171,6 +177,9 @@ impl Writer<'_> {
     }
 
     /// Writes the matrices of adapters that no evaluation has told yet.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`].
     unsafe fn once(&mut self) {
         for matrix in &self.info.once {
             // SAFETY: promised by the caller: a tensor of the live graph.
@@ -192,6 +201,9 @@ impl Writer<'_> {
     }
 
     /// Writes statistics of the tensors that are wanted by name.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`].
     unsafe fn statistics(&mut self) {
         let Session { host, layout, .. } = *self.session;
         for (i, captured) in self.info.captured.iter().enumerate() {
@@ -241,6 +253,9 @@ impl Writer<'_> {
     }
 
     /// Writes what no later evaluation could tell.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`].
     unsafe fn always(&mut self) {
         let attention = &self.info.attention;
         for &tensor in &attention.always {
@@ -253,6 +268,9 @@ impl Writer<'_> {
     }
 
     /// Writes what attention is computed from: of each cache the rows that are to be told, and tensors as they are.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`].
     unsafe fn attention(&mut self) {
         let taken = &self.info.attention;
         let session = self.session;
@@ -286,6 +304,9 @@ impl Writer<'_> {
     }
 
     /// Writes all pieces, or none and counts them.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`]; `tensor` is a tensor of the graph.
     unsafe fn whole(&mut self, tensor: usize, list: &[Piece]) -> bool {
         let Some(&id) = self.info.attention_ids.get(&tensor) else { return false };
         if !self.producer.fits_all_aside(list.iter().map(|piece| piece.len() + AROUND)) {
@@ -306,12 +327,19 @@ impl Writer<'_> {
         }
     }
 
+    /// Bytes of a tensor.
+    ///
+    /// # Safety
+    /// `tensor` is a live tensor of the graph.
     unsafe fn bytes_of(&self, tensor: usize) -> usize {
         // SAFETY: a tensor of the live graph.
         unsafe { (self.session.host.ggml_nbytes)(tensor as *const Tensor) }
     }
 
     /// Writes one piece. `false` if there is nothing to read: what does not fit is the ring's to count.
+    ///
+    /// # Safety
+    /// As of [`Writer::write`]; `tensor` is a tensor of the graph, and the piece ends with it.
     unsafe fn push(
         &mut self,
         id: TensorId,
