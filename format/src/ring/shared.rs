@@ -116,8 +116,18 @@ unsafe impl RingMemory for ShmRing {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data().add(offset as usize), bytes.len()) };
     }
     unsafe fn read(&self, offset: u64, out: &mut [u8]) {
-        // SAFETY: the caller keeps inside the data. An honest producer does not write there; a dishonest one can make
-        // the copy inconsistent, which the checks after it take into account.
-        unsafe { std::ptr::copy_nonoverlapping(self.data().add(offset as usize), out.as_mut_ptr(), out.len()) };
+        // SAFETY: the caller keeps inside the data, whose size is a multiple of 8, and aligned to words. A dishonest producer can
+        // write there meanwhile: atomic loads make that a torn record, which the checks after it refuse, and no data race.
+        let word = |at: usize| unsafe {
+            AtomicU64::from_ptr(self.data().add(offset as usize + at).cast::<u64>())
+                .load(Ordering::Relaxed)
+                .to_ne_bytes()
+        };
+        let (words, rest) = out.as_chunks_mut::<8>();
+        let read = words.len() * 8;
+        words.iter_mut().enumerate().for_each(|(i, out)| *out = word(i * 8));
+        if !rest.is_empty() {
+            rest.copy_from_slice(&word(read)[..rest.len()]);
+        }
     }
 }
