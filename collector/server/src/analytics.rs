@@ -1,9 +1,10 @@
 //! Sums and distributions: what the charts of a session are drawn from.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
 use super::graphs::known;
-use super::params::{PHASES, Params, Path, Which, context, glob, numbers, parse, word};
+use super::limits::PHASES;
+use super::params::{Params, Path, Which, context, glob, numbers, parse, word};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;

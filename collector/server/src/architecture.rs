@@ -1,9 +1,10 @@
 //! A model's architecture as a graph, what a run did with its parts, and graph analytics of it and of what was computed.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
 use super::graphs::known;
-use super::models::{Loaded, get, ran};
+use super::model_store::Loaded;
+use super::models::{get, ran};
 use super::params::{Params, Path as At, context, parse, word};
 use super::problem::Problem;
 use super::sessions::Sessions;

@@ -1,8 +1,10 @@
 //! Attention as it was: of one token with all stages, as a matrix of tokens × keys, and as a map of all layers × heads.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
-use super::models::{self, Loaded};
+use super::limits::MAX_SPAN;
+use super::model_store::Loaded;
+use super::models;
 use super::params::{Params, Path, context, numbers, parse, word};
 use super::problem::Problem;
 use super::session::Session;
@@ -23,7 +25,6 @@ const MAX_TOKENS: u64 = 4096;
 
 /// Tokens of links if nothing is said, and at most.
 const DEFAULT_SPAN: u64 = 48;
-pub(super) const MAX_SPAN: u64 = 256;
 
 impl From<AttentionError> for Problem {
     fn from(error: AttentionError) -> Problem {

@@ -1,7 +1,7 @@
 //! What is captured of a session: the answer to the question, what something else would take, and the one thing that a
 //! viewer can change.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
 use super::models;
 use super::params::{Params, Path, parse, word};

@@ -1,8 +1,9 @@
 //! Two sessions side by side.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
-use super::params::{PHASES, Params, parse, word};
+use super::limits::PHASES;
+use super::params::{Params, parse, word};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;

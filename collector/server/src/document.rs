@@ -1,10 +1,10 @@
 //! The OpenAPI document: what parameters may be, which their fields, all of them texts, do not say; and the answers that
 //! every question can have.
 
-use super::attention::MAX_SPAN;
-use super::params::{MAX_LIMIT, MEMORIES, PHASES};
-use super::quant::MAX_BLOCKS;
-use super::tables::MAX_REGIONS;
+use super::limits::MAX_BLOCKS;
+use super::limits::MAX_REGIONS;
+use super::limits::MAX_SPAN;
+use super::limits::{MAX_LIMIT, MEMORIES, PHASES};
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use utoipa::OpenApi;

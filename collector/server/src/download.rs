@@ -1,7 +1,7 @@
 //! A session in the format of another program, sent as it is made: a thread of its own writes into a short queue, from
 //! which the answer is sent. A client that goes away or takes nothing for a while ends the thread with its next write.
 
-use super::api::App;
+use super::app::App;
 use super::document;
 use super::params::{Params, Path, context, numbers, parse};
 use super::problem::Problem;

@@ -1,8 +1,9 @@
 //! Experts: which tokens went to which, how evenly, what goes together, and what a cache of them would have hit.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
-use super::params::{PHASES, Params, Path, Which, numbers, parse, word};
+use super::limits::PHASES;
+use super::params::{Params, Path, Which, numbers, parse, word};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;

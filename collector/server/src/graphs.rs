@@ -1,8 +1,9 @@
 //! Graphs of a session: the list, one graph, one layer of it.
 
-use super::api::{App, Page, answer};
+use super::app::{App, Page, answer};
 use super::document;
-use super::params::{MAX_LIMIT, PageParams, Params, Path, context, parse};
+use super::limits::MAX_LIMIT;
+use super::params::{PageParams, Params, Path, context, parse};
 use super::problem::Problem;
 use super::session::Session;
 use axum::extract::State;

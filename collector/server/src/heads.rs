@@ -1,19 +1,17 @@
 //! What each head does over the text of a session, and where a token's state comes from. What was computed last of a
 //! session is kept: a page asks for the same again.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::attention::TokenParams;
 use super::document;
-use super::params::{PHASES, Params, Path, context, numbers, parse, word};
+use super::limits::PHASES;
+use super::params::{Params, Path, context, numbers, parse, word};
 use super::problem::Problem;
-use super::session::Session;
-use super::sessions::Sessions;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use ggscope_internals::attention::AttentionError;
-use ggscope_internals::heads::{Flow, Heads, HeadsOptions, flow, heads};
-use parking_lot::Mutex;
+use ggscope_internals::heads::{Flow, Heads, HeadsOptions, flow};
 use serde::Deserialize;
 use serde_json::value::to_raw_value;
 use std::ops::Range;
@@ -23,29 +21,6 @@ use utoipa::IntoParams;
 /// Tokens that are measured if nothing is said, and at most.
 const DEFAULT_TOKENS: u64 = 1024;
 const MAX_TOKENS: u64 = 8192;
-
-/// What was computed last of a session: of so many evaluations, for this question.
-#[derive(Default)]
-pub(super) struct Kept(Mutex<Option<(u64, HeadsOptions, Arc<Heads>)>>);
-
-impl Kept {
-    /// Computes it, unless it is the same as the last time. Whoever asks at the same time waits for the answer.
-    fn get(&self, sessions: &Sessions, session: &Session, wanted: HeadsOptions) -> Result<Arc<Heads>, Problem> {
-        let mut kept = self.0.lock();
-        let trace = session.trace()?;
-        let now = trace.n_evaluations();
-        // While a program runs, values come a little later than the evaluations that they are of.
-        let is_whole = |found: &Heads| found.refused.is_empty() || trace.complete();
-        let same = |kept: &&(u64, HeadsOptions, Arc<Heads>)| (kept.0, &kept.1) == (now, &wanted) && is_whole(&kept.2);
-        if let Some((_, _, found)) = kept.as_ref().filter(same) {
-            return Ok(found.clone());
-        }
-        let device = Arc::new(sessions.compute().map_err(AttentionError::from)?);
-        let found = Arc::new(heads(&trace, &wanted, &device)?);
-        *kept = Some((now, wanted, found.clone()));
-        Ok(found)
-    }
-}
 
 /// Which heads, over which part of the text.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -107,7 +82,8 @@ pub(super) async fn of_session(
         let first = session.contexts(&trace).get(context).and_then(|of| of.first_token).unwrap_or(0);
         let tokens = wanted.tokens.unwrap_or(first..first.saturating_add(DEFAULT_TOKENS));
         let wanted = HeadsOptions { context: Some(context), tokens: Some(tokens), ..wanted };
-        let found = session.heads.get(sessions, &session, wanted)?;
+        let found =
+            session.heads.get(|| session.trace(), || Ok(sessions.compute().map_err(AttentionError::from)?), wanted)?;
         to_raw_value(&*found)
             .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string(), "ask for one layer"))
     })

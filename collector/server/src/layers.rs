@@ -2,8 +2,9 @@
 //! What was measured of a session that has ended is kept until another one is asked about, so that a page can ask for one
 //! measure after the other.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
+use super::measured_states::Measured;
 use super::models;
 use super::params::{Params, Path, context, numbers, parse, word};
 use super::problem::Problem;
@@ -13,10 +14,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use ggscope_internals::hidden_states::{
-    self, Against, HOW_TO_RECORD, KeptLenses, Layers, LayersError, Lens, LensOptions, Measure, Run, TokenMatrix,
+    self, Against, HOW_TO_RECORD, Layers, LayersError, Lens, LensOptions, Measure, TokenMatrix,
 };
 use ggscope_trace::Trace;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,45 +30,18 @@ const MAX_WORK: u64 = 1 << 37;
 const DEFAULT_TOP: usize = 5;
 const MAX_TOP: usize = 50;
 
-/// A run that was measured: of which session, of how many evaluations, of which context, and of which tokens.
-type Kept = Option<((String, u64, u32, Range<u64>), Arc<Run>)>;
-
-/// The run that was measured last, and what the lens found.
-#[derive(Default)]
-pub(super) struct Measured {
-    run: Mutex<Kept>,
-    lenses: KeptLenses,
-}
-
-impl Measured {
-    fn run(&self, session: &Session, trace: &Trace, (context, tokens): (u32, Range<u64>)) -> Result<Arc<Run>, Problem> {
-        let key = (session.id.clone(), trace.n_evaluations(), context, tokens.clone());
-        let kept = || self.run.lock();
-        if let Some((_, run)) = kept().as_ref().filter(|k| k.0 == key) {
-            return Ok(run.clone());
-        }
-        let run = Arc::new(hidden_states::run(trace, Some(context), Some(tokens))?);
-        // Values of a token come a little later than the token: a run that goes on is asked about again.
-        if trace.complete() {
-            *kept() = Some((key, run.clone()));
-        }
-        Ok(run)
-    }
-
-    /// The lens of some tokens, with `keep` candidates in each layer.
-    fn lens(
-        &self,
-        sessions: &Sessions,
-        session: &Session,
-        trace: &Trace,
-        (context, tokens): (u32, Range<u64>),
-        keep: usize,
-    ) -> Result<Vec<Lens>, Problem> {
-        let model = models::that_ran(sessions, session, context)?;
-        let compute = sessions.compute().map_err(LayersError::from)?;
-        let how = LensOptions { keep, most: MAX_WORK, compute: &compute, kept: Some(&self.lenses) };
-        Ok(hidden_states::lens(trace, &model.gguf, Some(context), Some(tokens), &how)?.0)
-    }
+/// The lens of some tokens, with `keep` candidates in each layer.
+fn lens_of(
+    (sessions, measured): (&Sessions, &Measured),
+    session: &Session,
+    trace: &Trace,
+    (context, tokens): (u32, Range<u64>),
+    keep: usize,
+) -> Result<Vec<Lens>, Problem> {
+    let model = models::that_ran(sessions, session, context)?;
+    let compute = sessions.compute().map_err(LayersError::from)?;
+    let how = LensOptions { keep, most: MAX_WORK, compute: &compute, kept: Some(&measured.lenses) };
+    Ok(hidden_states::lens(trace, &model.gguf, Some(context), Some(tokens), &how)?.0)
 }
 
 impl From<LayersError> for Problem {
@@ -163,7 +136,7 @@ pub(super) async fn of_session(
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
         let of = which.of(&session, &trace, MAX_TOKENS)?;
-        Ok(hidden_states::layers(&*measured.run(&session, &trace, of)?))
+        Ok(hidden_states::layers(&*measured.run(&session.id, &trace, of)?))
     })
     .await
 }
@@ -196,9 +169,9 @@ pub(super) async fn by_token(
         let trace = session.trace()?;
         let of = which.of(&session, &trace, MAX_TOKENS)?;
         if !measure.is_of_lens() {
-            return Ok(hidden_states::of_run(&trace, &*measured.run(&session, &trace, of)?, measure)?);
+            return Ok(hidden_states::of_run(&trace, &*measured.run(&session.id, &trace, of)?, measure)?);
         }
-        Ok(hidden_states::of_lenses(&measured.lens(sessions, &session, &trace, of, 1)?, measure))
+        Ok(hidden_states::of_lenses(&lens_of((sessions, &measured), &session, &trace, of, 1)?, measure))
     })
     .await
 }
@@ -287,7 +260,7 @@ pub(super) async fn lens(
         let session = sessions.get(&id)?;
         let trace = session.trace()?;
         let of = which.of(&session, &trace, 1)?;
-        measured.lens(sessions, &session, &trace, of, top)
+        lens_of((sessions, &measured), &session, &trace, of, top)
     })
     .await
 }

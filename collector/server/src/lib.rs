@@ -2,11 +2,11 @@
 //! the OpenAPI document at `/api/v1/openapi.json` is generated from the same code. It changes nothing but what is captured of a program that runs, and reaches no
 //! file but the traces and models that it was given, and the models of programs that are recorded here.
 
-mod access;
 mod analytics;
-mod api;
+mod app;
 mod architecture;
 mod attention;
+mod authentication;
 mod capture;
 mod compare;
 mod contexts;
@@ -15,9 +15,14 @@ mod download;
 mod experts;
 mod graphs;
 mod heads;
+mod info;
+mod kept_heads;
 mod layers;
+mod limits;
 mod live;
+mod measured_states;
 mod metrics;
+mod model_store;
 mod models;
 mod page;
 mod params;
@@ -25,16 +30,17 @@ mod problem;
 mod quant;
 mod requests;
 mod residency;
+mod router;
 mod session;
 mod sessions;
 mod summary;
 mod tables;
 mod timeline;
 
-pub use api::openapi_document;
+pub use router::openapi_document;
 pub use sessions::Sessions;
 
-use access::Access;
+use authentication::Access;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -121,7 +127,7 @@ impl Server {
             .build()
             .map_err(ServeError::Run)?;
         let sessions = sessions.into();
-        let router = api::router(sessions.clone(), Access::new(self.address, self.token, self.names));
+        let router = router::router(sessions.clone(), Access::new(self.address, self.token, self.names));
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Run)?

@@ -2,7 +2,7 @@
 //! viewer takes what is new from the traces at its own pace, so a slow one misses evaluations and holds up nobody; it
 //! sees from the numbers what it has missed and asks for that.
 
-use super::api::App;
+use super::app::App;
 use super::params::{Params, parse};
 use super::problem::Problem;
 use super::session::{Session, Watching};

@@ -1,6 +1,6 @@
 //! `/metrics`: sums over each session in Prometheus' text format 0.0.4. What a context computed is labelled with it.
 
-use super::api::{App, beside, bounded};
+use super::app::{App, beside, bounded};
 use super::problem::Problem;
 use super::session::Session;
 use super::sessions::Sessions;

@@ -1,8 +1,9 @@
 //! The models that viewers may ask about: GGUF files that were named on the command line, and those of programs that are
 //! recorded here. A request names one by its number; no other file is opened, whatever a trace says.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::document;
+use super::model_store::Loaded;
 use super::params::{Params, Path as At, parse, word};
 use super::problem::Problem;
 use super::session::Session;
@@ -10,13 +11,11 @@ use super::sessions::Sessions;
 use axum::extract::State;
 use axum::response::Response;
 use ggscope_model::ggml::GgmlType;
-use ggscope_model::gguf::{Finding, Gguf, is_gguf};
+use ggscope_model::gguf::is_gguf;
 use ggscope_model::inspect::contents::FileKind;
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
-use ggscope_model::inspect::{Architecture, InspectOptions, Inspection};
-use ggscope_model::verdict;
+use ggscope_model::inspect::{InspectOptions, Inspection};
 use ggscope_query::weights::is_same;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,60 +23,6 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Tokens of the context that is planned for if nothing is said: the model's own, up to this many.
 const DEFAULT_CONTEXT: u32 = 4096;
-
-/// A model that has been read.
-pub(super) struct Loaded {
-    pub gguf: Gguf,
-    pub findings: Vec<Finding>,
-    pub architecture: Architecture,
-}
-
-struct Known {
-    path: PathBuf,
-    loaded: Option<Arc<Loaded>>,
-}
-
-/// The models of a server; they only become more, so that a number stays what it is.
-#[derive(Default)]
-pub(super) struct Models(Mutex<Vec<Known>>);
-
-impl Models {
-    /// Adds files that may be asked about, those that are new.
-    pub(super) fn add(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        let mut known = self.0.lock();
-        for path in paths {
-            if !known.iter().any(|k| k.path == path) {
-                known.push(Known { path, loaded: None });
-            }
-        }
-    }
-
-    fn paths(&self) -> Vec<PathBuf> {
-        self.0.lock().iter().map(|k| k.path.clone()).collect()
-    }
-
-    fn load(&self, number: usize) -> Option<Result<Arc<Loaded>, Problem>> {
-        let path = {
-            let known = self.0.lock();
-            let known = known.get(number)?;
-            if let Some(loaded) = known.loaded.as_ref().filter(|loaded| !loaded.gguf.replaced()) {
-                return Some(Ok(loaded.clone()));
-            }
-            known.path.clone()
-        };
-        let read = verdict::examine(&path).map_err(|error| {
-            Problem::missing("id", error.to_string(), "`ggscope inspect` says more about a file that is damaged")
-        });
-        Some(read.map(|(gguf, findings)| {
-            let (architecture, _) = Architecture::of(&gguf);
-            let loaded = Arc::new(Loaded { gguf, findings, architecture });
-            if let Some(known) = self.0.lock().get_mut(number) {
-                known.loaded = Some(loaded.clone());
-            }
-            loaded
-        }))
-    }
-}
 
 /// Takes in the models of programs that are recorded here.
 fn look(sessions: &Sessions) {

@@ -4,7 +4,7 @@ use super::document;
 use super::problem::Problem;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use ggscope_query::dump::{Filter, Memory, Phase};
+use ggscope_query::dump::Filter;
 use ggscope_query::range::Numbers;
 use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
@@ -14,13 +14,8 @@ use std::str::FromStr;
 use utoipa::IntoParams;
 use utoipa::openapi::path::ParameterIn;
 
-pub(super) const PHASES: [(&str, Phase); 3] = Phase::WORDS;
-pub(super) const MEMORIES: [(&str, Memory); 2] = [("disk", Memory::Disk), ("buffer", Memory::Buffer)];
-
 /// Items of a page if nothing is said.
 pub(super) const DEFAULT_LIMIT: usize = 100;
-/// Items of the largest page.
-pub(super) const MAX_LIMIT: usize = 1000;
 
 /// The query of a request in up to three parts, whose fields are all `Option<String>`.
 pub(super) struct Params<A, B = Nothing, C = Nothing>(pub A, pub B, pub C);
@@ -201,6 +196,7 @@ pub(super) fn glob(field: &str, text: Option<&str>, ignore_case: bool) -> Result
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::MAX_LIMIT;
     use super::*;
 
     #[test]

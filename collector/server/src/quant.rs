@@ -1,6 +1,7 @@
 //! What quantisation did to a model: the mix of types, distributions of a tensor, its blocks one by one.
 
-use super::api::{App, Page, answer};
+use super::app::{App, Page, answer};
+use super::limits::MAX_BLOCKS;
 use super::models::get;
 use super::params::{PageParams, Params, Path as At};
 use super::problem::Problem;
@@ -11,9 +12,6 @@ use ggscope_model::quant::{Block, Mix, QuantError, Tensor, TensorReport, block, 
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::IntoParams;
-
-/// Blocks of the largest page.
-pub(super) const MAX_BLOCKS: usize = 256;
 
 /// Which tensor.
 #[derive(Debug, Deserialize, IntoParams)]

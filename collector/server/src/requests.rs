@@ -1,7 +1,8 @@
 //! The requests of a session.
 
-use super::api::{App, Page, answer};
-use super::params::{MAX_LIMIT, PageParams, Params, Path, context};
+use super::app::{App, Page, answer};
+use super::limits::MAX_LIMIT;
+use super::params::{PageParams, Params, Path, context};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;

@@ -1,7 +1,7 @@
 //! Which pages of a model's file are in memory now, as the kernel says (`mincore`). A request can name no other file
 //! than a model that is in use here or that the user has named.
 
-use super::api::{App, answer};
+use super::app::{App, answer};
 use super::params::{Params, Path as At};
 use super::problem::Problem;
 use super::session::Session;

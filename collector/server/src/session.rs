@@ -1,7 +1,7 @@
 //! A session that a server shows: where its trace comes from, what there is of it now, and the table of its evaluations.
 //! Of a recording that has ended, what can be read back from its file is let go when nobody asks for it.
 
-use super::heads;
+use super::kept_heads::KeptHeads;
 use super::problem::Problem;
 use super::summary::SessionSummary;
 use ggscope_attach::Control;
@@ -99,7 +99,7 @@ pub(super) struct Session {
     /// Bytes of the trace that are kept in memory.
     memory: AtomicUsize,
     /// What its heads do, as somebody asked last.
-    pub heads: heads::Kept,
+    pub heads: KeptHeads,
     /// When somebody asked last.
     asked: Mutex<Instant>,
 }
@@ -136,7 +136,7 @@ impl Session {
             known_contexts: Mutex::default(),
             sums: Mutex::default(),
             memory: AtomicUsize::new(0),
-            heads: heads::Kept::default(),
+            heads: KeptHeads::default(),
             asked: Mutex::new(Instant::now()),
         }
     }

@@ -1,7 +1,7 @@
 //! The sessions that a server shows: traces that were named on the command line, and processes that are recorded here.
 //! A request names a session by its number, never a file. However many there are, what they take in memory is bounded.
 
-use super::models::Models;
+use super::model_store::Models;
 use super::problem::Problem;
 use super::session::Session;
 use ggscope_attach::Control;

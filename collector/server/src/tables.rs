@@ -1,10 +1,10 @@
 //! The lists of a session: evaluations, operators, leaves, regions of memory. All come in pages.
 
-use super::api::{App, Page, answer};
+use super::app::{App, Page, answer};
 use super::document;
-use super::params::{
-    MAX_LIMIT, MEMORIES, PHASES, PageParams, Params, Path, Which, context, glob, numbers, parse, word,
-};
+use super::limits::MAX_REGIONS;
+use super::limits::{MAX_LIMIT, MEMORIES, PHASES};
+use super::params::{PageParams, Params, Path, Which, context, glob, numbers, parse, word};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;
@@ -17,9 +17,6 @@ use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::sync::Arc;
 use utoipa::IntoParams;
-
-/// Regions of memory in a page at most: a map of all of them is drawn from one.
-pub(super) const MAX_REGIONS: usize = 10_000;
 
 /// When.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -1,6 +1,6 @@
 //! What a timeline is drawn from: all evaluations in one piece, and the operators of one of them.
 
-use super::api::{App, answer, beside, bounded};
+use super::app::{App, answer, beside, bounded};
 use super::document;
 use super::params::{Params, Path, context, parse};
 use super::problem::Problem;
