@@ -93,7 +93,12 @@ export async function quiet(page: Page): Promise<void> {
 
 /** Runs in the page before all else: whenever the markup of our hostile traces comes to life, that is an error of the page. */
 export function watchHarm(): void {
-  const tell = () => console.error(`markup came to life: ${location.href}`);
+  // Once is enough: what lives is found again with every change of the page.
+  let told = false;
+  const tell = () => {
+    if (!told) console.error(`markup came to life: ${location.href}`);
+    told = true;
+  };
   const look = () => (document.title === 'harmed' || document.querySelector('img[src="x"]') ? tell() : undefined);
   new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
   // An image that was never put into the page asks for its picture too.
