@@ -1,8 +1,9 @@
 //! The attention of one evaluation, layer after layer: cut into tiles, computed when they are many, handed on row by row.
 
 use crate::attention::layer::{Lacks, LayerState, Seen, Showing};
-use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
+use crate::attention::on_gpu::{Marker, OnGpu};
 use crate::attention::row::{KeyRef, TokenRow, Walked};
+use crate::attention::tile::MeasuredHeads;
 use crate::attention::tile::{TOKENS, Tile, compute};
 use ggscope_format::columns::Row;
 use ggscope_query::causes::Causes;

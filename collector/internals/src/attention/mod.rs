@@ -8,13 +8,13 @@ pub(crate) mod error;
 mod evaluated;
 mod layer;
 pub(crate) mod limits;
-pub(crate) mod on_gpu;
+mod on_gpu;
 mod owners;
 mod plan;
 pub(crate) mod row;
 #[cfg(test)]
 pub(crate) mod testing;
-mod tile;
+pub(crate) mod tile;
 pub(crate) mod token;
 mod transposed;
 pub(crate) mod walk;

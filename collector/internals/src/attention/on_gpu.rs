@@ -3,9 +3,9 @@
 
 use crate::attention::cache_rows::PAGE;
 use crate::attention::row::{KeyRef, Walked};
-use crate::attention::tile::{Tile, compute};
+use crate::attention::tile::{MeasuredHeads, Tile, compute};
 use crate::tokens::Marks;
-use ggscope_compute::attention::{self, Batch, Keys, LayerInputs, Measured, Pass, Weights};
+use ggscope_compute::attention::{self, Batch, Keys, LayerInputs, Pass, Weights};
 use ggscope_compute::{Compute, Error};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
@@ -14,15 +14,6 @@ use std::time::Instant;
 
 /// What keys are to a token, given its number in the session. `None` if its rows are not measured.
 pub type Marker<'m> = dyn Fn(u64, &[KeyRef]) -> Option<Marks> + Sync + 'm;
-
-/// What a GPU measured of the rows of a token, one a head.
-#[derive(Clone, Debug)]
-pub struct MeasuredHeads {
-    /// What its keys are to it.
-    pub marks: Option<Marks>,
-    /// The sums; none without marks.
-    pub heads: Vec<Measured>,
-}
 
 /// A pass that may be computed on a GPU.
 pub struct OnGpu {

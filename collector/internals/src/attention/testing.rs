@@ -3,10 +3,11 @@
 use crate::attention::cache_rows::{Rows, Shape};
 use crate::attention::evaluated::AttentionEvaluation;
 use crate::attention::layer::{Caches, LayerState, Whole};
-use crate::attention::on_gpu::{Marker, MeasuredHeads, OnGpu};
+use crate::attention::on_gpu::{Marker, OnGpu};
 use crate::attention::owners::Owners;
 use crate::attention::plan::{CacheKey, LayerPlan, Look, Source};
 use crate::attention::row::{TokenRow, Walked};
+use crate::attention::tile::MeasuredHeads;
 use ggscope_compute::Compute;
 use ggscope_compute::attention::Step;
 use ggscope_format::columns::Row;

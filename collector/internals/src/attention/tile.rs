@@ -2,13 +2,23 @@
 
 use crate::attention::cache_rows::PAGE;
 use crate::attention::layer::{LayerState, Seen};
-use crate::attention::on_gpu::MeasuredHeads;
 use crate::attention::row::KeyRef;
+use crate::tokens::Marks;
+use ggscope_compute::attention::Measured;
 use ggscope_compute::attention::Step;
 use ggscope_compute::attention::kernel::{products, softmax};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::Arc;
+
+/// What a GPU measured of the rows of a token, one a head.
+#[derive(Clone, Debug)]
+pub struct MeasuredHeads {
+    /// What its keys are to it.
+    pub marks: Option<Marks>,
+    /// The sums; none without marks.
+    pub heads: Vec<Measured>,
+}
 
 /// Tokens of a tile.
 pub const TOKENS: usize = 16;

@@ -23,7 +23,7 @@ pub use rollout::{Flow, Source, flow};
 
 use crate::attention::error::captured;
 use crate::attention::limits::said;
-use crate::attention::on_gpu::MeasuredHeads;
+use crate::attention::tile::MeasuredHeads;
 use crate::attention::walk::for_each_look;
 use crate::attention::{AttentionError, KeyRef, Span, TokenRow};
 use crate::tokens::{Marks, Tokens};

@@ -1,13 +1,33 @@
 //! What the logit lens found, kept by what it was found of: the hidden states of a token, the model, and what was asked. A page
 //! that goes along with a run asks about almost the same tokens again and again.
 
-use super::lens::Answer;
+use ggscope_compute::Reduced;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes that may be kept, about: some ten thousand tokens with a few candidates in each layer.
 const MOST: usize = 64 << 20;
+
+/// What was found of a token: of its last state, and of each.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub end: Reduced,
+    pub rows: Vec<Reduced>,
+    /// Whether llama.cpp's logits have the same token on top, if both have one.
+    pub same_top: Option<bool>,
+    pub computed: String,
+}
+
+impl Answer {
+    /// Bytes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let of = |r: &Reduced| {
+            size_of::<Reduced>() + r.top.len() * size_of::<(u32, f32)>() + r.asked.len() * size_of::<(f32, u64)>()
+        };
+        size_of::<Answer>() + self.computed.len() + of(&self.end) + self.rows.iter().map(of).sum::<usize>()
+    }
+}
 
 /// What was found of each token, by a hash of all that it follows from.
 #[derive(Default)]

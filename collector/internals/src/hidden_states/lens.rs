@@ -4,7 +4,7 @@
 use super::LayersError;
 use super::evaluated::{Evaluated, Streams};
 use super::following::Following;
-use super::kept::KeptLenses;
+use super::kept::{Answer, KeptLenses};
 use super::lens_head::LensHead;
 use super::lens_heads::{LensHeads, WithoutLens};
 use super::rows::Captured;
@@ -126,26 +126,6 @@ pub struct LensOptions<'a> {
     pub compute: &'a Compute,
     /// What was found before is not computed again.
     pub kept: Option<&'a KeptLenses>,
-}
-
-/// What was found of a token: of its last state, and of each.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
-    end: Reduced,
-    rows: Vec<Reduced>,
-    /// Whether llama.cpp's logits have the same token on top, if both have one.
-    same_top: Option<bool>,
-    computed: String,
-}
-
-impl Answer {
-    /// Bytes in memory, about.
-    pub fn bytes(&self) -> usize {
-        let of = |r: &Reduced| {
-            size_of::<Reduced>() + r.top.len() * size_of::<(u32, f32)>() + r.asked.len() * size_of::<(f32, u64)>()
-        };
-        size_of::<Answer>() + self.computed.len() + of(&self.end) + self.rows.iter().map(of).sum::<usize>()
-    }
 }
 
 /// A token whose lens is wanted.

@@ -2,8 +2,8 @@
 
 use super::LayersError;
 use super::lens::Lens;
+use super::part::Part;
 use super::run::{Cell, Run};
-use super::stream::Part;
 use ggscope_query::dump::Phase;
 use ggscope_trace::Trace;
 use serde::Serialize;

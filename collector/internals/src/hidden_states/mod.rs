@@ -13,6 +13,7 @@ mod lens_heads;
 mod matrix;
 mod measure;
 mod origin;
+mod part;
 mod rows;
 mod run;
 mod stream;
@@ -28,8 +29,9 @@ pub use lens_heads::WithoutLens;
 pub use matrix::{MatrixRow, Measure, TokenMatrix, of_lenses, of_run};
 pub use measure::{Element, Hidden, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS};
 pub use origin::{AdapterMatrix, Origin};
+pub use part::Part;
 pub use run::{Addition, Cell, Normed, Run, TokenRow, context, contexts, run};
-pub use stream::{Part, Stack};
+pub use stream::Stack;
 pub use summary::{Layers, Lost, Massive, NormSummary, PartSummary, Rules, Spread, StateSummary, layers};
 pub use units::UnitCounts;
 

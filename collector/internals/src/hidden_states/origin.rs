@@ -1,7 +1,7 @@
 //! What a part that adds to the stream is, in whichever graph it is: which block, or which adapter on which matrix. Graphs of
 //! one model differ in what is added from outside, so a part's place among the others says nothing.
 
-use super::stream::Part;
+use super::part::Part;
 use ggscope_format::TensorId;
 use ggscope_format::names::{Named, base_name, copied_name, named};
 use ggscope_format::structure::{self, LowRank};

@@ -1,5 +1,6 @@
 use super::super::head::Step;
 use super::*;
+use crate::hidden_states::part::Part;
 use ggscope_trace::testing::{Builder, Shape, llama};
 
 fn stream(stored: ggscope_trace::StoredGraph) -> (GraphView, Stream) {

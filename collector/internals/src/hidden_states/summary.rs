@@ -3,8 +3,9 @@
 
 use super::measure::{Element, MASSIVE_LEAST, MASSIVE_TIMES, OUTLIER_DEVIATIONS, median};
 use super::origin::{Origin, Parts, Which};
+use super::part::Part;
 use super::run::{Addition, Cell, Run, TokenRow, without_layer};
-use super::stream::{Part, Stack};
+use super::stream::Stack;
 use super::units::UnitCounts;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -3,21 +3,13 @@
 use super::super::say;
 use super::super::text::printable;
 use super::amounts::{bar, short, tokens};
-use super::report;
+use super::names::{kind, name};
 use ggscope_model::inspect::{Inspection, Work};
-use std::path::Path;
 
 /// Widest column of a model.
 const WIDEST: usize = 30;
 /// Length of a bar.
 const BAR: usize = 40;
-
-/// What a model is called beside others: its file's name.
-pub(super) fn name(model: &Inspection) -> String {
-    let path = model.files.paths.first().map_or("", String::as_str);
-    let name = Path::new(path).file_name().map_or(path.into(), |f| f.to_string_lossy());
-    name.trim_end_matches(".gguf").to_owned()
-}
 
 /// A fact of a model, in words.
 type Fact = (&'static str, fn(&Inspection) -> String);
@@ -26,9 +18,7 @@ type Fact = (&'static str, fn(&Inspection) -> String);
 type Quantity = (&'static str, fn(&Inspection) -> f64, fn(f64) -> String);
 
 const FACTS: [Fact; 15] = [
-    ("architecture", |m| {
-        m.contents.as_ref().map_or_else(|| report::what(&m.architecture), |c| c.kind.name().to_owned())
-    }),
+    ("architecture", |m| m.contents.as_ref().map_or_else(|| kind(&m.architecture), |c| c.kind.name().to_owned())),
     ("layers", |m| m.architecture.main_layers().count().to_string()),
     ("hidden size", |m| say::thousands(m.architecture.hidden.into())),
     ("vocabulary", |m| say::thousands(m.architecture.vocabulary)),

@@ -3,7 +3,7 @@
 use super::super::say;
 use super::super::text::{duration, printable};
 use super::amounts::{bar, short, tokens};
-use super::{Limits, Output, compare};
+use super::{Limits, Output, names};
 use ggscope_model::inspect::{Bound, Costs, Limit, Work};
 use ggscope_query::roofline::Reached;
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ pub(super) fn machine(output: &Output) -> String {
         ));
     }
     for (limits, model) in output.limits.iter().zip(&output.models) {
-        let name = (output.limits.len() > 1).then(|| compare::name(model));
+        let name = (output.limits.len() > 1).then(|| names::name(model));
         out.push_str(&limit_lines(limits, name.as_deref()));
     }
     if let Some(list) = &output.reached {

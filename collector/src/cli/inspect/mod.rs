@@ -4,6 +4,7 @@ pub(super) mod amounts;
 mod compare;
 mod costs;
 mod memory;
+mod names;
 mod report;
 
 use super::terminal::{Form, stdout};
@@ -188,7 +189,7 @@ fn text(output: &Output, all: bool) -> String {
     };
     text.push_str(&costs::machine(output));
     for model in &output.models {
-        let name = (output.models.len() > 1).then(|| compare::name(model));
+        let name = (output.models.len() > 1).then(|| names::name(model));
         text.push_str(&report::findings(model, name.as_deref()));
     }
     // Bars of nothing leave blanks behind.

@@ -3,6 +3,7 @@
 use super::super::say;
 use super::super::text::printable;
 use super::amounts::bar;
+use super::names::kind;
 use super::{costs, memory};
 use ggscope_model::gguf::Severity;
 use ggscope_model::inspect::contents::Contents;
@@ -40,7 +41,7 @@ pub(super) fn report(model: &Inspection, all: bool) -> String {
         return out;
     }
     let name = if model.name.is_empty() { "unnamed" } else { &model.name };
-    lines.add("model", format!("{name}, {}", what(&model.architecture)));
+    lines.add("model", format!("{name}, {}", kind(&model.architecture)));
     file(&mut lines, model);
     architecture(&mut lines, &model.architecture);
     if let Some(t) = &model.tokenizer {
@@ -72,24 +73,6 @@ fn of_contents(mut lines: Lines, model: &Inspection, contents: &Contents) -> Str
         tokenizer(&mut lines, t);
     }
     lines.finish()
-}
-
-/// `llama decoder, 30 layers`.
-pub(super) fn what(a: &Architecture) -> String {
-    let kind = match a.kind {
-        ModelKind::Decoder => "decoder",
-        ModelKind::Encoder => "encoder",
-        ModelKind::EncoderDecoder => "encoder and decoder",
-        ModelKind::Recurrent => "recurrent decoder",
-        ModelKind::Hybrid => "hybrid decoder",
-        ModelKind::Diffusion => "diffusion model",
-        ModelKind::Projector => "projector for images or sound",
-        ModelKind::Adapter => "adapter",
-        ModelKind::VocabularyOnly => "vocabulary only",
-        ModelKind::Unknown => "unknown kind of model",
-    };
-    let name = if a.name.is_empty() { "no architecture" } else { &a.name };
-    format!("{name}, {kind}")
 }
 
 fn file(lines: &mut Lines, model: &Inspection) {
