@@ -4,8 +4,7 @@ use super::app::{App, answer};
 use super::document;
 use super::params::{Params, Path, context};
 use super::problem::Problem;
-use super::session::Session;
-use super::summary::SessionSummary;
+use super::summary::{SessionSummary, ending};
 use axum::extract::State;
 use axum::response::Response;
 use ggscope_query::info::{Info, info};
@@ -43,7 +42,7 @@ pub(super) async fn of_session(
         // Before the trace, as in the list of sessions.
         let state = session.state();
         let trace = session.trace_of(context)?;
-        Ok(Info { ending: Session::ending(state, &trace), ..info(&trace, context) })
+        Ok(Info { ending: ending(state, &trace), ..info(&trace, context) })
     })
     .await
 }

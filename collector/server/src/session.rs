@@ -9,7 +9,6 @@ use ggscope_format::EvalId;
 use ggscope_internals::picture::Followers;
 use ggscope_query::contexts::Contexts;
 use ggscope_query::cost::{Cost, costs};
-use ggscope_query::ending::{Ended, ended};
 use ggscope_query::memory::{ReadFilter, memory};
 use ggscope_query::table::Table;
 use ggscope_trace::{Followed, Following, Growing, State, Totals, Trace, TraceError, Watch};
@@ -396,11 +395,6 @@ impl Session {
             self.release();
         }
         Ok(sums)
-    }
-
-    /// How it ended, by its state and its trace.
-    pub(super) fn ending(state: State, trace: &Trace) -> Option<Ended> {
-        if state == State::Live { None } else { ended(trace, state == State::Cut) }
     }
 
     pub(super) fn summary(&self) -> SessionSummary {

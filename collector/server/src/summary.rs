@@ -1,10 +1,14 @@
 //! What the list of sessions says of each.
 
-use super::session::Session;
-use ggscope_query::ending::Ended;
+use ggscope_query::ending::{Ended, ended};
 use ggscope_trace::{State, Trace};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// How a session ended, by its state and its trace; `None` while it goes on.
+pub(super) fn ending(state: State, trace: &Trace) -> Option<Ended> {
+    if state == State::Live { None } else { ended(trace, state == State::Cut) }
+}
 
 /// A traced process in the list of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -68,7 +72,7 @@ impl SessionSummary {
             name: name.to_owned(),
             state,
             complete: trace.complete(),
-            ending: Session::ending(state, trace),
+            ending: ending(state, trace),
             pid: recording.hello.pid,
             argv: recording.hello.argv.clone(),
             exe: recording.hello.exe.clone(),

@@ -7,6 +7,7 @@ use super::measure::{cosine, median, not_finite, relative_error};
 use super::rows::Captured;
 use super::summary::Spread;
 use crate::aligned::{Parted, common, ours_of, tokens_of};
+use crate::no_token;
 use ggscope_trace::Trace;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -92,8 +93,8 @@ fn states(evaluated: &Evaluated, tokens: &Range<u64>) -> States {
     (places, evaluated.wanted(Some(tokens)).into_iter().map(of_token).collect())
 }
 
-/// Compares the hidden states of a run with those of a reference, of one context each: the one that is named, else the usual
-/// one; of the reference, before that, the one of the same number.
+/// Compares the hidden states of a run with those of a reference, of one context each: the one that is named, else that of the
+/// tokens, else the usual one; of the reference, if none is named, the one of the same number, else the usual one.
 ///
 /// # Errors
 /// When the texts differ, the models have other shapes, one of them has no hidden states or no token ids, or a trace is
@@ -104,9 +105,16 @@ pub fn against(
     contexts: (Option<u32>, Option<u32>),
     tokens: Option<Range<u64>>,
 ) -> Result<Against, LayersError> {
+    let n_tokens = trace.totals().tokens();
+    if let Some(tokens) = tokens.as_ref().filter(|tokens| tokens.start >= n_tokens) {
+        return Err(LayersError::Missing("tokens", no_token(tokens.start, n_tokens)));
+    }
     let (mut ours, mut theirs) = (Streams::default(), Streams::default());
-    let here = ours.context(trace, contexts.0, None)?;
-    let same_number = contexts.0.filter(|here| theirs.contexts(reference).is_ok_and(|all| all.contains(here)));
+    let here = ours.context(trace, contexts.0, tokens.as_ref())?;
+    // Tokens of another context than the usual one choose it as its name does.
+    let chosen =
+        contexts.0.or(Some(here).filter(|&here| ours.context(trace, None, None).is_ok_and(|usual| usual != here)));
+    let same_number = chosen.filter(|here| theirs.contexts(reference).is_ok_and(|all| all.contains(here)));
     let there = theirs.context(reference, contexts.1.or(same_number), None)?;
     let known = |trace: &Trace, context| tokens_of(trace, context).map_err(LayersError::Unlike);
     let (a, b) = (known(trace, here)?, known(reference, there)?);
@@ -232,6 +240,7 @@ mod tests {
     use super::super::testing::values;
     use super::*;
     use ggscope_format::capture::Capture;
+    use ggscope_trace::testing_contexts::contexts;
 
     fn beside(ours: [f32; 4], theirs: [f32; 4]) -> Against {
         let recorded = |of: [f32; 4]| {
@@ -251,6 +260,20 @@ mod tests {
         assert_eq!((found.layers[2].cosine, found.layers[2].worst), (None, None));
         assert_eq!(found.by_token[2].errors, [Some(0.0), Some(0.5), None, None]);
         assert_eq!(found.steepest, Some(0));
+    }
+
+    #[test]
+    fn tokens_choose_their_context_in_both_runs() {
+        let recorded = contexts(&[(0, 0, 3), (1, 0, 4)]);
+        let of = |tokens| against(&recorded.trace, &recorded.trace, (None, None), tokens);
+        let usual = of(None).unwrap().context;
+        for (context, tokens) in [(0, 0..3), (1, 3..7), (0, 2..3)] {
+            let found = of(Some(tokens.clone())).unwrap();
+            assert_eq!((found.context, found.reference_context), (context, context), "{tokens:?}, usual {usual}");
+            assert_eq!(found.tokens, tokens.end - tokens.start);
+        }
+        let error = of(Some(7..8)).unwrap_err().to_string();
+        assert!(error.contains("there is no token 7"), "{error}");
     }
 
     #[test]
