@@ -39,7 +39,7 @@ pub struct Reached {
 pub fn reached(trace: &Trace, table: &Table, whose: Whose, machine: Option<&Machine>) -> Vec<Reached> {
     let mut list = vec![];
     let contexts: BTreeSet<u32> = whose.contexts(trace).into_iter().map(|c| c.0).collect();
-    for phase in [Phase::Prompt, Phase::Generate] {
+    for phase in [Phase::Prompt, Phase::Generate, Phase::Unknown] {
         let filter = Filter { phase: Some(phase), ..Filter::default() };
         let mut sums: BTreeMap<(u32, String), Reached> = BTreeMap::new();
         for graph in trace.graphs().collect::<Vec<_>>() {

@@ -8,9 +8,10 @@ use super::memory::{ReadFilter, Region, memory, reads};
 use super::table::Table;
 use ggscope_format::TensorId;
 use ggscope_format::record::Graph;
+use ggscope_model::gguf::Gguf;
 use ggscope_trace::{ModelId, Trace, TraceError};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use utoipa::ToSchema;
 
@@ -24,6 +25,30 @@ pub struct Whose {
 }
 
 impl Whose {
+    /// Those of the contexts that may have computed the model in this file: all of `context`, if it is given. A context whose
+    /// weights have other shapes than the file's of the same names computed another model.
+    ///
+    /// # Errors
+    /// When there is no such context, or it computed another model, or all of them did.
+    pub fn of_file(trace: &Trace, gguf: &Gguf, context: Option<u32>) -> Result<Whose, String> {
+        let contexts = Contexts::of(trace);
+        if let Some(context) = context {
+            contexts.check(context)?;
+        }
+        let path = gguf.first().path();
+        let own = model_at(trace, path);
+        let is_other = |c: &Context| {
+            let of_another = own.zip(c.model).is_some_and(|(own, model)| own.0 != model);
+            of_another || !agrees(trace, c.context, gguf)
+        };
+        let may_have = contexts.iter().filter(|c| context.is_none_or(|n| n == c.context) && !is_other(c));
+        let Some(last) = may_have.max_by_key(|c| c.last_token) else {
+            let whose = context.map_or(String::new(), |context| format!("context {context} of "));
+            return Err(format!("{whose}{} is no run of {}", trace.path().display(), path.display()));
+        };
+        Ok(Whose { context, model: own.or(last.model.map(ModelId)) })
+    }
+
     /// The contexts, ascending, each with its model.
     pub(super) fn contexts(self, trace: &Trace) -> Vec<(u32, Option<u32>)> {
         let is_of = |c: &&Context| {
@@ -32,6 +57,18 @@ impl Whose {
         };
         Contexts::of(trace).iter().filter(is_of).map(|c| (c.context, c.model)).collect()
     }
+}
+
+/// Whether no weight that a context read has another shape than the file's of the same name.
+fn agrees(trace: &Trace, context: u32, gguf: &Gguf) -> bool {
+    let shapes: HashMap<&str, [i64; 4]> = gguf.tensors().map(|(_, t)| (t.name.as_str(), t.ne)).collect();
+    trace.graphs().filter_map(|id| trace.graph(id).ok()).filter(|stored| stored.graph.context == context).all(
+        |stored| {
+            let leaves = stored.graph.tensors.iter().enumerate().skip(stored.graph.n_nodes as usize);
+            let weights = leaves.filter(|(i, _)| stored.origin(TensorId(*i as u32)).is_some());
+            weights.into_iter().all(|(_, t)| shapes.get(t.name.as_str()).is_none_or(|ne| *ne == t.ne))
+        },
+    )
 }
 
 /// The trace's model that lies in this file: the one of its path, else of its name, wherever the trace was made.
@@ -149,9 +186,32 @@ mod tests {
     use super::*;
     use crate::dump::dump;
     use crate::table::DEFAULT_MEMORY;
+    use ggscope_model::testing::{Dtype, Fixture};
     use ggscope_trace::testing::{Shape, write};
     use ggscope_trace::testing_contexts::contexts;
     use std::ops::ControlFlow;
+
+    #[test]
+    fn a_file_whose_weights_have_other_shapes_did_not_run() {
+        let recorded = contexts(&[(0, 0, 3), (1, 0, 2)]);
+        let trace = &recorded.trace;
+        let file = |factor: u64| {
+            let mut fixture = Fixture::new("llama");
+            let stored = trace.graph(trace.graphs().next().unwrap()).unwrap();
+            for (i, t) in stored.graph.tensors.iter().enumerate().filter(|(_, t)| t.name == "blk.0.attn_q.weight") {
+                assert!(stored.origin(TensorId(i as u32)).is_some());
+                fixture.tensor(&t.name, Dtype::F32, &[t.ne[0] as u64 * factor, t.ne[1] as u64]);
+            }
+            fixture.model()
+        };
+        for context in [None, Some(0), Some(1)] {
+            assert_eq!(Whose::of_file(trace, &file(1), context).unwrap().context, context);
+            let error = Whose::of_file(trace, &file(2), context).unwrap_err();
+            assert!(error.contains("is no run of"), "{error}");
+        }
+        let error = Whose::of_file(trace, &file(1), Some(7)).unwrap_err();
+        assert!(error.contains("context 7"), "{error}");
+    }
 
     #[test]
     fn every_weight_has_the_time_of_the_operators_that_read_it() {

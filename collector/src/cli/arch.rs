@@ -15,12 +15,11 @@ use ggscope_model::gguf::Gguf;
 use ggscope_model::inspect::{Architecture, Stack};
 use ggscope_model::verdict;
 use ggscope_query::architecture::{ArchitectureGraph, EdgeWeight, architecture, named};
-use ggscope_query::contexts::Contexts;
 use ggscope_query::graph_report::{GraphReport, report};
 use ggscope_query::roofline::{Reached, reached};
 use ggscope_query::table::{DEFAULT_MEMORY, Table};
-use ggscope_query::weights::{WeightCost, Whose, model_at, weights};
-use ggscope_trace::{ModelId, Trace};
+use ggscope_query::weights::{WeightCost, Whose, weights};
+use ggscope_trace::Trace;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -169,13 +168,7 @@ impl Measured {
     fn of(path: &Path, gguf: &Gguf, context: Option<u32>) -> anyhow::Result<Measured> {
         let trace = Trace::open(path)?;
         let table = Table::new(&trace, DEFAULT_MEMORY);
-        let contexts = Contexts::of(&trace);
-        if let Some(context) = context {
-            contexts.check(context).map_err(anyhow::Error::msg)?;
-        }
-        let usual = || contexts.usual().and_then(|usual| usual.model).map(ModelId);
-        let model = model_at(&trace, gguf.first().path()).or_else(usual);
-        let whose = Whose { context, model: model.filter(|_| context.is_none()) };
+        let whose = Whose::of_file(&trace, gguf, context).map_err(anyhow::Error::msg)?;
         let found = weights(&trace, &table, whose)?;
         for warning in trace.warnings() {
             say::line(format_args!("{}: {warning}", path.display()));

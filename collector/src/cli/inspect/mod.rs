@@ -11,17 +11,17 @@ use super::terminal::{Form, stdout};
 use anyhow::{Context as _, bail};
 use ggscope_compute::machine::{self, ThisMachine};
 use ggscope_model::ggml::GgmlType;
-use ggscope_model::gguf::foreign;
+use ggscope_model::gguf::{Gguf, foreign};
 use ggscope_model::inspect::memory::{CACHE_TYPES, Context};
 use ggscope_model::inspect::{InspectOptions, Inspection, Limit, Machine};
-use ggscope_query::contexts::Contexts;
 use ggscope_query::roofline::{Reached, reached};
 use ggscope_query::table::{DEFAULT_MEMORY, Table};
 use ggscope_query::weights::Whose;
 use ggscope_trace::Trace;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -160,18 +160,25 @@ fn output(models: Vec<Inspection>, args: &Args) -> anyhow::Result<Output> {
         .map(|(bandwidth, flops)| Machine { bytes_per_second: bandwidth * 1e9, flops_per_second: flops * 1e9 });
     let machine = host.as_ref().map(|host| host.machine).or(given);
     let limits = machine.iter().flat_map(|machine| models.iter().map(|model| limits(machine, model))).collect();
-    let reached = match &args.trace {
-        Some(path) => {
-            let trace = Trace::open(path)?;
-            let whose = Whose { context: args.context, ..Whose::default() };
-            if let Some(context) = args.context {
-                Contexts::of(&trace).check(context).map_err(anyhow::Error::msg)?;
-            }
-            Some(reached(&trace, &Table::new(&trace, DEFAULT_MEMORY), whose, machine.as_ref()))
-        }
-        None => None,
-    };
+    let reached = args.trace.as_ref().map(|path| reached_by(path, args, machine.as_ref())).transpose()?;
     Ok(Output { models, machine, host, limits, reached })
+}
+
+/// What the operators of a recording reached, of the contexts that computed one of the models.
+fn reached_by(path: &Path, args: &Args, machine: Option<&Machine>) -> anyhow::Result<Vec<Reached>> {
+    let trace = Trace::open(path)?;
+    let table = Table::new(&trace, DEFAULT_MEMORY);
+    let of_file = |file: &PathBuf| Whose::of_file(&trace, &Gguf::open(file)?, args.context).map_err(anyhow::Error::msg);
+    let whose: Vec<anyhow::Result<Whose>> = args.files.iter().map(of_file).collect();
+    let mut list: Vec<Reached> = vec![];
+    for whose in whose.iter().flatten() {
+        let known: BTreeSet<u32> = list.iter().map(|r| r.context).collect();
+        list.extend(reached(&trace, &table, *whose, machine).into_iter().filter(|r| !known.contains(&r.context)));
+    }
+    match whose.into_iter().find_map(Result::err) {
+        Some(error) if list.is_empty() => Err(error),
+        _ => Ok(list),
+    }
 }
 
 fn limits(machine: &Machine, model: &Inspection) -> Limits {

@@ -387,7 +387,8 @@ export interface WeightCost {
 /** What one kind of operator reached in one phase of a run. */
 export interface Reached {
   op: string;
-  phase: 'PROMPT' | 'GENERATE';
+  /** Null if it is not known what the tokens are part of. */
+  phase: 'PROMPT' | 'GENERATE' | null;
   count: number;
   ns: number;
   bytes: number;

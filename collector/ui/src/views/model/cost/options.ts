@@ -222,7 +222,10 @@ export function roofOption(points: RoofPoint[], machine: Machine, colors: Look):
           value: [p.intensity, p.reached],
           // A name next to a point at the right end would be cut off.
           label: { position: Math.log(p.intensity / low) > 0.7 * Math.log(high / low) ? 'left' : 'right' },
-          itemStyle: { color: p.phase === 'PROMPT' ? colors.prompt : colors.generate, opacity: 0.85 },
+          itemStyle: {
+            color: p.phase === null ? colors.muted : p.phase === 'PROMPT' ? colors.prompt : colors.generate,
+            opacity: 0.85,
+          },
         })),
       },
       {
