@@ -172,7 +172,7 @@ fn sessions_that_cannot_be_compared_say_which_of_both_and_why() {
     assert_eq!(refused("9/layers/against?with=0").1, "id");
     let (status, field, error) = refused("0/layers/against?with=2&tokens=7");
     assert_eq!((status, field.as_str()), (404, "tokens"), "{error}");
-    assert!(error.contains("share tokens 0 to 2"), "{error}");
+    assert!(error.contains("there is no token 7: the last one is 2"), "{error}");
     let (status, field, error) = refused("0/layers/against?with=1");
     assert_eq!((status, field.as_str()), (400, "with"), "{error}");
 }
