@@ -15,7 +15,7 @@ mod tokens;
 
 pub use aligned::Parted;
 
-/// What is said of a token that a recording of so many does not have.
+/// The error text for a token number that a recording of `n_tokens` tokens does not have.
 pub fn no_token(token: u64, n_tokens: u64) -> String {
     match n_tokens.checked_sub(1) {
         Some(last) => format!("there is no token {token}: the last one is {last}"),

@@ -37,9 +37,10 @@ impl Whose {
         }
         let path = gguf.first().path();
         let own = model_at(trace, path);
+        let shapes: HashMap<&str, [i64; 4]> = gguf.tensors().map(|(_, t)| (t.name.as_str(), t.ne)).collect();
         let is_other = |c: &Context| {
             let of_another = own.zip(c.model).is_some_and(|(own, model)| own.0 != model);
-            of_another || !agrees(trace, c.context, gguf)
+            of_another || !agrees(trace, c.context, &shapes)
         };
         let may_have = contexts.iter().filter(|c| context.is_none_or(|n| n == c.context) && !is_other(c));
         let Some(last) = may_have.max_by_key(|c| c.last_token) else {
@@ -59,9 +60,8 @@ impl Whose {
     }
 }
 
-/// Whether no weight that a context read has another shape than the file's of the same name.
-fn agrees(trace: &Trace, context: u32, gguf: &Gguf) -> bool {
-    let shapes: HashMap<&str, [i64; 4]> = gguf.tensors().map(|(_, t)| (t.name.as_str(), t.ne)).collect();
+/// Whether each weight that a context read has the shape of the file's tensor of the same name, if the file has one.
+fn agrees(trace: &Trace, context: u32, shapes: &HashMap<&str, [i64; 4]>) -> bool {
     trace.graphs().filter_map(|id| trace.graph(id).ok()).filter(|stored| stored.graph.context == context).all(
         |stored| {
             let leaves = stored.graph.tensors.iter().enumerate().skip(stored.graph.n_nodes as usize);

@@ -1,5 +1,5 @@
-//! What all routes share: the sessions, room for queries and viewers, and how an answer is made. A query runs beside the
-//! network's threads, and its answer is JSON of a bounded size.
+//! What all routes share: the sessions, room for queries and viewers, and how an answer is made. A query runs on
+//! a blocking thread, and its answer is JSON of bounded size.
 
 use super::limits::{MAX_ANSWER_BYTES, MAX_QUERIES, MAX_VIEWERS};
 use super::measured_states::Measured;
@@ -64,7 +64,7 @@ impl<T> Page<T> {
     }
 }
 
-/// Runs a query beside the network's threads and makes JSON of what it finds.
+/// Runs a query on a blocking thread and encodes its result as JSON.
 pub(super) async fn answer<T: Serialize>(
     app: Arc<App>,
     query: impl FnOnce(&Sessions) -> Result<T, Problem> + Send + 'static,
@@ -77,7 +77,7 @@ pub(super) async fn answer<T: Serialize>(
     bounded("application/json", json.await?)
 }
 
-/// Runs a query beside the network's threads.
+/// Runs a query on a blocking thread, so that it does not hold up the network.
 pub(super) async fn beside<T: Send + 'static>(
     app: Arc<App>,
     query: impl FnOnce(&Sessions) -> Result<T, Problem> + Send + 'static,
@@ -86,7 +86,7 @@ pub(super) async fn beside<T: Send + 'static>(
         let help = "please report it with the address that you asked for";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the query came to no end", help)
     };
-    // Nobody closes the semaphore. A query has its place until it ends, whether or not somebody waits for it still.
+    // The semaphore is never closed. A query keeps its permit until it ends, even if its client has gone.
     let place = app.queries.clone().acquire_owned().await.ok();
     let sessions = app.sessions.clone();
     let run = move || {

@@ -112,8 +112,9 @@ pub fn against(
     let (mut ours, mut theirs) = (Streams::default(), Streams::default());
     let here = ours.context(trace, contexts.0, tokens.as_ref())?;
     // Tokens of another context than the usual one choose it as its name does.
-    let chosen =
-        contexts.0.or(Some(here).filter(|&here| ours.context(trace, None, None).is_ok_and(|usual| usual != here)));
+    let chosen = contexts
+        .0
+        .or_else(|| Some(here).filter(|&here| ours.context(trace, None, None).is_ok_and(|usual| usual != here)));
     let same_number = chosen.filter(|here| theirs.contexts(reference).is_ok_and(|all| all.contains(here)));
     let there = theirs.context(reference, contexts.1.or(same_number), None)?;
     let known = |trace: &Trace, context| tokens_of(trace, context).map_err(LayersError::Unlike);
